@@ -1,0 +1,378 @@
+//! What can go wrong, whose fault it is, what to do about it, and the exit
+//! status. Messages are lowercase without a full stop; advice is in [`Error::hint`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that ends a command. A failed route is not an `Error` but an
+/// [`Attempt`]: the next route is tried, and only when none is left do they
+/// become [`Error::Unreachable`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command line asks for something impossible.
+    #[error("{0}")]
+    Usage(String),
+
+    /// No clan here and none named.
+    #[error("no clan found in {start} or any parent")]
+    FlakeNotFound {
+        /// The directory where the search began.
+        start: PathBuf,
+    },
+
+    /// The directory is no clan.
+    #[error("{path} is not a clan: it has neither flake.nix nor .clan-flake nor vars")]
+    NotAFlake {
+        /// The directory named by the user.
+        path: PathBuf,
+    },
+
+    /// A clan without exports we could read.
+    #[error("no exports for the clan in {flake}: {reason}")]
+    NoExports {
+        /// The clan's directory.
+        flake: PathBuf,
+        /// What was looked for.
+        reason: String,
+    },
+
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// The verb, such as `read`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+
+    /// A file is larger than anything honest would be.
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The bound, in bytes.
+        limit: u64,
+    },
+
+    /// The whole exports document is unusable.
+    #[error("{origin}: {reason}")]
+    Exports {
+        /// Where the document came from.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// One entry of the exports is malformed; the others still count.
+    #[error("exports entry {key:?}, field {field}: {reason}")]
+    ExportEntry {
+        /// The key of the entry.
+        key: String,
+        /// The field inside it, dotted.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Nobody has heard of this machine.
+    #[error("unknown machine {machine:?}{}", did_you_mean(nearest.as_deref()))]
+    UnknownMachine {
+        /// As typed by the user.
+        machine: String,
+        /// The nearest known name.
+        nearest: Option<String>,
+        /// All known names.
+        known: Vec<String>,
+    },
+
+    /// No network of that name.
+    #[error("unknown network {network:?}{}", did_you_mean(nearest.as_deref()))]
+    UnknownNetwork {
+        /// As typed by the user.
+        network: String,
+        /// The nearest known name.
+        nearest: Option<String>,
+        /// All known names.
+        known: Vec<String>,
+    },
+
+    /// The machine exists but nothing says how to reach it.
+    #[error("machine {machine:?} has no address: {reason}")]
+    NoRoute {
+        /// The machine.
+        machine: String,
+        /// Why there is no route.
+        reason: String,
+    },
+
+    /// A var's name would leave the place where vars are kept.
+    #[error("invalid var name {name:?}: {reason}")]
+    VarName {
+        /// The offending name.
+        name: String,
+        /// The rule it breaks.
+        reason: &'static str,
+    },
+
+    /// The var was never generated.
+    #[error("var {var} of machine {machine:?} has not been generated")]
+    VarMissing {
+        /// The machine.
+        machine: String,
+        /// `generator/file`.
+        var: String,
+    },
+
+    /// No identity opens the var.
+    #[error("cannot decrypt var {var} of machine {machine:?}: {reason}")]
+    VarUndecryptable {
+        /// The machine.
+        machine: String,
+        /// `generator/file`.
+        var: String,
+        /// What stood in the way.
+        reason: String,
+        /// Every identity that was tried, by its origin.
+        tried: Vec<String>,
+    },
+
+    /// The file behind a var is damaged or lies outside the clan.
+    #[error("{path}: {reason}")]
+    VarBroken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// An identity was named by the user but cannot be used.
+    #[error("identity {origin}: {reason}")]
+    Identity {
+        /// A file or an environment variable.
+        origin: String,
+        /// Why it is unusable.
+        reason: String,
+    },
+
+    /// Every route failed.
+    #[error("cannot reach machine {machine:?}{}", attempts_text(attempts))]
+    Unreachable {
+        /// The machine.
+        machine: String,
+        /// One for each route, in the order they were tried.
+        attempts: Vec<Attempt>,
+    },
+
+    /// A line of known_hosts or the file itself cannot be used.
+    #[error("{path}: {reason}")]
+    KnownHosts {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The server's key is not the one we know, or not one we may trust.
+    #[error("host key verification failed for {name}: {reason}")]
+    HostKey {
+        /// The name looked up in known_hosts.
+        name: String,
+        /// What the check found.
+        reason: String,
+    },
+
+    /// The server refused every way of authentication we have.
+    #[error("permission denied for {user}@{machine} ({})", offered.join(","))]
+    Auth {
+        /// The login name.
+        user: String,
+        /// The machine.
+        machine: String,
+        /// Methods the server still offers, in SSH's own names.
+        offered: Vec<String>,
+        /// What was tried, in order.
+        tried: Vec<String>,
+    },
+
+    /// The SSH protocol failed after the session was up.
+    #[error("{0}")]
+    Ssh(String),
+
+    /// The connection ended while the session was in use.
+    #[error("connection to {machine} {reason}")]
+    ConnectionLost {
+        /// The machine.
+        machine: String,
+        /// How it ended.
+        reason: String,
+    },
+
+    /// The terminal could not be used.
+    #[error("terminal: {0}")]
+    Terminal(std::io::Error),
+
+    /// Writing to standard output or error failed.
+    #[error("cannot write output: {0}")]
+    Output(std::io::Error),
+
+    /// The operating system refused something basic.
+    #[error("{what}: {source}")]
+    System {
+        /// What we wanted.
+        what: &'static str,
+        /// Its answer.
+        source: std::io::Error,
+    },
+}
+
+/// The result type of the library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What to do next, one line each, without the word `hint`.
+    pub fn hint(&self) -> Vec<String> {
+        match self {
+            Self::FlakeNotFound { .. } => vec![
+                "run it inside a clan, or name one with --flake DIR or $CLAN_DIR".into(),
+                "without a clan, --exports FILE with a machine's name is enough".into(),
+            ],
+            Self::NotAFlake { .. } => vec!["name the directory that holds flake.nix".into()],
+            Self::NoExports { .. } => vec![
+                "write them with: nix eval --json path:DIR#clan.exports > exports.json, \
+                 then pass --exports exports.json"
+                    .into(),
+            ],
+            Self::UnknownMachine { known, .. } if !known.is_empty() => {
+                vec![format!("known machines: {}", known.join(", "))]
+            }
+            Self::UnknownNetwork { known, .. } if !known.is_empty() => {
+                vec![format!("known networks: {}", known.join(", "))]
+            }
+            Self::NoRoute { .. } => vec![
+                "add the machine to a network of the clan, or name an address with --target-host"
+                    .into(),
+            ],
+            Self::VarMissing { machine, .. } => vec![
+                format!("generate and deploy it: clan machines update {machine}"),
+                format!(
+                    "if that network is the only way there: clan machines update {machine} \
+                     --target-host root@ADDRESS"
+                ),
+            ],
+            Self::VarUndecryptable { tried, .. } => {
+                let tried = if tried.is_empty() {
+                    "no identity was found".to_owned()
+                } else {
+                    format!("tried {}", tried.join(", "))
+                };
+                vec![tried, "name a key that opens it with --identity FILE or $AGE_KEYFILE".into()]
+            }
+            Self::Unreachable { attempts, .. } => {
+                let mut hints: Vec<String> = Vec::new();
+                for hint in attempts.iter().filter_map(|attempt| attempt.hint.clone()) {
+                    if !hints.contains(&hint) {
+                        hints.push(hint);
+                    }
+                }
+                if hints.is_empty() {
+                    hints.push("is the machine up? try an address with --target-host".into());
+                }
+                hints
+            }
+            Self::Auth { tried, .. } => {
+                let tried = if tried.is_empty() {
+                    "nothing could be tried: no agent, no key file, no terminal".to_owned()
+                } else {
+                    format!("tried {}", tried.join(", "))
+                };
+                vec![tried, "name a key with -i FILE or another user with -l USER".into()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The exit status for `command`, after ssh(1) for those that open a
+    /// session (255 for failures of our own) and 1 or 2 for the others.
+    pub fn exit_code(&self, opens_session: bool) -> u8 {
+        match self {
+            Self::Usage(_) if opens_session => 255,
+            Self::Usage(_) => 2,
+            _ if opens_session => 255,
+            _ => 1,
+        }
+    }
+}
+
+/// A route that was tried and failed.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The network's name.
+    pub network: String,
+    /// The host as it may be shown; a secret one is a placeholder.
+    pub host: String,
+    /// How far it got.
+    pub stage: Stage,
+    /// Why it failed, without the host.
+    pub reason: String,
+    /// What would help, if we know.
+    pub hint: Option<String>,
+    /// From the start of the route to its failure.
+    pub elapsed: Duration,
+}
+
+/// How far an attempt got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Finding or decrypting the host.
+    Reveal,
+    /// Asking for addresses.
+    Resolve,
+    /// Starting the network's own client.
+    Bootstrap,
+    /// Opening the stream.
+    Dial,
+    /// Waiting for the SSH banner.
+    Banner,
+    /// Key exchange and host key.
+    Kex,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reveal => "reveal",
+            Self::Resolve => "resolve",
+            Self::Bootstrap => "bootstrap",
+            Self::Dial => "dial",
+            Self::Banner => "banner",
+            Self::Kex => "kex",
+        })
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} via {}: {} ({}, {:.1} s)",
+            self.network,
+            self.host,
+            self.reason,
+            self.stage,
+            self.elapsed.as_secs_f64()
+        )
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+fn attempts_text(attempts: &[Attempt]) -> String {
+    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
+}
