@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod exports;
 pub mod secret;
 
 pub use error::{Attempt, Error, Result, Stage};

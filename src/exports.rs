@@ -1,0 +1,5 @@
+//! The JSON that a clan exports, as networks and peers.
+
+mod var_ref;
+
+pub use var_ref::VarRef;
