@@ -1,10 +1,34 @@
 //! Reach a machine of a [Clan](https://clan.lol) over the best of its networks
 //! and speak SSH on that one stream.
+//!
+//! ```text
+//! exports (JSON) ── exports ──► Clan ── plan ──► routes, best first
+//!                                                  │
+//! vars/, secrets/ ── vars ──► host ── dial ──► race (SSH banner = reachable)
+//!                                                  │ one stream
+//!                              known_hosts ──► ssh: key exchange, host key,
+//!                                               authentication, shell or command
+//! ```
+//!
+//! [`connect::connect`] does all of it; every step is usable alone. What this
+//! crate does not do: start `ssh`, `tor`, `age` or any other program, open a
+//! second connection to find out whether the first would work, or write a
+//! decrypted value anywhere.
 #![deny(missing_docs)]
 
+pub mod cli;
+pub mod connect;
+pub mod dial;
 pub mod error;
 pub mod exports;
+pub mod flake;
+mod log;
+pub mod plan;
+pub mod race;
 pub mod secret;
+pub mod ssh;
+pub mod term;
+pub mod vars;
 
 pub use error::{Attempt, Error, Result, Stage};
 pub use secret::Secret;

@@ -1,1 +1,10 @@
-fn main() {}
+//! Arguments in, exit status out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clan_connect::term::restore_on_panic();
+    let code = clan_connect::cli::main(std::env::args_os());
+    clan_connect::term::restore();
+    ExitCode::from(code)
+}

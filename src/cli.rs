@@ -1,0 +1,247 @@
+//! The command line: arguments to requests, results to text and exit status.
+//! The only place that prints.
+
+mod network;
+mod progress;
+mod ssh;
+mod vars;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::exports::Clan;
+use crate::secret::{Secret, redacted};
+use crate::vars::{Prompt, Vars};
+use crate::{flake, log, term};
+
+/// ssh for Clan machines: one binary, one connection, the best network.
+#[derive(Debug, Parser)]
+#[command(name = "clan-connect", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The clan's directory [default: $CLAN_DIR, then the nearest parent with
+    /// flake.nix or .clan-flake]
+    #[arg(long, global = true, value_name = "DIR")]
+    flake: Option<PathBuf>,
+    /// Read the clan's exports from FILE, or from standard input for `-`
+    #[arg(long, global = true, value_name = "FILE")]
+    exports: Option<PathBuf>,
+    /// An age identity or ssh key that decrypts the clan's vars
+    #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
+    identity: Vec<PathBuf>,
+    /// Say what is done; twice for a log, three times for the libraries' too
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// When to use colour and progress lines
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    /// Print decrypted hosts as they are
+    #[arg(long, global = true)]
+    show_secrets: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Log into a machine, or run a command on it
+    Ssh(ssh::Ssh),
+    /// Show the clan's networks
+    #[command(subcommand)]
+    Network(Network),
+    /// Show generated values
+    #[command(subcommand)]
+    Vars(vars::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum Network {
+    /// List the networks, best first
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs a whole command line and returns the exit status.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` are errors to clap, but not to users.
+            let _ = error.print();
+            let opens_session = args.iter().skip(1).any(|arg| arg == "ssh");
+            return match (error.use_stderr(), opens_session) {
+                (false, _) => 0,
+                (true, true) => 255,
+                (true, false) => 2,
+            };
+        }
+    };
+    log::start(cli.global.verbose);
+    let ui = Arc::new(Ui::new(&cli.global));
+    let opens_session = matches!(cli.command, Command::Ssh(_));
+    let done = match cli.command {
+        Command::Ssh(arguments) => ssh::run(arguments, &cli.global, &ui),
+        Command::Network(Network::List { json }) => list_networks(&cli.global, json, &ui),
+        Command::Vars(command) => vars::run(command, &cli.global, &ui).map(|()| 0),
+    };
+    match done {
+        Ok(code) => code,
+        // The reader of our output has had enough, as in `… | head`.
+        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Error::Output(error).exit_code(opens_session)
+        }
+        Err(error) => {
+            ui.error(&error);
+            error.exit_code(opens_session)
+        }
+    }
+}
+
+fn list_networks(global: &Global, json: bool, ui: &Ui) -> Result<u8> {
+    let clan = global.clan()?;
+    ui.problems(&clan);
+    let text = if json {
+        format!("{:#}\n", network::list_json(&clan))
+    } else {
+        network::list_text(&clan)
+    };
+    print(text.as_bytes())?;
+    Ok(0)
+}
+
+impl Global {
+    /// The clan's directory.
+    fn flake(&self) -> Result<PathBuf> {
+        let from_env = std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let named = self.flake.clone().or(from_env);
+        let start = std::env::current_dir()
+            .map_err(|source| Error::System { what: "no current directory", source })?;
+        flake::find(named.as_deref(), &start)
+    }
+
+    /// The clan's networks and peers.
+    fn clan(&self) -> Result<Clan> {
+        if let Some(file) = &self.exports {
+            return flake::read_exports(file);
+        }
+        let flake = self.flake()?;
+        Err(Error::NoExports { flake, reason: "no --exports FILE was given".to_owned() })
+    }
+
+    /// The clan's vars, with the identities that may open them.
+    fn vars(&self, ui: &Arc<Ui>) -> Result<Vars> {
+        Ok(Vars::new(self.flake()?, self.identity.clone(), ui.clone()))
+    }
+}
+
+/// What stands between us and standard error.
+struct Ui {
+    verbose: bool,
+    quiet: bool,
+    progress: progress::Progress,
+}
+
+impl Ui {
+    fn new(global: &Global) -> Self {
+        let fancy = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Self {
+            verbose: global.verbose > 0,
+            quiet: global.quiet,
+            progress: progress::Progress::new(fancy && !global.quiet && global.verbose == 0),
+        }
+    }
+
+    /// An error and its hints.
+    fn error(&self, error: &Error) {
+        let mut text = format!("error: {error}\n");
+        for hint in error.hint() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        self.write(&text);
+    }
+
+    /// Something the user should know, though all goes on.
+    fn warn(&self, text: &str) {
+        if !self.quiet {
+            self.write(&format!("warning: {text}\n"));
+        }
+    }
+
+    /// Something for `-v`.
+    fn verbose(&self, text: &str) {
+        if self.verbose {
+            self.write(&format!("{text}\n"));
+        }
+    }
+
+    /// What is wrong with parts of the exports that are not used.
+    fn problems(&self, clan: &Clan) {
+        for problem in &clan.problems {
+            self.warn(&problem.to_string());
+        }
+        for warning in &clan.warnings {
+            self.verbose(&format!("warning: {warning}"));
+        }
+    }
+
+    fn write(&self, text: &str) {
+        self.progress.clear();
+        // Nobody is left to tell when standard error is closed.
+        let _ = std::io::stderr().lock().write_all(redacted(text).as_bytes());
+    }
+}
+
+impl crate::ssh::User for Ui {
+    fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
+        self.progress.pause(|| term::ask(prompt, echo))
+    }
+
+    fn tell(&self, text: &str) {
+        self.write(&format!("{}\n", text.trim_end()));
+    }
+}
+
+impl Prompt for Ui {
+    fn passphrase(&self, what: &str) -> Option<Secret<String>> {
+        crate::ssh::User::ask(self, &format!("enter passphrase for {what}: "), false)
+    }
+}
+
+/// Writes data to standard output.
+fn print(data: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(data).and_then(|()| stdout.flush()).map_err(Error::Output)
+}

@@ -1,0 +1,108 @@
+//! One line on the terminal that says what takes so long. Appears after a
+//! second, disappears without a trace.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What is done in less needs no explanation.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the line is renewed.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The line. Cheap when it is not wanted.
+pub(super) struct Progress {
+    line: Option<Arc<Mutex<Line>>>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// What is being done and since when; `None` between two waits.
+    doing: Option<(String, Instant)>,
+    since: Option<Instant>,
+    shown: bool,
+    paused: bool,
+    /// Whether a thread renews the line.
+    ticking: bool,
+}
+
+impl Progress {
+    /// `wanted` only on a terminal that can erase a line.
+    pub(super) fn new(wanted: bool) -> Self {
+        Self { line: wanted.then(Arc::default) }
+    }
+
+    /// Begins or changes what is being done.
+    pub(super) fn doing(&self, what: String) {
+        let Some(line) = &self.line else { return };
+        let mut state = lock(line);
+        let now = Instant::now();
+        state.since.get_or_insert(now);
+        state.doing = Some((what, now));
+        if !state.ticking {
+            state.ticking = true;
+            let line = line.clone();
+            // A thread, because the runtime's may all be busy or not yet there.
+            std::thread::spawn(move || tick(&line));
+        }
+    }
+
+    /// All is done; the line goes.
+    pub(super) fn done(&self) {
+        if let Some(line) = &self.line {
+            let mut state = lock(line);
+            state.doing = None;
+            state.since = None;
+            erase(&mut state);
+        }
+    }
+
+    /// Makes way for other text.
+    pub(super) fn clear(&self) {
+        if let Some(line) = &self.line {
+            erase(&mut lock(line));
+        }
+    }
+
+    /// Keeps the terminal free while `dialogue` uses it.
+    pub(super) fn pause<T>(&self, dialogue: impl FnOnce() -> T) -> T {
+        if let Some(line) = &self.line {
+            let mut state = lock(line);
+            erase(&mut state);
+            state.paused = true;
+        }
+        let result = dialogue();
+        if let Some(line) = &self.line {
+            let mut state = lock(line);
+            state.paused = false;
+            state.since = state.since.map(|_| Instant::now());
+        }
+        result
+    }
+}
+
+fn tick(line: &Mutex<Line>) {
+    loop {
+        std::thread::sleep(TICK);
+        let mut state = lock(line);
+        let (Some((what, _)), Some(since)) = (state.doing.clone(), state.since) else {
+            state.ticking = false;
+            return;
+        };
+        if since.elapsed() >= PATIENCE && !state.paused {
+            let text = format!("\r\x1b[K{what} … {} s", since.elapsed().as_secs());
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            state.shown = true;
+        }
+    }
+}
+
+fn erase(state: &mut Line) {
+    if std::mem::take(&mut state.shown) {
+        let _ = std::io::stderr().lock().write_all(b"\r\x1b[K");
+    }
+}
+
+fn lock(line: &Mutex<Line>) -> std::sync::MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,349 @@
+//! `ssh MACHINE`: a shell or a command on a machine of the clan.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{Global, Ui};
+use crate::connect::{Connection, Request, connect};
+use crate::error::{Error, Result};
+use crate::exports::Clan;
+use crate::plan::{Overrides, TargetHost, plan};
+use crate::race::Event;
+use crate::ssh::auth::Credentials;
+use crate::ssh::escape::{Action, HELP};
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
+use crate::ssh::remote::{Ending, Remote, Streams, quote};
+use crate::term;
+
+/// Key files that ssh(1) tries by itself, as far as we can use them.
+const DEFAULT_IDENTITIES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
+
+#[derive(Debug, Args)]
+pub(super) struct Ssh {
+    /// The machine, as it is called in the clan
+    machine: String,
+    /// Run COMMAND instead of a shell; takes all arguments that follow
+    #[arg(short = 'c', long = "remote-command", value_name = "COMMAND", num_args = 1..,
+          allow_hyphen_values = true)]
+    remote_command: Vec<String>,
+    /// The same, after `--`
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+    /// Use this network only
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Connect to this address instead of the clan's
+    #[arg(long, value_name = "[USER@]HOST[:PORT]")]
+    target_host: Option<String>,
+    /// Log in as USER
+    #[arg(short = 'l', long, value_name = "USER")]
+    login: Option<String>,
+    /// Connect to PORT
+    #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// A private key to authenticate with
+    #[arg(short = 'i', value_name = "KEYFILE", action = ArgAction::Append)]
+    identity_file: Vec<PathBuf>,
+    /// What to do about host keys: strict, ask, accept-new, tofu, none
+    #[arg(long, value_name = "CHECK", default_value = "tofu")]
+    host_key_check: HostKeyCheck,
+    /// Set an option of ssh_config(5)
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append)]
+    ssh_option: Vec<String>,
+    /// Run on a pseudo-terminal even with a command
+    #[arg(short = 't', conflicts_with = "no_pty")]
+    pty: bool,
+    /// Never run on a pseudo-terminal
+    #[arg(short = 'T')]
+    no_pty: bool,
+    /// How long a network may take to answer
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+}
+
+/// A positive number of seconds, whole or not, up to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("not a number of seconds between 0 and 86400".to_owned()),
+    }
+}
+
+pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    let options = SshOptions::parse(&arguments.ssh_option)?;
+    let remote = remote(&arguments)?;
+    let request = request(&arguments, options, global, ui)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { what: "cannot start", source })?;
+    let done = runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        tokio::select! {
+            done = session(request, &remote, ui) => done,
+            code = stop.signalled() => Ok(code),
+        }
+    });
+    ui.progress.done();
+    // A read of standard input may never return; nothing waits for it.
+    runtime.shutdown_background();
+    term::restore();
+    done
+}
+
+async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> {
+    let machine = request.machine.clone();
+    ui.progress.doing(format!("connecting to {machine}"));
+    let mut watch = |event: Event<'_>| match event {
+        Event::Started(route) => {
+            ui.verbose(&format!("trying {} ({})", route.network, route.host));
+            ui.progress.doing(format!("connecting to {machine} over {}", route.network));
+        }
+        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
+    };
+    let connection = connect(request, &mut watch).await?;
+    ui.progress.done();
+    let Connection { session, route, host } = connection;
+    ui.verbose(&format!(
+        "connected to {machine} over network {} as {}@{host} port {}",
+        route.network, route.user, route.port
+    ));
+    let (size_changed, sizes) = mpsc::unbounded_channel();
+    let raw = match &remote.pty {
+        Some(_) if term::is_interactive() => {
+            watch_size(size_changed)?;
+            Some(term::Raw::enter().map_err(Error::Terminal)?)
+        }
+        _ => None,
+    };
+    let streams = Streams {
+        input: tokio::io::stdin(),
+        output: tokio::io::stdout(),
+        errors: tokio::io::stderr(),
+        sizes,
+        escapes: raw.is_some().then(|| {
+            let ui = ui.clone();
+            Box::new(move |action| match action {
+                Action::Help => ui.write(HELP),
+                Action::Suspend => term::suspend(),
+                Action::Disconnect | Action::Rekey => {}
+            }) as Box<dyn FnMut(Action) + Send>
+        }),
+    };
+    let ended = session.run(&machine, remote, streams).await;
+    drop(raw);
+    session.disconnect().await;
+    let ended = ended?;
+    match &ended {
+        Ending::Escaped if !ui.quiet => ui.write(&format!("connection to {machine} closed\n")),
+        Ending::Signal(name) => ui.verbose(&format!("ended by signal {name}")),
+        _ => {}
+    }
+    Ok(ended.exit_code())
+}
+
+fn request(
+    arguments: &Ssh,
+    options: SshOptions,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Request> {
+    let overrides = Overrides {
+        network: arguments.network.clone(),
+        target_host: arguments.target_host.as_deref().map(str::parse::<TargetHost>).transpose()?,
+        user: arguments.login.clone().or(options.user),
+        port: arguments.port.or(options.port),
+    };
+    // An address on the command line needs no clan.
+    let clan = match global.clan() {
+        Ok(clan) => clan,
+        Err(_) if overrides.target_host.is_some() && global.exports.is_none() => Clan::default(),
+        Err(error) => return Err(error),
+    };
+    ui.problems(&clan);
+    let routes = plan(&clan, &arguments.machine, &overrides)?;
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let ssh_dir = home.as_deref().map(|home| home.join(".ssh"));
+    let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
+    let user_files = match options.user_known_hosts {
+        Some(files) => files,
+        None => [in_ssh("known_hosts"), in_ssh("known_hosts2")].concat(),
+    };
+    Ok(Request {
+        machine: arguments.machine.clone(),
+        routes,
+        vars: global.vars(ui).ok().map(Arc::new),
+        deadline: options.connect_timeout.unwrap_or(arguments.timeout),
+        host_key_check: options.host_key_check.unwrap_or(arguments.host_key_check),
+        host_key_alias: options.host_key_alias,
+        known_hosts: KnownHostsFiles {
+            user: user_files,
+            global: ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"]
+                .map(PathBuf::from)
+                .to_vec(),
+        },
+        keepalive_interval: options.keepalive_interval.unwrap_or(Duration::from_secs(15)),
+        keepalive_max: options.keepalive_max.unwrap_or(3),
+        show_secrets: global.show_secrets,
+        credentials: Credentials {
+            login: String::new(),
+            machine: arguments.machine.clone(),
+            identities: [arguments.identity_file.clone(), options.identity_files].concat(),
+            default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
+            agent: std::env::var_os("SSH_AUTH_SOCK")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+            password: None,
+            user: ui.clone(),
+        },
+    })
+}
+
+fn remote(arguments: &Ssh) -> Result<Remote> {
+    let mut words = arguments.remote_command.clone();
+    if !words.is_empty() && !arguments.command.is_empty() {
+        words.push("--".to_owned());
+    }
+    words.extend(arguments.command.iter().cloned());
+    // As clan does: one quoted string would be taken for a program's name.
+    if let [word] = words.as_slice()
+        && word.contains(' ')
+    {
+        return Err(Error::Usage(format!(
+            "the remote command {word:?} is one word; leave out the quotes, or use: sh -c {word:?}"
+        )));
+    }
+    let command = (!words.is_empty()).then(|| quote(&words));
+    let interactive = term::is_interactive();
+    let on_terminal = interactive && std::io::IsTerminal::is_terminal(&std::io::stdout());
+    // A shell needs a terminal; a command gets one where clan would give it
+    // one, unless its output goes elsewhere.
+    let wanted = if command.is_none() { interactive } else { on_terminal };
+    let pty = (arguments.pty || (wanted && !arguments.no_pty)).then(term::pty);
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name == "LANG" || name.starts_with("LC_"))
+        .collect();
+    Ok(Remote { command, pty, env })
+}
+
+/// The options of ssh_config(5) that `--ssh-option` takes.
+#[derive(Debug, Default)]
+struct SshOptions {
+    user: Option<String>,
+    port: Option<u16>,
+    host_key_alias: Option<String>,
+    host_key_check: Option<HostKeyCheck>,
+    user_known_hosts: Option<Vec<PathBuf>>,
+    identity_files: Vec<PathBuf>,
+    connect_timeout: Option<Duration>,
+    keepalive_interval: Option<Duration>,
+    keepalive_max: Option<usize>,
+}
+
+impl SshOptions {
+    fn parse(pairs: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        for pair in pairs.chunks_exact(2) {
+            let [name, value] = pair else { continue };
+            let bad = |why: &str| Error::Usage(format!("--ssh-option {name} {value:?}: {why}"));
+            let number = || value.parse::<u64>().map_err(|_| bad("not a number"));
+            match name.to_ascii_lowercase().as_str() {
+                "user" => options.user = Some(value.clone()),
+                "port" => {
+                    let port = u16::try_from(number()?).ok().filter(|port| *port > 0);
+                    options.port = Some(port.ok_or_else(|| bad("not a port"))?);
+                }
+                "hostkeyalias" => options.host_key_alias = Some(value.clone()),
+                "stricthostkeychecking" => {
+                    let check = value.parse().map_err(|_| bad("not a way to check host keys"))?;
+                    options.host_key_check = Some(check);
+                }
+                "userknownhostsfile" => {
+                    let files = value.split_whitespace().map(expand_home).collect();
+                    options.user_known_hosts = Some(files);
+                }
+                "identityfile" => options.identity_files.push(expand_home(value)),
+                "connecttimeout" => {
+                    options.connect_timeout = Some(seconds(value).map_err(|why| bad(&why))?);
+                }
+                "serveraliveinterval" => {
+                    options.keepalive_interval = Some(Duration::from_secs(number()?));
+                }
+                "serveralivecountmax" => {
+                    options.keepalive_max =
+                        Some(usize::try_from(number()?).map_err(|_| bad("too large"))?);
+                }
+                _ => {
+                    return Err(bad(
+                        "not supported here, only ConnectTimeout, HostKeyAlias, IdentityFile, \
+                         Port, ServerAliveCountMax, ServerAliveInterval, StrictHostKeyChecking, \
+                         User, UserKnownHostsFile",
+                    ));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn expand_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// The signals that end us while a terminal may have to be restored.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    quit: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let on = |kind| {
+            signal(kind)
+                .map_err(|source| Error::System { what: "cannot listen for signals", source })
+        };
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            quit: on(SignalKind::quit())?,
+        })
+    }
+
+    /// The exit status for the signal that came: 128 + its number.
+    async fn signalled(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.hangup.recv() => 128 + 1,
+            _ = self.interrupt.recv() => 128 + 2,
+            _ = self.quit.recv() => 128 + 3,
+            _ = self.terminate.recv() => 128 + 15,
+        }
+    }
+}
+
+fn watch_size(changed: mpsc::UnboundedSender<crate::ssh::remote::Size>) -> Result<()> {
+    let mut resized = signal(SignalKind::window_change())
+        .map_err(|source| Error::System { what: "cannot listen for signals", source })?;
+    tokio::spawn(async move {
+        while resized.recv().await.is_some() {
+            if let Some(size) = term::size()
+                && changed.send(size).is_err()
+            {
+                break;
+            }
+        }
+    });
+    Ok(())
+}

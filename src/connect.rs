@@ -1,0 +1,209 @@
+//! The library's main entry: routes to an authenticated session. Owns what
+//! happens between the race and SSH: the name a host key is checked under, and
+//! which failures mean the next route and which mean the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dial::{Dialer, Target};
+use crate::error::{Attempt, Error, Result, Stage};
+use crate::exports::Host;
+use crate::plan::Route;
+use crate::race::{Event, Race, Won};
+use crate::secret::{self, Secret};
+use crate::ssh::auth::{Credentials, authenticate};
+use crate::ssh::hostkey::{HostKeyCheck, HostKeyPolicy, KnownHostsFiles};
+use crate::ssh::known_hosts::KnownHosts;
+use crate::ssh::{HandshakeError, Options, Session};
+use crate::vars::Vars;
+
+/// sshd's own port (RFC 4251, section 4.2).
+const SSH_PORT: u16 = 22;
+/// Longest host of any technology, in bytes; tickets of iroh are the longest.
+const MAX_HOST: usize = 4096;
+
+/// What is wanted of a connection.
+#[derive(Clone)]
+pub struct Request {
+    /// The machine, as it is called in the clan.
+    pub machine: String,
+    /// How to get there, best first.
+    pub routes: Vec<Route>,
+    /// The clan's vars; none outside a clan.
+    pub vars: Option<Arc<Vars>>,
+    /// Bound on each route from its start to the SSH banner.
+    pub deadline: Duration,
+    /// What to do about host keys.
+    pub host_key_check: HostKeyCheck,
+    /// Name to look the host key up under instead of the host.
+    pub host_key_alias: Option<String>,
+    /// Where known host keys are.
+    pub known_hosts: KnownHostsFiles,
+    /// Interval of keepalives; none when zero.
+    pub keepalive_interval: Duration,
+    /// Unanswered keepalives after which the peer counts as dead.
+    pub keepalive_max: usize,
+    /// Print secret hosts as they are.
+    pub show_secrets: bool,
+    /// What to authenticate with. Its `login` is replaced by the route's.
+    pub credentials: Credentials,
+}
+
+/// An authenticated session and how it came about.
+pub struct Connection {
+    /// The session.
+    pub session: Session,
+    /// The route that won.
+    pub route: Route,
+    /// The host as it may be shown.
+    pub host: String,
+}
+
+/// Tries the routes of `request` in order and authenticates on the first that
+/// answers with the right host key.
+///
+/// # Errors
+/// [`Error::Unreachable`] when no route is left; [`Error::HostKey`] when the
+/// last answer came from the wrong machine; [`Error::Auth`] at once, because
+/// the machine was reached.
+pub async fn connect(
+    request: Request,
+    progress: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Connection> {
+    let files = request.known_hosts.clone();
+    let known = tokio::task::spawn_blocking(move || KnownHosts::load(&files.all()))
+        .await
+        .map_err(|_| Error::Ssh("an internal task failed".to_owned()))??;
+    let known = Arc::new(known);
+    let mut race = Race::new(
+        request.routes.clone(),
+        Arc::new(Dialer::new()),
+        |route| reveal(route, request.vars.clone(), request.show_secrets),
+        request.deadline,
+    );
+    // After one wrong key, any unknown key may be the same attacker's.
+    let mut allow_first_use = true;
+    let mut host_key_error = None;
+    while let Some(won) = race.next(progress).await {
+        let Won { route, target, stream, .. } = won;
+        let started = Instant::now();
+        let options = options(&request, &target, &known, allow_first_use);
+        let (error, hint) = match Session::handshake(stream, &options).await {
+            Ok(mut session) => {
+                let credentials =
+                    Credentials { login: route.user.clone(), ..request.credentials.clone() };
+                authenticate(&mut session, &credentials).await?;
+                return Ok(Connection { session, route, host: target.label });
+            }
+            Err(HandshakeError::HostKeyRefused(error)) => {
+                // The user said no, or nobody could be asked.
+                if request.host_key_check == HostKeyCheck::Ask {
+                    return Err(error);
+                }
+                (text_of(error, &mut host_key_error), None)
+            }
+            Err(HandshakeError::HostKeyChanged(error)) => {
+                allow_first_use = false;
+                (text_of(error, &mut host_key_error), None)
+            }
+            Err(HandshakeError::Protocol(text)) => {
+                (format!("key exchange {text}"), None)
+            }
+        };
+        let attempt = Attempt {
+            network: route.network,
+            host: target.label,
+            stage: Stage::Kex,
+            reason: error,
+            hint,
+            elapsed: started.elapsed(),
+        };
+        race.failed(attempt, progress);
+    }
+    // One route and a wrong key: that, and not the route, is what went wrong.
+    let attempts = race.into_attempts();
+    match host_key_error {
+        Some(error) if attempts.len() == 1 => Err(error),
+        _ => Err(Error::Unreachable { machine: request.machine, attempts }),
+    }
+}
+
+fn text_of(error: Error, kept: &mut Option<Error>) -> String {
+    let text = error.to_string();
+    *kept = Some(error);
+    text
+}
+
+fn options(
+    request: &Request,
+    target: &Target,
+    known: &Arc<KnownHosts>,
+    allow_first_use: bool,
+) -> Options {
+    // A secret host must not be written into known_hosts: the machine's own
+    // name stands for it, as HostKeyAlias does in ssh_config(5).
+    let (name, port) = match &request.host_key_alias {
+        Some(alias) => (alias.clone(), SSH_PORT),
+        None if target.secret => (request.machine.clone(), SSH_PORT),
+        None => (target.host.expose().clone(), target.port),
+    };
+    let policy = HostKeyPolicy {
+        check: request.host_key_check,
+        name,
+        port,
+        files: request.known_hosts.clone(),
+        shown: format!("{} ({})", request.machine, target.label),
+        allow_first_use,
+    };
+    Options {
+        keepalive_interval: request.keepalive_interval,
+        keepalive_max: request.keepalive_max,
+        deadline: request.deadline,
+        policy,
+        known: known.clone(),
+        user: request.credentials.user.clone(),
+    }
+}
+
+/// The target of a route; its var is decrypted here and not before.
+async fn reveal(
+    route: Route,
+    vars: Option<Arc<Vars>>,
+    show_secrets: bool,
+) -> Result<Target, Box<Error>> {
+    let Route { technology, host, port, .. } = route;
+    let var = match host {
+        Host::Plain(host) => {
+            let (host, label) = (Secret::new(host.clone()), host);
+            return Ok(Target { technology, host, label, secret: false, port });
+        }
+        Host::Var(var) => var,
+    };
+    let Some(vars) = vars else {
+        return Err(Box::new(Error::FlakeNotFound {
+            start: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+        }));
+    };
+    let label = format!("<secret: {var}>");
+    let reading = var.clone();
+    let value = tokio::task::spawn_blocking(move || vars.reveal(&reading))
+        .await
+        .map_err(|_| Box::new(Error::Ssh("an internal task failed".to_owned())))??;
+    let host = value.text()?;
+    let usable = !host.expose().is_empty()
+        && host.expose().len() <= MAX_HOST
+        && !host.expose().contains(|c: char| c.is_whitespace() || c.is_control());
+    if !usable {
+        return Err(Box::new(Error::VarName {
+            name: var.to_string(),
+            reason: "its value is not the address of a host",
+        }));
+    }
+    let shown = show_secrets || !value.secret;
+    if !shown {
+        secret::conceal(&host);
+    }
+    let label = if shown { host.expose().clone() } else { label };
+    Ok(Target { technology, host, label, secret: value.secret, port })
+}

@@ -1,0 +1,209 @@
+//! Opens one byte stream to a host over one technology. Owns the match from
+//! technology to dialler and the word for every way a dial can fail; never
+//! names SSH, and never puts a host into an error: the caller knows whether it
+//! may be shown.
+
+mod direct;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::error::Stage;
+use crate::exports::Technology;
+use crate::secret::Secret;
+
+/// Where to dial. The host is treated as a secret whatever it came from, so
+/// that only `label` can ever be printed.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The network's kind.
+    pub technology: Technology,
+    /// A DNS name, an IP literal (IPv6 with an optional zone), or whatever the
+    /// technology uses for an address.
+    pub host: Secret<String>,
+    /// The host as it may be shown.
+    pub label: String,
+    /// Whether the host came from a secret var: then it may be written nowhere.
+    pub secret: bool,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// Dials every technology; keeps what they share between dials.
+#[derive(Debug, Default)]
+pub struct Dialer {
+    direct: direct::Direct,
+}
+
+impl Dialer {
+    /// Nothing is read or opened before the first dial.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens a stream to `target`. The caller sets the deadline: this waits as
+    /// long as the network does.
+    ///
+    /// # Errors
+    /// A [`DialError`] without the host in it.
+    pub async fn dial(&self, target: &Target) -> Result<Stream, DialError> {
+        match &target.technology {
+            // A zerotier address is an ordinary one on a host of that network.
+            Technology::Direct | Technology::Zerotier => {
+                self.direct.dial(target.host.expose(), target.port).await
+            }
+            Technology::Tor | Technology::Iroh | Technology::Unsupported(_) => {
+                Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
+            }
+        }
+    }
+}
+
+/// A stream to the machine, whatever carries it.
+pub struct Stream {
+    inner: Pin<Box<dyn Io>>,
+    /// Where it really leads, if that is an IP address. Not for secret hosts'
+    /// output.
+    pub peer: Option<IpAddr>,
+}
+
+trait Io: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
+
+impl Stream {
+    /// Wraps what a technology opened.
+    pub fn new(inner: impl AsyncRead + AsyncWrite + Send + 'static, peer: Option<IpAddr>) -> Self {
+        Self { inner: Box::pin(inner), peer }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.inner.as_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.inner.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.inner.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.inner.as_mut().poll_shutdown(cx)
+    }
+}
+
+/// Why no stream could be opened. Holds no host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialError {
+    /// How far it got.
+    pub stage: Stage,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
+impl DialError {
+    fn new(stage: Stage, failure: Failure) -> Self {
+        Self { stage, failure }
+    }
+
+    /// What would help, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match &self.failure {
+            Failure::NoSuchName => "check the name, or the name servers in /etc/resolv.conf".into(),
+            Failure::NoNameServer => {
+                "put a `nameserver` line into /etc/resolv.conf, or use an address".into()
+            }
+            Failure::Refused => "is sshd running there, on that port?".into(),
+            Failure::Unsupported(technology) => {
+                format!("this version cannot use {technology} networks yet")
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The ways a dial fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The host is not a name and not an address.
+    BadAddress(&'static str),
+    /// No server knows the name.
+    NoSuchName,
+    /// No name server is configured.
+    NoNameServer,
+    /// The name servers did not answer in time.
+    ResolverTimeout,
+    /// The name servers answered with a failure.
+    ResolverFailed,
+    /// The port is closed.
+    Refused,
+    /// The operating system has no way to that address.
+    NoRoute,
+    /// The peer never answered.
+    TimedOut,
+    /// Anything else the operating system says.
+    Io(std::io::ErrorKind),
+    /// This technology is not built in.
+    Unsupported(Technology),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadAddress(why) => write!(f, "bad address: {why}"),
+            Self::NoSuchName => f.write_str("could not resolve hostname: no such name"),
+            Self::NoNameServer => {
+                f.write_str("could not resolve hostname: no name server is configured")
+            }
+            Self::ResolverTimeout => {
+                f.write_str("could not resolve hostname: the name servers do not answer")
+            }
+            Self::ResolverFailed => {
+                f.write_str("could not resolve hostname: the name servers report a failure")
+            }
+            Self::Refused => f.write_str("connection refused"),
+            Self::NoRoute => f.write_str("no route to host"),
+            Self::TimedOut => f.write_str("connection timed out"),
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
+        }
+    }
+}
+
+impl From<&std::io::Error> for Failure {
+    fn from(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::ConnectionRefused => Self::Refused,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
+                Self::NoRoute
+            }
+            Kind::TimedOut => Self::TimedOut,
+            kind => Self::Io(kind),
+        }
+    }
+}

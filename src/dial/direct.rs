@@ -1,0 +1,446 @@
+//! Direct TCP: names to addresses without libc, then RFC 8305 between the
+//! addresses. Owns resolution; knows nothing of what the stream is for.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{RData, RecordType};
+use tokio::net::TcpStream;
+use tokio::sync::{OnceCell, mpsc};
+
+use super::{DialError, Failure, Stream};
+use crate::error::Stage;
+
+/// RFC 8305, section 3: how long to wait for AAAA once A is there.
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+/// RFC 8305, section 5: head start of one address over the next.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// More addresses than any honest name has; the rest are not tried.
+const MAX_ADDRESSES: usize = 32;
+/// Bound on /etc/hosts, in bytes.
+const MAX_HOSTS_FILE: u64 = 16 << 20;
+/// Longest DNS name in text form (RFC 1035, section 2.3.4), in bytes.
+const MAX_NAME: usize = 253;
+
+/// The dialler for addresses the operating system can reach by itself.
+#[derive(Default)]
+pub(super) struct Direct {
+    resolver: OnceCell<Option<TokioResolver>>,
+}
+
+impl std::fmt::Debug for Direct {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Direct")
+    }
+}
+
+impl Direct {
+    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<Stream, DialError> {
+        let (found, addresses) = mpsc::channel(MAX_ADDRESSES);
+        let resolution = self.resolve(host, port, found);
+        let connecting = connect_first(addresses);
+        // Both run at once: the first address is dialled while the other
+        // family is still being asked for.
+        tokio::pin!(resolution, connecting);
+        match select(resolution, connecting).await {
+            Either::Left((resolved, connecting)) => match connecting.await {
+                Err(Connecting::NoAddress) => Err(DialError::new(
+                    Stage::Resolve,
+                    resolved.err().unwrap_or(Failure::NoSuchName),
+                )),
+                other => other.map_err(Connecting::into_error),
+            },
+            Either::Right((connected, _)) => connected.map_err(Connecting::into_error),
+        }
+    }
+
+    /// Sends every address of `host` into `found`, in the order of RFC 8305.
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        found: mpsc::Sender<SocketAddr>,
+    ) -> Result<(), Failure> {
+        if let Some(address) = literal(host, port)? {
+            let _ = found.send(address).await;
+            return Ok(());
+        }
+        check_name(host)?;
+        // RFC 6761, section 6.3: localhost never leaves this machine.
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        if name == "localhost" || name.ends_with(".localhost") {
+            for ip in [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)] {
+                let _ = found.send(SocketAddr::new(ip, port)).await;
+            }
+            return Ok(());
+        }
+        let local = hosts_file(&name).await;
+        if !local.is_empty() {
+            for ip in local {
+                let _ = found.send(SocketAddr::new(ip, port)).await;
+            }
+            return Ok(());
+        }
+        let resolver = self.resolver.get_or_init(async || system_resolver()).await;
+        let Some(resolver) = resolver else { return Err(Failure::NoNameServer) };
+        ask_both(resolver, host, port, &found).await
+    }
+}
+
+/// The resolver of /etc/resolv.conf; none when it names no server.
+fn system_resolver() -> Option<TokioResolver> {
+    let (config, mut options) = hickory_resolver::system_conf::read_system_conf().ok()?;
+    if config.name_servers().is_empty() {
+        return None;
+    }
+    // /etc/hosts is read by `hosts_file`, which stops there as getaddrinfo does.
+    options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
+    TokioResolver::builder_with_config(config, Default::default())
+        .with_options(options)
+        .build()
+        .ok()
+}
+
+/// Asks for AAAA and A separately and passes on what comes first, but gives
+/// AAAA a little time when A wins (RFC 8305, section 3).
+async fn ask_both(
+    resolver: &TokioResolver,
+    host: &str,
+    port: u16,
+    found: &mpsc::Sender<SocketAddr>,
+) -> Result<(), Failure> {
+    let six = resolver.lookup(host, RecordType::AAAA);
+    let four = resolver.lookup(host, RecordType::A);
+    tokio::pin!(six, four);
+    let (six, four) = match select(six, four).await {
+        Either::Left((six, four)) => {
+            let six = addresses(six);
+            send(found, port, six.as_deref().unwrap_or_default()).await;
+            let four = addresses(four.await);
+            send(found, port, four.as_deref().unwrap_or_default()).await;
+            (six, four)
+        }
+        Either::Right((four, six)) => {
+            let four = addresses(four);
+            tokio::pin!(six);
+            match tokio::time::timeout(RESOLUTION_DELAY, &mut six).await {
+                Ok(six) => {
+                    let six = addresses(six);
+                    let mixed = interleave(
+                        six.as_deref().unwrap_or_default(),
+                        four.as_deref().unwrap_or_default(),
+                    );
+                    send(found, port, &mixed).await;
+                    (six, four)
+                }
+                Err(_) => {
+                    send(found, port, four.as_deref().unwrap_or_default()).await;
+                    let six = addresses(six.await);
+                    send(found, port, six.as_deref().unwrap_or_default()).await;
+                    (six, four)
+                }
+            }
+        }
+    };
+    match (six, four) {
+        (Ok(six), Ok(four)) if six.is_empty() && four.is_empty() => Err(Failure::NoSuchName),
+        (Ok(_), _) | (_, Ok(_)) => Ok(()),
+        // A name that does not exist says so for both families; a server's
+        // failure is the better explanation if the two differ.
+        (Err(six), Err(four)) => Err(if six == Failure::NoSuchName { four } else { six }),
+    }
+}
+
+fn addresses(
+    answer: Result<hickory_resolver::lookup::Lookup, NetError>,
+) -> Result<Vec<IpAddr>, Failure> {
+    match answer {
+        Ok(lookup) => Ok(lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::A(ip) => Some(IpAddr::V4(ip.0)),
+                RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+                _ => None,
+            })
+            .take(MAX_ADDRESSES)
+            .collect()),
+        Err(NetError::Timeout) => Err(Failure::ResolverTimeout),
+        Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Err(Failure::NoSuchName),
+        Err(NetError::NoConnections) => Err(Failure::ResolverTimeout),
+        Err(NetError::Io(error)) => Err(match Failure::from(&*error) {
+            Failure::TimedOut => Failure::ResolverTimeout,
+            _ => Failure::ResolverFailed,
+        }),
+        Err(_) => Err(Failure::ResolverFailed),
+    }
+}
+
+async fn send(found: &mpsc::Sender<SocketAddr>, port: u16, ips: &[IpAddr]) {
+    for ip in ips {
+        // The receiver is gone once an address has won.
+        let _ = found.send(SocketAddr::new(*ip, port)).await;
+    }
+}
+
+/// RFC 8305, section 4: alternate the families, IPv6 first.
+fn interleave(six: &[IpAddr], four: &[IpAddr]) -> Vec<IpAddr> {
+    let mut six = six.iter();
+    let mut four = four.iter();
+    let mut mixed = Vec::new();
+    loop {
+        let pair = (six.next(), four.next());
+        if pair == (None, None) {
+            return mixed;
+        }
+        mixed.extend(pair.0);
+        mixed.extend(pair.1);
+    }
+}
+
+/// Why no address could be connected to.
+enum Connecting {
+    NoAddress,
+    Failed(Failure),
+}
+
+impl Connecting {
+    fn into_error(self) -> DialError {
+        match self {
+            Self::NoAddress => DialError::new(Stage::Resolve, Failure::NoSuchName),
+            Self::Failed(failure) => DialError::new(Stage::Dial, failure),
+        }
+    }
+}
+
+/// Connects to the addresses as they come, one every [`ATTEMPT_DELAY`] or as
+/// soon as one has failed, until the first succeeds.
+async fn connect_first(mut addresses: mpsc::Receiver<SocketAddr>) -> Result<Stream, Connecting> {
+    let mut running = FuturesUnordered::new();
+    let mut last_failure = None;
+    let mut more = true;
+    // Ready to start the next one: nothing runs, or the delay is over.
+    let mut start_next = true;
+    let mut started = 0;
+    let delay = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(delay);
+    loop {
+        if !more && running.is_empty() {
+            return Err(last_failure.map_or(Connecting::NoAddress, Connecting::Failed));
+        }
+        tokio::select! {
+            biased;
+            Some(result) = running.next(), if !running.is_empty() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(failure) => {
+                    last_failure = Some(worse(last_failure, failure));
+                    start_next = true;
+                }
+            },
+            address = addresses.recv(), if more && start_next => match address {
+                Some(address) if started < MAX_ADDRESSES => {
+                    started += 1;
+                    running.push(connect(address));
+                    start_next = false;
+                    delay.as_mut().reset(tokio::time::Instant::now() + ATTEMPT_DELAY);
+                }
+                _ => more = false,
+            },
+            () = &mut delay, if more && !start_next => start_next = true,
+        }
+    }
+}
+
+/// Of two failures the one that tells more: a refusal shows that the host is
+/// there, a missing route often only that this family is unused here.
+fn worse(before: Option<Failure>, now: Failure) -> Failure {
+    match before {
+        Some(before) if now == Failure::NoRoute || before == Failure::Refused => before,
+        _ => now,
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<Stream, Failure> {
+    let stream = TcpStream::connect(address).await.map_err(|error| Failure::from(&error))?;
+    // Keystrokes and window changes are small; Nagle would hold them back.
+    stream.set_nodelay(true).map_err(|error| Failure::from(&error))?;
+    Ok(Stream::new(stream, Some(address.ip())))
+}
+
+/// An IP literal with an optional RFC 4007 zone (`fe80::1%eth0`), with or
+/// without brackets. `None` when it must be a name.
+fn literal(host: &str, port: u16) -> Result<Option<SocketAddr>, Failure> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(Some(SocketAddr::new(ip, port)));
+    }
+    let Some((address, zone)) = bare.split_once('%') else { return Ok(None) };
+    let Ok(ip) = address.parse::<Ipv6Addr>() else {
+        return Err(Failure::BadAddress("a zone needs an IPv6 address"));
+    };
+    let scope = zone_index(zone).ok_or(Failure::BadAddress("no such network interface"))?;
+    Ok(Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))))
+}
+
+fn zone_index(zone: &str) -> Option<u32> {
+    if let Ok(index) = zone.parse() {
+        return Some(index);
+    }
+    // The kernel wants some socket to ask on; it is never connected.
+    let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+    rustix::net::netdevice::name_to_index(&socket, zone).ok()
+}
+
+/// Rejects what no resolver should ever see.
+fn check_name(host: &str) -> Result<(), Failure> {
+    if host.is_empty() {
+        return Err(Failure::BadAddress("it is empty"));
+    }
+    if host.len() > MAX_NAME {
+        return Err(Failure::BadAddress("it is longer than 253 bytes"));
+    }
+    let lower = host.trim_end_matches('.').to_ascii_lowercase();
+    // RFC 7686, section 2: an onion name must not reach the DNS.
+    if lower == "onion" || lower.ends_with(".onion") {
+        return Err(Failure::BadAddress("an onion address cannot be reached directly"));
+    }
+    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return Err(Failure::BadAddress("it holds characters that no host name has"));
+    }
+    Ok(())
+}
+
+/// Addresses of `name` in /etc/hosts (hosts(5)), in the order of the file. An
+/// unreadable file is no reason to fail: getaddrinfo goes on to the DNS too.
+async fn hosts_file(name: &str) -> Vec<IpAddr> {
+    let path = "/etc/hosts";
+    match tokio::fs::metadata(path).await {
+        Ok(meta) if meta.is_file() && meta.len() <= MAX_HOSTS_FILE => {}
+        _ => return Vec::new(),
+    }
+    let text = tokio::fs::read(path).await.unwrap_or_default();
+    hosts_lookup(&String::from_utf8_lossy(&text), name)
+}
+
+fn hosts_lookup(text: &str, name: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let Some(Ok(ip)) = words.next().map(str::parse::<IpAddr>) else { continue };
+        if words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name))
+            && !found.contains(&ip)
+            && found.len() < MAX_ADDRESSES
+        {
+            found.push(ip);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn literals_are_never_resolved() {
+        let address = |host| literal(host, 22).unwrap().map(|address| address.to_string());
+        assert_eq!(address("192.0.2.1").as_deref(), Some("192.0.2.1:22"));
+        assert_eq!(address("2001:db8::1").as_deref(), Some("[2001:db8::1]:22"));
+        assert_eq!(address("[2001:db8::1]").as_deref(), Some("[2001:db8::1]:22"));
+        assert_eq!(address("fe80::1%1").as_deref(), Some("[fe80::1%1]:22"));
+        assert_eq!(address("fe80::1%lo").as_deref(), Some("[fe80::1%1]:22"));
+        assert_eq!(address("example.com"), None);
+        assert!(literal("fe80::1%no-such-interface", 22).is_err());
+        assert!(literal("10.0.0.1%eth0", 22).is_err());
+    }
+
+    #[test]
+    fn names_that_must_not_reach_the_dns_are_refused() {
+        for bad in ["", "a b", "a\nb", "x.onion", "X.ONION.", "-J\u{7f}", &"a".repeat(254)] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "a.b.c", "xn--bcher-kva.example", "under_score", "a.b."] {
+            assert!(check_name(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_file_lines_match_any_name_in_any_case() {
+        let text = "# 1.1.1.1 m\n127.0.0.1 localhost\n10.0.0.1\tm M.example # n\n\
+                    2001:db8::1 m\nbad m\n10.0.0.2 n\n10.0.0.1 m\n";
+        assert_eq!(hosts_lookup(text, "m"), [ip("10.0.0.1"), ip("2001:db8::1")]);
+        assert_eq!(hosts_lookup(text, "m.example"), [ip("10.0.0.1")]);
+        assert_eq!(hosts_lookup(text, "n"), [ip("10.0.0.2")]);
+        assert_eq!(hosts_lookup(text, "o"), Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn families_alternate_with_six_first() {
+        assert_eq!(
+            interleave(&[ip("::1"), ip("::2")], &[ip("1.1.1.1")]),
+            [ip("::1"), ip("1.1.1.1"), ip("::2")]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusing_address_does_not_delay_the_next_one() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = {
+            let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            other.local_addr().unwrap()
+        };
+        let (found, addresses) = mpsc::channel(4);
+        found.send(closed).await.unwrap();
+        found.send(open).await.unwrap();
+        drop(found);
+        let before = std::time::Instant::now();
+        assert!(connect_first(addresses).await.is_ok());
+        assert!(before.elapsed() < ATTEMPT_DELAY, "{:?}", before.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_gives_way_after_the_attempt_delay() {
+        // A listener whose backlog is full answers nothing.
+        let hole = full_listener();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (found, addresses) = mpsc::channel(4);
+        found.send(hole.0).await.unwrap();
+        found.send(listener.local_addr().unwrap()).await.unwrap();
+        drop(found);
+        let before = std::time::Instant::now();
+        assert!(connect_first(addresses).await.is_ok());
+        assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
+        assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
+    }
+
+    fn full_listener() -> (SocketAddr, Vec<std::net::TcpStream>, impl Drop + use<>) {
+        use rustix::net;
+        let socket =
+            net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddr::new(ip("127.0.0.1"), 0)).unwrap();
+        net::listen(&socket, 0).unwrap();
+        let listener = std::net::TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let mut held = Vec::new();
+        while let Ok(stream) =
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200))
+        {
+            held.push(stream);
+        }
+        struct Keep(#[allow(dead_code, reason = "held open")] std::net::TcpListener);
+        impl Drop for Keep {
+            fn drop(&mut self) {}
+        }
+        (address, held, Keep(listener))
+    }
+}

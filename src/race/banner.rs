@@ -1,0 +1,202 @@
+//! The SSH identification string (RFC 4253, section 4.2). Owns waiting for it
+//! and giving it back to whoever speaks SSH afterwards.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::dial::Stream;
+
+/// RFC 4253 allows 255 bytes a line; servers may send other lines first, which
+/// OpenSSH bounds at 1024 of 8192 bytes. Nobody honest needs more than this.
+const MAX_BEFORE_BANNER: usize = 64 << 10;
+/// Longest identification line, in bytes, CR and LF included.
+const MAX_LINE: usize = 255;
+
+/// Reads until the identification has arrived and returns the stream as if it
+/// began there, and the identification in printable form.
+pub(super) async fn receive(mut stream: Stream) -> Result<(Stream, String), BannerError> {
+    let mut seen = Vec::with_capacity(256);
+    let mut chunk = [0; 512];
+    loop {
+        let count =
+            stream.read(&mut chunk).await.map_err(|error| BannerError::Io(error.kind()))?;
+        if count == 0 {
+            return Err(if seen.is_empty() { BannerError::Closed } else { BannerError::NotSsh });
+        }
+        seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        if let Some((start, banner)) = identification(&seen)? {
+            let peer = stream.peer;
+            return Ok((Stream::new(Replay { seen, given: start, stream }, peer), banner));
+        }
+    }
+}
+
+/// Where the identification begins among the lines so far, and its text;
+/// `None` when more is needed.
+fn identification(seen: &[u8]) -> Result<Option<(usize, String)>, BannerError> {
+    let mut rest = seen;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let (line, tail) = rest.split_at(end + 1);
+        if line.starts_with(b"SSH-") {
+            if line.len() > MAX_LINE {
+                return Err(BannerError::NotSsh);
+            }
+            // 1.99 is a 2.0 server that also speaks 1.x (section 5.1).
+            if !line.starts_with(b"SSH-2.0-") && !line.starts_with(b"SSH-1.99-") {
+                return Err(BannerError::OldProtocol);
+            }
+            let text = String::from_utf8_lossy(line);
+            let start = seen.len() - rest.len();
+            return Ok(Some((start, text.trim_end().escape_debug().to_string())));
+        }
+        rest = tail;
+    }
+    if seen.len() > MAX_BEFORE_BANNER || (rest.starts_with(b"SSH-") && rest.len() > MAX_LINE) {
+        return Err(BannerError::NotSsh);
+    }
+    Ok(None)
+}
+
+/// Why the peer is no SSH server we can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BannerError {
+    /// It closed the stream without a word.
+    Closed,
+    /// It sent something that is no SSH identification.
+    NotSsh,
+    /// It speaks only SSH 1.
+    OldProtocol,
+    /// The stream broke.
+    Io(io::ErrorKind),
+}
+
+impl BannerError {
+    /// What would help, if that is known.
+    pub fn hint(self) -> Option<String> {
+        Some(match self {
+            Self::Closed => {
+                "sshd may be refusing this address (MaxStartups, PerSourcePenalties, fail2ban)"
+                    .into()
+            }
+            Self::NotSsh => "is that port really sshd's? set the right one with -p PORT".into(),
+            Self::OldProtocol | Self::Io(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for BannerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("connection closed before the SSH banner"),
+            Self::NotSsh => f.write_str("the server does not speak SSH"),
+            Self::OldProtocol => f.write_str("the server speaks only SSH 1, which is not safe"),
+            Self::Io(kind) => write!(f, "{kind} before the SSH banner"),
+        }
+    }
+}
+
+/// Gives `seen` again before going on with `stream`.
+struct Replay {
+    seen: Vec<u8>,
+    given: usize,
+    stream: Stream,
+}
+
+impl AsyncRead for Replay {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        match this.seen.get(this.given..) {
+            Some(left) if !left.is_empty() => {
+                let count = left.len().min(buf.remaining());
+                buf.put_slice(left.get(..count).unwrap_or_default());
+                this.given += count;
+                Poll::Ready(Ok(()))
+            }
+            _ => Pin::new(&mut this.stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Replay {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn only_ssh_2_identifications_count() {
+        assert_eq!(identification(b"SSH-2.0-x").unwrap(), None);
+        assert_eq!(
+            identification(b"hello\r\nSSH-2.0-OpenSSH_9.2 c\r\n").unwrap(),
+            Some((7, "SSH-2.0-OpenSSH_9.2 c".to_owned()))
+        );
+        assert_eq!(identification(b"SSH-1.99-x\n"), Ok(Some((0, "SSH-1.99-x".to_owned()))));
+        assert_eq!(identification(b"SSH-1.5-x\n"), Err(BannerError::OldProtocol));
+        let long = format!("SSH-2.0-{}\n", "x".repeat(300));
+        assert_eq!(identification(long.as_bytes()), Err(BannerError::NotSsh));
+        assert_eq!(identification(&[b'x'; MAX_BEFORE_BANNER + 1]), Err(BannerError::NotSsh));
+    }
+
+    #[test]
+    fn a_hostile_banner_cannot_reach_the_terminal() {
+        let (_, banner) = identification(b"SSH-2.0-\x1b]0;x\x07\n").unwrap().unwrap();
+        assert!(!banner.chars().any(char::is_control), "{banner:?}");
+    }
+
+    #[tokio::test]
+    async fn every_byte_from_the_identification_on_is_given_back() {
+        let (mut server, client) = tokio::io::duplex(64);
+        server.write_all(b"hello\nSSH-2.0-x\r\nkex").await.unwrap();
+        let (mut stream, banner) = receive(Stream::new(client, None)).await.unwrap();
+        assert_eq!(banner, "SSH-2.0-x");
+        server.write_all(b"init").await.unwrap();
+        drop(server);
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"SSH-2.0-x\r\nkexinit");
+    }
+
+    #[tokio::test]
+    async fn silence_and_garbage_are_told_apart() {
+        let (server, client) = tokio::io::duplex(64);
+        drop(server);
+        assert_eq!(
+            receive(Stream::new(client, None)).await.map(|_| ()),
+            Err(BannerError::Closed)
+        );
+        let (mut server, client) = tokio::io::duplex(64);
+        server.write_all(b"HTTP/1.1 400 no\r\n\r\n").await.unwrap();
+        drop(server);
+        assert_eq!(
+            receive(Stream::new(client, None)).await.map(|_| ()),
+            Err(BannerError::NotSsh)
+        );
+    }
+}

@@ -1,0 +1,538 @@
+//! User authentication (RFC 4252, RFC 4256). Owns the order of methods and of
+//! keys; reads key files, asks the agent and the user, and nothing else.
+
+mod keyfile;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::{AgentClient, AgentStream};
+use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
+use russh::{MethodKind, MethodSet};
+
+use super::{Session, User, printable};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use keyfile::KeyFile;
+
+/// Questions asked for one password, as NumberOfPasswordPrompts in ssh_config(5).
+const PASSWORD_PROMPTS: usize = 3;
+/// Key offers before the other methods get their turn. sshd closes after
+/// MaxAuthTries, 6 by default, failures of any kind.
+const MAX_KEY_OFFERS: usize = 5;
+/// Rounds of keyboard-interactive questions, bounded against a server that
+/// never has enough.
+const MAX_ROUNDS: usize = 32;
+/// Steps of authentication that may each succeed partially (several factors).
+const MAX_FACTORS: usize = 8;
+/// A hardware key may wait for a touch.
+const AGENT_DEADLINE: Duration = Duration::from_secs(60);
+
+type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
+
+/// What we can authenticate with.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The login name.
+    pub login: String,
+    /// The machine, for questions and messages.
+    pub machine: String,
+    /// Key files named by the user; tried first, so that a full agent cannot
+    /// use up the server's patience.
+    pub identities: Vec<PathBuf>,
+    /// Key files tried after the agent's keys, where they exist.
+    pub default_identities: Vec<PathBuf>,
+    /// The agent's socket, from `SSH_AUTH_SOCK`.
+    pub agent: Option<PathBuf>,
+    /// A password that is known already, tried once before asking.
+    pub password: Option<Secret<String>>,
+    /// Who answers questions.
+    pub user: Arc<dyn User>,
+}
+
+/// Authenticates `session`. Methods go in OpenSSH's order: publickey,
+/// keyboard-interactive, password.
+///
+/// # Errors
+/// [`Error::Auth`] when the server accepts nothing we have,
+/// [`Error::ConnectionLost`] when it closes the connection meanwhile.
+pub async fn authenticate(session: &mut Session, credentials: &Credentials) -> Result<()> {
+    let mut attempt = Authentication::start(session, credentials).await?;
+    for _ in 0..MAX_FACTORS {
+        match attempt.next_factor().await? {
+            Step::Success => return Ok(()),
+            Step::Partial => {}
+            Step::Failed => break,
+        }
+    }
+    Err(attempt.refused())
+}
+
+enum Step {
+    Success,
+    /// Accepted, and the server wants another method too.
+    Partial,
+    Failed,
+}
+
+struct Authentication<'a> {
+    session: &'a mut Session,
+    credentials: &'a Credentials,
+    agent: Option<Agent>,
+    keys: VecDeque<Candidate>,
+    offered: usize,
+    /// What the server still takes; unknown before its first answer.
+    remaining: Option<MethodSet>,
+    tried: Vec<String>,
+    password: Option<Secret<String>>,
+}
+
+/// A key to offer, and who signs for it.
+enum Candidate {
+    Agent(AgentIdentity),
+    File(KeyFile),
+}
+
+impl<'a> Authentication<'a> {
+    async fn start(session: &'a mut Session, credentials: &'a Credentials) -> Result<Self> {
+        let mut tried = Vec::new();
+        let mut named = Vec::new();
+        for path in &credentials.identities {
+            match KeyFile::read(path).await {
+                Ok(key) => named.push(key),
+                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
+            }
+        }
+        let mut agent = None;
+        let mut held = Vec::new();
+        if let Some(path) = &credentials.agent {
+            match open_agent(path, session).await {
+                Ok((client, identities)) => (agent, held) = (Some(client), identities),
+                Err(reason) => tried.push(format!("agent ({reason})")),
+            }
+        }
+        let mut keys = VecDeque::new();
+        // A named key that the agent holds is signed for there: no passphrase.
+        for key in named {
+            match held.iter().position(|identity| key.is(&identity.public_key())) {
+                Some(at) => keys.push_back(Candidate::Agent(held.remove(at))),
+                None => keys.push_back(Candidate::File(key)),
+            }
+        }
+        keys.extend(held.into_iter().map(Candidate::Agent));
+        for path in &credentials.default_identities {
+            // Missing defaults are normal; broken ones are worth a word.
+            match KeyFile::read(path).await {
+                Ok(key) => {
+                    let known = keys.iter().any(|candidate| match candidate {
+                        Candidate::Agent(identity) => key.is(&identity.public_key()),
+                        Candidate::File(other) => key.same_as(other),
+                    });
+                    if !known {
+                        keys.push_back(Candidate::File(key));
+                    }
+                }
+                Err(keyfile::Unreadable::Missing) => {}
+                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
+            }
+        }
+        let password = credentials.password.clone();
+        Ok(Self { session, credentials, agent, keys, offered: 0, remaining: None, tried, password })
+    }
+
+    async fn next_factor(&mut self) -> Result<Step> {
+        if self.takes(MethodKind::PublicKey) {
+            match self.publickey().await? {
+                Step::Failed => {}
+                step => return Ok(step),
+            }
+        }
+        if self.remaining.is_none() {
+            // Not one key to offer: ask what the server takes.
+            let login = self.credentials.login.clone();
+            let answer = self.session.handle.authenticate_none(login);
+            let answer = timed(self.session.deadline, answer).await?;
+            match self.judge(answer)? {
+                Step::Failed => {}
+                step => return Ok(step),
+            }
+        }
+        if self.takes(MethodKind::KeyboardInteractive) {
+            match self.keyboard_interactive().await? {
+                Step::Failed => {}
+                step => return Ok(step),
+            }
+        }
+        if self.takes(MethodKind::Password) {
+            match self.password().await? {
+                Step::Failed => {}
+                step => return Ok(step),
+            }
+        }
+        Ok(Step::Failed)
+    }
+
+    fn takes(&self, method: MethodKind) -> bool {
+        self.remaining.as_ref().is_none_or(|remaining| remaining.contains(&method))
+    }
+
+    async fn publickey(&mut self) -> Result<Step> {
+        while let Some(candidate) = self.keys.pop_front() {
+            let others_left = self
+                .remaining
+                .as_ref()
+                .is_some_and(|left| left.iter().any(|method| *method != MethodKind::PublicKey));
+            if self.offered >= MAX_KEY_OFFERS && others_left {
+                self.tried.push(format!("{} more keys were not offered", self.keys.len() + 1));
+                self.keys.clear();
+                break;
+            }
+            let step = match candidate {
+                Candidate::Agent(identity) => self.offer_agent_key(&identity).await?,
+                Candidate::File(key) => self.offer_key_file(key).await?,
+            };
+            match step {
+                Step::Failed if self.takes(MethodKind::PublicKey) => {}
+                step => return Ok(step),
+            }
+        }
+        Ok(Step::Failed)
+    }
+
+    async fn offer_agent_key(&mut self, identity: &AgentIdentity) -> Result<Step> {
+        let public = identity.public_key().into_owned();
+        let hash = self.rsa_hash(&public).await?;
+        let Some(agent) = &mut self.agent else { return Ok(Step::Failed) };
+        self.tried.push(format!("agent key {}", public.fingerprint(HashAlg::Sha256)));
+        self.offered += 1;
+        let login = self.credentials.login.clone();
+        let handle = &mut self.session.handle;
+        let mut signer = BoundedAgent(agent);
+        let answer = match identity {
+            AgentIdentity::PublicKey { key, .. } => {
+                handle.authenticate_publickey_with(login, key.clone(), hash, &mut signer).await
+            }
+            AgentIdentity::Certificate { certificate, .. } => {
+                handle
+                    .authenticate_certificate_with(login, certificate.clone(), hash, &mut signer)
+                    .await
+            }
+        };
+        match answer {
+            Ok(answer) => self.judge(answer),
+            // The agent would not sign; the session goes on.
+            Err(SignError::Agent) => {
+                if let Some(last) = self.tried.last_mut() {
+                    last.push_str(" (the agent refused to sign)");
+                }
+                Ok(Step::Failed)
+            }
+            Err(SignError::Session) => Err(self.lost()),
+        }
+    }
+
+    async fn offer_key_file(&mut self, key: KeyFile) -> Result<Step> {
+        let public = key.public().cloned();
+        let login = self.credentials.login.clone();
+        // A locked key is offered by its public half first: no passphrase is
+        // asked for a key that the server does not want.
+        if key.is_locked()
+            && let Some(public) = public.as_ref().filter(|_| key.certificate().is_none())
+        {
+            let hash = self.rsa_hash(public).await?;
+            let mut probe = Probe::default();
+            let handle = &mut self.session.handle;
+            let answer = handle
+                .authenticate_publickey_with(login.clone(), public.clone(), hash, &mut probe)
+                .await;
+            self.tried.push(format!("{}", key.path().display()));
+            self.offered += 1;
+            match answer {
+                Ok(answer) => return self.judge(answer),
+                Err(_) if probe.wanted => {}
+                Err(_) => return Err(self.lost()),
+            }
+            self.tried.pop();
+        }
+        self.tried.push(format!("{}", key.path().display()));
+        let private = match key.unlock(&self.credentials.user).await {
+            Ok(private) => Arc::new(private),
+            Err(reason) => {
+                if let Some(last) = self.tried.last_mut() {
+                    last.push_str(&format!(" ({reason})"));
+                }
+                return Ok(Step::Failed);
+            }
+        };
+        if let Some(certificate) = key.certificate() {
+            self.offered += 1;
+            let handle = &mut self.session.handle;
+            let answer = handle.authenticate_openssh_cert(
+                login.clone(),
+                private.clone(),
+                certificate.clone(),
+            );
+            let answer = timed(self.session.deadline, answer).await?;
+            match self.judge(answer)? {
+                Step::Failed => {}
+                step => return Ok(step),
+            }
+        }
+        let hash = self.rsa_hash(private.public_key()).await?;
+        self.offered += 1;
+        let answer = self
+            .session
+            .handle
+            .authenticate_publickey(login, PrivateKeyWithHashAlg::new(private, hash));
+        let answer = timed(self.session.deadline, answer).await?;
+        self.judge(answer)
+    }
+
+    /// The hash for an RSA key; never SHA-1. Only RSA is worth the wait for
+    /// the server's extension message (RFC 8308).
+    async fn rsa_hash(&self, key: &PublicKey) -> Result<Option<HashAlg>> {
+        if !key.algorithm().is_rsa() {
+            return Ok(None);
+        }
+        let best = self.session.handle.best_supported_rsa_hash().await;
+        let best = best.map_err(|_| self.lost())?.flatten();
+        Ok(Some(best.unwrap_or(HashAlg::Sha512)))
+    }
+
+    async fn keyboard_interactive(&mut self) -> Result<Step> {
+        for _ in 0..PASSWORD_PROMPTS {
+            let login = self.credentials.login.clone();
+            let start = self.session.handle.authenticate_keyboard_interactive_start(login, None);
+            let mut answer = timed(self.session.deadline, start).await?;
+            let mut asked = false;
+            for _ in 0..MAX_ROUNDS {
+                match answer {
+                    KeyboardInteractiveAuthResponse::Success => return Ok(Step::Success),
+                    KeyboardInteractiveAuthResponse::Failure {
+                        remaining_methods,
+                        partial_success,
+                    } => {
+                        let failed =
+                            AuthResult::Failure { remaining_methods, partial_success };
+                        match self.judge(failed)? {
+                            // A server that asked nothing will not ask next time.
+                            Step::Failed if asked && self.takes(MethodKind::KeyboardInteractive) => break,
+                            step => return Ok(step),
+                        }
+                    }
+                    KeyboardInteractiveAuthResponse::InfoRequest {
+                        name,
+                        instructions,
+                        prompts,
+                    } => {
+                        asked |= !prompts.is_empty();
+                        let prompts =
+                            prompts.into_iter().map(|prompt| (prompt.prompt, prompt.echo));
+                        let Some(answers) =
+                            self.answers(&name, &instructions, prompts.collect()).await?
+                        else {
+                            self.tried.push("keyboard-interactive (nobody to ask)".to_owned());
+                            return Ok(Step::Failed);
+                        };
+                        let handle = &mut self.session.handle;
+                        let respond = handle.authenticate_keyboard_interactive_respond(answers);
+                        answer = timed(self.session.deadline, respond).await?;
+                    }
+                }
+            }
+            self.tried.push("keyboard-interactive".to_owned());
+        }
+        Ok(Step::Failed)
+    }
+
+    /// Asks the user what the server asks; `None` when nobody answers.
+    async fn answers(
+        &mut self,
+        name: &str,
+        instructions: &str,
+        prompts: Vec<(String, bool)>,
+    ) -> Result<Option<Vec<String>>> {
+        // A password known beforehand answers the one question it can be.
+        if let [(_, false)] = prompts.as_slice()
+            && let Some(password) = self.password.take()
+        {
+            return Ok(Some(vec![password.expose().clone()]));
+        }
+        let user = self.credentials.user.clone();
+        let heading: String = [name, instructions]
+            .iter()
+            .filter(|text| !text.trim().is_empty())
+            .map(|text| format!("{}\n", printable(text).trim_end()))
+            .collect();
+        let who = format!("({}@{}) ", self.credentials.login, self.credentials.machine);
+        blocking(move || {
+            if !heading.is_empty() {
+                user.tell(heading.trim_end());
+            }
+            let ask = |(prompt, echo): &(String, bool)| {
+                // Who asks comes first, so that a server cannot pose as us.
+                let prompt = format!("{who}{}", printable(prompt));
+                user.ask(&prompt, *echo).map(|answer| answer.expose().clone())
+            };
+            prompts.iter().map(ask).collect()
+        })
+        .await
+    }
+
+    async fn password(&mut self) -> Result<Step> {
+        for _ in 0..PASSWORD_PROMPTS {
+            let password = match self.password.take() {
+                Some(password) => Some(password),
+                None => {
+                    let user = self.credentials.user.clone();
+                    let prompt = format!(
+                        "{}@{}'s password: ",
+                        self.credentials.login, self.credentials.machine
+                    );
+                    blocking(move || user.ask(&prompt, false)).await?
+                }
+            };
+            let Some(password) = password else {
+                self.tried.push("password (nobody to ask)".to_owned());
+                return Ok(Step::Failed);
+            };
+            self.tried.push("password".to_owned());
+            let login = self.credentials.login.clone();
+            let answer =
+                self.session.handle.authenticate_password(login, password.expose().clone());
+            let answer = timed(self.session.deadline, answer).await?;
+            match self.judge(answer)? {
+                Step::Failed if self.takes(MethodKind::Password) => {}
+                step => return Ok(step),
+            }
+        }
+        Ok(Step::Failed)
+    }
+
+    /// Takes note of the server's answer.
+    fn judge(&mut self, answer: AuthResult) -> Result<Step> {
+        match answer {
+            AuthResult::Success => Ok(Step::Success),
+            AuthResult::Failure { remaining_methods, partial_success } => {
+                if self.session.handle.is_closed() {
+                    return Err(self.lost());
+                }
+                self.remaining = Some(remaining_methods);
+                Ok(if partial_success { Step::Partial } else { Step::Failed })
+            }
+        }
+    }
+
+    fn lost(&self) -> Error {
+        let reason = self.session.ended().unwrap_or_else(|| "closed by the peer".to_owned());
+        // sshd's words when MaxAuthTries is used up; what helps is a key by name.
+        if reason.contains("Too many authentication failures") {
+            return self.refused();
+        }
+        Error::ConnectionLost { machine: self.credentials.machine.clone(), reason }
+    }
+
+    fn refused(&self) -> Error {
+        Error::Auth {
+            user: self.credentials.login.clone(),
+            machine: self.credentials.machine.clone(),
+            offered: self
+                .remaining
+                .iter()
+                .flat_map(|methods| methods.iter().map(String::from))
+                .collect(),
+            tried: self.tried.clone(),
+        }
+    }
+}
+
+async fn open_agent(
+    path: &std::path::Path,
+    session: &Session,
+) -> Result<(Agent, Vec<AgentIdentity>), &'static str> {
+    let opening = async {
+        let client = AgentClient::connect_uds(path).await.map_err(|_| "cannot be reached")?;
+        let mut client = client.dynamic();
+        // Lets the agent enforce destination constraints; old agents refuse the
+        // extension, which costs nothing (PROTOCOL.agent, section 1).
+        if let Some(binding) = session.handle.agent_session_binding() {
+            let _ = client.bind_session(binding, false).await;
+        }
+        let identities =
+            client.request_identities().await.map_err(|_| "does not list its keys")?;
+        Ok((client, identities))
+    };
+    tokio::time::timeout(Duration::from_secs(5), opening).await.map_err(|_| "does not answer")?
+}
+
+/// An agent that cannot hang the session.
+struct BoundedAgent<'a>(&'a mut Agent);
+
+enum SignError {
+    Agent,
+    Session,
+}
+
+impl From<russh::SendError> for SignError {
+    fn from(_: russh::SendError) -> Self {
+        Self::Session
+    }
+}
+
+impl russh::Signer for BoundedAgent<'_> {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        key: &AgentIdentity,
+        hash: Option<HashAlg>,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        match tokio::time::timeout(AGENT_DEADLINE, self.0.sign_request(key, hash, data)).await {
+            Ok(Ok(signed)) => Ok(signed),
+            _ => Err(SignError::Agent),
+        }
+    }
+}
+
+/// Learns whether the server would take a key, and never signs.
+#[derive(Default)]
+struct Probe {
+    wanted: bool,
+}
+
+impl russh::Signer for Probe {
+    type Error = russh::SendError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        _: Option<HashAlg>,
+        _: Vec<u8>,
+    ) -> Result<Vec<u8>, Self::Error> {
+        self.wanted = true;
+        Err(russh::SendError {})
+    }
+}
+
+async fn timed<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, russh::Error>>,
+) -> Result<T> {
+    // sshd delays failed passwords by seconds on purpose.
+    match tokio::time::timeout(deadline.max(Duration::from_secs(30)), answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Error::Ssh(format!("authentication {}", super::protocol_text(&error)))),
+        Err(_) => Err(Error::Ssh("authentication timed out: the server does not answer".into())),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Ssh("an internal task failed".to_owned()))
+}

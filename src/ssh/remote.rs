@@ -1,0 +1,388 @@
+//! A shell or a command on the machine (RFC 4254, section 6). Owns the session
+//! channel: what is asked for, how bytes flow, how it ends. Knows no terminal.
+
+use russh::{ChannelMsg, Sig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::escape::{Action, Escapes, Piece};
+use super::{Session, printable};
+use crate::error::{Error, Result};
+
+/// Extended data of type 1 is standard error (RFC 4254, section 5.2).
+const STDERR: u32 = 1;
+/// Bytes read from our input at once.
+const CHUNK: usize = 64 << 10;
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct Remote {
+    /// The command for the login shell; `None` starts the shell itself.
+    pub command: Option<String>,
+    /// The pseudo-terminal to run it on, if any.
+    pub pty: Option<Pty>,
+    /// Environment, which sshd takes only as far as its AcceptEnv allows.
+    pub env: Vec<(String, String)>,
+}
+
+/// A pseudo-terminal.
+#[derive(Debug, Clone)]
+pub struct Pty {
+    /// `$TERM`.
+    pub term: String,
+    /// Its size now.
+    pub size: Size,
+    /// Terminal modes by their numbers in RFC 4254, section 8.
+    pub modes: Vec<(u8, u32)>,
+}
+
+/// The size of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Columns, in characters.
+    pub columns: u32,
+    /// Rows, in characters.
+    pub rows: u32,
+    /// Width in pixels, 0 when unknown.
+    pub width: u32,
+    /// Height in pixels, 0 when unknown.
+    pub height: u32,
+}
+
+/// How a shell or command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this status.
+    Status(u32),
+    /// A signal ended it; the name is without `SIG`, printable.
+    Signal(String),
+    /// The server closed the channel without saying how.
+    Unknown,
+    /// The user ended the connection by `~.`.
+    Escaped,
+}
+
+impl Ending {
+    /// The exit status for ourselves, after ssh(1): the remote one, 128 + n for
+    /// signal n, 255 when there is none.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // A status has eight bits on every system that has one.
+            Self::Status(status) => (status & 0xff) as u8,
+            Self::Signal(name) => signal_number(name).map_or(255, |number| 128 + number),
+            Self::Unknown | Self::Escaped => 255,
+        }
+    }
+}
+
+/// Signal numbers of Linux for the names of RFC 4254, section 6.10.
+fn signal_number(name: &str) -> Option<u8> {
+    Some(match name {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "ILL" => 4,
+        "TRAP" => 5,
+        "ABRT" => 6,
+        "BUS" => 7,
+        "FPE" => 8,
+        "KILL" => 9,
+        "USR1" => 10,
+        "SEGV" => 11,
+        "USR2" => 12,
+        "PIPE" => 13,
+        "ALRM" => 14,
+        "TERM" => 15,
+        _ => return None,
+    })
+}
+
+/// Our end of the remote process.
+pub struct Streams<I, O, E> {
+    /// Its standard input; the end of it is passed on as a half-close.
+    pub input: I,
+    /// Its standard output.
+    pub output: O,
+    /// Its standard error.
+    pub errors: E,
+    /// New sizes of the terminal.
+    pub sizes: mpsc::UnboundedReceiver<Size>,
+    /// Recognizes escape sequences and hears of all but `~.` and `~R`. `None`
+    /// passes every byte through.
+    pub escapes: Option<Box<dyn FnMut(Action) + Send>>,
+}
+
+impl Session {
+    /// Runs `remote` to its end.
+    ///
+    /// # Errors
+    /// [`Error::Ssh`] when the server refuses to run it,
+    /// [`Error::ConnectionLost`] when the connection breaks,
+    /// [`Error::Output`] when our output cannot be written.
+    pub async fn run<I, O, E>(
+        &self,
+        machine: &str,
+        remote: &Remote,
+        streams: Streams<I, O, E>,
+    ) -> Result<Ending>
+    where
+        I: AsyncRead + Send + Unpin,
+        O: AsyncWrite + Send + Unpin,
+        E: AsyncWrite + Send + Unpin,
+    {
+        let Streams { input, mut output, mut errors, sizes, escapes } = streams;
+        let channel = self
+            .handle
+            .channel_open_session()
+            .await
+            .map_err(|error| self.broken(machine, "session refused by the server", &error))?;
+        let (mut incoming, outgoing) = channel.split();
+        request(&outgoing, remote)
+            .await
+            .map_err(|error| self.broken(machine, "request failed", &error))?;
+
+        let mut expected = Expected::of(remote);
+        let sending = send(self, &outgoing, input, sizes, escapes);
+        tokio::pin!(sending);
+        let mut sent = false;
+        let mut ending = None;
+        let mut closed = false;
+        loop {
+            let message = tokio::select! {
+                message = incoming.wait() => message,
+                stopped = &mut sending, if !sent => {
+                    sent = true;
+                    if stopped == Stopped::Escaped {
+                        ending = Some(Ending::Escaped);
+                        closed = true;
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
+            match message {
+                ChannelMsg::Data { data } => {
+                    if let Err(error) = output.write_all(&data).await {
+                        // As with any pipe: the reader is gone, so is the process.
+                        let _ = outgoing.close().await;
+                        return Err(Error::Output(error));
+                    }
+                }
+                ChannelMsg::ExtendedData { data, ext: STDERR } => {
+                    errors.write_all(&data).await.map_err(Error::Output)?;
+                }
+                ChannelMsg::ExitStatus { exit_status } => {
+                    ending = Some(Ending::Status(exit_status));
+                }
+                ChannelMsg::ExitSignal { signal_name, .. } => {
+                    ending = Some(Ending::Signal(name_of(&signal_name)));
+                }
+                ChannelMsg::Success => {
+                    expected.answered();
+                }
+                ChannelMsg::Failure => match expected.answered() {
+                    Some(Request::Pty) => {
+                        let text = b"PTY allocation request failed\r\n";
+                        errors.write_all(text).await.map_err(Error::Output)?;
+                    }
+                    Some(Request::Run) => {
+                        return Err(Error::Ssh("the server refused to run the command".into()));
+                    }
+                    None => {}
+                },
+                ChannelMsg::Close => {
+                    closed = true;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let _ = output.flush().await;
+        let _ = errors.flush().await;
+        match ending {
+            Some(ending) => Ok(ending),
+            None if closed && !self.handle.is_closed() => Ok(Ending::Unknown),
+            None => Err(self.lost(machine)),
+        }
+    }
+
+    fn broken(&self, machine: &str, what: &str, error: &russh::Error) -> Error {
+        if self.handle.is_closed() {
+            return self.lost(machine);
+        }
+        Error::Ssh(format!("{what}: {}", printable(&error.to_string())))
+    }
+
+    fn lost(&self, machine: &str) -> Error {
+        Error::ConnectionLost {
+            machine: machine.to_owned(),
+            reason: self.ended().unwrap_or_else(|| "closed by the peer".to_owned()),
+        }
+    }
+}
+
+/// Sends every request at once: waiting for each answer would cost a round
+/// trip a piece. The answers come in this order (RFC 4254, section 5.4).
+async fn request(
+    channel: &russh::ChannelWriteHalf<russh::client::Msg>,
+    remote: &Remote,
+) -> Result<(), russh::Error> {
+    for (name, value) in &remote.env {
+        channel.set_env(false, name.as_str(), value.as_str()).await?;
+    }
+    if let Some(pty) = &remote.pty {
+        let modes: Vec<(russh::Pty, u32)> = pty
+            .modes
+            .iter()
+            .filter_map(|(code, value)| Some((russh::Pty::from_u8(*code)?, *value)))
+            .collect();
+        let Size { columns, rows, width, height } = pty.size;
+        channel.request_pty(true, &pty.term, columns, rows, width, height, &modes).await?;
+    }
+    match &remote.command {
+        Some(command) => channel.exec(true, command.as_bytes()).await,
+        None => channel.request_shell(true).await,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Pty,
+    Run,
+}
+
+/// Requests that still have to be answered, the next one last.
+struct Expected(Vec<Request>);
+
+impl Expected {
+    fn of(remote: &Remote) -> Self {
+        let mut open = vec![Request::Run];
+        if remote.pty.is_some() {
+            open.push(Request::Pty);
+        }
+        Self(open)
+    }
+
+    fn answered(&mut self) -> Option<Request> {
+        self.0.pop()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stopped {
+    InputEnded,
+    Escaped,
+}
+
+/// Passes input and sizes on until the input ends.
+async fn send(
+    session: &Session,
+    channel: &russh::ChannelWriteHalf<russh::client::Msg>,
+    mut input: impl AsyncRead + Unpin,
+    mut sizes: mpsc::UnboundedReceiver<Size>,
+    mut on_action: Option<Box<dyn FnMut(Action) + Send>>,
+) -> Stopped {
+    let mut escapes = Escapes::default();
+    let mut buffer = vec![0; CHUNK];
+    let mut open = true;
+    loop {
+        let count = tokio::select! {
+            size = sizes.recv() => match size {
+                Some(Size { columns, rows, width, height }) => {
+                    let _ = channel.window_change(columns, rows, width, height).await;
+                    continue;
+                }
+                None if open => input.read(&mut buffer).await,
+                None => return Stopped::InputEnded,
+            },
+            count = input.read(&mut buffer), if open => count,
+        };
+        // An input that fails is at its end for the machine.
+        let count = count.unwrap_or(0);
+        if count == 0 {
+            let _ = channel.eof().await;
+            open = false;
+            continue;
+        }
+        let data = buffer.get(..count).unwrap_or_default();
+        let Some(on_action) = &mut on_action else {
+            if channel.data_bytes(data.to_vec()).await.is_err() {
+                return Stopped::InputEnded;
+            }
+            continue;
+        };
+        for piece in escapes.feed(data) {
+            match piece {
+                Piece::Send(bytes) => {
+                    if channel.data_bytes(bytes).await.is_err() {
+                        return Stopped::InputEnded;
+                    }
+                }
+                Piece::Do(Action::Disconnect) => return Stopped::Escaped,
+                Piece::Do(Action::Rekey) => {
+                    let _ = session.handle.rekey_soon().await;
+                }
+                Piece::Do(action) => on_action(action),
+            }
+        }
+    }
+}
+
+fn name_of(signal: &Sig) -> String {
+    let name = match signal {
+        Sig::ABRT => "ABRT",
+        Sig::ALRM => "ALRM",
+        Sig::FPE => "FPE",
+        Sig::HUP => "HUP",
+        Sig::ILL => "ILL",
+        Sig::INT => "INT",
+        Sig::KILL => "KILL",
+        Sig::PIPE => "PIPE",
+        Sig::QUIT => "QUIT",
+        Sig::SEGV => "SEGV",
+        Sig::TERM => "TERM",
+        Sig::USR1 => "USR1",
+        Sig::Custom(name) => return printable(name.lines().next().unwrap_or_default()),
+    };
+    name.to_owned()
+}
+
+/// A command line for the machine's login shell in which every word arrives
+/// as one argument, as clan's `shlex.quote` has it (clan_lib/ssh/remote.py).
+pub fn quote(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| quote_word(word)).collect();
+    quoted.join(" ")
+}
+
+fn quote_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\"'\"'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_follow_ssh() {
+        assert_eq!(Ending::Status(0).exit_code(), 0);
+        assert_eq!(Ending::Status(42).exit_code(), 42);
+        assert_eq!(Ending::Status(256).exit_code(), 0);
+        assert_eq!(Ending::Signal("TERM".into()).exit_code(), 143);
+        assert_eq!(Ending::Signal("what@example.com".into()).exit_code(), 255);
+        assert_eq!(Ending::Unknown.exit_code(), 255);
+        assert_eq!(Ending::Escaped.exit_code(), 255);
+    }
+
+    #[test]
+    fn every_word_arrives_as_one_argument() {
+        let words = |words: &[&str]| quote(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>());
+        assert_eq!(words(&["systemctl", "status", "a@b.service"]), "systemctl status a@b.service");
+        assert_eq!(words(&["echo", "a b", "", "$HOME"]), "echo 'a b' '' '$HOME'");
+        assert_eq!(words(&["it's", "~"]), r#"'it'"'"'s' '~'"#);
+    }
+}

@@ -1,0 +1,257 @@
+//! The terminal: raw mode, size, prompts. The only code that touches a tty;
+//! every change of it is undone on every way out.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::termios::{
+    self, ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex,
+    Termios,
+};
+use zeroize::Zeroize;
+
+use crate::secret::Secret;
+use crate::ssh::remote::{Pty, Size};
+
+/// The longest answer to a prompt, in bytes.
+const MAX_ANSWER: usize = 4096;
+
+/// The terminal's settings before we changed them, for whoever has to end the
+/// process: a signal, a panic, `main`.
+static SAVED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
+
+/// Whether standard input is a terminal.
+pub fn is_interactive() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Raw mode, until dropped.
+#[derive(Debug)]
+pub struct Raw(());
+
+impl Raw {
+    /// Every key goes to the machine as it is.
+    ///
+    /// # Errors
+    /// When standard input is no terminal.
+    pub fn enter() -> io::Result<Self> {
+        let tty = File::from(rustix::io::dup(io::stdin())?);
+        change(tty, Termios::make_raw)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back as we found it. Does nothing when it is unchanged.
+pub fn restore() {
+    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((tty, settings)) = saved {
+        // Nothing is left to be done if the terminal is gone.
+        let _ = termios::tcsetattr(&tty, OptionalActions::Drain, &settings);
+    }
+}
+
+/// Restores the terminal before a panic is reported.
+pub fn restore_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        restore();
+        report(info);
+    }));
+}
+
+/// Stops this process as Ctrl-Z does, with the terminal as it was, and takes it
+/// back when continued.
+pub fn suspend() {
+    restore();
+    let _ = rustix::process::kill_process(
+        rustix::process::getpid(),
+        rustix::process::Signal::TSTP,
+    );
+    let raw = Raw::enter();
+    // The guard of the session still stands; this one must not undo it.
+    std::mem::forget(raw);
+}
+
+fn change(tty: File, edit: impl FnOnce(&mut Termios)) -> io::Result<()> {
+    let before = termios::tcgetattr(&tty)?;
+    let mut after = before.clone();
+    edit(&mut after);
+    let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+    termios::tcsetattr(&tty, OptionalActions::Drain, &after)?;
+    if saved.is_none() {
+        *saved = Some((tty, before));
+    }
+    Ok(())
+}
+
+/// The size of the terminal on standard input or output.
+pub fn size() -> Option<Size> {
+    let size = termios::tcgetwinsize(io::stdin())
+        .or_else(|_| termios::tcgetwinsize(io::stdout()))
+        .ok()?;
+    Some(Size {
+        columns: size.ws_col.into(),
+        rows: size.ws_row.into(),
+        width: size.ws_xpixel.into(),
+        height: size.ws_ypixel.into(),
+    })
+}
+
+/// A pseudo-terminal like the one we are on; a plain one of 80 × 24 when we are
+/// on none.
+pub fn pty() -> Pty {
+    let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+    Pty {
+        term: term.unwrap_or_else(|| "dumb".to_owned()),
+        size: size()
+            .filter(|size| size.columns > 0)
+            .unwrap_or(Size { columns: 80, rows: 24, ..Size::default() }),
+        modes: termios::tcgetattr(io::stdin()).map(|settings| modes(&settings)).unwrap_or_default(),
+    }
+}
+
+/// The modes of RFC 4254, section 8, that a Linux terminal knows.
+fn modes(settings: &Termios) -> Vec<(u8, u32)> {
+    let codes = [
+        (1, SpecialCodeIndex::VINTR),
+        (2, SpecialCodeIndex::VQUIT),
+        (3, SpecialCodeIndex::VERASE),
+        (4, SpecialCodeIndex::VKILL),
+        (5, SpecialCodeIndex::VEOF),
+        (6, SpecialCodeIndex::VEOL),
+        (7, SpecialCodeIndex::VEOL2),
+        (8, SpecialCodeIndex::VSTART),
+        (9, SpecialCodeIndex::VSTOP),
+        (10, SpecialCodeIndex::VSUSP),
+        (12, SpecialCodeIndex::VREPRINT),
+        (13, SpecialCodeIndex::VWERASE),
+        (14, SpecialCodeIndex::VLNEXT),
+        (18, SpecialCodeIndex::VDISCARD),
+    ]
+    .map(|(code, index)| (code, u32::from(settings.special_codes[index])));
+    let input = [
+        (30, InputModes::IGNPAR),
+        (31, InputModes::PARMRK),
+        (32, InputModes::INPCK),
+        (33, InputModes::ISTRIP),
+        (34, InputModes::INLCR),
+        (35, InputModes::IGNCR),
+        (36, InputModes::ICRNL),
+        (38, InputModes::IXON),
+        (39, InputModes::IXANY),
+        (40, InputModes::IXOFF),
+        (41, InputModes::IMAXBEL),
+        (42, InputModes::IUTF8),
+    ]
+    .map(|(code, flag)| (code, settings.input_modes.contains(flag).into()));
+    let local = [
+        (50, LocalModes::ISIG),
+        (51, LocalModes::ICANON),
+        (53, LocalModes::ECHO),
+        (54, LocalModes::ECHOE),
+        (55, LocalModes::ECHOK),
+        (56, LocalModes::ECHONL),
+        (57, LocalModes::NOFLSH),
+        (58, LocalModes::TOSTOP),
+        (59, LocalModes::IEXTEN),
+        (60, LocalModes::ECHOCTL),
+        (61, LocalModes::ECHOKE),
+        (62, LocalModes::PENDIN),
+    ]
+    .map(|(code, flag)| (code, settings.local_modes.contains(flag).into()));
+    let output = [
+        (70, OutputModes::OPOST),
+        (72, OutputModes::ONLCR),
+        (73, OutputModes::OCRNL),
+        (74, OutputModes::ONOCR),
+        (75, OutputModes::ONLRET),
+    ]
+    .map(|(code, flag)| (code, settings.output_modes.contains(flag).into()));
+    let control = [
+        (90, ControlModes::CS7),
+        (91, ControlModes::CS8),
+        (92, ControlModes::PARENB),
+        (93, ControlModes::PARODD),
+    ]
+    .map(|(code, flag)| (code, settings.control_modes.contains(flag).into()));
+    let speeds = [(128, settings.input_speed()), (129, settings.output_speed())];
+    [&codes[..], &input, &local, &output, &control, &speeds].concat()
+}
+
+/// Asks on the controlling terminal, not on standard input, so that a pipe can
+/// be fed at the same time. `None` when there is no terminal, and on Ctrl-C,
+/// Ctrl-D and end of input.
+pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
+    let mut tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+    // Raw, so that Ctrl-C comes to us and cannot kill us with the echo off.
+    change(tty.try_clone().ok()?, |settings| {
+        settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+        settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+    })
+    .ok()?;
+    let answer = tty.write_all(prompt.as_bytes()).ok().and_then(|()| read_line(&mut tty, echo));
+    let _ = tty.write_all(b"\r\n");
+    restore();
+    answer
+}
+
+fn read_line(tty: &mut File, echo: bool) -> Option<Secret<String>> {
+    // Allocated once: growing would leave copies of a secret behind.
+    let mut line = Vec::with_capacity(MAX_ANSWER);
+    let mut byte = [0];
+    let whole = loop {
+        if !matches!(tty.read(&mut byte), Ok(1)) {
+            break false;
+        }
+        let [key] = byte;
+        match key {
+            b'\r' | b'\n' => break true,
+            // Ctrl-C, and Ctrl-D on an empty line.
+            3 => break false,
+            4 if line.is_empty() => break false,
+            // Backspace takes a whole UTF-8 character.
+            8 | 127 => {
+                let mut removed = line.pop();
+                while removed.is_some_and(|byte: u8| byte & 0xc0 == 0x80) {
+                    removed = line.pop();
+                }
+                if echo && removed.is_some() {
+                    let _ = tty.write_all(b"\x08 \x08");
+                }
+            }
+            // Ctrl-U takes the line.
+            21 => {
+                if echo {
+                    let _ = tty.write_all("\x08 \x08".repeat(line.len()).as_bytes());
+                }
+                line.zeroize();
+            }
+            key if key >= 32 && line.len() < MAX_ANSWER => {
+                line.push(key);
+                if echo {
+                    let _ = tty.write_all(&byte);
+                }
+            }
+            _ => {}
+        }
+    };
+    if !whole {
+        line.zeroize();
+        return None;
+    }
+    match String::from_utf8(line) {
+        Ok(line) => Some(Secret::new(line)),
+        Err(error) => {
+            error.into_bytes().zeroize();
+            None
+        }
+    }
+}
