@@ -72,7 +72,7 @@ pub async fn connect(
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Connection> {
     let files = request.known_hosts.clone();
-    let known = tokio::task::spawn_blocking(move || KnownHosts::load(&files.all()))
+    let known = tokio::task::spawn_blocking(move || KnownHosts::load(files.user.iter().chain(&files.global)))
         .await
         .map_err(|_| Error::Ssh("an internal task failed".to_owned()))??;
     let known = Arc::new(known);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::client::{self, DisconnectReason};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Disconnect, cipher, compression, kex};
 
 use crate::error::Error;
@@ -61,6 +61,8 @@ pub struct Session {
     handle: client::Handle<Client>,
     ended: Ended,
     deadline: Duration,
+    /// Whether a password may be typed at this server.
+    may_send_secrets: bool,
 }
 
 /// How the connection ended, in the peer's or russh's words, printable.
@@ -90,12 +92,14 @@ impl Session {
         let ended = Ended::default();
         let refusal = Arc::new(Mutex::new(None));
         let asking = Arc::new(AtomicBool::new(false));
+        let mismatch = Arc::new(AtomicBool::new(false));
         let client = Client {
             policy: options.policy.clone(),
             known: options.known.clone(),
             user: options.user.clone(),
             refusal: refusal.clone(),
             asking: asking.clone(),
+            mismatch: mismatch.clone(),
             ended: ended.clone(),
         };
         let config = Arc::new(config(options));
@@ -112,7 +116,12 @@ impl Session {
             }
         };
         match connected {
-            Ok(handle) => Ok(Self { handle, ended, deadline: options.deadline }),
+            Ok(handle) => Ok(Self {
+                handle,
+                ended,
+                deadline: options.deadline,
+                may_send_secrets: !mismatch.load(Ordering::Relaxed),
+            }),
             Err(error) => Err(match lock(&refusal).take() {
                 Some(Refusal { changed: true, error }) => HandshakeError::HostKeyChanged(error),
                 Some(Refusal { changed: false, error }) => HandshakeError::HostKeyRefused(error),
@@ -216,6 +225,7 @@ struct Client {
     refusal: Arc<Mutex<Option<Refusal>>>,
     /// Whether the host key is being judged, perhaps by a person.
     asking: Arc<AtomicBool>,
+    mismatch: Arc<AtomicBool>,
     ended: Ended,
 }
 
@@ -238,10 +248,13 @@ impl client::Handler for Client {
         let decided =
             tokio::task::spawn_blocking(move || check_host_key(&policy, &known, &*user, &key))
                 .await
-                .map_err(russh::Error::Join)?;
+                .map_err(|error| russh::Error::IO(std::io::Error::other(error)))?;
         self.asking.store(false, Ordering::Relaxed);
         match decided {
-            Ok(()) => Ok(true),
+            Ok(trust) => {
+                self.mismatch.store(trust == Trust::Mismatch, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(refusal) => {
                 *lock(&self.refusal) = Some(refusal);
                 Ok(false)
@@ -255,7 +268,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let (user, text) = (self.user.clone(), printable(banner));
-        tokio::task::spawn_blocking(move || user.tell(&text)).await.map_err(russh::Error::Join)
+        tokio::task::spawn_blocking(move || user.tell(&text)).await.map_err(|error| russh::Error::IO(std::io::Error::other(error)))
     }
 
     async fn disconnected(
@@ -274,40 +287,52 @@ impl client::Handler for Client {
     }
 }
 
+/// What a host key that passed is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Verified,
+    /// The user asked for no check and the key is not the known one: no
+    /// password may be sent, as in ssh(1).
+    Mismatch,
+}
+
 fn check_host_key(
     policy: &HostKeyPolicy,
     known: &KnownHosts,
     user: &dyn User,
-    key: &russh::keys::PublicKey,
-) -> Result<(), Refusal> {
+    key: &PublicKey,
+) -> Result<Trust, Refusal> {
+    let refused = |error| Refusal { changed: false, error };
     match hostkey::decide(policy, known, key) {
-        Decision::Accept { note, remember } => {
+        Decision::Accept { note, remember, mismatch } => {
             if let Some(note) = note {
                 user.tell(&note);
             }
             if remember {
-                keep(policy, user, key);
+                keep(policy, user, key)?;
             }
-            Ok(())
+            Ok(if mismatch { Trust::Mismatch } else { Trust::Verified })
         }
-        Decision::Ask { question, refused } => loop {
-            let Some(answer) = user.ask(&question, true) else {
-                return Err(Refusal { changed: false, error: refused });
-            };
-            match answer.expose().trim() {
-                "yes" => {
-                    keep(policy, user, key);
-                    return Ok(());
+        Decision::Ask { question, fingerprint } => {
+            user.tell(&question);
+            let mut prompt = "continue connecting (yes/no/fingerprint)? ";
+            loop {
+                let Some(answer) = user.ask(prompt, true) else {
+                    let error = policy.unverified(key, "there is nobody to ask");
+                    return Err(refused(error));
+                };
+                match hostkey::consent(answer.expose(), &fingerprint) {
+                    Some(true) => {
+                        keep(policy, user, key)?;
+                        return Ok(Trust::Verified);
+                    }
+                    Some(false) => {
+                        return Err(refused(policy.unverified(key, "you did not accept it")));
+                    }
+                    None => prompt = "please type 'yes', 'no' or the fingerprint: ",
                 }
-                // ssh(1) also takes the fingerprint for a yes.
-                typed if typed == key.fingerprint(HashAlg::Sha256).to_string() => {
-                    keep(policy, user, key);
-                    return Ok(());
-                }
-                "no" => return Err(Refusal { changed: false, error: refused }),
-                _ => user.tell("please type 'yes', 'no' or the fingerprint"),
             }
-        },
+        }
         Decision::Reject { warning, error, changed } => {
             if !warning.is_empty() {
                 user.tell(&warning.join("\n"));
@@ -318,10 +343,15 @@ fn check_host_key(
 }
 
 /// A key that cannot be written down is still a key we trust now: say so and
-/// go on, as ssh(1) does.
-fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &russh::keys::PublicKey) {
-    if let Err(error) = hostkey::remember(policy, key) {
-        user.tell(&format!("the host key could not be remembered: {error}"));
+/// go on, as ssh(1) does. Another key written meanwhile is a mismatch.
+fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), Refusal> {
+    match hostkey::remember(policy, key) {
+        Ok(()) => Ok(()),
+        Err(error @ Error::HostKey { .. }) => Err(Refusal { changed: true, error }),
+        Err(error) => {
+            user.tell(&format!("warning: the host key could not be remembered: {error}"));
+            Ok(())
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::race::Event;
 use crate::ssh::auth::Credentials;
 use crate::ssh::escape::{Action, HELP};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
+use crate::ssh::known_hosts;
 use crate::ssh::remote::{Ending, Remote, Streams, quote};
 use crate::term;
 
@@ -156,7 +157,7 @@ fn request(
 ) -> Result<Request> {
     let overrides = Overrides {
         network: arguments.network.clone(),
-        target_host: arguments.target_host.as_deref().map(str::parse::<TargetHost>).transpose()?,
+        target_host: arguments.target_host.as_deref().map(TargetHost::parse).transpose()?,
         user: arguments.login.clone().or(options.user),
         port: arguments.port.or(options.port),
     };
@@ -173,7 +174,7 @@ fn request(
     let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
     let user_files = match options.user_known_hosts {
         Some(files) => files,
-        None => [in_ssh("known_hosts"), in_ssh("known_hosts2")].concat(),
+        None => home.as_deref().map(known_hosts::user_files).unwrap_or_default(),
     };
     Ok(Request {
         machine: arguments.machine.clone(),
@@ -184,9 +185,8 @@ fn request(
         host_key_alias: options.host_key_alias,
         known_hosts: KnownHostsFiles {
             user: user_files,
-            global: ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"]
-                .map(PathBuf::from)
-                .to_vec(),
+            global: known_hosts::global_files(),
+            hash_names: false,
         },
         keepalive_interval: options.keepalive_interval.unwrap_or(Duration::from_secs(15)),
         keepalive_max: options.keepalive_max.unwrap_or(3),

@@ -161,6 +161,11 @@ impl<'a> Authentication<'a> {
                 step => return Ok(step),
             }
         }
+        if !self.session.may_send_secrets {
+            let why = "password and keyboard-interactive are off: the host key is not the known one";
+            self.tried.push(why.to_owned());
+            return Ok(Step::Failed);
+        }
         if self.takes(MethodKind::KeyboardInteractive) {
             match self.keyboard_interactive().await? {
                 Step::Failed => {}
