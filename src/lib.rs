@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod exports;
+pub mod plan;
 pub mod secret;
 
 pub use error::{Attempt, Error, Result, Stage};
