@@ -2,6 +2,7 @@
 //! and speak SSH on that one stream.
 #![deny(missing_docs)]
 
+pub mod cli;
 pub mod error;
 pub mod exports;
 pub mod plan;
