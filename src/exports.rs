@@ -1,5 +1,203 @@
-//! The JSON that a clan exports, as networks and peers.
+//! The JSON that a clan exports, as networks and peers. Owns the shapes of
+//! `clan.exports` since 2025 and what a usable entry is. Pure: it reads bytes,
+//! and knows no file, clock or socket. Options for ssh in the exports are never
+//! honoured, because they could start programs.
 
+mod field;
+mod machines;
+mod printable;
+mod reader;
+mod shape;
+mod target_host;
+mod technology;
 mod var_ref;
 
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use machines::Machines;
+
+pub use printable::Printable;
+pub use target_host::TargetHost;
+pub use technology::Technology;
 pub use var_ref::VarRef;
+
+/// Largest document, in bytes: some 400,000 peers as Clan writes them.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// Most JSON values in a document. Small values take far more memory than text.
+const MAX_VALUES: usize = 5_000_000;
+
+/// What the exports of a clan say about reaching its machines.
+#[derive(Debug, Default)]
+pub struct Clan {
+    /// All usable networks, in the order of the document.
+    pub networks: Vec<Network>,
+    /// Entries that cannot be used, each an [`Error::ExportEntry`].
+    pub problems: Vec<Error>,
+    /// What was ignored but costs no route, such as options for ssh.
+    pub warnings: Vec<String>,
+    machines: Machines,
+    /// Service, instance and index in `problems` of each unusable network.
+    broken: Vec<(Option<String>, String, usize)>,
+}
+
+/// One instance of a networking service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The instance's name. Two services may both have an instance of it.
+    pub name: String,
+    /// The service, such as `clan-core/tor`; documents of 2025 do not tell.
+    pub service: Option<String>,
+    /// A name to show: the instance, or `SERVICE:INSTANCE` where that is ambiguous.
+    pub label: String,
+    /// Networks of higher priority are tried first; 1000 where nothing is said.
+    pub priority: i64,
+    /// The Python module's name, if the document has it.
+    pub module: Option<String>,
+    /// How to dial, from the module or inferred without one.
+    pub technology: Technology,
+    /// In the order of the document. A machine with several roles is there several times.
+    pub peers: Vec<Peer>,
+}
+
+/// A machine in one network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The machine's name.
+    pub machine: String,
+    /// Where it may be reached, best first; may be empty.
+    pub hosts: Vec<Host>,
+    /// The port of its SSH server.
+    pub port: u16,
+    /// The login name, if the export has one.
+    pub user: Option<String>,
+}
+
+/// An address in the exports.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// Trimmed text that [`TargetHost`] understands: a name, an address or a ticket.
+    Plain(String),
+    /// The value of this var, public or secret.
+    Var(VarRef),
+}
+
+impl Clan {
+    /// Reads a document; `origin` names it in errors. Every shape is taken:
+    /// `SERVICE:INSTANCE:ROLE:MACHINE` keys with `networking` and `peer`
+    /// interfaces, and `INSTANCE: {priority, module, peers}` of 2025, the
+    /// latter also below `networking`; all of it bare or under `exports`,
+    /// `instances` or both.
+    ///
+    /// # Errors
+    /// [`Error::Exports`] when the whole document is unusable: not JSON, no
+    /// object, over 64 MiB, over five million values or a million peers. A
+    /// single malformed entry is no error but one of [`Clan::problems`].
+    pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self> {
+        Self::read(bytes)
+            .map_err(|reason| Error::Exports { origin: Printable(origin).to_string(), reason })
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MAX_BYTES {
+            return Err(format!("larger than {MAX_BYTES} bytes"));
+        }
+        if bytes.trim_ascii().is_empty() {
+            return Err("empty, expected the JSON of clan.exports".into());
+        }
+        if values(bytes) > MAX_VALUES {
+            return Err(format!("more than {MAX_VALUES} values"));
+        }
+        let document: Value =
+            serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {error}"))?;
+        let mut clan = reader::read(&shape::entries(&document)?)?;
+        if clan.networks.is_empty() && clan.problems.is_empty() {
+            clan.warnings.push("the exports declare no network".into());
+        }
+        Ok(clan)
+    }
+
+    /// Every machine that the document names, once each: those of usable
+    /// networks, of malformed entries and of other exports.
+    pub fn machines(&self) -> Vec<&str> {
+        self.machines.names()
+    }
+
+    /// Whether the document (or [`Clan::add_machine`]) names this machine.
+    pub fn knows(&self, machine: &str) -> bool {
+        self.machines.contains(machine)
+    }
+
+    /// Makes a machine known that the exports do not name, for example one of
+    /// the inventory that is in no network.
+    pub fn add_machine(&mut self, machine: &str) {
+        self.machines.add(machine);
+    }
+
+    /// The first network that answers to `name`, see [`Network::answers_to`].
+    pub fn network(&self, name: &str) -> Option<&Network> {
+        self.networks.iter().find(|network| network.answers_to(name))
+    }
+
+    /// The problems that cost this machine an address.
+    pub fn problems_of(&self, machine: &str) -> impl Iterator<Item = &Error> {
+        self.machines.problems(machine).iter().filter_map(|&at| self.problems.get(at))
+    }
+
+    /// The problem that made the network of this name unusable.
+    pub fn problem_of_network(&self, name: &str) -> Option<&Error> {
+        let mut broken = self.broken.iter();
+        let (_, _, at) = broken.find(|(service, instance, _)| answers(service, instance, name))?;
+        self.problems.get(*at)
+    }
+}
+
+impl Network {
+    /// Whether `name` means this network: `INSTANCE`, `SERVICE:INSTANCE` or
+    /// `SERVICE/INSTANCE`, where the service may be given without what precedes
+    /// its last slash.
+    pub fn answers_to(&self, name: &str) -> bool {
+        answers(&self.service, &self.name, name)
+    }
+}
+
+/// Fit for a terminal; a var is shown by its name.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(host) => Printable(host).fmt(f),
+            Self::Var(var) => write!(f, "<var: {}>", Printable(&var.to_string())),
+        }
+    }
+}
+
+fn answers(service: &Option<String>, instance: &str, name: &str) -> bool {
+    if name == instance {
+        return true;
+    }
+    let Some(service) = service.as_deref() else { return false };
+    let Some(front) = name.strip_suffix(instance) else { return false };
+    let front = front.strip_suffix([':', '/']).unwrap_or_default();
+    !front.is_empty() && (front == service || service.rsplit('/').next() == Some(front))
+}
+
+/// An upper bound of the number of values, without building any.
+fn values(bytes: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1_usize, false, false);
+    for &byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! What `network list` says about a clan. Owns the table and the JSON schema;
+//! prints nothing, dials nothing.
+
+use std::cmp::Reverse;
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::exports::{Clan, Host, Network, Peer, Printable, Technology};
+use crate::plan::DEFAULT_USER;
+
+/// Machines named in a line of the table; the rest are counted.
+const SHOWN_PEERS: usize = 3;
+
+/// The table of `clan network list` (`clan_cli/network/list.py`): highest
+/// priority first, ties in the order of the exports. *Running* tells who
+/// carries the network: `n/a` nothing has to run, `in-process` this program
+/// does, `system` a daemon of this machine does, `unknown` we cannot tell.
+/// Foreign text is escaped.
+pub fn list_text(clan: &Clan) -> String {
+    if clan.networks.is_empty() {
+        return "No networks found\n".to_owned();
+    }
+    let rows: Vec<[String; 5]> = sorted(clan).into_iter().map(row).collect();
+    let header = ["Network", "Priority", "Module", "Running", "Peers"].map(str::to_owned);
+    // Clan's own minimum widths.
+    let mut widths = [12, 8, 10, 8, 0];
+    for cells in rows.iter().chain([&header]) {
+        for (width, cell) in widths.iter_mut().zip(cells).take(4) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let header = line(&header, &widths);
+    let mut text = format!("{header}\n{}\n", "-".repeat(header.chars().count()));
+    for cells in &rows {
+        text.push_str(&line(cells, &widths));
+        text.push('\n');
+    }
+    text
+}
+
+/// The same as JSON. The schema only grows:
+///
+/// ```json
+/// {
+///   "networks": [{
+///     "name": "tor",                     // the instance
+///     "label": "tor",                    // unambiguous, as --network takes it
+///     "service": "clan-core/tor",        // or null
+///     "priority": 10,
+///     "module": "clan_lib.network.tor",  // or null
+///     "technology": "tor",               // direct, tor, zerotier, iroh, unsupported
+///     "running": "in-process",           // n/a, in-process, system, unknown
+///     "peers": [{
+///       "machine": "peer1",
+///       "hosts": [{"plain": "192.0.2.1"},
+///                 {"var": {"machine": "peer1", "generator": "tor_tor", "file": "hostname"}}],
+///       "port": 22,
+///       "user": "root"
+///     }]
+///   }],
+///   "problems": ["exports entry …"],     // malformed entries, which are left out
+///   "warnings": ["exports entry …"]      // what was ignored
+/// }
+/// ```
+pub fn list_json(clan: &Clan) -> Value {
+    let problems: Vec<String> = clan.problems.iter().map(ToString::to_string).collect();
+    json!({
+        "networks": sorted(clan).into_iter().map(network_json).collect::<Vec<_>>(),
+        "problems": problems,
+        "warnings": clan.warnings,
+    })
+}
+
+fn sorted(clan: &Clan) -> Vec<&Network> {
+    let mut networks: Vec<&Network> = clan.networks.iter().collect();
+    networks.sort_by_key(|network| Reverse(network.priority));
+    networks
+}
+
+fn row(network: &Network) -> [String; 5] {
+    let module = match &network.module {
+        Some(module) => module.rsplit('.').next().unwrap_or(module),
+        None => network.technology.name(),
+    };
+    [
+        Printable(&network.label).to_string(),
+        network.priority.to_string(),
+        Printable(module).to_string(),
+        running(&network.technology).to_owned(),
+        peers(network),
+    ]
+}
+
+fn peers(network: &Network) -> String {
+    // A machine with two roles is one peer to whoever reads the table.
+    let mut machines: Vec<&str> = network.peers.iter().map(|peer| peer.machine.as_str()).collect();
+    let mut seen = std::collections::HashSet::new();
+    machines.retain(|machine| seen.insert(*machine));
+    if machines.is_empty() {
+        return "No peers".to_owned();
+    }
+    let shown = machines.iter().take(SHOWN_PEERS).map(|machine| Printable(machine).to_string());
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if let Some(more) = machines.len().checked_sub(SHOWN_PEERS).filter(|&more| more > 0) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " ...({more} more)");
+    }
+    text
+}
+
+fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
+    let [network, priority, module, running, peers] = cells;
+    let [a, b, c, d, _] = *widths;
+    format!("{network:<a$}  {priority:<b$}  {module:<c$}  {running:<d$}  {peers}")
+}
+
+fn running(technology: &Technology) -> &'static str {
+    match technology {
+        Technology::Direct => "n/a",
+        Technology::Tor | Technology::Iroh => "in-process",
+        Technology::Zerotier => "system",
+        Technology::Unsupported(_) => "unknown",
+    }
+}
+
+fn network_json(network: &Network) -> Value {
+    let technology = match &network.technology {
+        Technology::Unsupported(_) => "unsupported",
+        known => known.name(),
+    };
+    json!({
+        "name": network.name,
+        "label": network.label,
+        "service": network.service,
+        "priority": network.priority,
+        "module": network.module,
+        "technology": technology,
+        "running": running(&network.technology),
+        "peers": network.peers.iter().map(peer_json).collect::<Vec<_>>(),
+    })
+}
+
+fn peer_json(peer: &Peer) -> Value {
+    json!({
+        "machine": peer.machine,
+        "hosts": peer.hosts.iter().map(host_json).collect::<Vec<_>>(),
+        "port": peer.port,
+        "user": peer.user.as_deref().unwrap_or(DEFAULT_USER),
+    })
+}
+
+fn host_json(host: &Host) -> Value {
+    match host {
+        Host::Plain(plain) => json!({ "plain": plain }),
+        Host::Var(var) => json!({ "var": {
+            "machine": var.machine(),
+            "generator": var.generator(),
+            "file": var.file(),
+        }}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIXED: &str = include_str!("../../fixtures/exports/mixed.json");
+
+    #[test]
+    fn the_table_is_that_of_clan() {
+        let clan = Clan::parse("mixed.json", MIXED.as_bytes()).unwrap();
+        let expected = "\
+Network          Priority  Module        Running     Peers
+----------------------------------------------------------
+p2p              3000      p2p_ssh_iroh  in-process  web, db
+mine/vpn:office  2000      direct        n/a         web, db, build ...(2 more)
+zt               900       zerotier      system      web
+lab              800       pigeons       unknown     No peers
+mine/tor:office  10        tor           in-process  web
+";
+        assert_eq!(list_text(&clan), expected);
+    }
+
+    #[test]
+    fn the_json_has_all_that_the_schema_promises() {
+        let clan = Clan::parse("mixed.json", MIXED.as_bytes()).unwrap();
+        let value = list_json(&clan);
+        assert_eq!(
+            value["networks"][4],
+            json!({
+                "name": "office", "label": "mine/tor:office", "service": "mine/tor",
+                "priority": 10, "module": "clan_lib.network.tor",
+                "technology": "tor", "running": "in-process",
+                "peers": [{
+                    "machine": "web", "port": 22, "user": "root",
+                    "hosts": [{"var": {
+                        "machine": "web", "generator": "tor_office", "file": "hostname",
+                    }}],
+                }],
+            })
+        );
+        assert_eq!(value["networks"][3]["technology"], "unsupported");
+        assert_eq!(value["networks"].as_array().unwrap().len(), 5);
+        assert_eq!(value["problems"], json!([]));
+        assert_eq!(value["warnings"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_empty_clan_says_so_as_clan_does() {
+        assert_eq!(list_text(&Clan::default()), "No networks found\n");
+        let empty = json!({"networks": [], "problems": [], "warnings": []});
+        assert_eq!(list_json(&Clan::default()), empty);
+    }
+
+    #[test]
+    fn foreign_text_cannot_reach_the_terminal() {
+        let text = r#"{"a\u202eb": {"module": "x.\u200fy", "peers": {"m\u2066": {}}}}"#;
+        let shown = list_text(&Clan::parse("x", text.as_bytes()).unwrap());
+        assert!(shown.is_ascii(), "{shown:?}");
+        assert!(shown.contains("a\\u{202e}b") && shown.contains("\\u{200f}y"), "{shown}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_document_prints_a_control_character(at in 0_usize..4000, c: char) {
+            let mut text: Vec<char> = MIXED.chars().collect();
+            let at = at % text.len();
+            text[at] = c;
+            let text: String = text.into_iter().collect();
+            let clan = Clan::parse("x", text.as_bytes()).unwrap_or_default();
+            assert!(!list_text(&clan).chars().any(|c| c.is_control() && c != '\n'));
+            assert!(list_json(&clan)["networks"].is_array());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+use super::*;
+
+fn target(user: Option<&str>, host: &str, port: Option<u16>) -> TargetHost {
+    TargetHost { user: user.map(str::to_owned), host: host.to_owned(), port }
+}
+
+#[test]
+fn every_written_form_of_an_address_is_understood() {
+    for (text, expected) in [
+        ("example.org", target(None, "example.org", None)),
+        ("root@peer2.example:2222", target(Some("root"), "peer2.example", Some(2222))),
+        ("198.51.100.7:22", target(None, "198.51.100.7", Some(22))),
+        ("2001:db8::5", target(None, "2001:db8::5", None)),
+        ("admin@2001:db8::5", target(Some("admin"), "2001:db8::5", None)),
+        ("admin@[2001:db8::5]:65535", target(Some("admin"), "2001:db8::5", Some(65535))),
+        ("[::1]", target(None, "::1", None)),
+        ("fe80::1%eth0", target(None, "fe80::1%eth0", None)),
+        ("[fe80::1%eth0]:1", target(None, "fe80::1%eth0", Some(1))),
+        ("ssh://root@host:2200", target(Some("root"), "host", Some(2200))),
+        ("ssh://host/", target(None, "host", None)),
+        ("user@corp@host", target(Some("user@corp"), "host", None)),
+    ] {
+        let parsed = TargetHost::parse(text).unwrap();
+        assert_eq!(parsed, expected, "{text}");
+        assert_eq!(TargetHost::parse(&parsed.to_string()).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_could_be_an_option_or_a_mistake_is_refused_with_a_reason() {
+    for (text, reason) in [
+        ("", "the host is empty"),
+        ("@host", "the user is empty"),
+        ("root@", "the host is empty"),
+        (":22", "the host is empty"),
+        ("host:", "port"),
+        ("host:0", "port"),
+        ("host:65536", "port"),
+        ("host:+22", "port"),
+        ("host:ssh", "port"),
+        ("[::1]:", "port"),
+        ("[::1]22", "after the bracket"),
+        ("[::1", "not closed"),
+        ("[host]:22", "only an IPv6 address"),
+        ("[fe80::1%]:1", "only an IPv6 address"),
+        ("fe80::1%eth0:22", "brackets"),
+        ("2001:db8::5:99999", "brackets"),
+        ("-oProxyCommand=x", "starts with -"),
+        ("root@-host", "starts with -"),
+        ("-l@host", "the user starts with -"),
+        ("a b", "space"),
+        (" host", "space"),
+        ("host\n", "control"),
+        ("ho\0st", "control"),
+        ("host/path", "'/'"),
+        ("ssh://", "empty"),
+        ("ssh://-x", "starts with -"),
+        ("host?", "?"),
+    ] {
+        let error = TargetHost::parse(text).unwrap_err().to_string();
+        assert!(error.contains(reason), "{text:?}: {error}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+    assert!(TargetHost::parse(&"x".repeat(1024)).is_ok());
+    assert!(TargetHost::parse(&"x".repeat(1025)).is_err());
+    assert!(TargetHost::parse(&format!("{}@h", "x".repeat(256))).is_err());
+}
+
+#[test]
+fn options_of_an_address_are_refused_by_name_and_not_by_value() {
+    let error = TargetHost::parse("ssh://root@host:22?ProxyCommand=rm%20x&User=y\x1b").unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Usage(_)));
+    assert!(text.ends_with("not taken from an address: ProxyCommand, User"), "{text}");
+    assert!(!text.contains("rm"), "{text}");
+}
+
+#[test]
+fn a_password_in_an_address_is_refused_and_not_shown() {
+    for text in [
+        "root:hunter2@host",
+        "ssh://root:hunter2@host:22",
+        "root:hunter2@host?x=y",
+        "root:?hunter2@host",
+    ] {
+        let error = TargetHost::parse(text).unwrap_err().to_string();
+        assert!(error.starts_with("invalid target host \"host"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics_and_what_is_accepted_reads_back(text in "\\PC*|[a-z0-9@:\\[\\]%?./-]{0,30}") {
+        if let Ok(target) = TargetHost::parse(&text) {
+            proptest::prop_assert!(!target.host.is_empty() && !target.host.starts_with('-'));
+            proptest::prop_assert!(target.port != Some(0));
+            if text.len() < 200 && text.is_ascii() {
+                proptest::prop_assert_eq!(TargetHost::parse(&target.to_string()).unwrap(), target);
+            }
+        }
+    }
+}

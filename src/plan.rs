@@ -1,0 +1,226 @@
+//! From a clan and a machine to the routes worth trying, best first. Owns the
+//! order and the overrides of the command line. Pure: it reveals no var, asks
+//! no resolver and does not know which technologies this build can dial.
+
+mod nearest;
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+pub use crate::exports::TargetHost;
+use crate::exports::{Clan, Host, Network, Peer, Printable, Technology};
+use nearest::nearest;
+
+/// The network name of the one route that `--target-host` makes.
+pub const TARGET_HOST: &str = "target-host";
+
+/// Whom Clan logs in as where nothing else is said.
+pub const DEFAULT_USER: &str = "root";
+
+/// SSH's port (RFC 4253, section 4.1).
+pub const DEFAULT_PORT: u16 = 22;
+
+/// Most names that an error lists.
+const MAX_KNOWN: usize = 100;
+
+/// One way to try.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Route {
+    /// The network as it is shown, unambiguous within the clan.
+    pub network: String,
+    /// How to dial.
+    pub technology: Technology,
+    /// Where; a plain host holds neither user nor port any more.
+    pub host: Host,
+    /// The port of the SSH server.
+    pub port: u16,
+    /// The login name.
+    pub user: String,
+    /// The network's priority, higher first.
+    pub priority: i64,
+}
+
+/// What the command line says against the clan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--network`: only this one; see [`Network::answers_to`].
+    pub network: Option<String>,
+    /// `--target-host`: only this address, whatever the clan says.
+    pub target_host: Option<TargetHost>,
+    /// `-l`: the login name on every route.
+    pub user: Option<String>,
+    /// `-p`: the port on every route.
+    pub port: Option<u16>,
+}
+
+impl Route {
+    /// The route straight to an address, shown as `network`: over Tor if it is
+    /// an onion service, else direct. Its priority is the highest there is.
+    pub fn to(target: &TargetHost, network: &str, overrides: &Overrides) -> Self {
+        let user = overrides.user.as_deref().or(target.user.as_deref());
+        Self {
+            network: network.to_owned(),
+            technology: if is_onion(&target.host) { Technology::Tor } else { Technology::Direct },
+            host: Host::Plain(target.host.clone()),
+            port: overrides.port.or(target.port).unwrap_or(DEFAULT_PORT),
+            user: user.unwrap_or(DEFAULT_USER).to_owned(),
+            priority: i64::MAX,
+        }
+    }
+
+    fn through(network: &Network, peer: &Peer, host: &Host, overrides: &Overrides) -> Self {
+        // People also write `user@host:port` into a clan; the exports refuse
+        // what does not parse, so the fallback is for clans built by hand.
+        let target = match host {
+            Host::Plain(text) => TargetHost::read(text).ok(),
+            Host::Var(_) => None,
+        };
+        let (host, user, port) = match target {
+            Some(target) => (Host::Plain(target.host), target.user, target.port),
+            None => (host.clone(), None, None),
+        };
+        let mut technology = network.technology.clone();
+        if let (Technology::Direct | Technology::Zerotier, Host::Plain(name)) = (&technology, &host)
+        {
+            // Onion names must not be asked of DNS (RFC 7686, section 2).
+            if is_onion(name) {
+                technology = Technology::Tor;
+            }
+        }
+        let user = overrides.user.clone().or(user).or_else(|| peer.user.clone());
+        Self {
+            network: network.label.clone(),
+            technology,
+            host,
+            port: overrides.port.or(port).unwrap_or(peer.port),
+            user: user.unwrap_or_else(|| DEFAULT_USER.to_owned()),
+            priority: network.priority,
+        }
+    }
+}
+
+/// The routes to `machine`: by priority, highest first, ties in the order of
+/// the exports, the hosts of a peer in theirs; never empty, nothing twice.
+/// With a target host it is the only route, and the clan need not know the machine.
+/// A network's name that several services share keeps all of them.
+///
+/// # Errors
+/// [`Error::UnknownMachine`] and [`Error::UnknownNetwork`] with the nearest
+/// known name; [`Error::NoRoute`] when the machine exists but no address is
+/// left; [`Error::Usage`] when the overrides contradict each other or the port is 0.
+pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Route>> {
+    if overrides.port == Some(0) {
+        return Err(Error::Usage("the port is not a number from 1 to 65535".into()));
+    }
+    if let Some(target) = &overrides.target_host {
+        return match overrides.network {
+            None => Ok(vec![Route::to(target, TARGET_HOST, overrides)]),
+            Some(_) => Err(Error::Usage(
+                "--network and --target-host exclude each other: an address is in no network"
+                    .into(),
+            )),
+        };
+    }
+    if !clan.knows(machine) {
+        return Err(unknown_machine(clan, machine));
+    }
+    let mut networks: Vec<&Network> = clan.networks.iter().collect();
+    if let Some(name) = &overrides.network {
+        networks.retain(|network| network.answers_to(name));
+        if networks.is_empty() {
+            return Err(unknown_network(clan, machine, name));
+        }
+    }
+    networks.sort_by_key(|network| Reverse(network.priority));
+    let mut seen = HashSet::new();
+    let mut routes = Vec::new();
+    for (network, peer) in peers(networks.iter().copied(), machine) {
+        for host in &peer.hosts {
+            let route = Route::through(network, peer, host, overrides);
+            if seen.insert(route.clone()) {
+                routes.push(route);
+            }
+        }
+    }
+    if routes.is_empty() {
+        let reason = no_route(clan, machine, &networks, overrides.network.as_deref());
+        return Err(Error::NoRoute { machine: machine.to_owned(), reason });
+    }
+    Ok(routes)
+}
+
+fn peers<'a>(
+    networks: impl Iterator<Item = &'a Network>,
+    machine: &str,
+) -> impl Iterator<Item = (&'a Network, &'a Peer)> {
+    networks.flat_map(move |network| {
+        let peers = network.peers.iter().filter(move |peer| peer.machine == machine);
+        peers.map(move |peer| (network, peer))
+    })
+}
+
+fn is_onion(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("onion"))
+}
+
+fn unknown_machine(clan: &Clan, machine: &str) -> Error {
+    let known = clan.machines();
+    Error::UnknownMachine {
+        machine: machine.to_owned(),
+        nearest: nearest(machine, &known).map(str::to_owned),
+        known: listed(&known),
+    }
+}
+
+fn unknown_network(clan: &Clan, machine: &str, network: &str) -> Error {
+    if let Some(problem) = clan.problem_of_network(network) {
+        return Error::NoRoute { machine: machine.to_owned(), reason: problem.to_string() };
+    }
+    let known: Vec<&str> = clan.networks.iter().map(|network| network.label.as_str()).collect();
+    Error::UnknownNetwork {
+        network: network.to_owned(),
+        nearest: nearest(network, &known).map(str::to_owned),
+        known: listed(&known),
+    }
+}
+
+/// Why there is no route although the machine is known: what is malformed comes
+/// last, because it may be the cause of all the rest.
+fn no_route(clan: &Clan, machine: &str, kept: &[&Network], chosen: Option<&str>) -> String {
+    let mut reasons = Vec::new();
+    let hostless = labels(peers(kept.iter().copied(), machine));
+    let elsewhere = labels(peers(clan.networks.iter(), machine));
+    if !hostless.is_empty() {
+        reasons.push(format!("no host for it in {}", hostless.join(", ")));
+    } else if let (Some(chosen), false) = (chosen, elsewhere.is_empty()) {
+        let elsewhere = elsewhere.join(", ");
+        reasons.push(format!("it is not in \"{}\" but in {elsewhere}", Printable(chosen)));
+    }
+    let mut problems = clan.problems_of(machine);
+    match problems.next() {
+        Some(problem) => {
+            let more = problems.count();
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            reasons.push(format!("{problem}{more}"));
+        }
+        None if reasons.is_empty() => reasons.push("it is in no network of the clan".into()),
+        None => {}
+    }
+    reasons.join("; ")
+}
+
+fn labels<'a>(peers: impl Iterator<Item = (&'a Network, &'a Peer)>) -> Vec<String> {
+    let mut labels: Vec<&str> = peers.map(|(network, _)| network.label.as_str()).collect();
+    labels.dedup();
+    listed(&labels)
+}
+
+fn listed(names: &[&str]) -> Vec<String> {
+    names.iter().take(MAX_KNOWN).map(|name| Printable(name).to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests;
