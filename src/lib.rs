@@ -5,6 +5,7 @@
 pub mod error;
 pub mod exports;
 pub mod secret;
+pub mod ssh;
 
 pub use error::{Attempt, Error, Result, Stage};
 pub use secret::Secret;
