@@ -98,7 +98,7 @@ fn update(
         }
         text.extend_from_slice(line.as_bytes());
         if replace(&target, &text, &file, &before)
-            .map_err(|error| broken(path, "cannot write the file", &error))?
+            .map_err(|error| broken(path, "cannot put a new file in its place", &error))?
         {
             return Ok(());
         }
@@ -203,14 +203,18 @@ fn open_locked(path: &Path, target: &Path) -> Result<(File, Metadata)> {
             }
         }
         let held = file.metadata().map_err(|error| broken(path, "cannot read it", &error))?;
-        match std::fs::metadata(target) {
-            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => {
-                return Ok((file, held));
-            }
-            Ok(_) => {}
-            Err(error) if missing(&error) => {}
-            Err(error) => return Err(broken(path, "cannot read it", &error)),
+        if still_there(&held, target).map_err(|error| broken(path, "cannot read it", &error))? {
+            return Ok((file, held));
         }
+    }
+}
+
+/// Whether the open file is the one at `target`, and was not replaced.
+fn still_there(held: &Metadata, target: &Path) -> io::Result<bool> {
+    match std::fs::metadata(target) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+        Err(error) if missing(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

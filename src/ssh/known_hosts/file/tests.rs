@@ -214,6 +214,18 @@ fn whoever_waited_for_the_lock_opens_the_new_file() {
 }
 
 #[test]
+fn a_file_that_was_replaced_or_removed_is_not_taken_for_the_one_there() {
+    let dir = dir();
+    let path = dir.path().join("kh");
+    let (file, before) = open_locked(&path, &path).unwrap();
+    assert!(still_there(&before, &path).unwrap());
+    assert!(replace(&path, b"new\n", &file, &before).unwrap());
+    assert!(!still_there(&before, &path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!still_there(&before, &path).unwrap());
+}
+
+#[test]
 fn many_writers_at_once_lose_nothing() {
     const WRITERS: usize = 8;
     const KEYS: usize = 20;
