@@ -1,0 +1,296 @@
+//! Whether to talk to a server with this host key. Owns the policy, its words
+//! and its messages; decides without any input or output. Asking the user and
+//! calling [`remember`] are the caller's; host certificates are not handled here.
+
+mod warning;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use russh::keys::{Algorithm, HashAlg, PublicKey};
+
+use super::known_hosts::{self, Entry, KnownHosts, Verdict};
+use crate::error::{Error, Result};
+
+/// How much a host key must be known, in the words of `--host-key-check`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostKeyCheck {
+    /// `strict`: only known keys (ssh(1): `StrictHostKeyChecking=yes`).
+    Strict,
+    /// `ask`: known keys, and others if the user agrees.
+    Ask,
+    /// `accept-new`: store the keys of new hosts, refuse changed ones.
+    AcceptNew,
+    /// `tofu`, trust on first use: the same as `accept-new`, under the name the
+    /// Python clan has for it (clan_lib/ssh/host_key.py).
+    #[default]
+    Tofu,
+    /// `none`: accept every key that is not revoked, store nothing. As in the
+    /// Python clan, and unlike `StrictHostKeyChecking=no`, which stores new keys.
+    None,
+}
+
+/// The known_hosts files of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownHostsFiles {
+    /// The user's; new keys go to the first one.
+    pub user: Vec<PathBuf>,
+    /// The machine's, only read.
+    pub global: Vec<PathBuf>,
+    /// Hash the names in new lines, ssh(1)'s `HashKnownHosts`.
+    pub hash_names: bool,
+}
+
+/// What to demand of the host key of one connection.
+#[derive(Debug, Clone)]
+pub struct HostKeyPolicy {
+    /// How much it must be known.
+    pub check: HostKeyCheck,
+    /// The name to look up and to write.
+    pub name: String,
+    /// The server's port. For a `HostKeyAlias`, which ssh(1) looks up without a
+    /// port, it is 22.
+    pub port: u16,
+    /// Where keys are known.
+    pub files: KnownHostsFiles,
+    /// The host in messages; for a secret one a placeholder.
+    pub shown: String,
+    /// False after an earlier route showed a wrong key: then only known keys
+    /// pass, except with [`HostKeyCheck::None`].
+    pub allow_first_use: bool,
+}
+
+/// What to do about the server's key.
+#[derive(Debug)]
+pub enum Decision {
+    /// Go on.
+    Accept {
+        /// To be shown, may be several lines.
+        note: Option<String>,
+        /// Call [`remember`] with the key, and give up if it fails with
+        /// `Error::HostKey`; other failures deserve a warning only.
+        remember: bool,
+        /// The key is not the one we know, and only [`HostKeyCheck::None`] lets
+        /// it pass: as ssh(1) does, send no password and forward nothing.
+        mismatch: bool,
+    },
+    /// Ask the user, then go on and [`remember`] the key, or give up with
+    /// [`HostKeyPolicy::unverified`]; the latter also without a terminal.
+    Ask {
+        /// What to say before the answer, several lines. See [`consent`].
+        question: String,
+        /// SHA-256 of the key, which the user may also type as consent.
+        fingerprint: String,
+    },
+    /// Send nothing more and close.
+    Reject {
+        /// To be shown loudly, line by line; empty if the error says it all.
+        warning: Vec<String>,
+        /// What ends the connection.
+        error: Error,
+        /// The key is wrong rather than unknown: no first use on other routes.
+        changed: bool,
+    },
+}
+
+/// Decides about `key`, the one the server proved to have. Pure.
+pub fn decide(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {
+    match known.lookup(&policy.name, policy.port, key) {
+        Verdict::Known { .. } => Decision::Accept { note: None, remember: false, mismatch: false },
+        Verdict::Revoked { path, line } => Decision::Reject {
+            warning: warning::revoked(policy, key, &path, line),
+            error: policy.error(format!(
+                "{} is revoked by {}:{line}",
+                describe(key),
+                printable(&path.to_string_lossy())
+            )),
+            changed: true,
+        },
+        Verdict::Changed { entries } => decide_changed(policy, key, &entries, false),
+        Verdict::OtherType { entries } => decide_changed(policy, key, &entries, true),
+        Verdict::Unknown => decide_unknown(policy, known, key),
+    }
+}
+
+/// Stores the key for the next time, in the first of the user's files; without
+/// such a file, does nothing. Blocks, see [`known_hosts::add`].
+///
+/// # Errors
+/// `Error::HostKey` if another connection has stored another key meanwhile, and
+/// `Error::KnownHosts` if the file cannot be written.
+pub fn remember(policy: &HostKeyPolicy, key: &PublicKey) -> Result<()> {
+    let Some(path) = policy.files.user.first() else { return Ok(()) };
+    known_hosts::add_first(path, &policy.name, policy.port, key, policy.files.hash_names).map_err(
+        |error| match error {
+            Error::HostKey { reason, .. } => policy.error(reason),
+            other => other,
+        },
+    )
+}
+
+/// What the user's answer to [`Decision::Ask`] means, as in ssh(1): `yes` or the
+/// fingerprint, `no` or an empty line; `None` means to ask again.
+pub fn consent(answer: &str, fingerprint: &str) -> Option<bool> {
+    let answer = answer.trim();
+    if answer.eq_ignore_ascii_case("yes") || answer == fingerprint {
+        Some(true)
+    } else if answer.is_empty() || answer.eq_ignore_ascii_case("no") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+impl HostKeyPolicy {
+    /// All lines of this policy's files, the user's first.
+    ///
+    /// # Errors
+    /// As [`KnownHosts::load`].
+    pub fn load(&self) -> Result<KnownHosts> {
+        KnownHosts::load(self.files.user.iter().chain(&self.files.global))
+    }
+
+    /// The error for an unknown key that nobody vouched for; `why` is the end of
+    /// the sentence, such as `there is no terminal to ask on`.
+    pub fn unverified(&self, key: &PublicKey, why: &str) -> Error {
+        self.error(format!("{} is not known, and {why}", describe(key)))
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::HostKey { name: printable(&self.shown), reason }
+    }
+}
+
+fn decide_changed(
+    policy: &HostKeyPolicy,
+    key: &PublicKey,
+    entries: &[Entry],
+    other_type: bool,
+) -> Decision {
+    let mut warning = warning::changed(policy, key, entries, other_type);
+    if policy.check == HostKeyCheck::None {
+        warning.push("going on all the same, because the host key check is none".into());
+        return Decision::Accept {
+            note: Some(warning.join("\n")),
+            remember: false,
+            mismatch: true,
+        };
+    }
+    let places = warning::places(entries);
+    Decision::Reject {
+        warning,
+        error: policy.error(format!("{} is not the one known from {places}", describe(key))),
+        changed: true,
+    }
+}
+
+fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {
+    let reject = |why: &str| Decision::Reject {
+        warning: Vec::new(),
+        error: policy.unverified(key, why),
+        changed: false,
+    };
+    let shown = printable(&policy.shown);
+    match policy.check {
+        HostKeyCheck::None => Decision::Accept {
+            note: Some(format!("host key of {shown} is not checked: {}", describe(key))),
+            remember: false,
+            mismatch: false,
+        },
+        HostKeyCheck::Strict => reject("the host key check is strict"),
+        _ if !policy.allow_first_use => {
+            reject("another route to this machine has just shown a wrong key")
+        }
+        HostKeyCheck::Ask => Decision::Ask {
+            question: warning::question(policy, known, key),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+        },
+        HostKeyCheck::AcceptNew | HostKeyCheck::Tofu => {
+            let kept = match policy.files.user.first() {
+                Some(path) => format!("stored in {}", printable(&path.to_string_lossy())),
+                None => "not stored, for there is no known_hosts file".into(),
+            };
+            Decision::Accept {
+                note: Some(format!(
+                    "host key of {shown} is new, trusted on first use and {kept}: {}",
+                    describe(key)
+                )),
+                remember: !policy.files.user.is_empty(),
+                mismatch: false,
+            }
+        }
+    }
+}
+
+impl FromStr for HostKeyCheck {
+    type Err = Error;
+
+    /// Also takes the words of ssh_config(5)'s `StrictHostKeyChecking`: `yes`,
+    /// `no`, `off`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "strict" | "yes" => Ok(Self::Strict),
+            "ask" => Ok(Self::Ask),
+            "accept-new" => Ok(Self::AcceptNew),
+            "tofu" => Ok(Self::Tofu),
+            "none" | "no" | "off" => Ok(Self::None),
+            _ => Err(Error::Usage(format!(
+                "unknown host key check {text:?}: it is strict, ask, accept-new, tofu or none"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for HostKeyCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Strict => "strict",
+            Self::Ask => "ask",
+            Self::AcceptNew => "accept-new",
+            Self::Tofu => "tofu",
+            Self::None => "none",
+        })
+    }
+}
+
+/// `ED25519 key SHA256:…`
+fn describe(key: &PublicKey) -> String {
+    format!("{} key {}", type_name(&key.algorithm()), key.fingerprint(HashAlg::Sha256))
+}
+
+/// The short names of key types that ssh(1) prints.
+fn type_name(algorithm: &Algorithm) -> String {
+    match algorithm {
+        Algorithm::Dsa => "DSA".into(),
+        Algorithm::Ecdsa { .. } => "ECDSA".into(),
+        Algorithm::Ed25519 => "ED25519".into(),
+        Algorithm::Rsa { .. } => "RSA".into(),
+        Algorithm::SkEcdsaSha2NistP256 => "ECDSA-SK".into(),
+        Algorithm::SkEd25519 => "ED25519-SK".into(),
+        other => printable(other.as_str()),
+    }
+}
+
+/// `text` with everything escaped that could move the cursor, hide other text
+/// or reorder it: control characters, and Unicode's marks for direction and
+/// invisible ones (Trojan Source, CVE-2021-42574).
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => out.extend(c.escape_unicode()),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

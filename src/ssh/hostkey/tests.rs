@@ -1,0 +1,217 @@
+use std::path::Path;
+
+use super::known_hosts::test_keys::*;
+use super::*;
+
+const ALL: [HostKeyCheck; 5] = [
+    HostKeyCheck::Strict,
+    HostKeyCheck::Ask,
+    HostKeyCheck::AcceptNew,
+    HostKeyCheck::Tofu,
+    HostKeyCheck::None,
+];
+
+fn policy(check: HostKeyCheck) -> HostKeyPolicy {
+    HostKeyPolicy {
+        check,
+        name: "host".into(),
+        port: 22,
+        files: KnownHostsFiles { user: vec!["/home/me/kh".into()], ..Default::default() },
+        shown: "host".into(),
+        allow_first_use: true,
+    }
+}
+
+fn known(text: &str) -> KnownHosts {
+    let mut known = KnownHosts::default();
+    known.parse(Path::new("/home/me/kh"), text.as_bytes());
+    known
+}
+
+/// `ok`, `note`, `store`, `mismatch`, `ask`, `unknown` or `changed`.
+fn short(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Accept { mismatch: true, note: Some(_), remember: false } => "mismatch",
+        Decision::Accept { mismatch: true, .. } => "BAD",
+        Decision::Accept { remember: true, note: Some(_), .. } => "store",
+        Decision::Accept { remember: true, note: None, .. } => "BAD",
+        Decision::Accept { note: Some(_), .. } => "note",
+        Decision::Accept { note: None, .. } => "ok",
+        Decision::Ask { .. } => "ask",
+        Decision::Reject { changed: false, .. } => "unknown",
+        Decision::Reject { changed: true, .. } => "changed",
+    }
+}
+
+#[test]
+fn every_check_decides_as_documented() {
+    let same = format!("host {ED25519}\n");
+    let stale = format!("host {OTHER_ED25519}\n");
+    let other_type = format!("host {RSA}\n");
+    let revoked = format!("host {ED25519}\n@revoked * {ED25519}\n");
+    // Columns: strict, ask, accept-new, tofu, none.
+    for (text, first_use, expected) in [
+        (same.as_str(), true, ["ok", "ok", "ok", "ok", "ok"]),
+        (&same, false, ["ok", "ok", "ok", "ok", "ok"]),
+        ("", true, ["unknown", "ask", "store", "store", "note"]),
+        ("", false, ["unknown", "unknown", "unknown", "unknown", "note"]),
+        (&stale, true, ["changed", "changed", "changed", "changed", "mismatch"]),
+        (&stale, false, ["changed", "changed", "changed", "changed", "mismatch"]),
+        (&other_type, true, ["changed", "changed", "changed", "changed", "mismatch"]),
+        (&revoked, true, ["changed"; 5]),
+        (&revoked, false, ["changed"; 5]),
+    ] {
+        for (check, expected) in ALL.into_iter().zip(expected) {
+            let policy = HostKeyPolicy { allow_first_use: first_use, ..policy(check) };
+            let decision = decide(&policy, &known(text), &key(ED25519));
+            assert_eq!(short(&decision), expected, "{check}, {first_use}, {text:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_file_a_new_key_is_accepted_but_not_stored() {
+    let policy = HostKeyPolicy { files: KnownHostsFiles::default(), ..policy(HostKeyCheck::Tofu) };
+    assert_eq!(short(&decide(&policy, &known(""), &key(ED25519))), "note");
+    remember(&policy, &key(ED25519)).unwrap();
+}
+
+#[test]
+fn a_remembered_key_is_known_and_another_one_loses() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = KnownHostsFiles {
+        user: vec![dir.path().join("kh"), dir.path().join("kh2")],
+        global: vec![dir.path().join("global")],
+        hash_names: true,
+    };
+    let policy = HostKeyPolicy { files, port: 2222, ..policy(HostKeyCheck::Tofu) };
+    remember(&policy, &key(ED25519)).unwrap();
+    let known = policy.load().unwrap();
+    assert_eq!(short(&decide(&policy, &known, &key(ED25519))), "ok");
+    assert_eq!(short(&decide(&policy, &known, &key(OTHER_ED25519))), "changed");
+    let secret = HostKeyPolicy { shown: "<secret: v>".into(), ..policy };
+    let error = remember(&secret, &key(OTHER_ED25519)).unwrap_err().to_string();
+    assert!(error.starts_with("host key verification failed for <secret: v>:"), "{error}");
+}
+
+fn warning_of(policy: &HostKeyPolicy, text: &str) -> (String, String) {
+    match decide(policy, &known(text), &key(ED25519)) {
+        Decision::Reject { warning, error, .. } => (warning.join("\n"), error.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_warning_shows_both_fingerprints_the_lines_and_the_way_out() {
+    let policy = HostKeyPolicy { port: 2222, ..policy(HostKeyCheck::Tofu) };
+    let text = format!("\n[host]:2222 {OTHER_ED25519}\n[host]:2222 {RSA}\n");
+    let (warning, error) = warning_of(&policy, &text);
+    for part in [
+        "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @".to_owned(),
+        format!("offered: {}", describe(&key(ED25519))),
+        format!("known:   {} (/home/me/kh:2)", describe(&key(OTHER_ED25519))),
+        format!("known:   {} (/home/me/kh:3)", describe(&key(RSA))),
+        "ssh-keygen -f '/home/me/kh' -R '[host]:2222'".into(),
+        "delete line 3, 2 of '/home/me/kh'".into(),
+    ] {
+        assert!(warning.contains(&part), "{part}\n{warning}");
+    }
+    assert!(warning.lines().take(3).all(|line| line.len() == 59), "{warning}");
+    assert!(error.ends_with("is not the one known from /home/me/kh:2, /home/me/kh:3"), "{error}");
+    // The vector is ssh-keygen -l's.
+    assert_eq!(
+        describe(&key(ED25519)),
+        "ED25519 key SHA256:YVQns2pmLXBdNDEWW6mRA+B30rmtV46lJR1GSrg1e6A"
+    );
+}
+
+#[test]
+fn a_list_of_stale_lines_does_not_flood_the_terminal() {
+    let text = format!("host {OTHER_ED25519}\n").repeat(1000);
+    let (warning, error) = warning_of(&policy(HostKeyCheck::Strict), &text);
+    assert!(warning.contains("and 992 more"), "{warning}");
+    assert!(warning.len() + error.len() < 3000);
+}
+
+#[test]
+fn a_secret_name_is_in_no_message() {
+    let secret = |check| HostKeyPolicy {
+        name: "abcdef.onion".into(),
+        shown: "<secret: tor_tor/hostname>".into(),
+        ..policy(check)
+    };
+    let stale = format!("abcdef.onion {OTHER_ED25519}\n");
+    let revoked = format!("@revoked abcdef.onion {ED25519}\n");
+    for check in ALL {
+        for text in ["", &stale, &revoked] {
+            let said = format!("{:?}", decide(&secret(check), &known(text), &key(ED25519)));
+            assert!(!said.contains("abcdef"), "{check}: {said}");
+            assert!(said.contains("<secret: tor_tor/hostname>"), "{check}: {said}");
+        }
+    }
+}
+
+#[test]
+fn names_and_paths_cannot_play_with_the_terminal() {
+    let evil = "a\u{1b}[2J\u{202e}'$(x)";
+    let mut known = KnownHosts::default();
+    let text = format!("{0} {OTHER_ED25519}\nx\u{1b}]0;y {ED25519}\n", evil);
+    known.parse(Path::new("/home/\u{1b}\r/kh"), text.as_bytes());
+    for (check, name) in [(HostKeyCheck::Strict, evil), (HostKeyCheck::Ask, "unknown")] {
+        let policy = HostKeyPolicy { name: name.into(), shown: evil.into(), ..policy(check) };
+        let said = match decide(&policy, &known, &key(ED25519)) {
+            Decision::Reject { warning, error, .. } => format!("{}\n{error}", warning.join("\n")),
+            Decision::Ask { question, .. } => question,
+            other => panic!("{other:?}"),
+        };
+        assert!(said.contains("\\u{1b}"), "{said}");
+        let bad = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!said.contains(bad), "{said:?}");
+        assert!(check == HostKeyCheck::Ask || said.contains(r"'\''$(x)'"), "{said}");
+    }
+}
+
+#[test]
+fn the_question_names_the_key_and_where_else_it_is_known() {
+    let ask = |text: &str| match decide(&policy(HostKeyCheck::Ask), &known(text), &key(ED25519)) {
+        Decision::Ask { question, fingerprint } => (question, fingerprint),
+        other => panic!("{other:?}"),
+    };
+    let (question, fingerprint) = ask("");
+    assert!(question.contains(&fingerprint), "{question}");
+    assert!(question.contains("not known by any other name"), "{question}");
+    assert!(question.ends_with("(yes/no/[fingerprint])? "), "{question}");
+    let (question, _) = ask(&format!("other,10.0.0.1 {ED25519}\n"));
+    assert!(question.contains("    other,10.0.0.1 (/home/me/kh:1)"), "{question}");
+}
+
+#[test]
+fn only_yes_and_the_very_fingerprint_are_consent() {
+    let fingerprint = key(ED25519).fingerprint(HashAlg::Sha256).to_string();
+    for (answer, expected) in [
+        ("yes", Some(true)),
+        ("YES\n", Some(true)),
+        (fingerprint.as_str(), Some(true)),
+        ("no", Some(false)),
+        ("\n", Some(false)),
+        ("y", None),
+        ("SHA256:", None),
+        (&fingerprint.to_lowercase(), None),
+    ] {
+        assert_eq!(consent(answer, &fingerprint), expected, "{answer:?}");
+    }
+}
+
+#[test]
+fn checks_have_the_words_of_the_command_line_and_of_openssh() {
+    for check in ALL {
+        assert_eq!(check.to_string().parse::<HostKeyCheck>().unwrap(), check);
+    }
+    for (word, check) in
+        [("yes", HostKeyCheck::Strict), ("no", HostKeyCheck::None), ("OFF", HostKeyCheck::None)]
+    {
+        assert_eq!(word.parse::<HostKeyCheck>().unwrap(), check);
+    }
+    assert!(matches!("maybe".parse::<HostKeyCheck>(), Err(Error::Usage(_))));
+    assert_eq!(HostKeyCheck::default(), HostKeyCheck::Tofu);
+}

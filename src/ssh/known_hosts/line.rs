@@ -1,0 +1,87 @@
+//! One line of known_hosts: marker, hosts, key type, key, comment (sshd(8),
+//! SSH_KNOWN_HOSTS FILE FORMAT). Works on bytes, because comments may be in any
+//! encoding. Lines nobody understands are told apart from empty ones.
+
+use data_encoding::BASE64;
+use russh::keys::PublicKey;
+
+use super::hosts::Hosts;
+
+/// What the key of a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marker {
+    /// A host key.
+    Plain,
+    /// `@cert-authority`: the key signs host certificates.
+    CertAuthority,
+    /// `@revoked`: never accept this key.
+    Revoked,
+}
+
+/// A line that says something.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) marker: Marker,
+    pub(super) hosts: Hosts,
+    pub(super) key: PublicKey,
+}
+
+impl Line {
+    /// `None` for blank lines and comments; the error says why the line was
+    /// not understood. As ssh(1), the caller skips such lines: SSH 1 keys, key
+    /// types of the future, text.
+    pub(super) fn parse(text: &[u8]) -> Result<Option<Self>, &'static str> {
+        let mut rest = trim(text);
+        if rest.is_empty() || rest.starts_with(b"#") {
+            return Ok(None);
+        }
+        if rest.contains(&0) {
+            return Err("a zero byte");
+        }
+        let mut marker = Marker::Plain;
+        if rest.starts_with(b"@") {
+            let word;
+            (word, rest) = word_of(rest);
+            marker = match word {
+                b"@cert-authority" => Marker::CertAuthority,
+                b"@revoked" => Marker::Revoked,
+                _ => return Err("an unknown marker"),
+            };
+            if rest.starts_with(b"@") {
+                return Err("more than one marker");
+            }
+        }
+        let (hosts, rest) = word_of(rest);
+        let (key_type, rest) = word_of(rest);
+        let (key, _comment) = word_of(rest);
+        let hosts = Hosts::parse(hosts)?;
+        let key = BASE64.decode(key).map_err(|_| "a damaged key")?;
+        let key = PublicKey::from_bytes(&key).map_err(|_| "an unknown or damaged key")?;
+        if key.algorithm().as_str().as_bytes() != key_type {
+            return Err("a key of another type than the line says");
+        }
+        Ok(Some(Self { marker, hosts, key }))
+    }
+}
+
+/// The first word and what follows it.
+fn word_of(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(is_blank).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    (word, trim(rest))
+}
+
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    // Also the carriage return of files edited elsewhere.
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
