@@ -125,11 +125,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn list_networks(global: &Global, json: bool, ui: &Ui) -> Result<u8> {
     let clan = global.clan()?;
     ui.problems(&clan);
-    let text = if json {
-        format!("{:#}\n", network::list_json(&clan))
-    } else {
-        network::list_text(&clan)
-    };
+    let text =
+        if json { format!("{:#}\n", network::list_json(&clan)) } else { network::list_text(&clan) };
     print(text.as_bytes())?;
     Ok(0)
 }
@@ -137,7 +134,8 @@ fn list_networks(global: &Global, json: bool, ui: &Ui) -> Result<u8> {
 impl Global {
     /// The clan's directory.
     fn flake(&self) -> Result<PathBuf> {
-        let from_env = std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let from_env =
+            std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let named = self.flake.clone().or(from_env);
         let start = std::env::current_dir()
             .map_err(|source| Error::System { what: "no current directory", source })?;

@@ -72,9 +72,11 @@ pub async fn connect(
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Connection> {
     let files = request.known_hosts.clone();
-    let known = tokio::task::spawn_blocking(move || KnownHosts::load(files.user.iter().chain(&files.global)))
-        .await
-        .map_err(|_| Error::Ssh("an internal task failed".to_owned()))??;
+    let known = tokio::task::spawn_blocking(move || {
+        KnownHosts::load(files.user.iter().chain(&files.global))
+    })
+    .await
+    .map_err(|_| Error::Ssh("an internal task failed".to_owned()))??;
     let known = Arc::new(known);
     let mut race = Race::new(
         request.routes.clone(),
@@ -107,9 +109,7 @@ pub async fn connect(
                 allow_first_use = false;
                 (text_of(error, &mut host_key_error), None)
             }
-            Err(HandshakeError::Protocol(text)) => {
-                (format!("key exchange {text}"), None)
-            }
+            Err(HandshakeError::Protocol(text)) => (format!("key exchange {text}"), None),
         };
         let attempt = Attempt {
             network: route.network,

@@ -17,14 +17,13 @@ const MAX_EXPORTS: u64 = 64 << 20;
 /// [`Error::NotAFlake`] and [`Error::FlakeNotFound`].
 pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
     if let Some(named) = named {
-        let is_clan =
-            ["flake.nix", ".clan-flake", "vars", "secrets"].iter().any(|name| named.join(name).exists());
+        let is_clan = ["flake.nix", ".clan-flake", "vars", "secrets"]
+            .iter()
+            .any(|name| named.join(name).exists());
         return match named.canonicalize() {
             Ok(path) if is_clan => Ok(path),
             Ok(_) => Err(Error::NotAFlake { path: named.to_owned() }),
-            Err(source) => {
-                Err(Error::File { action: "open", path: named.to_owned(), source })
-            }
+            Err(source) => Err(Error::File { action: "open", path: named.to_owned(), source }),
         };
     }
     start

@@ -108,13 +108,9 @@ where
         })
         .await;
         match reached {
-            Ok(Ok((stream, banner))) => Ok(Won {
-                route: route.clone(),
-                target,
-                stream,
-                banner,
-                elapsed: started.elapsed(),
-            }),
+            Ok(Ok((stream, banner))) => {
+                Ok(Won { route: route.clone(), target, stream, banner, elapsed: started.elapsed() })
+            }
             Ok(Err(Lost::Dial(error))) => {
                 Err(failed(label, error.stage, error.failure.to_string(), error.hint()))
             }

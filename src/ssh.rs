@@ -157,10 +157,9 @@ fn config(options: &Options) -> client::Config {
         ))),
         window_size: WINDOW,
         maximum_packet_size: MAX_PACKET,
-        preferred: preferred(options.known.known_algorithms(
-            &options.policy.name,
-            options.policy.port,
-        )),
+        preferred: preferred(
+            options.known.known_algorithms(&options.policy.name, options.policy.port),
+        ),
         keepalive_interval: (!options.keepalive_interval.is_zero())
             .then_some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,
@@ -268,7 +267,9 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let (user, text) = (self.user.clone(), printable(banner));
-        tokio::task::spawn_blocking(move || user.tell(&text)).await.map_err(|error| russh::Error::IO(std::io::Error::other(error)))
+        tokio::task::spawn_blocking(move || user.tell(&text))
+            .await
+            .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
     }
 
     async fn disconnected(
@@ -426,7 +427,10 @@ mod tests {
 
     #[test]
     fn a_servers_text_keeps_its_lines_and_nothing_else() {
-        assert_eq!(printable("a\r\nb\tc\x1b[31m\u{202e}\u{7}"), "a\nb\tc\\u{1b}[31m\\u{202e}\\u{7}");
+        assert_eq!(
+            printable("a\r\nb\tc\x1b[31m\u{202e}\u{7}"),
+            "a\nb\tc\\u{1b}[31m\\u{202e}\\u{7}"
+        );
         assert_eq!(printable(&"x".repeat(1 << 20)).len(), MAX_TEXT);
     }
 }

@@ -70,10 +70,7 @@ pub fn restore_on_panic() {
 /// back when continued.
 pub fn suspend() {
     restore();
-    let _ = rustix::process::kill_process(
-        rustix::process::getpid(),
-        rustix::process::Signal::TSTP,
-    );
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
     let raw = Raw::enter();
     // The guard of the session still stands; this one must not undo it.
     std::mem::forget(raw);
@@ -93,9 +90,8 @@ fn change(tty: File, edit: impl FnOnce(&mut Termios)) -> io::Result<()> {
 
 /// The size of the terminal on standard input or output.
 pub fn size() -> Option<Size> {
-    let size = termios::tcgetwinsize(io::stdin())
-        .or_else(|_| termios::tcgetwinsize(io::stdout()))
-        .ok()?;
+    let size =
+        termios::tcgetwinsize(io::stdin()).or_else(|_| termios::tcgetwinsize(io::stdout())).ok()?;
     Some(Size {
         columns: size.ws_col.into(),
         rows: size.ws_row.into(),
@@ -110,9 +106,11 @@ pub fn pty() -> Pty {
     let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
     Pty {
         term: term.unwrap_or_else(|| "dumb".to_owned()),
-        size: size()
-            .filter(|size| size.columns > 0)
-            .unwrap_or(Size { columns: 80, rows: 24, ..Size::default() }),
+        size: size().filter(|size| size.columns > 0).unwrap_or(Size {
+            columns: 80,
+            rows: 24,
+            ..Size::default()
+        }),
         modes: termios::tcgetattr(io::stdin()).map(|settings| modes(&settings)).unwrap_or_default(),
     }
 }

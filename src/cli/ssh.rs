@@ -149,12 +149,7 @@ async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> 
     Ok(ended.exit_code())
 }
 
-fn request(
-    arguments: &Ssh,
-    options: SshOptions,
-    global: &Global,
-    ui: &Arc<Ui>,
-) -> Result<Request> {
+fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
     let overrides = Overrides {
         network: arguments.network.clone(),
         target_host: arguments.target_host.as_deref().map(TargetHost::parse).transpose()?,

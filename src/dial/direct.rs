@@ -425,8 +425,7 @@ mod tests {
 
     fn full_listener() -> (SocketAddr, Vec<std::net::TcpStream>, impl Drop + use<>) {
         use rustix::net;
-        let socket =
-            net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
+        let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
         net::bind(&socket, &SocketAddr::new(ip("127.0.0.1"), 0)).unwrap();
         net::listen(&socket, 0).unwrap();
         let listener = std::net::TcpListener::from(socket);

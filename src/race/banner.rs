@@ -22,8 +22,7 @@ pub(super) async fn receive(mut stream: Stream) -> Result<(Stream, String), Bann
     let mut seen = Vec::with_capacity(256);
     let mut chunk = [0; 512];
     loop {
-        let count =
-            stream.read(&mut chunk).await.map_err(|error| BannerError::Io(error.kind()))?;
+        let count = stream.read(&mut chunk).await.map_err(|error| BannerError::Io(error.kind()))?;
         if count == 0 {
             return Err(if seen.is_empty() { BannerError::Closed } else { BannerError::NotSsh });
         }
@@ -187,16 +186,10 @@ mod tests {
     async fn silence_and_garbage_are_told_apart() {
         let (server, client) = tokio::io::duplex(64);
         drop(server);
-        assert_eq!(
-            receive(Stream::new(client, None)).await.map(|_| ()),
-            Err(BannerError::Closed)
-        );
+        assert_eq!(receive(Stream::new(client, None)).await.map(|_| ()), Err(BannerError::Closed));
         let (mut server, client) = tokio::io::duplex(64);
         server.write_all(b"HTTP/1.1 400 no\r\n\r\n").await.unwrap();
         drop(server);
-        assert_eq!(
-            receive(Stream::new(client, None)).await.map(|_| ()),
-            Err(BannerError::NotSsh)
-        );
+        assert_eq!(receive(Stream::new(client, None)).await.map(|_| ()), Err(BannerError::NotSsh));
     }
 }

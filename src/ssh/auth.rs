@@ -162,7 +162,8 @@ impl<'a> Authentication<'a> {
             }
         }
         if !self.session.may_send_secrets {
-            let why = "password and keyboard-interactive are off: the host key is not the known one";
+            let why =
+                "password and keyboard-interactive are off: the host key is not the known one";
             self.tried.push(why.to_owned());
             return Ok(Step::Failed);
         }
@@ -321,11 +322,14 @@ impl<'a> Authentication<'a> {
                         remaining_methods,
                         partial_success,
                     } => {
-                        let failed =
-                            AuthResult::Failure { remaining_methods, partial_success };
+                        let failed = AuthResult::Failure { remaining_methods, partial_success };
                         match self.judge(failed)? {
                             // A server that asked nothing will not ask next time.
-                            Step::Failed if asked && self.takes(MethodKind::KeyboardInteractive) => break,
+                            Step::Failed
+                                if asked && self.takes(MethodKind::KeyboardInteractive) =>
+                            {
+                                break;
+                            }
                             step => return Ok(step),
                         }
                     }
@@ -467,8 +471,7 @@ async fn open_agent(
         if let Some(binding) = session.handle.agent_session_binding() {
             let _ = client.bind_session(binding, false).await;
         }
-        let identities =
-            client.request_identities().await.map_err(|_| "does not list its keys")?;
+        let identities = client.request_identities().await.map_err(|_| "does not list its keys")?;
         Ok((client, identities))
     };
     tokio::time::timeout(Duration::from_secs(5), opening).await.map_err(|_| "does not answer")?
@@ -531,7 +534,9 @@ async fn timed<T>(
     // sshd delays failed passwords by seconds on purpose.
     match tokio::time::timeout(deadline.max(Duration::from_secs(30)), answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Error::Ssh(format!("authentication {}", super::protocol_text(&error)))),
+        Ok(Err(error)) => {
+            Err(Error::Ssh(format!("authentication {}", super::protocol_text(&error))))
+        }
         Err(_) => Err(Error::Ssh("authentication timed out: the server does not answer".into())),
     }
 }

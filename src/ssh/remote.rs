@@ -380,7 +380,8 @@ mod tests {
 
     #[test]
     fn every_word_arrives_as_one_argument() {
-        let words = |words: &[&str]| quote(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>());
+        let words =
+            |words: &[&str]| quote(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>());
         assert_eq!(words(&["systemctl", "status", "a@b.service"]), "systemctl status a@b.service");
         assert_eq!(words(&["echo", "a b", "", "$HOME"]), "echo 'a b' '' '$HOME'");
         assert_eq!(words(&["it's", "~"]), r#"'it'"'"'s' '~'"#);
