@@ -53,13 +53,13 @@ impl TargetHost {
         if text.len() > MAX_HOST + MAX_USER {
             return Err(format!("longer than {} bytes", MAX_HOST + MAX_USER));
         }
-        if let Some((_, options)) = text.split_once('?') {
-            return Err(refused_options(options));
-        }
         let (user, address) = match text.rsplit_once('@') {
             Some((user, address)) => (Some(check_user(user)?), address),
             None => (None, text),
         };
+        if let Some((_, options)) = text.split_once('?') {
+            return Err(refused_options(options));
+        }
         let (host, port) = split_port(address)?;
         check_host(host)?;
         Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
