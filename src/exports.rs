@@ -5,7 +5,6 @@
 
 mod field;
 mod machines;
-mod printable;
 mod reader;
 mod shape;
 mod target_host;
@@ -17,9 +16,9 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 use machines::Machines;
 
-pub use printable::Printable;
 pub use target_host::TargetHost;
 pub use technology::Technology;
 pub use var_ref::VarRef;

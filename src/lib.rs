@@ -24,6 +24,7 @@ pub mod exports;
 pub mod flake;
 mod log;
 pub mod plan;
+pub mod printable;
 pub mod race;
 pub mod secret;
 pub mod ssh;

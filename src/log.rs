@@ -6,8 +6,8 @@ use std::io::Write;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+use crate::printable;
 use crate::secret;
-use crate::ssh::printable;
 
 /// Turns the log on. `verbosity` counts the `-v`: two show our own events and
 /// warnings of the libraries, three their debug events as well. Their trace
@@ -39,7 +39,7 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = secret::redacted(&record.args().to_string());
-            let line = printable(&line).replace('\n', " ");
+            let line = printable::line(&line);
             // Nobody is left to tell when standard error is closed.
             let _ = writeln!(
                 std::io::stderr().lock(),

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 pub use crate::exports::TargetHost;
-use crate::exports::{Clan, Host, Network, Peer, Printable, Technology};
+use crate::exports::{Clan, Host, Network, Peer, Technology};
+use crate::printable::Printable;
 use nearest::nearest;
 
 /// The network name of the one route that `--target-host` makes.

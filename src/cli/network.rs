@@ -6,8 +6,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::exports::{Clan, Host, Network, Peer, Printable, Technology};
+use crate::exports::{Clan, Host, Network, Peer, Technology};
 use crate::plan::DEFAULT_USER;
+use crate::printable::Printable;
 
 /// Machines named in a line of the table; the rest are counted.
 const SHOWN_PEERS: usize = 3;

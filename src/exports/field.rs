@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::shape::{Object, kind};
 use super::target_host::{MAX_HOST, check_user};
-use super::{Host, Printable, TargetHost, VarRef};
+use crate::printable::Printable;
+
+use super::{Host, TargetHost, VarRef};
 use crate::error::Error;
 
 /// Longest name of a service, instance or machine, in bytes.

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::field::{self, Fault};
 use super::shape::{Entry, Key, Object, kind};
-use super::{Clan, Host, Network, Peer, Printable, Technology, VarRef};
+use crate::printable::Printable;
+
+use super::{Clan, Host, Network, Peer, Technology, VarRef};
 use crate::error::Error;
 
 /// Most peers of all networks together.

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use super::Printable;
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 
 /// Longest host, in bytes; a name in DNS has at most 253, a ticket more.
 pub(super) const MAX_HOST: usize = 1024;

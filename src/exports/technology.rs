@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Printable;
+use crate::printable::Printable;
 
 /// Where Clan's own modules live in its Python library.
 const LIBRARY: &str = "clan_lib.network.";

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::dial::Stream;
+use crate::printable;
 
 /// RFC 4253 allows 255 bytes a line; servers may send other lines first, which
 /// OpenSSH bounds at 1024 of 8192 bytes. Nobody honest needs more than this.
@@ -50,7 +51,7 @@ fn identification(seen: &[u8]) -> Result<Option<(usize, String)>, BannerError> {
             }
             let text = String::from_utf8_lossy(line);
             let start = seen.len() - rest.len();
-            return Ok(Some((start, text.trim_end().escape_debug().to_string())));
+            return Ok(Some((start, printable::line(text.trim_end()))));
         }
         rest = tail;
     }

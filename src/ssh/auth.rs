@@ -14,8 +14,9 @@ use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 
-use super::{Session, User, printable};
+use super::{Session, User};
 use crate::error::{Error, Result};
+use crate::printable::lines;
 use crate::secret::Secret;
 use keyfile::KeyFile;
 
@@ -375,7 +376,7 @@ impl<'a> Authentication<'a> {
         let heading: String = [name, instructions]
             .iter()
             .filter(|text| !text.trim().is_empty())
-            .map(|text| format!("{}\n", printable(text).trim_end()))
+            .map(|text| format!("{}\n", lines(text).trim_end()))
             .collect();
         let who = format!("({}@{}) ", self.credentials.login, self.credentials.machine);
         blocking(move || {
@@ -384,7 +385,7 @@ impl<'a> Authentication<'a> {
             }
             let ask = |(prompt, echo): &(String, bool)| {
                 // Who asks comes first, so that a server cannot pose as us.
-                let prompt = format!("{who}{}", printable(prompt));
+                let prompt = format!("{who}{}", lines(prompt));
                 user.ask(&prompt, *echo).map(|answer| answer.expose().clone())
             };
             prompts.iter().map(ask).collect()

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
+use crate::printable;
+
 use super::known_hosts::{self, Entry, KnownHosts, Verdict};
 use crate::error::{Error, Result};
 
@@ -103,7 +105,7 @@ pub fn decide(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> De
             error: policy.error(format!(
                 "{} is revoked by {}:{line}",
                 describe(key),
-                printable(&path.to_string_lossy())
+                printable::line(&path.to_string_lossy())
             )),
             changed: true,
         },
@@ -158,7 +160,7 @@ impl HostKeyPolicy {
     }
 
     fn error(&self, reason: String) -> Error {
-        Error::HostKey { name: printable(&self.shown), reason }
+        Error::HostKey { name: printable::line(&self.shown), reason }
     }
 }
 
@@ -191,7 +193,7 @@ fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -
         error: policy.unverified(key, why),
         changed: false,
     };
-    let shown = printable(&policy.shown);
+    let shown = printable::line(&policy.shown);
     match policy.check {
         HostKeyCheck::None => Decision::Accept {
             note: Some(format!("host key of {shown} is not checked: {}", describe(key))),
@@ -208,7 +210,7 @@ fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -
         },
         HostKeyCheck::AcceptNew | HostKeyCheck::Tofu => {
             let kept = match policy.files.user.first() {
-                Some(path) => format!("stored in {}", printable(&path.to_string_lossy())),
+                Some(path) => format!("stored in {}", printable::line(&path.to_string_lossy())),
                 None => "not stored, for there is no known_hosts file".into(),
             };
             Decision::Accept {
@@ -268,28 +270,8 @@ fn type_name(algorithm: &Algorithm) -> String {
         Algorithm::Rsa { .. } => "RSA".into(),
         Algorithm::SkEcdsaSha2NistP256 => "ECDSA-SK".into(),
         Algorithm::SkEd25519 => "ED25519-SK".into(),
-        other => printable(other.as_str()),
+        other => printable::line(other.as_str()),
     }
-}
-
-/// `text` with everything escaped that could move the cursor, hide other text
-/// or reorder it: control characters, and Unicode's marks for direction and
-/// invisible ones (Trojan Source, CVE-2021-42574).
-pub(crate) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\u{ad}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => out.extend(c.escape_unicode()),
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use russh::{ChannelMsg, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::Session;
 use super::escape::{Action, Escapes, Piece};
-use super::{Session, printable};
 use crate::error::{Error, Result};
+use crate::printable::lines;
 
 /// Extended data of type 1 is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
@@ -211,7 +212,7 @@ impl Session {
         if self.handle.is_closed() {
             return self.lost(machine);
         }
-        Error::Ssh(format!("{what}: {}", printable(&error.to_string())))
+        Error::Ssh(format!("{what}: {}", lines(&error.to_string())))
     }
 
     fn lost(&self, machine: &str) -> Error {
@@ -343,7 +344,7 @@ fn name_of(signal: &Sig) -> String {
         Sig::SEGV => "SEGV",
         Sig::TERM => "TERM",
         Sig::USR1 => "USR1",
-        Sig::Custom(name) => return printable(name.lines().next().unwrap_or_default()),
+        Sig::Custom(name) => return lines(name.lines().next().unwrap_or_default()),
     };
     name.to_owned()
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use russh::keys::PublicKey;
 
-use super::{HostKeyPolicy, describe, printable, type_name};
+use super::{HostKeyPolicy, describe, type_name};
+use crate::printable::line as printable;
 use crate::ssh::known_hosts::{Entry, KnownHosts, lookup_name};
 
 /// How many lines of known_hosts are listed.

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 
 use super::{KnownHosts, Verdict, hosts, lookup_name};
 use crate::error::{Error, Result};
+use crate::printable;
 
 /// The largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
@@ -86,7 +87,7 @@ fn update(
             Verdict::Known { .. } => return Ok(()),
             Verdict::Changed { .. } | Verdict::OtherType { .. } if first => {
                 return Err(Error::HostKey {
-                    name: lookup_name(name, port).escape_debug().to_string(),
+                    name: printable::line(&lookup_name(name, port)),
                     reason: "another key was stored while this connection was set up".into(),
                 });
             }
