@@ -108,7 +108,10 @@ fn write_clan(clan: &Path, machine: SocketAddr) -> Result<std::path::PathBuf, Fa
     let var = clan.join(format!("secrets/clan-vars/per-machine/{MACHINE}/tunnel/hostname"));
     std::fs::create_dir_all(&var)?;
     let host = format!("{}\n", machine.ip());
-    std::fs::write(var.join("hostname.age"), age::encrypt(&identity.to_public(), host.as_bytes())?)?;
+    std::fs::write(
+        var.join("hostname.age"),
+        age::encrypt(&identity.to_public(), host.as_bytes())?,
+    )?;
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let exports = serde_json::json!({

@@ -207,3 +207,6 @@ async fn reveal(
     let label = if shown { host.expose().clone() } else { label };
     Ok(Target { technology, host, label, secret: value.secret, port })
 }
+
+#[cfg(test)]
+mod tests;

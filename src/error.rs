@@ -283,6 +283,18 @@ impl Error {
                 }
                 hints
             }
+            Self::KnownHosts { .. } => {
+                vec![
+                    "make the file readable, or name another with \
+                      --ssh-option UserKnownHostsFile FILE"
+                        .into(),
+                ]
+            }
+            Self::HostKey { .. } => vec![
+                "compare the fingerprint with the machine's own: ssh-keygen -lf \
+                 /etc/ssh/ssh_host_ed25519_key.pub"
+                    .into(),
+            ],
             Self::Auth { tried, .. } => {
                 let tried = if tried.is_empty() {
                     "nothing could be tried: no agent, no key file, no terminal".to_owned()

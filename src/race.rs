@@ -161,3 +161,6 @@ impl From<BannerError> for Lost {
         Self::Banner(error)
     }
 }
+
+#[cfg(test)]
+mod tests;
