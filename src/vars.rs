@@ -1,26 +1,122 @@
-//! stub
-#![allow(missing_docs)]
-use crate::{error::Result, exports::VarRef, secret::Secret};
-use std::path::PathBuf;
+//! Generated values of a clan: from a name to the bytes. Owns where Clan keeps
+//! them (`clan_lib/vars`); reads keys and ciphertext, never the network, never
+//! writes. Decryption happens in memory only.
+
+mod age_file;
+mod age_store;
+mod file;
+mod identity;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-pub struct Vars;
-pub struct Value {
-    pub bytes: Secret<Vec<u8>>,
-    pub secret: bool,
-}
+
+use crate::error::{Error, Result};
+use crate::exports::VarRef;
+use crate::secret::Secret;
+
+pub use identity::Environment;
+
+/// Largest value, in bytes. Clan's own are keys and names.
+pub const MAX_VALUE: u64 = 16 << 20;
+
+/// Asks for the passphrase of an identity. Blocks.
 pub trait Prompt: Send + Sync {
+    /// `what` names the file. `None` when nobody can be asked.
     fn passphrase(&self, what: &str) -> Option<Secret<String>>;
 }
-impl Vars {
-    pub fn new(_: PathBuf, _: Vec<PathBuf>, _: Arc<dyn Prompt>) -> Self {
-        Self
-    }
-    pub fn reveal(&self, _: &VarRef) -> Result<Value> {
-        todo!()
-    }
+
+/// The vars of one clan. Making one reads nothing; identities are read when
+/// the first secret is asked for, and kept.
+pub struct Vars {
+    flake: PathBuf,
+    age: age_store::AgeStore,
 }
+
+/// A value.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// Its bytes, as they were generated.
+    pub bytes: Secret<Vec<u8>>,
+    /// Whether it was stored encrypted. A public one is in the repository for
+    /// everyone to read.
+    pub secret: bool,
+}
+
 impl Value {
+    /// The value as text without surrounding white space: generators often end
+    /// a host name with a newline.
+    ///
+    /// # Errors
+    /// [`Error::VarName`] when it is not UTF-8.
     pub fn text(&self) -> Result<Secret<String>> {
-        todo!()
+        match std::str::from_utf8(self.bytes.expose()) {
+            Ok(text) => Ok(Secret::new(text.trim().to_owned())),
+            Err(_) => {
+                Err(Error::VarName { name: "value".into(), reason: "its value is not UTF-8 text" })
+            }
+        }
     }
 }
+
+impl Vars {
+    /// The vars of the clan in `flake`, to be opened with `identities`, which
+    /// the user named, and with what the environment and the home directory
+    /// offer.
+    pub fn new(flake: PathBuf, identities: Vec<PathBuf>, prompt: Arc<dyn Prompt>) -> Self {
+        Self::with_environment(flake, identities, Environment::from_process(), prompt)
+    }
+
+    /// As [`Vars::new`], with the environment given.
+    pub fn with_environment(
+        flake: PathBuf,
+        identities: Vec<PathBuf>,
+        environment: Environment,
+        prompt: Arc<dyn Prompt>,
+    ) -> Self {
+        // Links may lead about inside the clan, but not out of it.
+        let flake = flake.canonicalize().unwrap_or(flake);
+        let keyring = identity::Keyring::new(identities, environment, prompt);
+        let age = age_store::AgeStore::new(flake.clone(), keyring);
+        Self { flake, age }
+    }
+
+    /// The value of `var`, from the first place that has one: public values,
+    /// then the stores; per machine before shared. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::VarMissing`], [`Error::VarUndecryptable`], [`Error::VarBroken`],
+    /// [`Error::TooLarge`], [`Error::Identity`] and [`Error::File`].
+    pub fn reveal(&self, var: &VarRef) -> Result<Value> {
+        for dir in [per_machine(var), shared(var)] {
+            let path = Path::new("vars").join(&dir).join("value");
+            if let Some(bytes) = file::read(&self.flake, &path, MAX_VALUE)? {
+                return Ok(Value { bytes: Secret::new(bytes), secret: false });
+            }
+            if let Some(bytes) = self.age.reveal(var, &dir)? {
+                return Ok(Value { bytes, secret: true });
+            }
+        }
+        for dir in [per_machine(var), shared(var)] {
+            let path = self.flake.join("vars").join(&dir).join("secret");
+            if path.exists() {
+                return Err(Error::VarBroken {
+                    path,
+                    reason: "it is encrypted with sops, which this version cannot open yet".into(),
+                });
+            }
+        }
+        Err(Error::VarMissing { machine: var.machine().to_owned(), var: var.to_string() })
+    }
+}
+
+/// The folder of a var below the roots of every store.
+fn per_machine(var: &VarRef) -> PathBuf {
+    ["per-machine", var.machine(), var.generator(), var.file()].iter().collect()
+}
+
+fn shared(var: &VarRef) -> PathBuf {
+    ["shared", var.generator(), var.file()].iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

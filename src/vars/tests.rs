@@ -1,0 +1,254 @@
+//! Vars of Clan's own test data, and of clans made here.
+
+use std::fs;
+use std::io::Write;
+
+use age::secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
+use super::*;
+
+/// Answers with one passphrase, or nobody.
+struct Answer(Option<&'static str>);
+
+impl Prompt for Answer {
+    fn passphrase(&self, _: &str) -> Option<Secret<String>> {
+        self.0.map(|text| Secret::new(text.to_owned()))
+    }
+}
+
+fn vars(flake: &Path, identities: &[PathBuf]) -> Vars {
+    let nobody = Arc::new(Answer(None));
+    Vars::with_environment(flake.to_owned(), identities.to_vec(), Environment::default(), nobody)
+}
+
+/// Clan's data, where it is at hand.
+fn clan_data() -> Option<PathBuf> {
+    let path = std::env::var_os("CLAN_TEST_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/clan"),
+        PathBuf::from,
+    );
+    if path.join("manifest.json").exists() {
+        return Some(path);
+    }
+    println!("skipped: Clan's test data is not at {}", path.display());
+    None
+}
+
+#[test]
+fn every_age_secret_and_public_value_of_clans_own_data_is_right() {
+    let Some(data) = clan_data() else { return };
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(data.join("manifest.json")).unwrap()).unwrap();
+    let entries = |name: &str| manifest[name].as_array().cloned().unwrap_or_default();
+    let (mut secrets, mut public) = (0, 0);
+    for entry in entries("secrets").iter().chain(&entries("public_values")) {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default();
+        let is_secret = entry["backend"].is_string();
+        if text("kind") == "machine-key" || (is_secret && text("backend") != "age") {
+            continue;
+        }
+        let identities: Vec<PathBuf> = entry["identity_files"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|name| data.join("keys").join(name.as_str().unwrap()))
+            .collect();
+        // A shared value belongs to every machine.
+        let machine = entry["machine"].as_str().unwrap_or("any");
+        let var = VarRef::new(machine, text("generator"), text("file")).unwrap();
+        let flake = data.join("flakes").join(text("flake"));
+        let value = vars(&flake, &identities).reveal(&var);
+        let value = value.unwrap_or_else(|error| panic!("{}: {error}", text("path")));
+        assert_eq!(value.secret, is_secret, "{}", text("path"));
+        let digest: String =
+            Sha256::digest(value.bytes.expose()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, text("sha256"), "{}", text("path"));
+        *(if is_secret { &mut secrets } else { &mut public }) += 1;
+    }
+    assert!(secrets >= 12 && public >= 32, "{secrets} secrets, {public} public values");
+}
+
+/// A clan with machine `m` and a key for it, readable by `admin`.
+struct Sample {
+    dir: tempfile::TempDir,
+    admin: age::x25519::Identity,
+    machine: age::x25519::Identity,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let sample = Self {
+            dir: tempfile::tempdir().unwrap(),
+            admin: age::x25519::Identity::generate(),
+            machine: age::x25519::Identity::generate(),
+        };
+        let key = sample.machine.to_string();
+        let sealed =
+            age::encrypt(&sample.admin.to_public(), key.expose_secret().as_bytes()).unwrap();
+        sample.write("secrets/age-keys/machines/m/key.age", &sealed);
+        sample.write("admin.txt", sample.admin.to_string().expose_secret().as_bytes());
+        sample
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn secret(&self, bytes: &[u8]) -> PathBuf {
+        self.write("secrets/clan-vars/per-machine/m/g/f/f.age", bytes)
+    }
+
+    fn admin_file(&self) -> PathBuf {
+        self.dir.path().join("admin.txt")
+    }
+
+    fn reveal(&self, identities: &[PathBuf]) -> Result<Value> {
+        vars(self.dir.path(), identities).reveal(&VarRef::new("m", "g", "f").unwrap())
+    }
+}
+
+#[test]
+fn a_secret_opens_by_the_machines_key_in_every_way_there_is() {
+    let sample = Sample::new();
+    let plain = b"plain".as_slice();
+    sample.secret(&age::encrypt(&sample.machine.to_public(), plain).unwrap());
+    let by_admin = sample.reveal(&[sample.admin_file()]).unwrap();
+    assert_eq!((by_admin.bytes.expose().as_slice(), by_admin.secret), (plain, true));
+
+    let machine = sample.write("m.txt", sample.machine.to_string().expose_secret().as_bytes());
+    assert_eq!(sample.reveal(&[machine]).unwrap().bytes.expose(), plain);
+
+    // Not deployed: encrypted for people, and armored.
+    let armored = age::encrypt_and_armor(&sample.admin.to_public(), plain).unwrap();
+    sample.secret(armored.as_bytes());
+    assert_eq!(sample.reveal(&[sample.admin_file()]).unwrap().bytes.expose(), plain);
+}
+
+#[test]
+fn identities_come_from_the_environment_and_the_home_directory_too() {
+    let sample = Sample::new();
+    sample.secret(&age::encrypt(&sample.admin.to_public(), b"plain").unwrap());
+    let text = fs::read_to_string(sample.admin_file()).unwrap();
+    sample.write("home/.config/sops/age/keys.txt", format!("# admin\n\n{text}\n").as_bytes());
+    let environments = [
+        Environment { age_key: Some(Secret::new(text)), ..Environment::default() },
+        Environment { age_keyfile: Some(sample.admin_file()), ..Environment::default() },
+        Environment { home: Some(sample.dir.path().join("home")), ..Environment::default() },
+    ];
+    for environment in environments {
+        let nobody = Arc::new(Answer(None));
+        let dir = sample.dir.path().to_owned();
+        let vars = Vars::with_environment(dir, Vec::new(), environment.clone(), nobody);
+        let value = vars.reveal(&VarRef::new("m", "g", "f").unwrap());
+        assert_eq!(value.unwrap().bytes.expose(), b"plain", "{environment:?}");
+    }
+}
+
+#[test]
+fn a_locked_identity_asks_and_only_when_it_can_help() {
+    let sample = Sample::new();
+    sample.secret(&age::encrypt(&sample.admin.to_public(), b"plain").unwrap());
+    let mut recipient = age::scrypt::Recipient::new("pass".to_owned().into());
+    recipient.set_work_factor(2);
+    let text = fs::read(sample.admin_file()).unwrap();
+    let sealed = age::encrypt(&recipient, &text).unwrap();
+    let locked = sample.write("locked.age", &sealed);
+    let reveal = |answer| {
+        let dir = sample.dir.path().to_owned();
+        let environment = Environment::default();
+        let prompt = Arc::new(Answer(answer));
+        Vars::with_environment(dir, vec![locked.clone()], environment, prompt)
+            .reveal(&VarRef::new("m", "g", "f").unwrap())
+    };
+    assert_eq!(reveal(Some("pass")).unwrap().bytes.expose(), b"plain");
+    for answer in [Some("wrong"), None] {
+        let Err(Error::VarUndecryptable { tried, .. }) = reveal(answer) else { panic!() };
+        assert!(tried.iter().any(|origin| origin.contains("locked")), "{tried:?}");
+    }
+}
+
+#[test]
+fn failures_name_what_was_tried_and_never_a_key() {
+    let sample = Sample::new();
+    let other = age::x25519::Identity::generate();
+    sample.secret(&age::encrypt(&other.to_public(), b"plain").unwrap());
+    let error = sample.reveal(&[sample.admin_file()]).unwrap_err();
+    let Error::VarUndecryptable { tried, .. } = &error else { panic!("{error}") };
+    assert!(tried.iter().any(|origin| origin.ends_with("admin.txt")), "{tried:?}");
+
+    let bad = sample.write("bad.txt", b"AGE-SECRET-KEY-1OOPS\n");
+    let error = sample.reveal(&[bad]).unwrap_err();
+    assert!(matches!(error, Error::Identity { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains("OOPS"), "{error:?}");
+    let missing = sample.dir.path().join("missing.txt");
+    assert!(matches!(sample.reveal(&[missing]), Err(Error::Identity { .. })));
+}
+
+#[test]
+fn every_truncation_of_an_age_file_is_an_error() {
+    let sample = Sample::new();
+    let sealed = age::encrypt(&sample.admin.to_public(), b"plain").unwrap();
+    for len in 0..sealed.len() {
+        sample.secret(sealed.get(..len).unwrap());
+        let error = sample.reveal(&[sample.admin_file()]).unwrap_err();
+        assert!(matches!(error, Error::VarBroken { .. }), "{len}: {error}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_never_gives_a_value() {
+    let sample = Sample::new();
+    let sealed = age::encrypt(&sample.admin.to_public(), b"plain").unwrap();
+    for at in 0..sealed.len() {
+        let mut flipped = sealed.clone();
+        flipped[at] ^= 1;
+        sample.secret(&flipped);
+        assert!(sample.reveal(&[sample.admin_file()]).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_var_cannot_lead_out_of_the_clan() {
+    let sample = Sample::new();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    outside.as_file().write_all(b"outside").unwrap();
+    let value = sample.dir.path().join("vars/per-machine/m/g/f/value");
+    fs::create_dir_all(value.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &value).unwrap();
+    assert!(matches!(sample.reveal(&[]), Err(Error::VarBroken { .. })));
+
+    // Inside it links are fine, and one that leads nowhere is no value.
+    fs::remove_file(&value).unwrap();
+    let inside = sample.write("inside", b"inside\n");
+    std::os::unix::fs::symlink(inside, &value).unwrap();
+    assert_eq!(sample.reveal(&[]).unwrap().text().unwrap().expose(), "inside");
+    fs::remove_file(&value).unwrap();
+    std::os::unix::fs::symlink("nowhere", &value).unwrap();
+    assert!(matches!(sample.reveal(&[]), Err(Error::VarMissing { .. })));
+}
+
+#[test]
+fn only_regular_files_of_a_sane_size_are_read() {
+    let sample = Sample::new();
+    let value = sample.dir.path().join("vars/per-machine/m/g/f/value");
+    fs::create_dir_all(value.parent().unwrap()).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &value, 0o600.into()).unwrap();
+    assert!(matches!(sample.reveal(&[]), Err(Error::VarBroken { .. })));
+    fs::remove_file(&value).unwrap();
+    fs::File::create(&value).unwrap().set_len(MAX_VALUE + 1).unwrap();
+    assert!(matches!(sample.reveal(&[]), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn a_shared_secret_opens_by_any_machines_key() {
+    let sample = Sample::new();
+    let sealed = age::encrypt(&sample.machine.to_public(), b"plain").unwrap();
+    sample.write("secrets/clan-vars/shared/g/f/f.age", &sealed);
+    let var = VarRef::new("other", "g", "f").unwrap();
+    let value = vars(sample.dir.path(), &[sample.admin_file()]).reveal(&var).unwrap();
+    assert_eq!(value.bytes.expose(), b"plain");
+}
