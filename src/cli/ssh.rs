@@ -125,8 +125,8 @@ async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> 
     };
     let streams = Streams {
         input: tokio::io::stdin(),
-        output: tokio::io::stdout(),
-        errors: tokio::io::stderr(),
+        output: unbuffered(std::io::stdout())?,
+        errors: unbuffered(std::io::stderr())?,
         sizes,
         escapes: raw.is_some().then(|| {
             let ui = ui.clone();
@@ -341,4 +341,11 @@ fn watch_size(changed: mpsc::UnboundedSender<crate::ssh::remote::Size>) -> Resul
         }
     });
     Ok(())
+}
+
+/// The file behind standard output: the library's own handle would hold back
+/// a prompt, which ends in no newline.
+fn unbuffered(stream: impl std::os::fd::AsFd) -> Result<tokio::fs::File> {
+    let file = rustix::io::dup(stream).map_err(|error| Error::Output(error.into()))?;
+    Ok(tokio::fs::File::from_std(std::fs::File::from(file)))
 }
