@@ -1,21 +1,9 @@
 //! Our reader and Go's age as the writer: every kind of recipient, both
 //! encodings, and an identity file with a passphrase.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that fails by panicking, and starts other programs"
-)]
-
-#[path = "harness.rs"]
-mod harness;
 
 use std::fs;
 
-use harness::{Home, Run, Terminal, noise, run};
+use crate::harness::{Home, Run, Terminal, noise, run};
 
 const VAR: &str = "clan/secrets/clan-vars/per-machine/m/g/f/f.age";
 

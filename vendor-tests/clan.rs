@@ -1,17 +1,5 @@
 //! The whole way of `ssh MACHINE` in clans as Clan writes them, the real data
 //! of Clan itself, and every bad input with its message.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that fails by panicking, and starts other programs"
-)]
-
-#[path = "harness.rs"]
-mod harness;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Home, Run, found_below, free_port, run, sshd, start, until, wait};
+use crate::harness::{Home, Run, found_below, free_port, run, sshd, start, until, wait};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 

@@ -1,18 +1,6 @@
 //! Our client and Dropbear's server, the one of routers and rescue systems.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that fails by panicking, and starts other programs"
-)]
 
-#[path = "harness.rs"]
-mod harness;
-
-use harness::{Account, Home, Terminal, dropbear, noise, run};
+use crate::harness::{Account, Home, Terminal, dropbear, noise, run};
 
 #[test]
 fn dropbear_runs_commands_takes_data_and_asks_passwords() {

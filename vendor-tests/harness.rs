@@ -1,7 +1,6 @@
 //! What the vendor tests share: other vendors' servers on loopback, a home and
 //! a clan in a temporary folder, our binary with a clean environment, and a
 //! pseudo-terminal. A program that is missing fails the test.
-#![allow(dead_code, reason = "every test binary uses another part")]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -252,10 +251,6 @@ impl Server {
 
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 

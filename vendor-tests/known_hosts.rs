@@ -1,16 +1,6 @@
 //! Our reading of known_hosts against OpenSSH's: ssh(1) meets a real sshd(8)
 //! with each file, and our decision must be the same; ssh-keygen(1) reads what
 //! we write. Needs Debian's `openssh-client` and `openssh-server`; no login.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that fails by panicking, and starts other programs"
-)]
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};

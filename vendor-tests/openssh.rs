@@ -1,21 +1,9 @@
 //! Our client and OpenSSH's sshd, agent and known_hosts.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that fails by panicking, and starts other programs"
-)]
-
-#[path = "harness.rs"]
-mod harness;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Account, Home, Run, Server, Terminal, noise, run, signal, sshd, until};
+use crate::harness::{Account, Home, Run, Server, Terminal, noise, run, signal, sshd, until};
 use rustix::process::Signal;
 
 const IP: &str = "127.0.0.1";
@@ -163,7 +151,7 @@ impl Agent {
     fn start(home: &Home, keys: &[&str]) -> Self {
         let socket = home.path("agent").to_str().unwrap().to_owned();
         let mut command = Command::new("ssh-agent");
-        let child = harness::start(
+        let child = crate::harness::start(
             command.args(["-D", "-a", &socket]).stdout(Stdio::null()),
             "openssh-client",
         );
@@ -364,7 +352,7 @@ fn a_dead_peer_is_noticed_by_keepalives() {
     let pid: i32 = std::str::from_utf8(&first[..count]).unwrap().trim().parse().unwrap();
     signal(pid, Signal::STOP);
     let started = Instant::now();
-    let done = harness::wait(child);
+    let done = crate::harness::wait(child);
     signal(pid, Signal::KILL);
     assert_eq!(done.status.code(), Some(255));
     assert!(String::from_utf8_lossy(&done.stderr).contains("no longer answers"), "{done:?}");

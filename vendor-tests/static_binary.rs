@@ -1,21 +1,9 @@
 //! One static executable that needs nothing around it. Needs root for chroot.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that fails by panicking, and starts other programs"
-)]
-
-#[path = "harness.rs"]
-mod harness;
 
 use std::fs;
 use std::process::{Command, Stdio};
 
-use harness::{BINARY, Home, sshd, start, wait};
+use crate::harness::{BINARY, Home, sshd, start, wait};
 
 #[test]
 fn the_executable_is_static_and_asks_no_name_service() {

@@ -1,6 +1,7 @@
 //! User authentication (RFC 4252, RFC 4256). Owns the order of methods and of
 //! keys; reads key files, asks the agent and the user, and nothing else.
 
+mod agent;
 mod keyfile;
 
 use std::collections::VecDeque;
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 
@@ -18,7 +18,8 @@ use super::{Session, User};
 use crate::error::{Error, Result};
 use crate::printable::lines;
 use crate::secret::Secret;
-use keyfile::KeyFile;
+use agent::{Agent, SignError};
+use keyfile::{KeyFile, Probe};
 
 /// Questions asked for one password, as NumberOfPasswordPrompts in ssh_config(5).
 const PASSWORD_PROMPTS: usize = 3;
@@ -30,10 +31,6 @@ const MAX_KEY_OFFERS: usize = 5;
 const MAX_ROUNDS: usize = 32;
 /// Steps of authentication that may each succeed partially (several factors).
 const MAX_FACTORS: usize = 8;
-/// A hardware key may wait for a touch.
-const AGENT_DEADLINE: Duration = Duration::from_secs(60);
-
-type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
 
 /// What we can authenticate with.
 #[derive(Clone)]
@@ -111,7 +108,7 @@ impl<'a> Authentication<'a> {
         let mut agent = None;
         let mut held = Vec::new();
         if let Some(path) = &credentials.agent {
-            match open_agent(path, session).await {
+            match agent::open(path, &session.handle).await {
                 Ok((client, identities)) => (agent, held) = (Some(client), identities),
                 Err(reason) => tried.push(format!("agent ({reason})")),
             }
@@ -218,7 +215,7 @@ impl<'a> Authentication<'a> {
         self.offered += 1;
         let login = self.credentials.login.clone();
         let handle = &mut self.session.handle;
-        let mut signer = BoundedAgent(agent);
+        let mut signer = agent::Bounded(agent);
         let answer = match identity {
             AgentIdentity::PublicKey { key, .. } => {
                 handle.authenticate_publickey_with(login, key.clone(), hash, &mut signer).await
@@ -457,74 +454,6 @@ impl<'a> Authentication<'a> {
                 .collect(),
             tried: self.tried.clone(),
         }
-    }
-}
-
-async fn open_agent(
-    path: &std::path::Path,
-    session: &Session,
-) -> Result<(Agent, Vec<AgentIdentity>), &'static str> {
-    let opening = async {
-        let client = AgentClient::connect_uds(path).await.map_err(|_| "cannot be reached")?;
-        let mut client = client.dynamic();
-        // Lets the agent enforce destination constraints; old agents refuse the
-        // extension, which costs nothing (PROTOCOL.agent, section 1).
-        if let Some(binding) = session.handle.agent_session_binding() {
-            let _ = client.bind_session(binding, false).await;
-        }
-        let identities = client.request_identities().await.map_err(|_| "does not list its keys")?;
-        Ok((client, identities))
-    };
-    tokio::time::timeout(Duration::from_secs(5), opening).await.map_err(|_| "does not answer")?
-}
-
-/// An agent that cannot hang the session.
-struct BoundedAgent<'a>(&'a mut Agent);
-
-enum SignError {
-    Agent,
-    Session,
-}
-
-impl From<russh::SendError> for SignError {
-    fn from(_: russh::SendError) -> Self {
-        Self::Session
-    }
-}
-
-impl russh::Signer for BoundedAgent<'_> {
-    type Error = SignError;
-
-    async fn auth_sign(
-        &mut self,
-        key: &AgentIdentity,
-        hash: Option<HashAlg>,
-        data: Vec<u8>,
-    ) -> Result<Vec<u8>, SignError> {
-        match tokio::time::timeout(AGENT_DEADLINE, self.0.sign_request(key, hash, data)).await {
-            Ok(Ok(signed)) => Ok(signed),
-            _ => Err(SignError::Agent),
-        }
-    }
-}
-
-/// Learns whether the server would take a key, and never signs.
-#[derive(Default)]
-struct Probe {
-    wanted: bool,
-}
-
-impl russh::Signer for Probe {
-    type Error = russh::SendError;
-
-    async fn auth_sign(
-        &mut self,
-        _: &AgentIdentity,
-        _: Option<HashAlg>,
-        _: Vec<u8>,
-    ) -> Result<Vec<u8>, Self::Error> {
-        self.wanted = true;
-        Err(russh::SendError {})
     }
 }
 

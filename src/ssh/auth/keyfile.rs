@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
 use super::super::User;
@@ -98,6 +99,26 @@ impl KeyFile {
             Err("wrong passphrase")
         });
         unlocking.await.unwrap_or(Err("could not be unlocked"))
+    }
+}
+
+/// Learns whether the server would take a key, and never signs.
+#[derive(Default)]
+pub(super) struct Probe {
+    pub(super) wanted: bool,
+}
+
+impl russh::Signer for Probe {
+    type Error = russh::SendError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        _: Option<HashAlg>,
+        _: Vec<u8>,
+    ) -> Result<Vec<u8>, Self::Error> {
+        self.wanted = true;
+        Err(russh::SendError {})
     }
 }
 

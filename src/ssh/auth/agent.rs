@@ -1,0 +1,68 @@
+//! The user's ssh-agent (draft-ietf-sshm-ssh-agent): its keys and signatures.
+//! Owns talking to it within bounds; decides nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use russh::client;
+use russh::keys::HashAlg;
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::{AgentClient, AgentStream};
+
+use super::super::Client;
+
+/// A hardware key may wait for a touch.
+const SIGN_DEADLINE: Duration = Duration::from_secs(60);
+/// Listing keys needs nobody's touch.
+const LIST_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(super) type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
+
+/// Connects to the agent and asks for its keys.
+pub(super) async fn open(
+    path: &Path,
+    handle: &client::Handle<Client>,
+) -> Result<(Agent, Vec<AgentIdentity>), &'static str> {
+    let opening = async {
+        let client = AgentClient::connect_uds(path).await.map_err(|_| "cannot be reached")?;
+        let mut client = client.dynamic();
+        // Lets the agent enforce destination constraints; old agents refuse the
+        // extension, which costs nothing (PROTOCOL.agent, section 1).
+        if let Some(binding) = handle.agent_session_binding() {
+            let _ = client.bind_session(binding, false).await;
+        }
+        let identities = client.request_identities().await.map_err(|_| "does not list its keys")?;
+        Ok((client, identities))
+    };
+    tokio::time::timeout(LIST_DEADLINE, opening).await.map_err(|_| "does not answer")?
+}
+
+/// An agent that cannot hold up the session for ever.
+pub(super) struct Bounded<'a>(pub(super) &'a mut Agent);
+
+pub(super) enum SignError {
+    Agent,
+    Session,
+}
+
+impl From<russh::SendError> for SignError {
+    fn from(_: russh::SendError) -> Self {
+        Self::Session
+    }
+}
+
+impl russh::Signer for Bounded<'_> {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        key: &AgentIdentity,
+        hash: Option<HashAlg>,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        match tokio::time::timeout(SIGN_DEADLINE, self.0.sign_request(key, hash, data)).await {
+            Ok(Ok(signed)) => Ok(signed),
+            _ => Err(SignError::Agent),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Our binary against other vendors' real software, a file a vendor. One test
+//! binary, because linking each would take longer than all tests. A missing
+//! program fails its tests; `vendor-tests/run` installs them all.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and start other programs"
+)]
+
+mod age;
+mod clan;
+mod dropbear;
+mod harness;
+mod known_hosts;
+mod openssh;
+mod static_binary;
