@@ -2,7 +2,6 @@
 //! happens between the race and SSH: the name a host key is checked under, and
 //! which failures mean the next route and which mean the end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -181,9 +180,7 @@ async fn reveal(
         Host::Var(var) => var,
     };
     let Some(vars) = vars else {
-        return Err(Box::new(Error::FlakeNotFound {
-            start: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
-        }));
+        return Err(Box::new(Error::NoVars { var: var.to_string() }));
     };
     let label = format!("<secret: {var}>");
     let reading = var.clone();

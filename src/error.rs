@@ -118,6 +118,13 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// A var is needed, and there is no clan to read it from.
+    #[error("the host is var {var}, and the clan it belongs to is not here")]
+    NoVars {
+        /// `generator/file`.
+        var: String,
+    },
+
     /// The var was never generated.
     #[error("var {var} of machine {machine:?} has not been generated")]
     VarMissing {
@@ -256,6 +263,9 @@ impl Error {
                 "add the machine to a network of the clan, or name an address with --target-host"
                     .into(),
             ],
+            Self::NoVars { .. } => {
+                vec!["run it inside the clan, or name its directory with --flake DIR".into()]
+            }
             Self::VarMissing { machine, .. } => vec![
                 format!("generate and deploy it: clan machines update {machine}"),
                 format!(

@@ -49,10 +49,19 @@ static CONCEALED: RwLock<Vec<Secret<String>>> = RwLock::new(Vec::new());
 /// Shorter ones would turn every text into placeholders.
 const MIN_CONCEALED: usize = 4;
 
-/// From now on [`redacted`] replaces `secret` wherever it occurs.
+/// From now on [`redacted`] replaces `secret` wherever it occurs, in any case
+/// of its letters, and if it is an IP address also as others would write it.
 pub fn conceal(secret: &Secret<String>) {
-    if secret.expose().len() >= MIN_CONCEALED {
-        CONCEALED.write().unwrap_or_else(PoisonError::into_inner).push(secret.clone());
+    let mut forms = vec![Secret::new(secret.expose().to_ascii_lowercase())];
+    if let Ok(ip) = secret.expose().parse::<std::net::IpAddr>() {
+        forms.push(Secret::new(ip.to_string()));
+    }
+    let mut concealed = CONCEALED.write().unwrap_or_else(PoisonError::into_inner);
+    for form in forms {
+        let is_new = !concealed.iter().any(|known| known.expose() == form.expose());
+        if is_new && form.expose().len() >= MIN_CONCEALED {
+            concealed.push(form);
+        }
     }
 }
 
@@ -60,13 +69,25 @@ pub fn conceal(secret: &Secret<String>) {
 /// should have kept it out before.
 pub fn redacted(text: &str) -> String {
     let concealed = CONCEALED.read().unwrap_or_else(PoisonError::into_inner);
-    concealed.iter().fold(text.to_owned(), |text, secret| {
-        if text.contains(secret.expose()) {
-            text.replace(secret.expose(), "<secret>")
-        } else {
-            text
-        }
-    })
+    concealed.iter().fold(text.to_owned(), |text, secret| replace(text, secret.expose()))
+}
+
+/// Replaces `secret`, which is in lower case, in whatever case it occurs.
+fn replace(text: String, secret: &str) -> String {
+    // Only ASCII letters change, so places are the same in both.
+    let lower = text.to_ascii_lowercase();
+    let mut out = String::new();
+    let mut done = 0;
+    for (at, found) in lower.match_indices(secret) {
+        out.push_str(text.get(done..at).unwrap_or_default());
+        out.push_str("<secret>");
+        done = at + found.len();
+    }
+    if done == 0 {
+        return text;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    out
 }
 
 #[cfg(test)]
@@ -82,8 +103,16 @@ mod tests {
 
     #[test]
     fn a_concealed_secret_is_taken_out_of_foreign_text() {
-        conceal(&Secret::new("concealed-host.example".to_owned()));
-        conceal(&Secret::new("a".to_owned()));
-        assert_eq!(redacted("query concealed-host.example. A"), "query <secret>. A");
+        for secret in ["Concealed-host.example", "2001:DB8:0:0::77", "a"] {
+            conceal(&Secret::new(secret.to_owned()));
+        }
+        for (text, shown) in [
+            ("query CONCEALED-host.example. A", "query <secret>. A"),
+            ("[2001:db8::77]:22, 2001:db8:0:0::77", "[<secret>]:22, <secret>"),
+            ("größe: concealed-host.exampleconcealed-host.example", "größe: <secret><secret>"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
     }
 }
