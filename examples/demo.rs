@@ -147,6 +147,10 @@ impl User for Nobody {
     fn tell(&self, text: &str) {
         println!("  {text}");
     }
+
+    fn warn(&self, text: &str) {
+        println!("  {text}");
+    }
 }
 
 impl Prompt for Nobody {

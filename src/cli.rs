@@ -192,7 +192,7 @@ impl Ui {
     }
 
     /// Something the user should know, though all goes on.
-    fn warn(&self, text: &str) {
+    fn warning(&self, text: &str) {
         if !self.quiet {
             self.write(&format!("warning: {text}\n"));
         }
@@ -208,7 +208,7 @@ impl Ui {
     /// What is wrong with parts of the exports that are not used.
     fn problems(&self, clan: &Clan) {
         for problem in &clan.problems {
-            self.warn(&problem.to_string());
+            self.warning(&problem.to_string());
         }
         for warning in &clan.warnings {
             self.verbose(&format!("warning: {warning}"));
@@ -228,6 +228,12 @@ impl crate::ssh::User for Ui {
     }
 
     fn tell(&self, text: &str) {
+        if !self.quiet {
+            self.write(&format!("{}\n", text.trim_end()));
+        }
+    }
+
+    fn warn(&self, text: &str) {
         self.write(&format!("{}\n", text.trim_end()));
     }
 }

@@ -34,8 +34,10 @@ pub trait User: Send + Sync {
     /// Asks for a line; `echo` shows what is typed. `None` when nobody can be
     /// asked or the question was cancelled.
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>>;
-    /// Shows printable text of several lines.
+    /// Shows printable text of several lines that may be missed.
     fn tell(&self, text: &str);
+    /// Shows printable text of several lines that must not be missed.
+    fn warn(&self, text: &str);
 }
 
 /// How the session is set up.
@@ -305,8 +307,10 @@ fn check_host_key(
     let refused = |error| Refusal { changed: false, error };
     match hostkey::decide(policy, known, key) {
         Decision::Accept { note, remember, mismatch } => {
-            if let Some(note) = note {
-                user.tell(&note);
+            match note {
+                Some(note) if mismatch => user.warn(&note),
+                Some(note) => user.tell(&note),
+                None => {}
             }
             if remember {
                 keep(policy, user, key)?;
@@ -314,7 +318,7 @@ fn check_host_key(
             Ok(if mismatch { Trust::Mismatch } else { Trust::Verified })
         }
         Decision::Ask { question, fingerprint } => {
-            user.tell(&question);
+            user.warn(&question);
             let mut prompt = "continue connecting (yes/no/fingerprint)? ";
             loop {
                 let Some(answer) = user.ask(prompt, true) else {
@@ -335,7 +339,7 @@ fn check_host_key(
         }
         Decision::Reject { warning, error, changed } => {
             if !warning.is_empty() {
-                user.tell(&warning.join("\n"));
+                user.warn(&warning.join("\n"));
             }
             Err(Refusal { changed, error })
         }
@@ -349,7 +353,7 @@ fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), 
         Ok(()) => Ok(()),
         Err(error @ Error::HostKey { .. }) => Err(Refusal { changed: true, error }),
         Err(error) => {
-            user.tell(&format!("warning: the host key could not be remembered: {error}"));
+            user.warn(&format!("warning: the host key could not be remembered: {error}"));
             Ok(())
         }
     }

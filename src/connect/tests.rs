@@ -95,6 +95,10 @@ impl User for Script {
     fn tell(&self, text: &str) {
         self.told.lock().unwrap().push(text.to_owned());
     }
+
+    fn warn(&self, text: &str) {
+        self.tell(text);
+    }
 }
 
 struct Case {
