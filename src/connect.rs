@@ -14,7 +14,7 @@ use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, HostKeyPolicy, KnownHostsFiles};
 use crate::ssh::known_hosts::KnownHosts;
-use crate::ssh::{HandshakeError, Options, Session};
+use crate::ssh::{HandshakeError, IDENTIFICATION, Options, Session};
 use crate::vars::Vars;
 
 /// sshd's own port (RFC 4251, section 4.2).
@@ -82,6 +82,7 @@ pub async fn connect(
         Arc::new(Dialer::new()),
         |route| reveal(route, request.vars.clone(), request.show_secrets),
         request.deadline,
+        IDENTIFICATION,
     );
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;

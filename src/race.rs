@@ -1,6 +1,6 @@
 //! Routes to the one stream that is used. Owns the order, the deadline of a
 //! route and the word "reachable": the peer's SSH banner has arrived. Sends
-//! nothing to anybody.
+//! nothing but our own identification.
 
 mod banner;
 
@@ -21,6 +21,7 @@ pub struct Race<R> {
     dialer: Arc<Dialer>,
     reveal: R,
     deadline: Duration,
+    hello: &'static str,
 }
 
 /// A route whose peer answered with an SSH banner.
@@ -48,9 +49,17 @@ where
     F: Future<Output = Revealed>,
 {
     /// `reveal` turns a route into a target just before it is dialled;
-    /// `deadline` bounds each route from there to its banner.
-    pub fn new(routes: Vec<Route>, dialer: Arc<Dialer>, reveal: R, deadline: Duration) -> Self {
-        Self { routes: routes.into(), attempts: Vec::new(), dialer, reveal, deadline }
+    /// `deadline` bounds each route from there to its banner; `hello` is our
+    /// identification with its line end, as whoever gets the stream will send
+    /// it first.
+    pub fn new(
+        routes: Vec<Route>,
+        dialer: Arc<Dialer>,
+        reveal: R,
+        deadline: Duration,
+        hello: &'static str,
+    ) -> Self {
+        Self { routes: routes.into(), attempts: Vec::new(), dialer, reveal, deadline, hello }
     }
 
     /// The next reachable route, or `None` when all are used up. `progress` is
@@ -104,7 +113,7 @@ where
         let reached = tokio::time::timeout(self.deadline, async {
             let stream = self.dialer.dial(&target).await?;
             stage = Stage::Banner;
-            Ok::<_, Lost>(banner::receive(stream).await?)
+            Ok::<_, Lost>(banner::receive(stream, self.hello).await?)
         })
         .await;
         match reached {

@@ -22,6 +22,10 @@ use crate::secret::Secret;
 use hostkey::{Decision, HostKeyPolicy};
 use known_hosts::KnownHosts;
 
+/// What a session says first, with its line end (RFC 4253, section 4.2).
+pub const IDENTIFICATION: &str =
+    concat!("SSH-2.0-clan_connect_", env!("CARGO_PKG_VERSION"), "\r\n");
+
 /// Bytes the server may send ahead on a channel. With russh's own 2 MiB a link
 /// of 100 ms carries 20 MB/s at most.
 const WINDOW: u32 = 16 << 20;
@@ -152,10 +156,7 @@ const MIN_KEX: Duration = Duration::from_secs(10);
 
 fn config(options: &Options) -> client::Config {
     client::Config {
-        client_id: russh::SshId::Standard(Cow::Borrowed(concat!(
-            "SSH-2.0-clan_connect_",
-            env!("CARGO_PKG_VERSION")
-        ))),
+        client_id: russh::SshId::Raw(Cow::Borrowed(IDENTIFICATION)),
         window_size: WINDOW,
         maximum_packet_size: MAX_PACKET,
         preferred: preferred(

@@ -1,12 +1,12 @@
-//! The SSH identification string (RFC 4253, section 4.2). Owns waiting for it
-//! and giving it back to whoever speaks SSH afterwards.
+//! The SSH identification string (RFC 4253, section 4.2). Owns sending
+//! ours and waiting for theirs, unseen by whoever speaks SSH afterwards.
 
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::dial::Stream;
 use crate::printable;
@@ -17,9 +17,20 @@ const MAX_BEFORE_BANNER: usize = 64 << 10;
 /// Longest identification line, in bytes, CR and LF included.
 const MAX_LINE: usize = 255;
 
-/// Reads until the identification has arrived and returns the stream as if it
-/// began there, and the identification in printable form.
-pub(super) async fn receive(mut stream: Stream) -> Result<(Stream, String), BannerError> {
+/// Says `hello`, reads until the identification has arrived, and returns the
+/// stream as if neither had happened, and the identification in printable form.
+///
+/// Both sides may speak first (RFC 4253, section 4.2). A server goes on to key
+/// exchange once it has our identification, so waiting for its own before
+/// sending ours would cost a round trip.
+pub(super) async fn receive(
+    mut stream: Stream,
+    hello: &'static str,
+) -> Result<(Stream, String), BannerError> {
+    // A peer that takes nothing may still have said why; reading shows it.
+    if stream.write_all(hello.as_bytes()).await.is_ok() {
+        let _ = stream.flush().await;
+    }
     let mut seen = Vec::with_capacity(256);
     let mut chunk = [0; 512];
     loop {
@@ -30,7 +41,8 @@ pub(super) async fn receive(mut stream: Stream) -> Result<(Stream, String), Bann
         seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
         if let Some((start, banner)) = identification(&seen)? {
             let peer = stream.peer;
-            return Ok((Stream::new(Replay { seen, given: start, stream }, peer), banner));
+            let replay = Replay { seen, given: start, said: hello.as_bytes(), stream };
+            return Ok((Stream::new(replay, peer), banner));
         }
     }
 }
@@ -100,10 +112,11 @@ impl fmt::Display for BannerError {
     }
 }
 
-/// Gives `seen` again before going on with `stream`.
+/// Gives `seen` again and takes `said` again before going on with `stream`.
 struct Replay {
     seen: Vec<u8>,
     given: usize,
+    said: &'static [u8],
     stream: Stream,
 }
 
@@ -132,7 +145,17 @@ impl AsyncWrite for Replay {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        if self.said.is_empty() {
+            return Pin::new(&mut self.stream).poll_write(cx, buf);
+        }
+        // What was sent already must be what is sent now.
+        let count = self.said.len().min(buf.len());
+        let (again, left) = self.said.split_at_checked(count).unwrap_or_default();
+        if buf.get(..count) != Some(again) {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        }
+        self.said = left;
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,9 +169,9 @@ impl AsyncWrite for Replay {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
-
     use super::*;
+
+    const HELLO: &str = "SSH-2.0-me\r\n";
 
     #[test]
     fn only_ssh_2_identifications_count() {
@@ -174,8 +197,12 @@ mod tests {
     async fn every_byte_from_the_identification_on_is_given_back() {
         let (mut server, client) = tokio::io::duplex(64);
         server.write_all(b"hello\nSSH-2.0-x\r\nkex").await.unwrap();
-        let (mut stream, banner) = receive(Stream::new(client, None)).await.unwrap();
+        let (mut stream, banner) = receive(Stream::new(client, None), HELLO).await.unwrap();
         assert_eq!(banner, "SSH-2.0-x");
+        stream.write_all(b"SSH-2.0-me\r\nmore").await.unwrap();
+        let mut heard = [0; 16];
+        server.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"SSH-2.0-me\r\nmore", "what was said is not said twice");
         server.write_all(b"init").await.unwrap();
         drop(server);
         let mut all = Vec::new();
@@ -187,10 +214,16 @@ mod tests {
     async fn silence_and_garbage_are_told_apart() {
         let (server, client) = tokio::io::duplex(64);
         drop(server);
-        assert_eq!(receive(Stream::new(client, None)).await.map(|_| ()), Err(BannerError::Closed));
+        assert_eq!(
+            receive(Stream::new(client, None), HELLO).await.map(|_| ()),
+            Err(BannerError::Closed)
+        );
         let (mut server, client) = tokio::io::duplex(64);
         server.write_all(b"HTTP/1.1 400 no\r\n\r\n").await.unwrap();
         drop(server);
-        assert_eq!(receive(Stream::new(client, None)).await.map(|_| ()), Err(BannerError::NotSsh));
+        assert_eq!(
+            receive(Stream::new(client, None), HELLO).await.map(|_| ()),
+            Err(BannerError::NotSsh)
+        );
     }
 }

@@ -54,7 +54,7 @@ async fn reveal(route: Route) -> Revealed {
 
 fn race(routes: Vec<Route>, deadline: Duration) -> Race<impl Fn(Route) -> BoxedReveal> {
     let reveal = |route| -> BoxedReveal { Box::pin(reveal(route)) };
-    Race::new(routes, Arc::new(Dialer::new()), reveal, deadline)
+    Race::new(routes, Arc::new(Dialer::new()), reveal, deadline, "SSH-2.0-test\r\n")
 }
 
 type BoxedReveal = std::pin::Pin<Box<dyn Future<Output = Revealed> + Send>>;
