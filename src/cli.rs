@@ -1,6 +1,7 @@
 //! The command line: arguments to requests, results to text and exit status.
 //! The only place that prints.
 
+mod askpass;
 mod network;
 mod progress;
 mod ssh;
@@ -224,7 +225,10 @@ impl Ui {
 
 impl crate::ssh::User for Ui {
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
-        self.progress.pause(|| term::ask(prompt, echo))
+        self.progress.pause(|| match askpass::program() {
+            Some(program) => askpass::ask(&program, prompt, echo),
+            None => term::ask(prompt, echo),
+        })
     }
 
     fn tell(&self, text: &str) {

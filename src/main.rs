@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    clan_connect::secret::guard_process();
     clan_connect::term::restore_on_panic();
     let code = clan_connect::cli::main(std::env::args_os());
     clan_connect::term::restore();

@@ -42,6 +42,16 @@ impl<T: Zeroize> From<T> for Secret<T> {
     }
 }
 
+/// Keeps this process's memory to itself: no core dump holds it, and no other
+/// process of the same user may look into it (prctl(2), PR_SET_DUMPABLE). Where
+/// the system cannot, all goes on.
+pub fn guard_process() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// Secrets that must not appear in any text we write, whoever composed it: a
 /// library's log line, the operating system's error.
 static CONCEALED: RwLock<Vec<Secret<String>>> = RwLock::new(Vec::new());
@@ -99,6 +109,15 @@ mod tests {
         let secret = Secret::new("abcdef.onion".to_owned());
         assert_eq!(format!("{secret} {secret:?} {secret:#?}"), "<secret> <secret> <secret>");
         assert_eq!(secret.expose(), "abcdef.onion");
+    }
+
+    #[test]
+    fn the_process_cannot_be_dumped() {
+        guard_process();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
+        assert_eq!(limit.current, Some(0));
+        let dumpable = rustix::process::dumpable_behavior().unwrap();
+        assert!(dumpable == rustix::process::DumpableBehavior::NotDumpable);
     }
 
     #[test]

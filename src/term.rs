@@ -26,6 +26,11 @@ pub fn is_interactive() -> bool {
     io::stdin().is_terminal()
 }
 
+/// Whether there is a terminal to ask on.
+pub fn can_ask() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
 /// Raw mode, until dropped.
 #[derive(Debug)]
 pub struct Raw(());

@@ -116,6 +116,23 @@ fn an_encrypted_key_asks_for_its_passphrase() {
 }
 
 #[test]
+fn without_a_terminal_the_users_own_program_asks() {
+    let home = Home::new();
+    home.keygen("home/.ssh/id_ed25519", "ed25519", "open sesame");
+    let server = sshd(&home, IP, &home.read("home/.ssh/id_ed25519.pub"), "");
+    let script = "#!/bin/sh\nprintf '%s' \"$1\" > asked\nprintf 'open sesame\\n'\n";
+    let program = home.write("askpass", script);
+    run("chmod", &["+x", program.to_str().unwrap()], "coreutils");
+    let target = server.target();
+    let args = ["ssh", "m", "--target-host", &target, "-c", "true"];
+    let askpass = ("SSH_ASKPASS", program.to_str().unwrap());
+    home.run_with_env(&args, &[askpass, ("DISPLAY", ":0")]).exits(0);
+    assert!(home.read("asked").starts_with("enter passphrase for key"), "{}", home.read("asked"));
+    home.run_with_env(&args, &[askpass]).exits(255);
+    home.run_with_env(&args, &[askpass, ("SSH_ASKPASS_REQUIRE", "force")]).exits(0);
+}
+
+#[test]
 fn every_kind_of_key_is_good() {
     for (kind, file) in [("rsa", "id_rsa"), ("ecdsa", "id_ecdsa"), ("ed25519", "id_ed25519")] {
         let home = Home::new();

@@ -1,0 +1,54 @@
+//! `SSH_ASKPASS`: a program of the user's that asks instead of the terminal, as
+//! ssh(1) "ENVIRONMENT" has it. Owns when it is used and what it is told.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use zeroize::Zeroizing;
+
+use crate::secret::{Secret, redacted};
+use crate::term;
+
+/// The longest answer, in bytes.
+const MAX_ANSWER: u64 = 4096;
+
+/// The program to ask with, if it is to be used: always with
+/// `SSH_ASKPASS_REQUIRE=force`, before the terminal with `prefer`, never with
+/// `never`, and otherwise when there is a display but no terminal.
+pub(super) fn program() -> Option<OsString> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let program = variable("SSH_ASKPASS")?;
+    let display = variable("DISPLAY").or_else(|| variable("WAYLAND_DISPLAY")).is_some();
+    let required = variable("SSH_ASKPASS_REQUIRE").and_then(|value| value.into_string().ok());
+    let wanted = match required.as_deref() {
+        Some("force") => true,
+        Some("prefer") => display,
+        Some("never") => false,
+        _ => display && !term::can_ask(),
+    };
+    wanted.then_some(program)
+}
+
+/// Shows `prompt` by `program` and returns its first line. `None` when it fails,
+/// which is how it says that the user cancelled.
+pub(super) fn ask(program: &OsString, prompt: &str, echo: bool) -> Option<Secret<String>> {
+    #[allow(clippy::disallowed_methods, reason = "a program that the user configured")]
+    let mut command = Command::new(program);
+    // A question that may be shown is one to confirm.
+    if echo {
+        command.env("SSH_ASKPASS_PROMPT", "confirm");
+    }
+    let mut child =
+        command.arg(redacted(prompt)).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
+    let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER as usize));
+    let read = child.stdout.take()?.take(MAX_ANSWER).read_to_end(&mut answer);
+    let confirmed = child.wait().is_ok_and(|status| status.success());
+    if read.is_err() || !confirmed {
+        return None;
+    }
+    let line = answer.split(|byte| *byte == b'\n' || *byte == b'\r').next().unwrap_or_default();
+    // Confirming needs no words.
+    let line = if echo && line.is_empty() { b"yes" } else { line };
+    std::str::from_utf8(line).ok().map(|line| Secret::new(line.to_owned()))
+}
