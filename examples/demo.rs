@@ -14,7 +14,7 @@ use std::time::Duration;
 use age::secrecy::ExposeSecret as _;
 use clan_connect::connect::{Request, connect};
 use clan_connect::plan::{Overrides, plan};
-use clan_connect::race::Event;
+use clan_connect::race::{self, Event};
 use clan_connect::ssh::User;
 use clan_connect::ssh::auth::Credentials;
 use clan_connect::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
@@ -49,6 +49,7 @@ async fn main() -> Result<(), Failure> {
         routes,
         vars: Some(Arc::new(vars)),
         deadline: Duration::from_secs(10),
+        grace: race::DEFAULT_GRACE,
         host_key_check: HostKeyCheck::Tofu,
         host_key_alias: None,
         known_hosts: KnownHostsFiles {

@@ -9,7 +9,7 @@ use crate::dial::{Dialer, Target};
 use crate::error::{Attempt, Error, Result, Stage};
 use crate::exports::Host;
 use crate::plan::Route;
-use crate::race::{Event, Race, Won};
+use crate::race::{Event, Race, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, HostKeyPolicy, KnownHostsFiles};
@@ -33,6 +33,8 @@ pub struct Request {
     pub vars: Option<Arc<Vars>>,
     /// Bound on each route from its start to the SSH banner.
     pub deadline: Duration,
+    /// How long a better route may hold up one that has answered already.
+    pub grace: Duration,
     /// What to do about host keys.
     pub host_key_check: HostKeyCheck,
     /// Name to look the host key up under instead of the host.
@@ -59,8 +61,8 @@ pub struct Connection {
     pub host: String,
 }
 
-/// Tries the routes of `request` in order and authenticates on the first that
-/// answers with the right host key.
+/// Races the routes of `request` and authenticates on the best that answers with
+/// the right host key.
 ///
 /// # Errors
 /// [`Error::Unreachable`] when no route is left; [`Error::HostKey`] when the
@@ -81,14 +83,13 @@ pub async fn connect(
         request.routes.clone(),
         Arc::new(Dialer::new()),
         |route| reveal(route, request.vars.clone(), request.show_secrets),
-        request.deadline,
-        IDENTIFICATION,
+        Rules { deadline: request.deadline, grace: request.grace, hello: IDENTIFICATION },
     );
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut host_key_error = None;
     while let Some(won) = race.next(progress).await {
-        let Won { route, target, stream, .. } = won;
+        let Won { place, route, target, stream, .. } = won;
         let started = Instant::now();
         let options = options(&request, &target, &known, allow_first_use);
         let (error, hint) = match Session::handshake(stream, &options).await {
@@ -119,7 +120,7 @@ pub async fn connect(
             hint,
             elapsed: started.elapsed(),
         };
-        race.failed(attempt, progress);
+        race.failed(place, attempt, progress);
     }
     // One route and a wrong key: that, and not the route, is what went wrong.
     let attempts = race.into_attempts();

@@ -1,148 +1,63 @@
-//! Routes to the one stream that is used. Owns the order, the deadline of a
-//! route and the word "reachable": the peer's SSH banner has arrived. Sends
-//! nothing but our own identification.
+//! Routes to the one stream that is used. Owns when a route starts, which of
+//! those that answer wins, and the word "reachable": the peer's SSH banner has
+//! arrived. Sends nothing but our own identification, and only where no better
+//! route is left.
 
+mod attempt;
 mod banner;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dial::{DialError, Dialer, Stream, Target};
-use crate::error::{Attempt, Error, Stage};
-use crate::plan::Route;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::sleep_until;
 
+use crate::dial::{Dialer, Target};
+use crate::error::{Attempt, Error};
+use crate::exports::Technology;
+use crate::plan::Route;
+use attempt::{Running, State};
+
+pub use attempt::Won;
 pub use banner::BannerError;
+
+/// How long a better route that has not even connected may still hold up one
+/// that has answered, counted from its own start. One with a round trip of
+/// 300 ms is still preferred; two dead ones cost little more than half a second.
+pub const DEFAULT_GRACE: Duration = Duration::from_millis(380);
+/// How long after connecting it may take for its banner meanwhile: its server
+/// is there, and only slow.
+const BANNER_GRACE: Duration = Duration::from_secs(2);
+/// Routes tried at the same time. A machine with more has them tried in turn.
+const MAX_RUNNING: usize = 16;
+
+/// How a race is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Bound on each route from its start to its banner.
+    pub deadline: Duration,
+    /// How long a better route may hold up one that has answered; nothing makes
+    /// the fastest route win.
+    pub grace: Duration,
+    /// Our identification with its line end, as whoever gets the stream will
+    /// send it first.
+    pub hello: &'static str,
+}
 
 /// Routes still to try, and what became of the others.
 pub struct Race<R> {
-    routes: VecDeque<Route>,
-    attempts: Vec<Attempt>,
+    /// In the order of their priority; `None` once one has failed.
+    routes: Vec<Option<Route>>,
+    /// By the place of the route.
+    attempts: Vec<(usize, Attempt)>,
     dialer: Arc<Dialer>,
     reveal: R,
-    deadline: Duration,
-    hello: &'static str,
-}
-
-/// A route whose peer answered with an SSH banner.
-#[derive(Debug)]
-pub struct Won {
-    /// The route.
-    pub route: Route,
-    /// Where it led, for the host key and for messages.
-    pub target: Target,
-    /// The stream, with the banner still to be read.
-    pub stream: Stream,
-    /// The server's identification, for messages; printable.
-    pub banner: String,
-    /// From the start of the route to its banner.
-    pub elapsed: Duration,
+    rules: Rules,
 }
 
 /// The outcome of revealing a route's host: its target, or why this route is
 /// out. Blocking work such as decryption belongs on a blocking thread.
 pub type Revealed = Result<Target, Box<Error>>;
-
-impl<R, F> Race<R>
-where
-    R: Fn(Route) -> F,
-    F: Future<Output = Revealed>,
-{
-    /// `reveal` turns a route into a target just before it is dialled;
-    /// `deadline` bounds each route from there to its banner; `hello` is our
-    /// identification with its line end, as whoever gets the stream will send
-    /// it first.
-    pub fn new(
-        routes: Vec<Route>,
-        dialer: Arc<Dialer>,
-        reveal: R,
-        deadline: Duration,
-        hello: &'static str,
-    ) -> Self {
-        Self { routes: routes.into(), attempts: Vec::new(), dialer, reveal, deadline, hello }
-    }
-
-    /// The next reachable route, or `None` when all are used up. `progress` is
-    /// told of every route as it starts and as it fails.
-    pub async fn next(&mut self, progress: &mut dyn FnMut(Event<'_>)) -> Option<Won> {
-        while let Some(route) = self.routes.pop_front() {
-            progress(Event::Started(&route));
-            let started = Instant::now();
-            match self.attempt(&route, started).await {
-                Ok(won) => return Some(won),
-                Err(attempt) => self.failed(attempt, progress),
-            }
-        }
-        None
-    }
-
-    /// Counts a route as failed after it was won: its key exchange broke, or
-    /// its host key was not the machine's.
-    pub fn failed(&mut self, attempt: Attempt, progress: &mut dyn FnMut(Event<'_>)) {
-        progress(Event::Failed(&attempt));
-        self.attempts.push(attempt);
-    }
-
-    /// Whether another route is left.
-    pub fn has_more(&self) -> bool {
-        !self.routes.is_empty()
-    }
-
-    /// Every route that failed, in order.
-    pub fn into_attempts(self) -> Vec<Attempt> {
-        self.attempts
-    }
-
-    async fn attempt(&self, route: &Route, started: Instant) -> Result<Won, Attempt> {
-        let failed = |label: String, stage, reason: String, hint| Attempt {
-            network: route.network.clone(),
-            host: label,
-            stage,
-            reason,
-            hint,
-            elapsed: started.elapsed(),
-        };
-        let target = (self.reveal)(route.clone()).await.map_err(|error| {
-            let hints = error.hint();
-            let hint = (!hints.is_empty()).then(|| hints.join("; "));
-            failed(route.host.to_string(), Stage::Reveal, error.to_string(), hint)
-        })?;
-        let label = target.label.clone();
-        // Until the dial returns nobody knows more than that it is dialling.
-        let mut stage = Stage::Dial;
-        let reached = tokio::time::timeout(self.deadline, async {
-            let stream = self.dialer.dial(&target).await?;
-            stage = Stage::Banner;
-            Ok::<_, Lost>(banner::receive(stream, self.hello).await?)
-        })
-        .await;
-        match reached {
-            Ok(Ok((stream, banner))) => {
-                Ok(Won { route: route.clone(), target, stream, banner, elapsed: started.elapsed() })
-            }
-            Ok(Err(Lost::Dial(error))) => {
-                Err(failed(label, error.stage, error.failure.to_string(), error.hint()))
-            }
-            Ok(Err(Lost::Banner(error))) => {
-                Err(failed(label, Stage::Banner, error.to_string(), error.hint()))
-            }
-            Err(_) => {
-                let (reason, hint) = match stage {
-                    Stage::Banner => (
-                        "connected, but no SSH banner came in time",
-                        "is that port really sshd's? a firewall or proxy may be answering",
-                    ),
-                    _ => (
-                        "connection timed out",
-                        "the machine may be off, or a firewall drops packets; \
-                         allow more time with --timeout SECONDS",
-                    ),
-                };
-                Err(failed(label, stage, reason.to_owned(), Some(hint.to_owned())))
-            }
-        }
-    }
-}
 
 /// What a watcher of the race is told.
 #[derive(Debug)]
@@ -154,20 +69,146 @@ pub enum Event<'a> {
     Failed(&'a Attempt),
 }
 
-enum Lost {
-    Dial(DialError),
-    Banner(BannerError),
-}
+impl<R, F> Race<R>
+where
+    R: Fn(Route) -> F,
+    F: Future<Output = Revealed>,
+{
+    /// `reveal` turns a route into a target just before it is dialled.
+    pub fn new(routes: Vec<Route>, dialer: Arc<Dialer>, reveal: R, rules: Rules) -> Self {
+        let routes = routes.into_iter().map(Some).collect();
+        Self { routes, attempts: Vec::new(), dialer, reveal, rules }
+    }
 
-impl From<DialError> for Lost {
-    fn from(error: DialError) -> Self {
-        Self::Dial(error)
+    /// The best route that is reachable now, or `None` when all have failed.
+    /// The other routes are closed; they start anew should this one turn out
+    /// wrong and another be asked for.
+    pub async fn next(&mut self, progress: &mut dyn FnMut(Event<'_>)) -> Option<Won> {
+        let Self { routes, attempts, dialer, reveal, rules } = self;
+        let (dialer, reveal, rules) = (&*dialer, &*reveal, *rules);
+        let mut waiting: Vec<usize> = (0..routes.len())
+            .rev()
+            .filter(|at| routes.get(*at).is_some_and(Option::is_some))
+            .collect();
+        let mut states: Vec<Arc<State>> = Vec::new();
+        let mut running = FuturesUnordered::new();
+        let mut answered: Vec<Won> = Vec::new();
+        let mut start_at = Instant::now();
+        loop {
+            let now = Instant::now();
+            // Once one has answered, only better ones matter, and those run.
+            while answered.is_empty()
+                && running.len() < MAX_RUNNING
+                && (now >= start_at || running.is_empty())
+            {
+                let Some(place) = waiting.pop() else { break };
+                let Some(Some(route)) = routes.get(place) else { continue };
+                progress(Event::Started(route));
+                let state = Arc::new(State::new(place, states.iter().all(|state| state.failed())));
+                states.push(state.clone());
+                running.push(attempt::run(Running {
+                    route: route.clone(),
+                    state,
+                    dialer,
+                    reveal,
+                    rules,
+                }));
+                let next = waiting.last().and_then(|next| routes.get(*next)?.as_ref());
+                start_at = now + next.map_or(Duration::ZERO, |next| head_start(&next.technology));
+            }
+            let decision = decision(&answered, &states, rules.grace, now);
+            if let Some(at) = decision
+                && at <= now
+            {
+                return best(answered);
+            }
+            if running.is_empty() {
+                return best(answered);
+            }
+            let wake = match decision {
+                Some(at) => at,
+                // Nothing but the end of an attempt changes anything.
+                None if waiting.is_empty() || running.len() >= MAX_RUNNING => now + rules.deadline,
+                None => start_at,
+            };
+            tokio::select! {
+                Some((state, outcome)) = running.next() => match outcome {
+                    Ok(won) => answered.push(*won),
+                    Err(attempt) => {
+                        state.fail();
+                        progress(Event::Failed(&attempt));
+                        if let Some(route) = routes.get_mut(state.place) {
+                            *route = None;
+                        }
+                        attempts.push((state.place, *attempt));
+                        promote(&states);
+                        // Nothing is gained by waiting for it any longer.
+                        start_at = Instant::now();
+                    }
+                },
+                () = sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    /// Counts a route as failed after it was won: its key exchange broke, or
+    /// its host key was not the machine's.
+    pub fn failed(&mut self, place: usize, attempt: Attempt, progress: &mut dyn FnMut(Event<'_>)) {
+        progress(Event::Failed(&attempt));
+        if let Some(route) = self.routes.get_mut(place) {
+            *route = None;
+        }
+        self.attempts.push((place, attempt));
+    }
+
+    /// Every route that failed, in the order of the routes.
+    pub fn into_attempts(mut self) -> Vec<Attempt> {
+        self.attempts.sort_by_key(|(place, _)| *place);
+        self.attempts.into_iter().map(|(_, attempt)| attempt).collect()
     }
 }
 
-impl From<BannerError> for Lost {
-    fn from(error: BannerError) -> Self {
-        Self::Banner(error)
+/// How long a route of this technology leaves the field to the better ones:
+/// RFC 8305, section 5, between addresses allows 100 ms to 2 s; what costs more
+/// than a packet to start waits longer.
+fn head_start(technology: &Technology) -> Duration {
+    Duration::from_millis(match technology {
+        Technology::Tor => 1000,
+        Technology::Iroh => 500,
+        _ => 200,
+    })
+}
+
+/// When to decide: once no better route than the best that has answered may
+/// hold it up any longer. `None` while none has answered.
+fn decision(
+    answered: &[Won],
+    states: &[Arc<State>],
+    grace: Duration,
+    now: Instant,
+) -> Option<Instant> {
+    let best = answered.iter().map(|won| won.place).min()?;
+    let held_up = states
+        .iter()
+        .filter(|state| state.place < best && !state.failed())
+        .map(|state| match state.connected_at() {
+            Some(_) if grace.is_zero() => now,
+            Some(at) => at + BANNER_GRACE,
+            None => state.started + grace,
+        })
+        .max();
+    Some(held_up.unwrap_or(now))
+}
+
+fn best(answered: Vec<Won>) -> Option<Won> {
+    answered.into_iter().min_by_key(|won| won.place)
+}
+
+/// The best route that is left may speak first.
+fn promote(states: &[Arc<State>]) {
+    let best = states.iter().filter(|state| !state.failed()).min_by_key(|state| state.place);
+    if let Some(state) = best {
+        state.lead();
     }
 }
 

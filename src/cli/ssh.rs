@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -13,7 +13,7 @@ use crate::connect::{Connection, Request, connect};
 use crate::error::{Error, Result};
 use crate::exports::Clan;
 use crate::plan::{Overrides, TargetHost, plan};
-use crate::race::Event;
+use crate::race::{self, Event};
 use crate::ssh::auth::Credentials;
 use crate::ssh::escape::{Action, HELP};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
@@ -65,6 +65,19 @@ pub(super) struct Ssh {
     /// How long a network may take to answer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
+    /// Which of the networks that answer to use: the one of the highest
+    /// priority, or the first
+    #[arg(long, value_name = "WHICH", default_value = "priority")]
+    prefer: Prefer,
+    /// How long a network of higher priority may hold up one that has answered
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "prefer")]
+    grace: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Prefer {
+    Priority,
+    Fastest,
 }
 
 /// A positive number of seconds, whole or not, up to a day.
@@ -176,6 +189,10 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         routes,
         vars: global.vars(ui).ok().map(Arc::new),
         deadline: options.connect_timeout.unwrap_or(arguments.timeout),
+        grace: match arguments.prefer {
+            Prefer::Fastest => Duration::ZERO,
+            Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
+        },
         host_key_check: options.host_key_check.unwrap_or(arguments.host_key_check),
         host_key_alias: options.host_key_alias,
         known_hosts: KnownHostsFiles {

@@ -9,6 +9,7 @@ use russh::server::{self, Server as _};
 
 use super::*;
 use crate::exports::Technology;
+use crate::race;
 use crate::ssh::User;
 use crate::ssh::known_hosts;
 
@@ -115,6 +116,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         routes,
         vars: None,
         deadline: Duration::from_secs(5),
+        grace: race::DEFAULT_GRACE,
         host_key_check: check,
         host_key_alias: None,
         known_hosts: KnownHostsFiles {

@@ -1,0 +1,159 @@
+//! One route of a race: reveal, dial, banner, within its deadline. Owns what is
+//! said when it fails; knows of no other route but whether there is a better one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::banner::{self, BannerError};
+use super::{Revealed, Rules};
+use crate::dial::{DialError, Dialer, Stream, Target};
+use crate::error::{Attempt, Stage};
+use crate::plan::Route;
+
+/// A route whose peer answered with an SSH banner.
+#[derive(Debug)]
+pub struct Won {
+    /// Its place among the routes, 0 for the best.
+    pub place: usize,
+    /// The route.
+    pub route: Route,
+    /// Where it led, for the host key and for messages.
+    pub target: Target,
+    /// The stream, with the banner still to be read.
+    pub stream: Stream,
+    /// The server's identification, for messages; printable.
+    pub banner: String,
+}
+
+/// What the race knows of a route under way.
+pub(super) struct State {
+    pub(super) place: usize,
+    pub(super) started: Instant,
+    /// Whether no better route is left.
+    leading: AtomicBool,
+    failed: AtomicBool,
+    connected_at: OnceLock<Instant>,
+}
+
+impl State {
+    pub(super) fn new(place: usize, leading: bool) -> Self {
+        Self {
+            place,
+            started: Instant::now(),
+            leading: AtomicBool::new(leading),
+            failed: AtomicBool::new(false),
+            connected_at: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn lead(&self) {
+        self.leading.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn connected_at(&self) -> Option<Instant> {
+        self.connected_at.get().copied()
+    }
+}
+
+/// All that an attempt needs.
+pub(super) struct Running<'a, R> {
+    pub(super) route: Route,
+    pub(super) state: Arc<State>,
+    pub(super) dialer: &'a Dialer,
+    pub(super) reveal: &'a R,
+    pub(super) rules: Rules,
+}
+
+/// Runs one attempt to its end.
+pub(super) async fn run<R, F>(
+    running: Running<'_, R>,
+) -> (Arc<State>, Result<Box<Won>, Box<Attempt>>)
+where
+    R: Fn(Route) -> F,
+    F: Future<Output = Revealed>,
+{
+    let Running { route, state, dialer, reveal, rules } = running;
+    let failed = |label: String, stage, reason: String, hint| {
+        Box::new(Attempt {
+            network: route.network.clone(),
+            host: label,
+            stage,
+            reason,
+            hint,
+            elapsed: state.started.elapsed(),
+        })
+    };
+    let target = match reveal(route.clone()).await {
+        Ok(target) => target,
+        Err(error) => {
+            let hints = error.hint();
+            let hint = (!hints.is_empty()).then(|| hints.join("; "));
+            let label = route.host.to_string();
+            return (state.clone(), Err(failed(label, Stage::Reveal, error.to_string(), hint)));
+        }
+    };
+    let label = target.label.clone();
+    let reached = tokio::time::timeout(rules.deadline, async {
+        let stream = dialer.dial(&target).await?;
+        let _ = state.connected_at.set(Instant::now());
+        // A loser is closed without a word; only the best route left speaks
+        // before it is chosen.
+        let hello = if state.leading.load(Ordering::Relaxed) { rules.hello } else { "" };
+        Ok::<_, Lost>(banner::receive(stream, hello).await?)
+    })
+    .await;
+    let outcome = match reached {
+        Ok(Ok((stream, banner))) => {
+            Ok(Box::new(Won { place: state.place, route, target, stream, banner }))
+        }
+        Ok(Err(Lost::Dial(error))) => {
+            Err(failed(label, error.stage, error.failure.to_string(), error.hint()))
+        }
+        Ok(Err(Lost::Banner(error))) => {
+            Err(failed(label, Stage::Banner, error.to_string(), error.hint()))
+        }
+        Err(_) => {
+            let (stage, reason, hint) = match state.connected_at() {
+                Some(_) => (
+                    Stage::Banner,
+                    "connected, but no SSH banner came in time",
+                    "is that port really sshd's? a firewall or proxy may be answering",
+                ),
+                None => (
+                    Stage::Dial,
+                    "connection timed out",
+                    "the machine may be off, or a firewall drops packets; \
+                     allow more time with --timeout SECONDS",
+                ),
+            };
+            Err(failed(label, stage, reason.to_owned(), Some(hint.to_owned())))
+        }
+    };
+    (state, outcome)
+}
+
+enum Lost {
+    Dial(DialError),
+    Banner(BannerError),
+}
+
+impl From<DialError> for Lost {
+    fn from(error: DialError) -> Self {
+        Self::Dial(error)
+    }
+}
+
+impl From<BannerError> for Lost {
+    fn from(error: BannerError) -> Self {
+        Self::Banner(error)
+    }
+}
