@@ -207,3 +207,22 @@ impl From<&std::io::Error> for Failure {
         }
     }
 }
+
+/// A listener whose queue is full answers nothing.
+#[cfg(test)]
+pub(crate) fn black_hole() -> (std::net::SocketAddr, Vec<std::net::TcpStream>, std::net::TcpListener)
+{
+    use rustix::net;
+    let socket =
+        net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).expect("a socket");
+    net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+    net::listen(&socket, 0).expect("a socket");
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().expect("a socket");
+    let mut held = Vec::new();
+    let soon = std::time::Duration::from_millis(100);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, soon) {
+        held.push(stream);
+    }
+    (address, held, listener)
+}

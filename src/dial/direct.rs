@@ -344,6 +344,7 @@ fn hosts_lookup(text: &str, name: &str) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::black_hole;
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
@@ -410,8 +411,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_black_hole_gives_way_after_the_attempt_delay() {
-        // A listener whose backlog is full answers nothing.
-        let hole = full_listener();
+        let hole = black_hole();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (found, addresses) = mpsc::channel(4);
         found.send(hole.0).await.unwrap();
@@ -421,25 +421,5 @@ mod tests {
         assert!(connect_first(addresses).await.is_ok());
         assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
         assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
-    }
-
-    fn full_listener() -> (SocketAddr, Vec<std::net::TcpStream>, impl Drop + use<>) {
-        use rustix::net;
-        let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
-        net::bind(&socket, &SocketAddr::new(ip("127.0.0.1"), 0)).unwrap();
-        net::listen(&socket, 0).unwrap();
-        let listener = std::net::TcpListener::from(socket);
-        let address = listener.local_addr().unwrap();
-        let mut held = Vec::new();
-        while let Ok(stream) =
-            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200))
-        {
-            held.push(stream);
-        }
-        struct Keep(#[allow(dead_code, reason = "held open")] std::net::TcpListener);
-        impl Drop for Keep {
-            fn drop(&mut self) {}
-        }
-        (address, held, Keep(listener))
     }
 }

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::dial::black_hole;
 use crate::error::Stage;
 use crate::exports::{Host, Technology};
 
@@ -213,20 +214,4 @@ async fn a_thousand_routes_are_tried_a_few_at_a_time() {
     let attempts = race.into_attempts();
     assert_eq!(attempts.len(), 999);
     assert!(attempts.iter().enumerate().all(|(at, attempt)| attempt.network == at.to_string()));
-}
-
-/// A listener whose queue is full answers nothing.
-fn black_hole() -> (SocketAddr, Vec<std::net::TcpStream>, std::net::TcpListener) {
-    use rustix::net;
-    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
-    net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    net::listen(&socket, 0).unwrap();
-    let listener = std::net::TcpListener::from(socket);
-    let address = listener.local_addr().unwrap();
-    let mut held = Vec::new();
-    let soon = Duration::from_millis(100);
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, soon) {
-        held.push(stream);
-    }
-    (address, held, listener)
 }
