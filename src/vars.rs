@@ -21,6 +21,7 @@ use crate::secret::Secret;
 
 pub use environment::Environment;
 use identity::Keyring;
+pub use sops::Format as SopsFormat;
 use store::{Layout, Store};
 
 /// Largest value, in bytes. Clan's own are keys and names.
@@ -111,6 +112,15 @@ impl Vars {
             }
         }
         Err(Error::VarMissing { machine: var.machine().to_owned(), var: var.to_string() })
+    }
+
+    /// The plaintext of any sops file, opened with the identities of this
+    /// clan's user: its bytes if it is of the binary store, else JSON. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Undecryptable`], and those of [`Vars::reveal`].
+    pub fn open_sops(&self, path: &Path, format: SopsFormat) -> Result<Secret<Vec<u8>>> {
+        self.sops.open_file(path, format)
     }
 }
 

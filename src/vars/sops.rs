@@ -3,13 +3,16 @@
 //! and nothing is released before the MAC is right.
 
 mod document;
+mod flat;
 mod metadata;
 mod rule;
 mod shamir;
 mod tree;
 mod value;
+mod yaml;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use document::Plain;
@@ -25,8 +28,41 @@ use crate::secret::Secret;
 /// Data keys that were opened, by [`Metadata::fingerprint`].
 pub(super) type DataKeys = Mutex<HashMap<String, Secret<Vec<u8>>>>;
 
+/// How a file of sops is written, which sops tells from its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Any bytes, kept in JSON. What Clan uses.
+    Binary,
+    /// A JSON document.
+    Json,
+    /// A YAML document.
+    Yaml,
+    /// `KEY=VALUE` lines.
+    Dotenv,
+    /// Sections of `key = value` lines.
+    Ini,
+}
+
+impl Format {
+    /// The format that sops expects in a file of this name
+    /// (`cmd/sops/formats`).
+    pub fn of(path: &Path) -> Self {
+        let name = path.to_string_lossy();
+        let ends = |suffix| name.ends_with(suffix);
+        match () {
+            () if ends(".yaml") || ends(".yml") => Self::Yaml,
+            () if ends(".json") => Self::Json,
+            () if ends(".env") => Self::Dotenv,
+            () if ends(".ini") => Self::Ini,
+            () => Self::Binary,
+        }
+    }
+}
+
 /// An encrypted file, and the shares of its data key that were opened so far.
 pub(super) struct SopsFile {
+    format: Format,
     document: Node,
     metadata: Metadata,
     shares: Vec<Option<Secret<Vec<u8>>>>,
@@ -36,15 +72,27 @@ pub(super) struct SopsFile {
 }
 
 impl SopsFile {
-    /// A file of the binary store, which Clan uses: JSON with one value, `data`.
+    /// Parses a file. Its plaintext is the bytes of the binary store, and JSON
+    /// for all other formats.
     ///
     /// # Errors
     /// [`Closed::Broken`].
-    pub(super) fn binary(bytes: &[u8], data_keys: &Arc<DataKeys>) -> Result<Self, Closed> {
-        Node::json(bytes).and_then(|node| Self::new(node, data_keys)).map_err(Closed::Broken)
+    pub(super) fn parse(
+        bytes: &[u8],
+        format: Format,
+        data_keys: &Arc<DataKeys>,
+    ) -> Result<Self, Closed> {
+        let text = || std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned());
+        let node = match format {
+            Format::Binary | Format::Json => Node::json(bytes),
+            Format::Yaml => text().and_then(yaml::parse),
+            Format::Dotenv => text().and_then(flat::dotenv),
+            Format::Ini => text().and_then(flat::ini),
+        };
+        node.and_then(|node| Self::new(node, format, data_keys)).map_err(Closed::Broken)
     }
 
-    fn new(document: Node, data_keys: &Arc<DataKeys>) -> Result<Self, String> {
+    fn new(document: Node, format: Format, data_keys: &Arc<DataKeys>) -> Result<Self, String> {
         let Node::Map(mut entries) = document else {
             return Err("it is no sops file: it is no map".to_owned());
         };
@@ -52,9 +100,13 @@ impl SopsFile {
             return Err("it is no sops file: it has no sops metadata".to_owned());
         };
         let metadata = Metadata::parse(&entries.remove(at).1)?;
+        let has_comments = matches!(format, Format::Yaml | Format::Dotenv | Format::Ini);
+        if has_comments && metadata.rule.needs_comments() {
+            return Err("rules by comment are not supported".to_owned());
+        }
         let shares = metadata.groups.iter().map(|_| None).collect();
         let (document, data_keys) = (Node::Map(entries), data_keys.clone());
-        Ok(Self { document, metadata, shares, data_keys, damaged: None })
+        Ok(Self { format, document, metadata, shares, data_keys, damaged: None })
     }
 
     /// Opens shares with `keys`; the data key once there are enough.
@@ -98,7 +150,11 @@ impl Sealed for SopsFile {
         let mut known = self.data_keys.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(self.metadata.fingerprint.clone(), data_key);
         drop(known);
-        match plain.into_bytes_at("data") {
+        let data = match self.format {
+            Format::Binary => plain.into_bytes_at("data"),
+            _ => Some(plain.to_json().map_err(Closed::Broken)?),
+        };
+        match data {
             Some(data) if data.expose().len() as u64 > MAX_VALUE => Err(Closed::TooLarge),
             Some(data) => Ok(Some(data)),
             None => Err(Closed::broken("it is no file of sops' binary store: it has no data")),
@@ -150,3 +206,6 @@ impl Sealed for SopsFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::file;
 use super::identity::{Asking, Family, Keyring};
 use super::key::{self, Key};
 use super::sealed::{Closed, Sealed};
-use super::sops::{DataKeys, SopsFile};
+use super::sops::{DataKeys, Format, SopsFile};
 use crate::error::{Error, Result};
 use crate::exports::VarRef;
 use crate::secret::Secret;
@@ -125,13 +125,35 @@ impl Store {
         })
     }
 
+    /// The plaintext of the sops file at `path`, which need not be the clan's.
+    ///
+    /// # Errors
+    /// As for [`super::Vars::open_sops`].
+    pub(super) fn open_file(&self, path: &Path, format: Format) -> Result<Secret<Vec<u8>>> {
+        let bytes = file::read_any(path, MAX_FILE)?;
+        let mut file =
+            SopsFile::parse(&bytes, format, &self.data_keys).map_err(|closed| closed.at(path))?;
+        for asking in [Asking::Named, Asking::All] {
+            let opened = self.keyring.open(self.layout.family(), &mut file, asking)?;
+            if let Some(plain) = opened.map_err(|closed| closed.at(path))? {
+                return Ok(plain);
+            }
+        }
+        let entries = self.keyring.entries(self.layout.family())?;
+        let reason = file.obstacle().unwrap_or_else(|| match entries.is_empty() {
+            true => "there is no identity to open it with".to_owned(),
+            false => "no identity opens it".to_owned(),
+        });
+        let tried = entries.iter().map(|entry| entry.describe()).collect();
+        Err(Error::Undecryptable { path: path.to_owned(), reason, tried })
+    }
+
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Box<dyn Sealed>>> {
         let Some(bytes) = file::read(&self.flake, path, limit)? else { return Ok(None) };
         let parsed: Result<Box<dyn Sealed>, Closed> = match self.layout {
             Layout::Age => AgeFile::parse(&bytes).map(|file| Box::new(file) as _),
-            Layout::Sops => {
-                SopsFile::binary(&bytes, &self.data_keys).map(|file| Box::new(file) as _)
-            }
+            Layout::Sops => SopsFile::parse(&bytes, Format::Binary, &self.data_keys)
+                .map(|file| Box::new(file) as _),
         };
         parsed.map(Some).map_err(|closed| closed.at(&self.flake.join(path)))
     }

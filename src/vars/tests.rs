@@ -80,7 +80,8 @@ fn machine_key(flake: &Path, backend: &str, path: &str, identities: &[PathBuf]) 
     let (family, mut sealed): (_, Box<dyn sealed::Sealed>) = match backend {
         "age" => (identity::Family::Age, Box::new(age_file::AgeFile::parse(&bytes).unwrap())),
         _ => {
-            let file = sops::SopsFile::binary(&bytes, &Arc::default()).unwrap();
+            let file =
+                sops::SopsFile::parse(&bytes, sops::Format::Binary, &Arc::default()).unwrap();
             (identity::Family::Sops, Box::new(file))
         }
     };

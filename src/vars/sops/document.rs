@@ -3,6 +3,7 @@
 //! before the MAC is right.
 
 use data_encoding::HEXUPPER;
+use serde::ser::{Error as _, Serialize, Serializer};
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 
@@ -53,6 +54,21 @@ impl Plain {
         }
     }
 
+    /// All of it as JSON, as `sops decrypt --output-type json` writes it but
+    /// for white space.
+    ///
+    /// # Errors
+    /// When a text is not UTF-8.
+    pub(super) fn to_json(&self) -> Result<Secret<Vec<u8>>, String> {
+        let not_text = |_| "a value is not UTF-8 text".to_owned();
+        // Measured first, so that growing leaves no copy of a secret behind.
+        let mut len = Length(0);
+        serde_json::to_writer(&mut len, self).map_err(not_text)?;
+        let mut json = Vec::with_capacity(len.0);
+        serde_json::to_writer(&mut json, self).map_err(not_text)?;
+        Ok(Secret::new(json))
+    }
+
     /// The text or bytes at `key` of the top level.
     pub(super) fn into_bytes_at(self, key: &str) -> Option<Secret<Vec<u8>>> {
         let Self::Map(entries) = self else { return None };
@@ -60,6 +76,42 @@ impl Plain {
             Self::Leaf(Leaf { kind: Kind::Text | Kind::Bytes, bytes }) => Some(bytes),
             _ => None,
         }
+    }
+}
+
+impl Serialize for Plain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let leaf = match self {
+            Self::Map(entries) => {
+                return serializer.collect_map(entries.iter().map(|(key, value)| (key, value)));
+            }
+            Self::List(items) => return serializer.collect_seq(items),
+            Self::Null => return serializer.serialize_unit(),
+            Self::Leaf(leaf) => leaf,
+        };
+        let text = std::str::from_utf8(leaf.bytes.expose()).map_err(S::Error::custom)?;
+        match leaf.kind {
+            Kind::Int if let Ok(value) = text.parse::<i64>() => serializer.serialize_i64(value),
+            // Like Go's JSON: sops 3.11 takes every number for a float.
+            Kind::Float if let Ok(value) = text.parse::<i64>() => serializer.serialize_i64(value),
+            Kind::Float if let Ok(value) = text.parse::<f64>() => serializer.serialize_f64(value),
+            Kind::Bool => serializer.serialize_bool(text == "True"),
+            _ => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,9 +13,6 @@ use crate::secret::Secret;
 /// 32 bytes, not GCM's usual 12.
 type Cipher = aes_gcm::AesGcm<Aes256, U32>;
 
-/// Length of a data key, in bytes.
-pub(super) const KEY_LEN: usize = 32;
-
 /// What a value was before encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
