@@ -234,6 +234,17 @@ pub enum Error {
         /// Its answer.
         source: std::io::Error,
     },
+
+    /// No identity opens a file that is no var.
+    #[error("cannot decrypt {path}: {reason}")]
+    Undecryptable {
+        /// The file.
+        path: PathBuf,
+        /// What stood in the way.
+        reason: String,
+        /// Every identity that was tried, by its origin.
+        tried: Vec<String>,
+    },
 }
 
 /// The result type of the library.
@@ -273,7 +284,7 @@ impl Error {
                      --target-host root@ADDRESS"
                 ),
             ],
-            Self::VarUndecryptable { tried, .. } => {
+            Self::VarUndecryptable { tried, .. } | Self::Undecryptable { tried, .. } => {
                 let tried = if tried.is_empty() {
                     "no identity was found".to_owned()
                 } else {

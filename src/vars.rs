@@ -3,9 +3,14 @@
 //! writes. Decryption happens in memory only.
 
 mod age_file;
-mod age_store;
+mod command;
+mod environment;
 mod file;
 mod identity;
+mod key;
+mod sealed;
+mod sops;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +19,10 @@ use crate::error::{Error, Result};
 use crate::exports::VarRef;
 use crate::secret::Secret;
 
-pub use identity::Environment;
+pub use environment::Environment;
+use identity::Keyring;
+pub use sops::Format as SopsFormat;
+use store::{Layout, Store};
 
 /// Largest value, in bytes. Clan's own are keys and names.
 pub const MAX_VALUE: u64 = 16 << 20;
@@ -29,7 +37,8 @@ pub trait Prompt: Send + Sync {
 /// the first secret is asked for, and kept.
 pub struct Vars {
     flake: PathBuf,
-    age: age_store::AgeStore,
+    age: Store,
+    sops: Store,
 }
 
 /// A value.
@@ -75,9 +84,10 @@ impl Vars {
     ) -> Self {
         // Links may lead about inside the clan, but not out of it.
         let flake = flake.canonicalize().unwrap_or(flake);
-        let keyring = identity::Keyring::new(identities, environment, prompt);
-        let age = age_store::AgeStore::new(flake.clone(), keyring);
-        Self { flake, age }
+        let keyring = Arc::new(Keyring::new(identities, environment, prompt));
+        let age = Store::new(Layout::Age, flake.clone(), keyring.clone());
+        let sops = Store::new(Layout::Sops, flake.clone(), keyring);
+        Self { flake, age, sops }
     }
 
     /// The value of `var`, from the first place that has one: public values,
@@ -87,25 +97,30 @@ impl Vars {
     /// [`Error::VarMissing`], [`Error::VarUndecryptable`], [`Error::VarBroken`],
     /// [`Error::TooLarge`], [`Error::Identity`] and [`Error::File`].
     pub fn reveal(&self, var: &VarRef) -> Result<Value> {
-        for dir in [per_machine(var), shared(var)] {
-            let path = Path::new("vars").join(&dir).join("value");
+        let dirs = [per_machine(var), shared(var)];
+        for dir in &dirs {
+            let path = Path::new("vars").join(dir).join("value");
             if let Some(bytes) = file::read(&self.flake, &path, MAX_VALUE)? {
                 return Ok(Value { bytes: Secret::new(bytes), secret: false });
             }
-            if let Some(bytes) = self.age.reveal(var, &dir)? {
-                return Ok(Value { bytes, secret: true });
-            }
         }
-        for dir in [per_machine(var), shared(var)] {
-            let path = self.flake.join("vars").join(&dir).join("secret");
-            if path.exists() {
-                return Err(Error::VarBroken {
-                    path,
-                    reason: "it is encrypted with sops, which this version cannot open yet".into(),
-                });
+        for store in [&self.age, &self.sops] {
+            for dir in &dirs {
+                if let Some(bytes) = store.reveal(var, dir)? {
+                    return Ok(Value { bytes, secret: true });
+                }
             }
         }
         Err(Error::VarMissing { machine: var.machine().to_owned(), var: var.to_string() })
+    }
+
+    /// The plaintext of any sops file, opened with the identities of this
+    /// clan's user: its bytes if it is of the binary store, else JSON. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Undecryptable`], and those of [`Vars::reveal`].
+    pub fn open_sops(&self, path: &Path, format: SopsFormat) -> Result<Secret<Vec<u8>>> {
+        self.sops.open_file(path, format)
     }
 }
 

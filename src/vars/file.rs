@@ -3,8 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
@@ -20,27 +23,53 @@ pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8
     if !real.starts_with(root) {
         return Err(Error::VarBroken { path, reason: "it is a link that leaves the clan".into() });
     }
-    read_any(&real, limit).map(Some)
+    // The canonical path has no links; one put in its place since is refused.
+    let file = open(&real, OFlags::NONBLOCK | OFlags::NOFOLLOW)?;
+    read_regular(file, &real, limit).map(Some)
 }
 
-/// The bytes of any file that the user or a convention names.
+/// The bytes of a file that lies where a convention says.
 pub(super) fn read_any(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
     // A fifo in the place of a file must not hold us up.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
-    let file = OpenOptions::new()
+    read_regular(open(path, OFlags::NONBLOCK)?, path, limit)
+}
+
+/// The bytes of a file that the user named, who may well name a pipe:
+/// `--identity <(pass show key)`.
+pub(super) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = open(path, OFlags::empty())?;
+    if file.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
+        return read_bounded(file, path, 0, limit);
+    }
+    read_regular(file, path, limit)
+}
+
+fn open(path: &Path, flags: OFlags) -> Result<File> {
+    OpenOptions::new()
         .read(true)
-        .custom_flags(flags.cast_signed())
+        .custom_flags((flags | OFlags::NOCTTY).bits().cast_signed())
         .open(path)
-        .map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
+        .map_err(|source| match Errno::from_io_error(&source) {
+            // What open(2) says of a socket.
+            Some(Errno::NXIO) => not_regular(path),
+            _ => Error::File { action: "read", path: path.to_owned(), source },
+        })
+}
+
+fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let meta = file.metadata().map_err(|source| Error::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     if !meta.is_file() {
-        return Err(Error::VarBroken {
-            path: path.to_owned(),
-            reason: "not a regular file".into(),
-        });
+        return Err(not_regular(path));
     }
     read_bounded(file, path, meta.len(), limit)
+}
+
+fn not_regular(path: &Path) -> Error {
+    Error::VarBroken { path: path.to_owned(), reason: "not a regular file".into() }
 }
 
 fn read_bounded(file: File, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>> {

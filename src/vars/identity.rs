@@ -1,17 +1,16 @@
-//! The keys that may open secrets: where they are looked for, and in which
-//! order. Owns parsing identity files and unlocking them; opens no var.
+//! Where identities are looked for, in which order, and when they are opened.
+//! Owns reading and unlocking them, each once; opens no var.
 
-use std::ffi::OsString;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use age::Identity;
-use data_encoding::BASE64_NOPAD;
-use russh::keys::ssh_key::LineEnding;
 use zeroize::Zeroizing;
 
-use super::age_file::{self, Closed};
-use super::{Prompt, file};
+use super::age_file::AgeFile;
+use super::key::{self, Key, SshKey};
+use super::sealed::{Closed, Sealed};
+use super::{Environment, Prompt, command, file};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -19,98 +18,83 @@ use crate::secret::Secret;
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
 /// Passphrases asked for one file.
 const PASSPHRASE_PROMPTS: usize = 3;
+/// Recipients of one file for which a command of the user is run.
+const MAX_COMMAND_RUNS: usize = 16;
 
-/// What the environment offers, so that tests can offer something else.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    /// `$AGE_KEY`: identities themselves.
-    pub age_key: Option<Secret<String>>,
-    /// `$AGE_KEYFILE`: a file of identities.
-    pub age_keyfile: Option<PathBuf>,
-    /// `$HOME`.
-    pub home: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME`.
-    pub config_home: Option<PathBuf>,
+/// Whose conventions decide where identities lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Clan's age store.
+    Age,
+    /// The sops program.
+    Sops,
 }
 
-impl Environment {
-    /// Reads this process's environment.
-    pub fn from_process() -> Self {
-        let path =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self {
-            age_key: std::env::var_os("AGE_KEY")
-                .and_then(|key: OsString| key.into_string().ok())
-                .filter(|key| !key.is_empty())
-                .map(Secret::new),
-            age_keyfile: path("AGE_KEYFILE"),
-            home: path("HOME"),
-            config_home: path("XDG_CONFIG_HOME"),
-        }
-    }
-
-    /// The files that Clan's age store, sops and ssh use by convention.
-    fn well_known(&self) -> Vec<PathBuf> {
-        let home = |path: &str| self.home.as_ref().map(|home| home.join(path));
-        let config = self.config_home.clone().or_else(|| home(".config"));
-        let in_config = |path: &str| config.as_ref().map(|config| config.join(path));
-        [
-            in_config("age/identities"),
-            in_config("sops/age/keys.txt"),
-            home(".age/key.txt"),
-            home(".ssh/id_ed25519"),
-            home(".ssh/id_rsa"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
+/// Whether locked identities may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// Only for those that the user named.
+    Named,
+    /// For all.
+    All,
 }
 
-/// A key that decrypts.
-pub(super) enum Key {
-    X25519(age::x25519::Identity),
-    Ssh(Box<age::ssh::Identity>),
-}
-
-impl Key {
-    pub(super) fn identity(&self) -> &dyn Identity {
-        match self {
-            Self::X25519(key) => key,
-            Self::Ssh(key) => key.as_ref(),
-        }
-    }
-}
-
-/// All keys there are, read once.
+/// All identities there are.
 pub(super) struct Keyring {
     named: Vec<PathBuf>,
     environment: Environment,
     prompt: Arc<dyn Prompt>,
-    loaded: OnceLock<Loaded>,
+    age: OnceLock<Loaded>,
+    sops: OnceLock<Loaded>,
+    /// By origin, so that both families share what they have in common.
+    read: Mutex<HashMap<String, Arc<Entry>>>,
 }
 
-/// What the sources gave.
-#[derive(Default)]
-pub(super) struct Loaded {
-    pub(super) keys: Vec<Key>,
-    pub(super) locked: Vec<Locked>,
-    /// Every source that was there, for messages, with what is wrong with it.
-    pub(super) origins: Vec<String>,
-}
+/// The entries of a family, or the named file that is unusable and why.
+type Loaded = Result<Vec<Arc<Entry>>, (String, String)>;
 
-/// A source that needs a passphrase. It is asked for at most once.
-pub(super) struct Locked {
+/// One source of identities.
+pub(super) struct Entry {
+    /// A path, or a variable.
     origin: String,
-    kind: LockedKind,
-    unlocked: OnceLock<Vec<Key>>,
+    /// Named by the user on the command line.
+    named: bool,
+    state: State,
 }
 
-enum LockedKind {
+enum State {
+    Open(Arc<Vec<Key>>),
+    Locked {
+        lock: Lock,
+        unlocked: OnceLock<Arc<Vec<Key>>>,
+    },
+    /// A command of the user that gets a recipient and prints its key.
+    Command {
+        line: String,
+        printed: Mutex<HashMap<String, Arc<Vec<Key>>>>,
+    },
+    Unusable(String),
+}
+
+enum Lock {
     /// An encrypted OpenSSH key; `tag` names it in age headers.
     Ssh { text: Zeroizing<String>, tag: String },
     /// Identities in an age file with a passphrase.
-    AgeFile(Vec<u8>),
+    AgeFile(AgeFile),
+}
+
+/// A place to look at, before anything was read.
+struct Place {
+    origin: String,
+    what: What,
+}
+
+enum What {
+    File(PathBuf),
+    /// May be absent without a word.
+    WellKnown(PathBuf),
+    Text(Secret<String>),
+    Command(String),
 }
 
 impl Keyring {
@@ -119,179 +103,270 @@ impl Keyring {
         environment: Environment,
         prompt: Arc<dyn Prompt>,
     ) -> Self {
-        Self { named, environment, prompt, loaded: OnceLock::new() }
+        let (age, sops) = (OnceLock::new(), OnceLock::new());
+        Self { named, environment, prompt, age, sops, read: Mutex::default() }
     }
 
-    /// The keys that need no passphrase, and the locked ones.
+    /// The identities of a family in its order; those that the user named
+    /// come first. Read once.
     ///
     /// # Errors
     /// [`Error::Identity`] when a file that the user named is unusable. What
     /// lies about by convention may be.
-    pub(super) fn load(&self) -> Result<&Loaded> {
-        if let Some(loaded) = self.loaded.get() {
-            return Ok(loaded);
-        }
-        let mut loaded = Loaded::default();
-        for path in &self.named {
-            let origin = path.display().to_string();
-            let read = read_source(path).and_then(|source| loaded.add(&origin, source));
-            read.map_err(|reason| Error::Identity { origin, reason })?;
-        }
-        if let Some(key) = &self.environment.age_key {
-            let source = Zeroizing::new(key.expose().clone().into_bytes());
-            loaded.add_if_usable("$AGE_KEY", Ok(source));
-        }
-        if let Some(path) = &self.environment.age_keyfile {
-            let origin = format!("$AGE_KEYFILE ({})", path.display());
-            loaded.add_if_usable(&origin, read_source(path));
-        }
-        for path in self.environment.well_known() {
-            if path.exists() {
-                loaded.add_if_usable(&path.display().to_string(), read_source(&path));
+    pub(super) fn entries(&self, family: Family) -> Result<&[Arc<Entry>]> {
+        let loaded = match family {
+            Family::Age => self.age.get_or_init(|| self.load(age_places(&self.environment))),
+            Family::Sops => self.sops.get_or_init(|| self.load(sops_places(&self.environment))),
+        };
+        match loaded {
+            Ok(entries) => Ok(entries),
+            Err((origin, reason)) => {
+                Err(Error::Identity { origin: origin.clone(), reason: reason.clone() })
             }
         }
-        Ok(self.loaded.get_or_init(|| loaded))
     }
 
-    /// Asks for the passphrase of `locked` if it may open `binary`.
-    pub(super) fn unlock<'a>(&self, locked: &'a Locked, binary: &[u8]) -> &'a [Key] {
-        if let LockedKind::Ssh { tag, .. } = &locked.kind
-            && !age_file::names_ssh_key(binary, tag)
-        {
-            return &[];
-        }
-        locked.unlocked.get_or_init(|| {
-            for _ in 0..PASSPHRASE_PROMPTS {
-                let Some(passphrase) = self.prompt.passphrase(&locked.origin) else { break };
-                if let Some(keys) = locked.try_passphrase(&passphrase) {
-                    return keys;
+    /// Tries one identity after the other on `sealed`.
+    ///
+    /// # Errors
+    /// As for [`Keyring::entries`], and [`Closed`] about `sealed` itself.
+    pub(super) fn open(
+        &self,
+        family: Family,
+        sealed: &mut dyn Sealed,
+        asking: Asking,
+    ) -> Result<Result<Option<Secret<Vec<u8>>>, Closed>> {
+        for entry in self.entries(family)? {
+            for keys in self.keys(entry, sealed, asking) {
+                match sealed.open(&keys) {
+                    Ok(None) => {}
+                    done => return Ok(done),
                 }
             }
-            Vec::new()
-        })
+        }
+        Ok(Ok(None))
+    }
+
+    /// The keys of `entry` that may help with `sealed`.
+    fn keys(&self, entry: &Entry, sealed: &dyn Sealed, asking: Asking) -> Vec<Arc<Vec<Key>>> {
+        match &entry.state {
+            State::Open(keys) => vec![keys.clone()],
+            State::Locked { unlocked, .. } if let Some(keys) = unlocked.get() => {
+                vec![keys.clone()]
+            }
+            State::Locked { lock, unlocked }
+                if (entry.named || asking == Asking::All) && lock.may_help(sealed) =>
+            {
+                vec![unlocked.get_or_init(|| self.unlock(&entry.origin, lock)).clone()]
+            }
+            State::Command { line, printed } => sealed
+                .recipients()
+                .iter()
+                .take(MAX_COMMAND_RUNS)
+                .map(|recipient| {
+                    // Held while it runs: one prompt of a password manager is enough.
+                    let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let run = || Arc::new(run(line, recipient).unwrap_or_default());
+                    printed.entry(recipient.clone()).or_insert_with(run).clone()
+                })
+                .collect(),
+            State::Locked { .. } | State::Unusable(_) => Vec::new(),
+        }
+    }
+
+    fn unlock(&self, origin: &str, lock: &Lock) -> Arc<Vec<Key>> {
+        for _ in 0..PASSPHRASE_PROMPTS {
+            let Some(passphrase) = self.prompt.passphrase(origin) else { break };
+            if let Some(keys) = lock.try_passphrase(&passphrase) {
+                return Arc::new(keys);
+            }
+        }
+        Arc::default()
+    }
+
+    fn load(&self, places: Vec<Place>) -> Loaded {
+        let mut entries = Vec::new();
+        for path in &self.named {
+            let origin = path.display().to_string();
+            let entry = self.entry(&origin, || {
+                let state = read_path(path, file::read_named).unwrap_or_else(State::Unusable);
+                Entry { origin: origin.clone(), named: true, state }
+            });
+            if let State::Unusable(reason) = &entry.state {
+                return Err((origin, reason.clone()));
+            }
+            entries.push(entry);
+        }
+        for Place { origin, what } in places {
+            if matches!(&what, What::WellKnown(path) if !path.exists()) {
+                continue;
+            }
+            let entry = self.entry(&origin, || {
+                let state = match what {
+                    What::File(path) => read_path(&path, file::read_named),
+                    What::WellKnown(path) => read_path(&path, file::read_any),
+                    What::Text(text) => parse(one_a_line(text.expose())),
+                    What::Command(line) => Ok(State::Command { line, printed: Mutex::default() }),
+                };
+                let state = state.unwrap_or_else(State::Unusable);
+                Entry { origin: origin.clone(), named: false, state }
+            });
+            if !entries.iter().any(|known| Arc::ptr_eq(known, &entry)) {
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn entry(&self, origin: &str, make: impl FnOnce() -> Entry) -> Arc<Entry> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.entry(origin.to_owned()).or_insert_with(|| Arc::new(make())).clone()
     }
 }
 
-impl Locked {
-    /// Where it came from.
-    pub(super) fn origin(&self) -> &str {
-        &self.origin
+impl Entry {
+    /// Where it came from and what was wrong with it, for messages.
+    pub(super) fn describe(&self) -> String {
+        let origin = &self.origin;
+        match &self.state {
+            State::Unusable(reason) => format!("{origin} ({reason})"),
+            State::Locked { unlocked, .. } if unlocked.get().is_none_or(|keys| keys.is_empty()) => {
+                format!("{origin} (locked by a passphrase)")
+            }
+            State::Command { printed, .. } => {
+                let printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+                if printed.values().all(|keys| keys.is_empty()) {
+                    format!("{origin} (printed no identity)")
+                } else {
+                    origin.clone()
+                }
+            }
+            State::Open(_) | State::Locked { .. } => origin.clone(),
+        }
+    }
+}
+
+impl Lock {
+    fn may_help(&self, sealed: &dyn Sealed) -> bool {
+        match self {
+            Self::Ssh { tag, .. } => sealed.names_ssh_key(tag),
+            Self::AgeFile(_) => sealed.names_native_key(),
+        }
     }
 
     fn try_passphrase(&self, passphrase: &Secret<String>) -> Option<Vec<Key>> {
-        match &self.kind {
-            LockedKind::Ssh { text, .. } => {
-                let key = russh::keys::decode_secret_key(text, Some(passphrase.expose())).ok()?;
-                let text = key.to_openssh(LineEnding::LF).ok()?;
-                ssh_key(&text).ok().map(|key| vec![key])
-            }
-            LockedKind::AgeFile(binary) => {
-                let plain = age_file::decrypt_with_passphrase(binary, passphrase).ok()?;
-                native_keys(std::str::from_utf8(plain.expose()).ok()?).ok()
+        match self {
+            Self::Ssh { text, .. } => Some(vec![key::unlock_ssh(text, passphrase)?]),
+            Self::AgeFile(file) => {
+                let plain = file.decrypt_with_passphrase(passphrase).ok()??;
+                key::native(std::str::from_utf8(plain.expose()).ok()?).ok()
             }
         }
     }
 }
 
-impl Loaded {
-    fn add_if_usable(&mut self, origin: &str, source: Result<Zeroizing<Vec<u8>>, String>) {
-        if let Err(reason) = source.and_then(|source| self.add(origin, source)) {
-            self.origins.push(format!("{origin} ({reason})"));
-        }
-    }
+/// `clan_lib/vars`, age backend; then the keys that age itself would use.
+fn age_places(environment: &Environment) -> Vec<Place> {
+    let mut places = Vec::new();
+    places.extend(text("$AGE_KEY", environment.age_key.as_ref()));
+    places.extend(named("AGE_KEYFILE", environment.age_keyfile.as_ref()));
+    places.extend(well_known(environment.in_config("age/identities")));
+    places.extend(well_known(environment.in_config("sops/age/keys.txt")));
+    places.extend(well_known(environment.in_home(".age/key.txt")));
+    places.extend(well_known(environment.in_home(".ssh/id_ed25519")));
+    places.extend(well_known(environment.in_home(".ssh/id_rsa")));
+    places
+}
 
-    fn add(&mut self, origin: &str, source: Zeroizing<Vec<u8>>) -> Result<(), String> {
-        if age_file::is_age_file(&source) {
-            let binary = age_file::dearmor(&source).map_err(describe)?;
-            if !age_file::is_locked_by_passphrase(&binary) {
-                return Err("it is encrypted, but not with a passphrase".to_owned());
-            }
-            self.lock(origin, LockedKind::AgeFile(binary));
-            self.origins.push(origin.to_owned());
-            return Ok(());
-        }
-        let text = std::str::from_utf8(&source).map_err(|_| "it is no identity file".to_owned())?;
-        let text = Zeroizing::new(text.to_owned());
-        if text.contains("-----BEGIN ") {
-            match ssh_key(&text) {
-                Ok(key) => self.keys.push(key),
-                Err(reason) => {
-                    let tag = ssh_tag(&text).ok_or(reason)?;
-                    self.lock(origin, LockedKind::Ssh { text, tag });
-                }
-            }
-        } else {
-            self.keys.extend(native_keys(&text)?);
-        }
-        self.origins.push(origin.to_owned());
-        Ok(())
-    }
+/// sops, `age/keysource.go`; then what Clan's age store would use.
+fn sops_places(environment: &Environment) -> Vec<Place> {
+    let ssh_file = environment.sops_age_ssh_private_key_file.as_ref();
+    let ssh_command = environment.sops_age_ssh_private_key_cmd.as_ref();
+    let mut places = Vec::new();
+    places.extend(named("SOPS_AGE_SSH_PRIVATE_KEY_FILE", ssh_file));
+    places.extend(command_of("$SOPS_AGE_SSH_PRIVATE_KEY_CMD", ssh_command));
+    places.extend(well_known(environment.in_home(".ssh/id_ed25519")));
+    places.extend(well_known(environment.in_home(".ssh/id_rsa")));
+    places.extend(text("$SOPS_AGE_KEY", environment.sops_age_key.as_ref()));
+    places.extend(named("SOPS_AGE_KEY_FILE", environment.sops_age_key_file.as_ref()));
+    places.extend(command_of("$SOPS_AGE_KEY_CMD", environment.sops_age_key_cmd.as_ref()));
+    places.extend(well_known(environment.in_config("sops/age/keys.txt")));
+    places.extend(age_places(environment));
+    places
+}
 
-    fn lock(&mut self, origin: &str, kind: LockedKind) {
-        self.locked.push(Locked { origin: origin.to_owned(), kind, unlocked: OnceLock::new() });
+fn text(origin: &str, text: Option<&Secret<String>>) -> Option<Place> {
+    Some(Place { origin: origin.to_owned(), what: What::Text(text?.clone()) })
+}
+
+fn named(variable: &str, path: Option<&PathBuf>) -> Option<Place> {
+    let path = path?.clone();
+    Some(Place { origin: format!("${variable} ({})", path.display()), what: What::File(path) })
+}
+
+fn well_known(path: Option<PathBuf>) -> Option<Place> {
+    let path = path?;
+    Some(Place { origin: path.display().to_string(), what: What::WellKnown(path) })
+}
+
+fn command_of(origin: &str, line: Option<&String>) -> Option<Place> {
+    Some(Place { origin: origin.to_owned(), what: What::Command(line?.clone()) })
+}
+
+fn run(line: &str, recipient: &str) -> Option<Vec<Key>> {
+    let printed = command::output(line, ("SOPS_AGE_RECIPIENT", recipient), MAX_IDENTITY_FILE)?;
+    match parse(std::str::from_utf8(printed.expose()).ok()?.to_owned()) {
+        Ok(State::Open(keys)) => Arc::into_inner(keys),
+        _ => None,
     }
 }
 
-/// The identities of an age identity file: one a line, `#` begins a comment.
-pub(super) fn native_keys(text: &str) -> Result<Vec<Key>, String> {
-    let mut keys = Vec::new();
-    let mut unusable = None;
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match line.parse::<age::x25519::Identity>() {
-            Ok(key) => keys.push(Key::X25519(key)),
-            // Never the line itself: it may be a key with a typo.
-            Err(_) if line.starts_with("AGE-PLUGIN-") => {
-                unusable = Some(format!("line {}: age plugins are not supported yet", at + 1));
-            }
-            Err(_) => unusable = Some(format!("line {} is no age identity", at + 1)),
-        }
-    }
-    match unusable {
-        // One key that works is enough; others may be for other programs.
-        Some(reason) if keys.is_empty() => Err(reason),
-        None if keys.is_empty() => Err("it holds no identity".to_owned()),
-        _ => Ok(keys),
-    }
-}
-
-fn ssh_key(text: &str) -> Result<Key, String> {
-    match age::ssh::Identity::from_buffer(text.trim_start().as_bytes(), None) {
-        Ok(key @ age::ssh::Identity::Unencrypted(_)) => Ok(Key::Ssh(Box::new(key))),
-        Ok(age::ssh::Identity::Encrypted(_)) => Err("it is locked by a passphrase".to_owned()),
-        Ok(age::ssh::Identity::Unsupported(_)) => {
-            Err("only ssh-ed25519 and ssh-rsa keys can decrypt".to_owned())
-        }
-        Err(_) => Err("it is no ssh key".to_owned()),
-    }
-}
-
-/// How age headers name an ssh key: the first four bytes of the SHA-256 of its
-/// public half (age's README, "SSH keys"). `None` unless the key is encrypted.
-fn ssh_tag(text: &str) -> Option<String> {
-    let key = russh::keys::PrivateKey::from_openssh(text).ok()?;
-    if !key.is_encrypted() {
-        return None;
-    }
-    let fingerprint = key.public_key().fingerprint(russh::keys::HashAlg::Sha256);
-    let tag = fingerprint.as_bytes().get(..4)?;
-    Some(BASE64_NOPAD.encode(tag))
-}
-
-fn read_source(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    file::read_any(path, MAX_IDENTITY_FILE).map(Zeroizing::new).map_err(|error| match error {
+fn read_path(path: &Path, read: fn(&Path, u64) -> Result<Vec<u8>>) -> Result<State, String> {
+    let bytes = read(path, MAX_IDENTITY_FILE).map_err(|error| match error {
         Error::File { source, .. } => source.to_string(),
         Error::TooLarge { .. } => "it is larger than 1 MiB".to_owned(),
         _ => "it is not a regular file".to_owned(),
-    })
+    })?;
+    let bytes = Zeroizing::new(bytes);
+    if AgeFile::is_one(&bytes) {
+        let file = AgeFile::parse(&bytes).map_err(|closed| match closed {
+            Closed::Broken(reason) => reason,
+            Closed::TooLarge => "it is too large".to_owned(),
+        })?;
+        if !file.is_locked_by_passphrase() {
+            return Err("it is encrypted, but not with a passphrase".to_owned());
+        }
+        return Ok(State::Locked { lock: Lock::AgeFile(file), unlocked: OnceLock::new() });
+    }
+    match String::from_utf8(bytes.to_vec()) {
+        Ok(text) => parse(text),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err("it is no identity file".to_owned())
+        }
+    }
 }
 
-fn describe(closed: Closed) -> String {
-    match closed {
-        Closed::NoMatchingKey => "it is encrypted".to_owned(),
-        Closed::Broken(reason) => reason.to_owned(),
+/// sops takes several identities on one line of a variable, where newlines are
+/// easily lost.
+fn one_a_line(text: &str) -> String {
+    if text.contains("-----BEGIN ") {
+        return text.to_owned();
+    }
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    words.join("\n")
+}
+
+fn parse(text: String) -> Result<State, String> {
+    let text = Zeroizing::new(text);
+    if !text.contains("-----BEGIN ") {
+        return key::native(&text).map(|keys| State::Open(Arc::new(keys)));
+    }
+    match key::ssh(&text)? {
+        SshKey::Open(key) => Ok(State::Open(Arc::new(vec![key]))),
+        SshKey::Locked { tag } => {
+            Ok(State::Locked { lock: Lock::Ssh { text, tag }, unlocked: OnceLock::new() })
+        }
     }
 }

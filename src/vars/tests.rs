@@ -36,37 +36,76 @@ fn clan_data() -> Option<PathBuf> {
 }
 
 #[test]
-fn every_age_secret_and_public_value_of_clans_own_data_is_right() {
+fn every_secret_and_public_value_of_clans_own_data_is_right() {
     let Some(data) = clan_data() else { return };
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(data.join("manifest.json")).unwrap()).unwrap();
     let entries = |name: &str| manifest[name].as_array().cloned().unwrap_or_default();
-    let (mut secrets, mut public) = (0, 0);
+    let mut counts = std::collections::BTreeMap::new();
     for entry in entries("secrets").iter().chain(&entries("public_values")) {
         let text = |name: &str| entry[name].as_str().unwrap_or_default();
-        let is_secret = entry["backend"].is_string();
-        if text("kind") == "machine-key" || (is_secret && text("backend") != "age") {
-            continue;
-        }
-        let identities: Vec<PathBuf> = entry["identity_files"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|name| data.join("keys").join(name.as_str().unwrap()))
-            .collect();
-        // A shared value belongs to every machine.
-        let machine = entry["machine"].as_str().unwrap_or("any");
-        let var = VarRef::new(machine, text("generator"), text("file")).unwrap();
+        let identities = entry["identity_files"].as_array().into_iter().flatten();
+        let identities: Vec<PathBuf> =
+            identities.map(|name| data.join("keys").join(name.as_str().unwrap())).collect();
         let flake = data.join("flakes").join(text("flake"));
-        let value = vars(&flake, &identities).reveal(&var);
-        let value = value.unwrap_or_else(|error| panic!("{}: {error}", text("path")));
-        assert_eq!(value.secret, is_secret, "{}", text("path"));
-        let digest: String =
-            Sha256::digest(value.bytes.expose()).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(digest, text("sha256"), "{}", text("path"));
-        *(if is_secret { &mut secrets } else { &mut public }) += 1;
+        let backend = entry["backend"].as_str().unwrap_or("public");
+        // Whichever of the identities is named, it has to do alone.
+        let alone: Vec<&[PathBuf]> =
+            if identities.is_empty() { vec![&[]] } else { identities.chunks(1).collect() };
+        for identities in alone {
+            let value = if text("kind") == "machine-key" {
+                machine_key(&flake, backend, text("path"), identities)
+            } else {
+                // A shared value belongs to every machine.
+                let machine = entry["machine"].as_str().unwrap_or("any");
+                let var = VarRef::new(machine, text("generator"), text("file")).unwrap();
+                let value = vars(&flake, identities).reveal(&var);
+                let value = value.unwrap_or_else(|error| panic!("{}: {error}", text("path")));
+                assert_eq!(value.secret, backend != "public", "{}", text("path"));
+                value.bytes
+            };
+            let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(value.expose()));
+            assert_eq!(digest, text("sha256"), "{}", text("path"));
+            assert_eq!(value.expose().len() as u64, entry["length"].as_u64().unwrap());
+        }
+        *counts.entry(backend.to_owned()).or_insert(0) += 1;
     }
-    assert!(secrets >= 12 && public >= 32, "{secrets} secrets, {public} public values");
+    assert!(counts["age"] >= 17 && counts["sops"] >= 33 && counts["public"] >= 32, "{counts:?}");
+}
+
+fn machine_key(flake: &Path, backend: &str, path: &str, identities: &[PathBuf]) -> Secret<Vec<u8>> {
+    let bytes = fs::read(flake.join(path)).unwrap();
+    let nobody = Arc::new(Answer(None));
+    let keyring = Keyring::new(identities.to_vec(), Environment::default(), nobody);
+    let (family, mut sealed): (_, Box<dyn sealed::Sealed>) = match backend {
+        "age" => (identity::Family::Age, Box::new(age_file::AgeFile::parse(&bytes).unwrap())),
+        _ => {
+            let file =
+                sops::SopsFile::parse(&bytes, sops::Format::Binary, &Arc::default()).unwrap();
+            (identity::Family::Sops, Box::new(file))
+        }
+    };
+    let opened = keyring.open(family, &mut *sealed, identity::Asking::All).unwrap();
+    opened.unwrap().unwrap_or_else(|| panic!("{path} by {identities:?}"))
+}
+
+#[test]
+fn a_machine_key_given_as_identity_opens_the_machines_sops_secrets() {
+    let Some(data) = clan_data() else { return };
+    let flake = data.join("flakes/sops-flake");
+    let key = flake.join("sops/secrets/alpha-age.key/secret");
+    let key = machine_key(
+        &flake,
+        "sops",
+        key.strip_prefix(&flake).unwrap().to_str().unwrap(),
+        &[data.join("keys/admin-0.txt")],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let identity = dir.path().join("alpha.txt");
+    fs::write(&identity, key.expose()).unwrap();
+    let var = VarRef::new("alpha", "openssh", "ssh.id_ed25519").unwrap();
+    let value = vars(&flake, &[identity]).reveal(&var).unwrap();
+    assert!(value.secret && value.text().unwrap().expose().starts_with("-----BEGIN OPENSSH"));
 }
 
 /// A clan with machine `m` and a key for it, readable by `admin`.

@@ -1,0 +1,95 @@
+//! Runs the commands that sops lets the user configure to fetch a key,
+//! `SOPS_AGE_KEY_CMD` and `SOPS_AGE_SSH_PRIVATE_KEY_CMD`. Owns their words and
+//! the bound on their output. No shell, as in sops.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use crate::secret::Secret;
+
+/// What the command of `line` prints, with one variable added to its
+/// environment; `None` when it cannot be run, fails, or prints too much. It
+/// may ask on the terminal by itself; its standard error is ours.
+pub(super) fn output(line: &str, variable: (&str, &str), limit: u64) -> Option<Secret<Vec<u8>>> {
+    let words = split(line)?;
+    let (program, arguments) = words.split_first()?;
+    #[allow(clippy::disallowed_methods, reason = "the user configured this very command")]
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env(variable.0, variable.1)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    // With room for most keys from the start, few copies are left behind.
+    let mut printed = zeroize::Zeroizing::new(Vec::with_capacity(64 << 10));
+    let read = child.stdout.take()?.take(limit + 1).read_to_end(&mut printed);
+    if read.is_err() || printed.len() as u64 > limit {
+        let _ = child.kill();
+        let _ = child.wait();
+        return None;
+    }
+    let done = child.wait().ok()?;
+    done.success().then(|| Secret::new(std::mem::take(&mut *printed)))
+}
+
+/// Splits a command line like google/shlex, which sops uses: blanks, quotes,
+/// backslashes, and comments from a `#` that begins a word. `None` when a quote
+/// is not closed.
+fn split(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            ' ' | '\t' | '\r' | '\n' => words.extend(word.take()),
+            '#' if word.is_none() => while chars.next().is_some_and(|char| char != '\n') {},
+            '\\' => word.get_or_insert_default().push(chars.next()?),
+            quote @ ('\'' | '"') => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        char if char == quote => break,
+                        // Only double quotes know an escape.
+                        '\\' if quote == '"' => word.push(chars.next()?),
+                        char => word.push(char),
+                    }
+                }
+            }
+            char => word.get_or_insert_default().push(char),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_splits_into_words_as_sops_splits_it() {
+        for (line, words) in [
+            ("a b  c", &["a", "b", "c"][..]),
+            ("'a b' \"c d\" e'f'g", &["a b", "c d", "efg"]),
+            (r#"a\ b "c\"d" 'e\f'"#, &["a b", "c\"d", "e\\f"]),
+            ("a # b\nc#d ''", &["a", "c#d", ""]),
+            ("", &[]),
+        ] {
+            assert_eq!(split(line).unwrap(), words, "{line:?}");
+        }
+        for line in ["'a", "\"a", "a\\"] {
+            assert_eq!(split(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn output_is_bounded_and_belongs_to_a_command_that_succeeded() {
+        let run = |line| output(line, ("SOPS_AGE_RECIPIENT", "age1x"), 100);
+        let script = "sh -c 'printf %s \"$SOPS_AGE_RECIPIENT\"'";
+        assert_eq!(run(script).unwrap().expose(), b"age1x");
+        for line in ["", "false", "/nonexistent/program", "sh -c 'echo key; exit 1'", "yes"] {
+            assert!(run(line).is_none(), "{line:?}");
+        }
+    }
+}
