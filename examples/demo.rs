@@ -15,11 +15,11 @@ use age::secrecy::ExposeSecret as _;
 use clan_connect::connect::{Request, connect};
 use clan_connect::plan::{Overrides, plan};
 use clan_connect::race::{self, Event};
-use clan_connect::ssh::User;
 use clan_connect::ssh::auth::Credentials;
 use clan_connect::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use clan_connect::ssh::remote::{Remote, Streams, quote};
-use clan_connect::vars::{Prompt, Vars};
+use clan_connect::user::User;
+use clan_connect::vars::Vars;
 use clan_connect::{Secret, flake};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
@@ -43,11 +43,12 @@ async fn main() -> Result<(), Failure> {
     let routes = plan(&exports, MACHINE, &Overrides::default())?;
     println!("\nclan-connect ssh {MACHINE} -c hostname");
     let nobody = Arc::new(Nobody);
-    let vars = Vars::new(clan.path().to_owned(), vec![clan.path().join("key.txt")], nobody.clone());
+    let identity = clan.path().join("key.txt");
+    let vars = Vars::new(Some(clan.path().to_owned()), vec![identity], nobody.clone());
     let request = Request {
         machine: MACHINE.to_owned(),
         routes,
-        vars: Some(Arc::new(vars)),
+        vars: Arc::new(vars),
         deadline: Duration::from_secs(10),
         grace: race::DEFAULT_GRACE,
         host_key_check: HostKeyCheck::Tofu,
@@ -151,12 +152,6 @@ impl User for Nobody {
 
     fn warn(&self, text: &str) {
         println!("  {text}");
-    }
-}
-
-impl Prompt for Nobody {
-    fn passphrase(&self, _: &str) -> Option<Secret<String>> {
-        None
     }
 }
 

@@ -17,7 +17,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Result};
 use crate::exports::Clan;
 use crate::secret::{Secret, redacted};
-use crate::vars::{Prompt, Vars};
+use crate::user::User;
+use crate::vars::Vars;
 use crate::{flake, log, term};
 
 /// ssh for Clan machines: one binary, one connection, the best network.
@@ -152,9 +153,16 @@ impl Global {
         Err(Error::NoExports { flake, reason: "no --exports FILE was given".to_owned() })
     }
 
-    /// The clan's vars, with the identities that may open them.
+    /// The vars of the clan, if there is one, and of this machine, with the
+    /// identities that may open them.
     fn vars(&self, ui: &Arc<Ui>) -> Result<Vars> {
-        Ok(Vars::new(self.flake()?, self.identity.clone(), ui.clone()))
+        let flake = match self.flake() {
+            Ok(flake) => Some(flake),
+            // Machines of a clan have none, nor need one beside their exports.
+            Err(Error::FlakeNotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Vars::new(flake, self.identity.clone(), ui.clone()))
     }
 }
 
@@ -223,7 +231,7 @@ impl Ui {
     }
 }
 
-impl crate::ssh::User for Ui {
+impl User for Ui {
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
         self.progress.pause(|| match askpass::program() {
             Some(program) => askpass::ask(&program, prompt, echo),
@@ -239,12 +247,6 @@ impl crate::ssh::User for Ui {
 
     fn warn(&self, text: &str) {
         self.write(&format!("{}\n", text.trim_end()));
-    }
-}
-
-impl Prompt for Ui {
-    fn passphrase(&self, what: &str) -> Option<Secret<String>> {
-        crate::ssh::User::ask(self, &format!("enter passphrase for {what}: "), false)
     }
 }
 

@@ -29,8 +29,8 @@ pub struct Request {
     pub machine: String,
     /// How to get there, best first.
     pub routes: Vec<Route>,
-    /// The clan's vars; none outside a clan.
-    pub vars: Option<Arc<Vars>>,
+    /// The vars that secret hosts are in.
+    pub vars: Arc<Vars>,
     /// Bound on each route from its start to the SSH banner.
     pub deadline: Duration,
     /// How long a better route may hold up one that has answered already.
@@ -168,11 +168,7 @@ fn options(
 }
 
 /// The target of a route; its var is decrypted here and not before.
-async fn reveal(
-    route: Route,
-    vars: Option<Arc<Vars>>,
-    show_secrets: bool,
-) -> Result<Target, Box<Error>> {
+async fn reveal(route: Route, vars: Arc<Vars>, show_secrets: bool) -> Result<Target, Box<Error>> {
     let Route { technology, host, port, .. } = route;
     let var = match host {
         Host::Plain(host) => {
@@ -180,9 +176,6 @@ async fn reveal(
             return Ok(Target { technology, host, label, secret: false, port });
         }
         Host::Var(var) => var,
-    };
-    let Some(vars) = vars else {
-        return Err(Box::new(Error::NoVars { var: var.to_string() }));
     };
     let label = format!("<secret: {var}>");
     let reading = var.clone();

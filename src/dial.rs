@@ -45,20 +45,45 @@ impl Dialer {
         Self::default()
     }
 
-    /// Opens a stream to `target`. The caller sets the deadline: this waits as
-    /// long as the network does.
+    /// Opens a stream to `target` and says what it waits for. The caller sets
+    /// the deadline: this waits as long as the network does.
     ///
     /// # Errors
     /// A [`DialError`] without the host in it.
-    pub async fn dial(&self, target: &Target) -> Result<Stream, DialError> {
+    pub async fn dial(
+        &self,
+        target: &Target,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<Stream, DialError> {
         match &target.technology {
             // A zerotier address is an ordinary one on a host of that network.
             Technology::Direct | Technology::Zerotier => {
-                self.direct.dial(target.host.expose(), target.port).await
+                self.direct.dial(target.host.expose(), target.port, enter).await
             }
             Technology::Tor | Technology::Iroh | Technology::Unsupported(_) => {
                 Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
             }
+        }
+    }
+}
+
+/// What a dial is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The addresses of a name.
+    Resolving,
+    /// The peer.
+    #[default]
+    Connecting,
+}
+
+impl Phase {
+    /// The error when it takes too long.
+    pub fn timed_out(self) -> DialError {
+        match self {
+            Self::Resolving => DialError::new(Stage::Resolve, Failure::ResolverTimeout),
+            Self::Connecting => DialError::new(Stage::Dial, Failure::TimedOut),
         }
     }
 }
@@ -136,6 +161,10 @@ impl DialError {
             Failure::NoNameServer => {
                 "put a `nameserver` line into /etc/resolv.conf, or use an address".into()
             }
+            Failure::ResolverTimeout => "check the name servers in /etc/resolv.conf".into(),
+            Failure::TimedOut => "the machine may be off, or a firewall drops packets; \
+                                  allow more time with --timeout SECONDS"
+                .into(),
             Failure::Refused => "is sshd running there, on that port?".into(),
             Failure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")

@@ -29,6 +29,7 @@ pub mod race;
 pub mod secret;
 pub mod ssh;
 pub mod term;
+pub mod user;
 pub mod vars;
 
 pub use error::{Attempt, Error, Result, Stage};

@@ -18,7 +18,7 @@ use russh::{Disconnect, cipher, compression, kex};
 
 use crate::error::Error;
 use crate::printable;
-use crate::secret::Secret;
+use crate::user::User;
 use hostkey::{Decision, HostKeyPolicy};
 use known_hosts::KnownHosts;
 
@@ -32,17 +32,6 @@ const WINDOW: u32 = 16 << 20;
 /// Bytes in one packet, at most what RFC 4253 section 6.1 lets everyone send
 /// without asking: larger ones were not faster beyond this.
 const MAX_PACKET: u32 = 65_535;
-
-/// The person in front of the session, if there is one. Calls block.
-pub trait User: Send + Sync {
-    /// Asks for a line; `echo` shows what is typed. `None` when nobody can be
-    /// asked or the question was cancelled.
-    fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>>;
-    /// Shows printable text of several lines that may be missed.
-    fn tell(&self, text: &str);
-    /// Shows printable text of several lines that must not be missed.
-    fn warn(&self, text: &str);
-}
 
 /// How the session is set up.
 #[derive(Clone)]
@@ -153,6 +142,10 @@ impl Session {
 /// A key exchange takes several round trips; no `--timeout` may be so short
 /// that a far machine can never be reached.
 const MIN_KEX: Duration = Duration::from_secs(10);
+
+/// The least time for an answer: sshd delays failed passwords by seconds on
+/// purpose.
+const MIN_ANSWER: Duration = Duration::from_secs(30);
 
 fn config(options: &Options) -> client::Config {
     client::Config {

@@ -189,8 +189,8 @@ fn modes(settings: &Termios) -> Vec<(u8, u32)> {
 }
 
 /// Asks on the controlling terminal, not on standard input, so that a pipe can
-/// be fed at the same time. `None` when there is no terminal, and on Ctrl-C,
-/// Ctrl-D and end of input.
+/// be fed at the same time. `None` when there is no terminal, and on Ctrl-D and
+/// end of input. Ctrl-C ends the process, as it does in ssh(1).
 pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
     let mut tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
     // Raw, so that Ctrl-C comes to us and cannot kill us with the echo off.
@@ -200,26 +200,46 @@ pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
         settings.special_codes[SpecialCodeIndex::VTIME] = 0;
     })
     .ok()?;
-    let answer = tty.write_all(prompt.as_bytes()).ok().and_then(|()| read_line(&mut tty, echo));
+    let answer = match tty.write_all(prompt.as_bytes()) {
+        Ok(()) => read_line(&mut tty, echo),
+        Err(_) => Answer::None,
+    };
     let _ = tty.write_all(b"\r\n");
     restore();
-    answer
+    match answer {
+        Answer::Line(line) => Some(line),
+        Answer::None => None,
+        Answer::Interrupt => {
+            let own = rustix::process::getpid();
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::INT);
+            // Whoever handles the signal ends the process; no next question
+            // may appear before that.
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            None
+        }
+    }
 }
 
-fn read_line(tty: &mut File, echo: bool) -> Option<Secret<String>> {
+enum Answer {
+    Line(Secret<String>),
+    None,
+    Interrupt,
+}
+
+fn read_line(tty: &mut File, echo: bool) -> Answer {
     // Allocated once: growing would leave copies of a secret behind.
     let mut line = Vec::with_capacity(MAX_ANSWER);
     let mut byte = [0];
-    let whole = loop {
+    let cut = loop {
         if !matches!(tty.read(&mut byte), Ok(1)) {
-            break false;
+            break Some(Answer::None);
         }
         let [key] = byte;
         match key {
-            b'\r' | b'\n' => break true,
+            b'\r' | b'\n' => break None,
             // Ctrl-C, and Ctrl-D on an empty line.
-            3 => break false,
-            4 if line.is_empty() => break false,
+            3 => break Some(Answer::Interrupt),
+            4 if line.is_empty() => break Some(Answer::None),
             // Backspace takes a whole UTF-8 character.
             8 | 127 => {
                 let mut removed = line.pop();
@@ -246,15 +266,15 @@ fn read_line(tty: &mut File, echo: bool) -> Option<Secret<String>> {
             _ => {}
         }
     };
-    if !whole {
+    if let Some(cut) = cut {
         line.zeroize();
-        return None;
+        return cut;
     }
     match String::from_utf8(line) {
-        Ok(line) => Some(Secret::new(line)),
+        Ok(line) => Answer::Line(Secret::new(line)),
         Err(error) => {
             error.into_bytes().zeroize();
-            None
+            Answer::None
         }
     }
 }

@@ -6,8 +6,10 @@ mod age_file;
 mod command;
 mod environment;
 mod file;
+mod hybrid;
 mod identity;
 mod key;
+mod plugin;
 mod sealed;
 mod sops;
 mod store;
@@ -18,27 +20,50 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::exports::VarRef;
 use crate::secret::Secret;
+use crate::user::User;
 
 pub use environment::Environment;
-use identity::Keyring;
+use identity::{Asking, Family, Keyring};
 pub use sops::Format as SopsFormat;
 use store::{Layout, Store};
 
 /// Largest value, in bytes. Clan's own are keys and names.
 pub const MAX_VALUE: u64 = 16 << 20;
 
-/// Asks for the passphrase of an identity. Blocks.
-pub trait Prompt: Send + Sync {
-    /// `what` names the file. `None` when nobody can be asked.
-    fn passphrase(&self, what: &str) -> Option<Secret<String>>;
-}
-
 /// The vars of one clan. Making one reads nothing; identities are read when
 /// the first secret is asked for, and kept.
 pub struct Vars {
-    flake: PathBuf,
-    age: Store,
-    sops: Store,
+    /// None where there is no clan: on a machine, with an exports file.
+    flake: Option<PathBuf>,
+    stores: Vec<Store>,
+    keyring: Arc<Keyring>,
+    /// What a machine of the clan has deployed.
+    deployed: PathBuf,
+}
+
+/// A var and what can be said of it without asking anyone.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name, as a var of the machine that was asked for.
+    pub var: VarRef,
+    /// Whether all machines share it.
+    pub shared: bool,
+    /// Where its value is.
+    pub kept: Kept,
+}
+
+/// Where a value is kept.
+#[derive(Debug, Clone)]
+pub enum Kept {
+    /// In the clear, for everyone to read.
+    Public(Vec<u8>),
+    /// Encrypted.
+    Secret {
+        /// `age`, `sops` or `password-store`.
+        store: &'static str,
+        /// Why no identity opens it without a passphrase or a token, if so.
+        closed: Option<String>,
+    },
 }
 
 /// A value.
@@ -70,48 +95,143 @@ impl Value {
 impl Vars {
     /// The vars of the clan in `flake`, to be opened with `identities`, which
     /// the user named, and with what the environment and the home directory
-    /// offer.
-    pub fn new(flake: PathBuf, identities: Vec<PathBuf>, prompt: Arc<dyn Prompt>) -> Self {
-        Self::with_environment(flake, identities, Environment::from_process(), prompt)
+    /// offer. Without a clan only what is deployed on this machine is found.
+    pub fn new(flake: Option<PathBuf>, identities: Vec<PathBuf>, user: Arc<dyn User>) -> Self {
+        Self::with_environment(flake, identities, Environment::from_process(), user)
     }
 
     /// As [`Vars::new`], with the environment given.
     pub fn with_environment(
-        flake: PathBuf,
+        flake: Option<PathBuf>,
         identities: Vec<PathBuf>,
         environment: Environment,
-        prompt: Arc<dyn Prompt>,
+        user: Arc<dyn User>,
     ) -> Self {
         // Links may lead about inside the clan, but not out of it.
-        let flake = flake.canonicalize().unwrap_or(flake);
-        let keyring = Arc::new(Keyring::new(identities, environment, prompt));
-        let age = Store::new(Layout::Age, flake.clone(), keyring.clone());
-        let sops = Store::new(Layout::Sops, flake.clone(), keyring);
-        Self { flake, age, sops }
+        let canonical = |path: PathBuf| path.canonicalize().unwrap_or(path);
+        let flake = flake.map(canonical);
+        let passage = environment.passage_dir.clone();
+        let passage = passage.or_else(|| environment.in_home(".passage/store"));
+        let pass = environment.password_store_dir.clone();
+        let pass = pass.or_else(|| environment.in_home(".password-store"));
+        let deployed = canonical(environment.in_root("run"));
+        let keyring = Arc::new(Keyring::new(identities, environment, user));
+        let of_clan = |layout| Some((layout, flake.clone()?));
+        let passwords = |root: Option<PathBuf>| Some((Layout::Passwords, canonical(root?)));
+        let roots =
+            [of_clan(Layout::Age), of_clan(Layout::Sops), passwords(passage), passwords(pass)];
+        let stores = roots
+            .into_iter()
+            .flatten()
+            .map(|(layout, root)| Store::new(layout, root, keyring.clone()))
+            .collect();
+        Self { flake, stores, keyring, deployed }
     }
 
     /// The value of `var`, from the first place that has one: public values,
-    /// then the stores; per machine before shared. Blocks.
+    /// what is deployed on this machine, then the stores; per machine before
+    /// shared. Blocks.
     ///
     /// # Errors
-    /// [`Error::VarMissing`], [`Error::VarUndecryptable`], [`Error::VarBroken`],
-    /// [`Error::TooLarge`], [`Error::Identity`] and [`Error::File`].
+    /// [`Error::VarMissing`], [`Error::NoVars`], [`Error::VarUndecryptable`],
+    /// [`Error::VarBroken`], [`Error::TooLarge`], [`Error::Identity`] and
+    /// [`Error::File`].
     pub fn reveal(&self, var: &VarRef) -> Result<Value> {
         let dirs = [per_machine(var), shared(var)];
         for dir in &dirs {
-            let path = Path::new("vars").join(dir).join("value");
-            if let Some(bytes) = file::read(&self.flake, &path, MAX_VALUE)? {
+            if let Some(bytes) = self.public(dir)? {
                 return Ok(Value { bytes: Secret::new(bytes), secret: false });
             }
         }
-        for store in [&self.age, &self.sops] {
+        if let Some(bytes) = self.deployed(var, &dirs)? {
+            return Ok(Value { bytes: Secret::new(bytes), secret: true });
+        }
+        for store in &self.stores {
             for dir in &dirs {
-                if let Some(bytes) = store.reveal(var, dir)? {
+                if let Some(bytes) = store.reveal(var, dir, &Asking::STEPS)? {
                     return Ok(Value { bytes, secret: true });
                 }
             }
         }
-        Err(Error::VarMissing { machine: var.machine().to_owned(), var: var.to_string() })
+        Err(match &self.flake {
+            Some(_) => {
+                Error::VarMissing { machine: var.machine().to_owned(), var: var.to_string() }
+            }
+            None => Error::NoVars { var: var.to_string() },
+        })
+    }
+
+    /// Every var of `machine` and every shared one, by name. Blocks, and asks
+    /// nobody for anything.
+    ///
+    /// # Errors
+    /// [`Error::VarName`] when no machine can have that name, [`Error::Identity`].
+    pub fn list(&self, machine: &str) -> Result<Vec<Listed>> {
+        // Any var of it, to have its name checked.
+        VarRef::new(machine, "-", "-")?;
+        // The user's own mistake in naming an identity is one for all vars.
+        self.keyring.entries(Family::Age)?;
+        let own: PathBuf = ["per-machine", machine].iter().collect();
+        let mut found = std::collections::BTreeMap::new();
+        for (place, shared) in [(own, false), (PathBuf::from("shared"), true)] {
+            for (generator, file) in self.public_names(&place) {
+                // Names that no var can have are not vars.
+                let Ok(var) = VarRef::new(machine, &generator, &file) else { continue };
+                let dir = place.join(&generator).join(&file);
+                if let Some(value) = self.public(&dir)? {
+                    let listed = Listed { var, shared, kept: Kept::Public(value) };
+                    found.entry((generator, file)).or_insert(listed);
+                }
+            }
+            for store in &self.stores {
+                for (generator, file) in store.list(&place) {
+                    let Ok(var) = VarRef::new(machine, &generator, &file) else { continue };
+                    let dir = place.join(&generator).join(&file);
+                    let closed = match store.reveal(&var, &dir, &[Asking::Never]) {
+                        Ok(_) => None,
+                        Err(Error::VarUndecryptable { reason, .. }) => Some(reason),
+                        Err(error) => Some(error.to_string()),
+                    };
+                    let kept = Kept::Secret { store: store.name(), closed };
+                    let listed = Listed { var, shared, kept };
+                    found.entry((generator, file)).or_insert(listed);
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    fn public(&self, dir: &Path) -> Result<Option<Vec<u8>>> {
+        let Some(flake) = &self.flake else { return Ok(None) };
+        file::read(flake, &Path::new("vars").join(dir).join("value"), MAX_VALUE)
+    }
+
+    fn public_names(&self, place: &Path) -> Vec<(String, String)> {
+        let Some(flake) = &self.flake else { return Vec::new() };
+        let place = flake.join("vars").join(place);
+        let files = |generator: String| {
+            let files = file::names(&place.join(&generator));
+            files.into_iter().map(move |file| (generator.clone(), file))
+        };
+        file::names(&place).into_iter().flat_map(files).collect()
+    }
+
+    /// A secret that this very machine was given (`clan.core.vars.generators.*.
+    /// files.*.path`): by sops-nix below `secrets/vars`, by the others below
+    /// `secrets`, before 2026 without the placement.
+    fn deployed(&self, var: &VarRef, dirs: &[PathBuf]) -> Result<Option<Vec<u8>>> {
+        let bare: PathBuf = [var.generator(), var.file()].iter().collect();
+        for top in ["secrets/vars", "secrets", "user-secrets", "secrets-for-users/vars"] {
+            for dir in dirs.iter().chain([&bare]) {
+                match file::read(&self.deployed, &Path::new(top).join(dir), MAX_VALUE) {
+                    Ok(None) => {}
+                    // For root's eyes only, most of them; an identity may do.
+                    Err(Error::File { .. }) => {}
+                    done => return done,
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The plaintext of any sops file, opened with the identities of this
@@ -120,7 +240,7 @@ impl Vars {
     /// # Errors
     /// [`Error::Undecryptable`], and those of [`Vars::reveal`].
     pub fn open_sops(&self, path: &Path, format: SopsFormat) -> Result<Secret<Vec<u8>>> {
-        self.sops.open_file(path, format)
+        store::open_sops(path, format, &self.keyring)
     }
 }
 

@@ -13,11 +13,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// A loopback address that occurs nowhere by itself.
-const SECRET_HOST: &str = "127.83.19.7";
+pub const SECRET_HOST: &str = "127.83.19.7";
 
 /// A clan in `home/clan`: an age identity as the user's, and machine
 /// `my_cool_machine` with a key of its own, made by Go's age.
-fn clan(home: &Home) -> PathBuf {
+pub fn clan(home: &Home) -> PathBuf {
     let clan = home.path("clan");
     home.write("clan/.clan-flake", "");
     let identity = home.path("home/.config/age/identities");
@@ -47,14 +47,14 @@ fn seal(home: &Home, recipient: &str, plain: &[u8], to: &str) -> PathBuf {
 }
 
 /// The var of the walkthrough: the machine's onion name, as the blog has it.
-fn seal_host(home: &Home, host: &str) -> PathBuf {
+pub fn seal_host(home: &Home, host: &str) -> PathBuf {
     let var = "clan/secrets/clan-vars/per-machine/my_cool_machine/tor_tor/hostname/hostname.age";
     seal(home, &public(&home.path("machine.txt")), format!("{host}\n").as_bytes(), var)
 }
 
 /// Exports in the blog's shape, with a higher network that refuses. The blog
 /// has no module; its name alone would make the second one tor.
-fn blog_exports(home: &Home, port: u16) -> String {
+pub fn blog_exports(home: &Home, port: u16) -> String {
     let var = json!({ "machine": "my_cool_machine", "generator": "tor_tor", "file": "hostname" });
     let exports = json!({
         "blabla": {},

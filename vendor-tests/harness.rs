@@ -249,6 +249,10 @@ impl Server {
         self.address.to_string()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -433,9 +437,18 @@ impl Terminal {
         !settings.local_modes.contains(rustix::termios::LocalModes::ICANON)
     }
 
+    /// All of the terminal's settings, to be compared.
+    pub fn settings(&self) -> String {
+        format!("{:?}", rustix::termios::tcgetattr(&self.master).unwrap())
+    }
+
     /// The process of our binary.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn exit_code(&mut self) -> Option<i32> {

@@ -187,7 +187,7 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
     Ok(Request {
         machine: arguments.machine.clone(),
         routes,
-        vars: global.vars(ui).ok().map(Arc::new),
+        vars: Arc::new(global.vars(ui)?),
         deadline: options.connect_timeout.unwrap_or(arguments.timeout),
         grace: match arguments.prefer {
             Prefer::Fastest => Duration::ZERO,

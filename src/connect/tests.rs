@@ -10,8 +10,9 @@ use russh::server::{self, Server as _};
 use super::*;
 use crate::exports::Technology;
 use crate::race;
-use crate::ssh::User;
 use crate::ssh::known_hosts;
+use crate::user::User;
+use crate::vars::Vars;
 
 fn key() -> PrivateKey {
     PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap()
@@ -114,7 +115,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
     let request = Request {
         machine: "m".to_owned(),
         routes,
-        vars: None,
+        vars: Arc::new(Vars::new(None, Vec::new(), user.clone())),
         deadline: Duration::from_secs(5),
         grace: race::DEFAULT_GRACE,
         host_key_check: check,

@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, mpsc};
 
-use super::{DialError, Failure, Stream};
+use super::{DialError, Failure, Phase, Stream};
 use crate::error::Stage;
 
 /// RFC 8305, section 3: how long to wait for AAAA once A is there.
@@ -39,10 +39,16 @@ impl std::fmt::Debug for Direct {
 }
 
 impl Direct {
-    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<Stream, DialError> {
+    pub(super) async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<Stream, DialError> {
         let (found, addresses) = mpsc::channel(MAX_ADDRESSES);
+        enter(Phase::Resolving);
         let resolution = self.resolve(host, port, found);
-        let connecting = connect_first(addresses);
+        let connecting = connect_first(addresses, enter);
         // Both run at once: the first address is dialled while the other
         // family is still being asked for.
         tokio::pin!(resolution, connecting);
@@ -219,7 +225,10 @@ impl Connecting {
 
 /// Connects to the addresses as they come, one every [`ATTEMPT_DELAY`] or as
 /// soon as one has failed, until the first succeeds.
-async fn connect_first(mut addresses: mpsc::Receiver<SocketAddr>) -> Result<Stream, Connecting> {
+async fn connect_first(
+    mut addresses: mpsc::Receiver<SocketAddr>,
+    enter: &(dyn Fn(Phase) + Sync),
+) -> Result<Stream, Connecting> {
     let mut running = FuturesUnordered::new();
     let mut last_failure = None;
     let mut more = true;
@@ -244,6 +253,7 @@ async fn connect_first(mut addresses: mpsc::Receiver<SocketAddr>) -> Result<Stre
             address = addresses.recv(), if more && start_next => match address {
                 Some(address) if started < MAX_ADDRESSES => {
                     started += 1;
+                    enter(Phase::Connecting);
                     running.push(connect(address));
                     start_next = false;
                     delay.as_mut().reset(tokio::time::Instant::now() + ATTEMPT_DELAY);
@@ -405,7 +415,7 @@ mod tests {
         found.send(open).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses).await.is_ok());
+        assert!(connect_first(addresses, &|_| ()).await.is_ok());
         assert!(before.elapsed() < ATTEMPT_DELAY, "{:?}", before.elapsed());
     }
 
@@ -418,7 +428,7 @@ mod tests {
         found.send(listener.local_addr().unwrap()).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses).await.is_ok());
+        assert!(connect_first(addresses, &|_| ()).await.is_ok());
         assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
         assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
     }

@@ -2,12 +2,12 @@
 //! said when it fails; knows of no other route but whether there is a better one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::banner::{self, BannerError};
 use super::{Revealed, Rules};
-use crate::dial::{DialError, Dialer, Stream, Target};
+use crate::dial::{DialError, Dialer, Phase, Stream, Target};
 use crate::error::{Attempt, Stage};
 use crate::plan::Route;
 
@@ -34,6 +34,7 @@ pub(super) struct State {
     leading: AtomicBool,
     failed: AtomicBool,
     connected_at: OnceLock<Instant>,
+    phase: Mutex<Phase>,
 }
 
 impl State {
@@ -44,11 +45,20 @@ impl State {
             leading: AtomicBool::new(leading),
             failed: AtomicBool::new(false),
             connected_at: OnceLock::new(),
+            phase: Mutex::default(),
         }
     }
 
     pub(super) fn lead(&self) {
         self.leading.store(true, Ordering::Relaxed);
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn fail(&self) {
@@ -103,7 +113,7 @@ where
     };
     let label = target.label.clone();
     let reached = tokio::time::timeout(rules.deadline, async {
-        let stream = dialer.dial(&target).await?;
+        let stream = dialer.dial(&target, &|phase| state.enter(phase)).await?;
         let _ = state.connected_at.set(Instant::now());
         // A loser is closed without a word; only the best route left speaks
         // before it is chosen.
@@ -122,20 +132,17 @@ where
             Err(failed(label, Stage::Banner, error.to_string(), error.hint()))
         }
         Err(_) => {
-            let (stage, reason, hint) = match state.connected_at() {
-                Some(_) => (
-                    Stage::Banner,
-                    "connected, but no SSH banner came in time",
-                    "is that port really sshd's? a firewall or proxy may be answering",
-                ),
-                None => (
-                    Stage::Dial,
-                    "connection timed out",
-                    "the machine may be off, or a firewall drops packets; \
-                     allow more time with --timeout SECONDS",
-                ),
+            let late = match state.connected_at() {
+                Some(_) => {
+                    let error = BannerError::TimedOut;
+                    (Stage::Banner, error.to_string(), error.hint())
+                }
+                None => {
+                    let error = state.phase().timed_out();
+                    (error.stage, error.failure.to_string(), error.hint())
+                }
             };
-            Err(failed(label, stage, reason.to_owned(), Some(hint.to_owned())))
+            Err(failed(label, late.0, late.1, late.2))
         }
     };
     (state, outcome)

@@ -34,16 +34,33 @@ pub(super) async fn receive(
     let mut seen = Vec::with_capacity(256);
     let mut chunk = [0; 512];
     loop {
-        let count = stream.read(&mut chunk).await.map_err(|error| BannerError::Io(error.kind()))?;
-        if count == 0 {
-            return Err(if seen.is_empty() { BannerError::Closed } else { BannerError::NotSsh });
-        }
+        let count = match stream.read(&mut chunk).await {
+            Ok(0) => return Err(refusal(&seen)),
+            // Our words were not read before the stream was closed.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(refusal(&seen));
+            }
+            Err(error) => return Err(BannerError::Io(error.kind())),
+            Ok(count) => count,
+        };
         seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
         if let Some((start, banner)) = identification(&seen)? {
             let peer = stream.peer;
             let replay = Replay { seen, given: start, said: hello.as_bytes(), stream };
             return Ok((Stream::new(replay, peer), banner));
         }
+    }
+}
+
+/// What a server meant that closed the stream after `seen`. OpenSSH says in
+/// words why it takes no connection (sshd.c, `drop_connection`).
+fn refusal(seen: &[u8]) -> BannerError {
+    let says = |words: &[u8]| seen.windows(words.len()).any(|window| window == words);
+    match seen {
+        [] => BannerError::Closed,
+        _ if says(b"Exceeded MaxStartups") => BannerError::Busy,
+        _ if says(b"Not allowed at this time") => BannerError::Penalized,
+        _ => BannerError::NotSsh,
     }
 }
 
@@ -77,8 +94,15 @@ fn identification(seen: &[u8]) -> Result<Option<(usize, String)>, BannerError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BannerError {
+    /// It said nothing before the deadline.
+    TimedOut,
     /// It closed the stream without a word.
     Closed,
+    /// Too many others are logging in (sshd_config(5), `MaxStartups`).
+    Busy,
+    /// It refuses this address for a while (sshd_config(5),
+    /// `PerSourcePenalties`).
+    Penalized,
     /// It sent something that is no SSH identification.
     NotSsh,
     /// It speaks only SSH 1.
@@ -91,9 +115,16 @@ impl BannerError {
     /// What would help, if that is known.
     pub fn hint(self) -> Option<String> {
         Some(match self {
+            Self::TimedOut => {
+                "is that port really sshd's? a firewall or proxy may be answering".into()
+            }
             Self::Closed => {
                 "sshd may be refusing this address (MaxStartups, PerSourcePenalties, fail2ban)"
                     .into()
+            }
+            Self::Busy => "try again in a moment, or raise MaxStartups in its sshd_config".into(),
+            Self::Penalized => {
+                "it punishes failed logins (PerSourcePenalties); wait a minute and try again".into()
             }
             Self::NotSsh => "is that port really sshd's? set the right one with -p PORT".into(),
             Self::OldProtocol | Self::Io(_) => return None,
@@ -104,7 +135,10 @@ impl BannerError {
 impl fmt::Display for BannerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TimedOut => f.write_str("connected, but no SSH banner came in time"),
             Self::Closed => f.write_str("connection closed before the SSH banner"),
+            Self::Busy => f.write_str("the server is too busy: it exceeded MaxStartups"),
+            Self::Penalized => f.write_str("the server refuses this address for now"),
             Self::NotSsh => f.write_str("the server does not speak SSH"),
             Self::OldProtocol => f.write_str("the server speaks only SSH 1, which is not safe"),
             Self::Io(kind) => write!(f, "{kind} before the SSH banner"),
@@ -218,12 +252,15 @@ mod tests {
             receive(Stream::new(client, None), HELLO).await.map(|_| ()),
             Err(BannerError::Closed)
         );
-        let (mut server, client) = tokio::io::duplex(64);
-        server.write_all(b"HTTP/1.1 400 no\r\n\r\n").await.unwrap();
-        drop(server);
-        assert_eq!(
-            receive(Stream::new(client, None), HELLO).await.map(|_| ()),
-            Err(BannerError::NotSsh)
-        );
+        for (said, error) in [
+            ("HTTP/1.1 400 no\r\n\r\n", BannerError::NotSsh),
+            ("Exceeded MaxStartups\r\n", BannerError::Busy),
+            ("Not allowed at this time\r\n", BannerError::Penalized),
+        ] {
+            let (mut server, client) = tokio::io::duplex(64);
+            server.write_all(said.as_bytes()).await.unwrap();
+            drop(server);
+            assert_eq!(receive(Stream::new(client, None), HELLO).await.map(|_| ()), Err(error));
+        }
     }
 }

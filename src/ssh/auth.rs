@@ -7,6 +7,7 @@ mod keyfile;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
@@ -14,10 +15,11 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 
-use super::{Session, User};
+use super::Session;
 use crate::error::{Error, Result};
 use crate::printable::lines;
 use crate::secret::Secret;
+use crate::user::User;
 use agent::{Agent, SignError};
 use keyfile::{KeyFile, Probe};
 
@@ -215,18 +217,33 @@ impl<'a> Authentication<'a> {
         self.offered += 1;
         let login = self.credentials.login.clone();
         let handle = &mut self.session.handle;
-        let mut signer = agent::Bounded(agent);
-        let answer = match identity {
-            AgentIdentity::PublicKey { key, .. } => {
-                handle.authenticate_publickey_with(login, key.clone(), hash, &mut signer).await
-            }
-            AgentIdentity::Certificate { certificate, .. } => {
-                handle
-                    .authenticate_certificate_with(login, certificate.clone(), hash, &mut signer)
-                    .await
+        let signing = AtomicBool::new(false);
+        let mut signer = agent::Bounded { agent, signing: &signing };
+        let offer = async {
+            match identity {
+                AgentIdentity::PublicKey { key, .. } => {
+                    handle.authenticate_publickey_with(login, key.clone(), hash, &mut signer).await
+                }
+                AgentIdentity::Certificate { certificate, .. } => {
+                    let certificate = certificate.clone();
+                    handle
+                        .authenticate_certificate_with(login, certificate, hash, &mut signer)
+                        .await
+                }
             }
         };
-        match answer {
+        let deadline = self.session.deadline;
+        let answer = async {
+            tokio::pin!(offer);
+            loop {
+                match answered(deadline, &mut offer).await {
+                    // The agent has a deadline of its own.
+                    Err(_) if signing.load(Ordering::Relaxed) => {}
+                    answer => break answer,
+                }
+            }
+        };
+        match answer.await? {
             Ok(answer) => self.judge(answer),
             // The agent would not sign; the session goes on.
             Err(SignError::Agent) => {
@@ -250,9 +267,9 @@ impl<'a> Authentication<'a> {
             let hash = self.rsa_hash(public).await?;
             let mut probe = Probe::default();
             let handle = &mut self.session.handle;
-            let answer = handle
-                .authenticate_publickey_with(login.clone(), public.clone(), hash, &mut probe)
-                .await;
+            let offer =
+                handle.authenticate_publickey_with(login.clone(), public.clone(), hash, &mut probe);
+            let answer = answered(self.session.deadline, offer).await?;
             self.tried.push(format!("{}", key.path().display()));
             self.offered += 1;
             match answer {
@@ -302,7 +319,8 @@ impl<'a> Authentication<'a> {
         if !key.algorithm().is_rsa() {
             return Ok(None);
         }
-        let best = self.session.handle.best_supported_rsa_hash().await;
+        let best = self.session.handle.best_supported_rsa_hash();
+        let best = answered(self.session.deadline, best).await?;
         let best = best.map_err(|_| self.lost())?.flatten();
         Ok(Some(best.unwrap_or(HashAlg::Sha512)))
     }
@@ -461,14 +479,16 @@ async fn timed<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, russh::Error>>,
 ) -> Result<T> {
-    // sshd delays failed passwords by seconds on purpose.
-    match tokio::time::timeout(deadline.max(Duration::from_secs(30)), answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => {
-            Err(Error::Ssh(format!("authentication {}", super::protocol_text(&error))))
-        }
-        Err(_) => Err(Error::Ssh("authentication timed out: the server does not answer".into())),
-    }
+    answered(deadline, answer)
+        .await?
+        .map_err(|error| Error::Ssh(format!("authentication {}", super::protocol_text(&error))))
+}
+
+/// What the server answers, if it does in time.
+async fn answered<T>(deadline: Duration, answer: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(deadline.max(super::MIN_ANSWER), answer)
+        .await
+        .map_err(|_| Error::Ssh("authentication timed out: the server does not answer".into()))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

@@ -5,8 +5,8 @@ use russh::{ChannelMsg, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::Session;
 use super::escape::{Action, Escapes, Piece};
+use super::{MIN_ANSWER, Session};
 use crate::error::{Error, Result};
 use crate::printable::lines;
 
@@ -132,10 +132,13 @@ impl Session {
         E: AsyncWrite + Send + Unpin,
     {
         let Streams { input, mut output, mut errors, sizes, escapes } = streams;
-        let channel = self
-            .handle
-            .channel_open_session()
+        let opening = self.handle.channel_open_session();
+        let channel = tokio::time::timeout(self.deadline.max(MIN_ANSWER), opening)
             .await
+            .map_err(|_| Error::ConnectionLost {
+                machine: machine.to_owned(),
+                reason: "timed out: the server does not open a session".to_owned(),
+            })?
             .map_err(|error| self.broken(machine, "session refused by the server", &error))?;
         let (mut incoming, outgoing) = channel.split();
         request(&outgoing, remote)

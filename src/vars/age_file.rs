@@ -120,16 +120,12 @@ impl Sealed for AgeFile {
     }
 
     fn names_native_key(&self) -> bool {
-        self.stanzas().any(|(kind, _)| kind == b"X25519")
+        self.stanzas().any(|(kind, _)| !kind.starts_with(b"ssh-"))
     }
 
     fn obstacle(&self) -> Option<String> {
-        let known = |kind: &[u8]| matches!(kind, b"X25519" | b"ssh-ed25519" | b"ssh-rsa");
-        if self.is_locked_by_passphrase() {
-            return Some("it is locked by a passphrase, not encrypted for keys".to_owned());
-        }
-        (!self.stanzas().any(|(kind, _)| known(kind)))
-            .then(|| "it is encrypted only for kinds of keys that are not supported".to_owned())
+        self.is_locked_by_passphrase()
+            .then(|| "it is locked by a passphrase, not encrypted for keys".to_owned())
     }
 }
 
@@ -183,3 +179,6 @@ fn closed(error: &DecryptError) -> Option<Closed> {
         _ => "it is no age file, or truncated",
     }))
 }
+
+#[cfg(test)]
+mod tests;

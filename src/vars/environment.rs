@@ -26,6 +26,14 @@ pub struct Environment {
     pub sops_age_ssh_private_key_file: Option<PathBuf>,
     /// `$SOPS_AGE_SSH_PRIVATE_KEY_CMD`: a command that prints an ssh private key.
     pub sops_age_ssh_private_key_cmd: Option<String>,
+    /// `$PASSAGE_DIR`: the store of passage(1).
+    pub passage_dir: Option<PathBuf>,
+    /// `$PASSAGE_IDENTITIES_FILE`: a file of identities.
+    pub passage_identities_file: Option<PathBuf>,
+    /// `$PASSWORD_STORE_DIR`: the store of pass(1).
+    pub password_store_dir: Option<PathBuf>,
+    /// Where a machine of the clan keeps its own key and secrets; `/` unless set.
+    pub root: Option<PathBuf>,
 }
 
 impl Environment {
@@ -46,11 +54,19 @@ impl Environment {
             sops_age_key_cmd: text("SOPS_AGE_KEY_CMD"),
             sops_age_ssh_private_key_file: path("SOPS_AGE_SSH_PRIVATE_KEY_FILE"),
             sops_age_ssh_private_key_cmd: text("SOPS_AGE_SSH_PRIVATE_KEY_CMD"),
+            passage_dir: path("PASSAGE_DIR"),
+            passage_identities_file: path("PASSAGE_IDENTITIES_FILE"),
+            password_store_dir: path("PASSWORD_STORE_DIR"),
+            root: None,
         }
     }
 
     pub(super) fn in_home(&self, path: &str) -> Option<PathBuf> {
         self.home.as_deref().map(|home| home.join(path))
+    }
+
+    pub(super) fn in_root(&self, path: &str) -> PathBuf {
+        self.root.as_deref().unwrap_or(Path::new("/")).join(path)
     }
 
     pub(super) fn in_config(&self, path: &str) -> Option<PathBuf> {

@@ -11,6 +11,9 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
+/// Bound on the entries of a folder: more than any clan has machines or vars.
+const MAX_NAMES: usize = 10_000;
+
 /// The bytes of `path` below `root`, which must be canonical; `None` when there
 /// is no such file, a link that leads nowhere included.
 pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
@@ -26,6 +29,15 @@ pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8
     // The canonical path has no links; one put in its place since is refused.
     let file = open(&real, OFlags::NONBLOCK | OFlags::NOFOLLOW)?;
     read_regular(file, &real, limit).map(Some)
+}
+
+/// The names in a folder, in their order; none when there is no such folder.
+pub(super) fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().take(MAX_NAMES);
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 /// The bytes of a file that lies where a convention says.

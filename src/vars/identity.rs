@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 use super::age_file::AgeFile;
 use super::key::{self, Key, SshKey};
 use super::sealed::{Closed, Sealed};
-use super::{Environment, Prompt, command, file};
+use super::{Environment, command, file};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::user::User;
 
 /// Largest identity file, in bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
@@ -28,25 +29,35 @@ pub(super) enum Family {
     Age,
     /// The sops program.
     Sops,
+    /// passage(1).
+    Passage,
 }
 
-/// Whether locked identities may be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// For which identities the user may be asked for a passphrase or a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asking {
+    /// For none.
+    Never,
     /// Only for those that the user named.
     Named,
     /// For all.
     All,
 }
 
+impl Asking {
+    /// Every step, so that nobody is asked while another key may do.
+    pub(super) const STEPS: [Self; 2] = [Self::Named, Self::All];
+}
+
 /// All identities there are.
 pub(super) struct Keyring {
     named: Vec<PathBuf>,
     environment: Environment,
-    prompt: Arc<dyn Prompt>,
+    user: Arc<dyn User>,
     age: OnceLock<Loaded>,
     sops: OnceLock<Loaded>,
-    /// By origin, so that both families share what they have in common.
+    passage: OnceLock<Loaded>,
+    /// By origin, so that the families share what they have in common.
     read: Mutex<HashMap<String, Arc<Entry>>>,
 }
 
@@ -63,7 +74,11 @@ pub(super) struct Entry {
 }
 
 enum State {
-    Open(Arc<Vec<Key>>),
+    Open {
+        keys: Arc<Vec<Key>>,
+        /// Those that may want something of the user.
+        plugins: Arc<Vec<Key>>,
+    },
     Locked {
         lock: Lock,
         unlocked: OnceLock<Arc<Vec<Key>>>,
@@ -98,13 +113,13 @@ enum What {
 }
 
 impl Keyring {
-    pub(super) fn new(
-        named: Vec<PathBuf>,
-        environment: Environment,
-        prompt: Arc<dyn Prompt>,
-    ) -> Self {
-        let (age, sops) = (OnceLock::new(), OnceLock::new());
-        Self { named, environment, prompt, age, sops, read: Mutex::default() }
+    pub(super) fn new(named: Vec<PathBuf>, environment: Environment, user: Arc<dyn User>) -> Self {
+        let (age, sops, passage, read) = Default::default();
+        Self { named, environment, user, age, sops, passage, read }
+    }
+
+    pub(super) fn user(&self) -> &Arc<dyn User> {
+        &self.user
     }
 
     /// The identities of a family in its order; those that the user named
@@ -117,6 +132,9 @@ impl Keyring {
         let loaded = match family {
             Family::Age => self.age.get_or_init(|| self.load(age_places(&self.environment))),
             Family::Sops => self.sops.get_or_init(|| self.load(sops_places(&self.environment))),
+            Family::Passage => {
+                self.passage.get_or_init(|| self.load(passage_places(&self.environment)))
+            }
         };
         match loaded {
             Ok(entries) => Ok(entries),
@@ -149,35 +167,40 @@ impl Keyring {
 
     /// The keys of `entry` that may help with `sealed`.
     fn keys(&self, entry: &Entry, sealed: &dyn Sealed, asking: Asking) -> Vec<Arc<Vec<Key>>> {
+        let may_ask = match asking {
+            Asking::Never => false,
+            Asking::Named => entry.named,
+            Asking::All => true,
+        };
         match &entry.state {
-            State::Open(keys) => vec![keys.clone()],
+            State::Open { keys, plugins } if may_ask => vec![keys.clone(), plugins.clone()],
+            State::Open { keys, .. } => vec![keys.clone()],
             State::Locked { unlocked, .. } if let Some(keys) = unlocked.get() => {
                 vec![keys.clone()]
             }
-            State::Locked { lock, unlocked }
-                if (entry.named || asking == Asking::All) && lock.may_help(sealed) =>
-            {
+            State::Locked { lock, unlocked } if may_ask && lock.may_help(sealed) => {
                 vec![unlocked.get_or_init(|| self.unlock(&entry.origin, lock)).clone()]
             }
-            State::Command { line, printed } => sealed
+            State::Command { line, printed } if asking != Asking::Never => sealed
                 .recipients()
                 .iter()
                 .take(MAX_COMMAND_RUNS)
                 .map(|recipient| {
                     // Held while it runs: one prompt of a password manager is enough.
                     let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-                    let run = || Arc::new(run(line, recipient).unwrap_or_default());
+                    let run = || Arc::new(self.run(line, recipient).unwrap_or_default());
                     printed.entry(recipient.clone()).or_insert_with(run).clone()
                 })
                 .collect(),
-            State::Locked { .. } | State::Unusable(_) => Vec::new(),
+            State::Locked { .. } | State::Command { .. } | State::Unusable(_) => Vec::new(),
         }
     }
 
     fn unlock(&self, origin: &str, lock: &Lock) -> Arc<Vec<Key>> {
         for _ in 0..PASSPHRASE_PROMPTS {
-            let Some(passphrase) = self.prompt.passphrase(origin) else { break };
-            if let Some(keys) = lock.try_passphrase(&passphrase) {
+            let prompt = format!("enter passphrase for {origin}: ");
+            let Some(passphrase) = self.user.ask(&prompt, false) else { break };
+            if let Some(keys) = lock.try_passphrase(&passphrase, &self.user) {
                 return Arc::new(keys);
             }
         }
@@ -189,7 +212,7 @@ impl Keyring {
         for path in &self.named {
             let origin = path.display().to_string();
             let entry = self.entry(&origin, || {
-                let state = read_path(path, file::read_named).unwrap_or_else(State::Unusable);
+                let state = self.read(path, file::read_named).unwrap_or_else(State::Unusable);
                 Entry { origin: origin.clone(), named: true, state }
             });
             if let State::Unusable(reason) = &entry.state {
@@ -203,9 +226,9 @@ impl Keyring {
             }
             let entry = self.entry(&origin, || {
                 let state = match what {
-                    What::File(path) => read_path(&path, file::read_named),
-                    What::WellKnown(path) => read_path(&path, file::read_any),
-                    What::Text(text) => parse(one_a_line(text.expose())),
+                    What::File(path) => self.read(&path, file::read_named),
+                    What::WellKnown(path) => self.read(&path, file::read_any),
+                    What::Text(text) => self.parse(one_a_line(text.expose())),
                     What::Command(line) => Ok(State::Command { line, printed: Mutex::default() }),
                 };
                 let state = state.unwrap_or_else(State::Unusable);
@@ -216,6 +239,58 @@ impl Keyring {
             }
         }
         Ok(entries)
+    }
+
+    fn run(&self, line: &str, recipient: &str) -> Option<Vec<Key>> {
+        let printed = command::output(line, ("SOPS_AGE_RECIPIENT", recipient), MAX_IDENTITY_FILE)?;
+        match self.parse(std::str::from_utf8(printed.expose()).ok()?.to_owned()) {
+            Ok(State::Open { keys, .. }) => Arc::into_inner(keys),
+            _ => None,
+        }
+    }
+
+    fn read(&self, path: &Path, read: fn(&Path, u64) -> Result<Vec<u8>>) -> Result<State, String> {
+        let bytes = read(path, MAX_IDENTITY_FILE).map_err(|error| match error {
+            Error::File { source, .. } => source.to_string(),
+            Error::TooLarge { .. } => "it is larger than 1 MiB".to_owned(),
+            _ => "it is not a regular file".to_owned(),
+        })?;
+        let bytes = Zeroizing::new(bytes);
+        if AgeFile::is_one(&bytes) {
+            let file = AgeFile::parse(&bytes).map_err(|closed| match closed {
+                Closed::Broken(reason) => reason,
+                Closed::TooLarge => "it is too large".to_owned(),
+            })?;
+            if !file.is_locked_by_passphrase() {
+                return Err("it is encrypted, but not with a passphrase".to_owned());
+            }
+            return Ok(State::Locked { lock: Lock::AgeFile(file), unlocked: OnceLock::new() });
+        }
+        match String::from_utf8(bytes.to_vec()) {
+            Ok(text) => self.parse(text),
+            Err(error) => {
+                drop(Zeroizing::new(error.into_bytes()));
+                Err("it is no identity file".to_owned())
+            }
+        }
+    }
+
+    fn parse(&self, text: String) -> Result<State, String> {
+        let text = Zeroizing::new(text);
+        if !text.contains("-----BEGIN ") {
+            let mut keys = key::native(&text, &self.user)?;
+            let plugins = keys.iter().position(|key| matches!(key, Key::Plugin(_)));
+            let plugins = plugins.map(|first| keys.split_off(first)).unwrap_or_default();
+            return Ok(State::Open { keys: Arc::new(keys), plugins: Arc::new(plugins) });
+        }
+        match key::ssh(&text)? {
+            SshKey::Open(key) => {
+                Ok(State::Open { keys: Arc::new(vec![key]), plugins: Arc::default() })
+            }
+            SshKey::Locked { tag } => {
+                Ok(State::Locked { lock: Lock::Ssh { text, tag }, unlocked: OnceLock::new() })
+            }
+        }
     }
 
     fn entry(&self, origin: &str, make: impl FnOnce() -> Entry) -> Arc<Entry> {
@@ -241,7 +316,7 @@ impl Entry {
                     origin.clone()
                 }
             }
-            State::Open(_) | State::Locked { .. } => origin.clone(),
+            State::Open { .. } | State::Locked { .. } => origin.clone(),
         }
     }
 }
@@ -254,12 +329,16 @@ impl Lock {
         }
     }
 
-    fn try_passphrase(&self, passphrase: &Secret<String>) -> Option<Vec<Key>> {
+    fn try_passphrase(
+        &self,
+        passphrase: &Secret<String>,
+        user: &Arc<dyn User>,
+    ) -> Option<Vec<Key>> {
         match self {
             Self::Ssh { text, .. } => Some(vec![key::unlock_ssh(text, passphrase)?]),
             Self::AgeFile(file) => {
                 let plain = file.decrypt_with_passphrase(passphrase).ok()??;
-                key::native(std::str::from_utf8(plain.expose()).ok()?).ok()
+                key::native(std::str::from_utf8(plain.expose()).ok()?, user).ok()
             }
         }
     }
@@ -275,6 +354,20 @@ fn age_places(environment: &Environment) -> Vec<Place> {
     places.extend(well_known(environment.in_home(".age/key.txt")));
     places.extend(well_known(environment.in_home(".ssh/id_ed25519")));
     places.extend(well_known(environment.in_home(".ssh/id_rsa")));
+    // On a machine of the clan: its own key, where the sops and the age store
+    // put it (`clan.core.vars.sops.secretUploadDirectory`,
+    // `clan.core.vars.age.secretLocation`).
+    places.extend(well_known(Some(environment.in_root("var/lib/sops-nix/key.txt"))));
+    places.extend(well_known(Some(environment.in_root("etc/secret-vars/key.txt"))));
+    places
+}
+
+/// passage(1), "ENVIRONMENT"; then what Clan's age store would use.
+fn passage_places(environment: &Environment) -> Vec<Place> {
+    let mut places = Vec::new();
+    places.extend(named("PASSAGE_IDENTITIES_FILE", environment.passage_identities_file.as_ref()));
+    places.extend(well_known(environment.in_home(".passage/identities")));
+    places.extend(age_places(environment));
     places
 }
 
@@ -313,40 +406,6 @@ fn command_of(origin: &str, line: Option<&String>) -> Option<Place> {
     Some(Place { origin: origin.to_owned(), what: What::Command(line?.clone()) })
 }
 
-fn run(line: &str, recipient: &str) -> Option<Vec<Key>> {
-    let printed = command::output(line, ("SOPS_AGE_RECIPIENT", recipient), MAX_IDENTITY_FILE)?;
-    match parse(std::str::from_utf8(printed.expose()).ok()?.to_owned()) {
-        Ok(State::Open(keys)) => Arc::into_inner(keys),
-        _ => None,
-    }
-}
-
-fn read_path(path: &Path, read: fn(&Path, u64) -> Result<Vec<u8>>) -> Result<State, String> {
-    let bytes = read(path, MAX_IDENTITY_FILE).map_err(|error| match error {
-        Error::File { source, .. } => source.to_string(),
-        Error::TooLarge { .. } => "it is larger than 1 MiB".to_owned(),
-        _ => "it is not a regular file".to_owned(),
-    })?;
-    let bytes = Zeroizing::new(bytes);
-    if AgeFile::is_one(&bytes) {
-        let file = AgeFile::parse(&bytes).map_err(|closed| match closed {
-            Closed::Broken(reason) => reason,
-            Closed::TooLarge => "it is too large".to_owned(),
-        })?;
-        if !file.is_locked_by_passphrase() {
-            return Err("it is encrypted, but not with a passphrase".to_owned());
-        }
-        return Ok(State::Locked { lock: Lock::AgeFile(file), unlocked: OnceLock::new() });
-    }
-    match String::from_utf8(bytes.to_vec()) {
-        Ok(text) => parse(text),
-        Err(error) => {
-            drop(Zeroizing::new(error.into_bytes()));
-            Err("it is no identity file".to_owned())
-        }
-    }
-}
-
 /// sops takes several identities on one line of a variable, where newlines are
 /// easily lost.
 fn one_a_line(text: &str) -> String {
@@ -356,17 +415,4 @@ fn one_a_line(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     words.join("\n")
-}
-
-fn parse(text: String) -> Result<State, String> {
-    let text = Zeroizing::new(text);
-    if !text.contains("-----BEGIN ") {
-        return key::native(&text).map(|keys| State::Open(Arc::new(keys)));
-    }
-    match key::ssh(&text)? {
-        SshKey::Open(key) => Ok(State::Open(Arc::new(vec![key]))),
-        SshKey::Locked { tag } => {
-            Ok(State::Locked { lock: Lock::Ssh { text, tag }, unlocked: OnceLock::new() })
-        }
-    }
 }

@@ -1,12 +1,17 @@
 //! One identity file as text: age identities and ssh private keys. Owns their
 //! parsing; says what is wrong without ever quoting a line of it.
 
+use std::sync::Arc;
+
 use age::Identity;
 use data_encoding::BASE64_NOPAD;
 use russh::keys::ssh_key::LineEnding;
 use zeroize::Zeroizing;
 
+use super::hybrid::{self, HybridIdentity};
+use super::plugin::{self, Plugin};
 use crate::secret::Secret;
+use crate::user::User;
 
 /// Largest ssh private key, in bytes: RSA with 16384 bits has about 12 KiB.
 const MAX_SSH_KEY: usize = 64 << 10;
@@ -14,14 +19,19 @@ const MAX_SSH_KEY: usize = 64 << 10;
 /// A key that decrypts.
 pub(super) enum Key {
     X25519(age::x25519::Identity),
+    Hybrid(Box<HybridIdentity>),
     Ssh(Box<age::ssh::Identity>),
+    /// May ask the user for a PIN or a touch.
+    Plugin(Box<Plugin>),
 }
 
 impl Key {
     pub(super) fn identity(&self) -> &dyn Identity {
         match self {
             Self::X25519(key) => key,
+            Self::Hybrid(key) => key.as_ref(),
             Self::Ssh(key) => key.as_ref(),
+            Self::Plugin(key) => key.as_ref(),
         }
     }
 }
@@ -31,26 +41,33 @@ impl Key {
 ///
 /// # Errors
 /// What is wrong, when it holds no usable identity.
-pub(super) fn native(text: &str) -> Result<Vec<Key>, String> {
-    let mut keys = Vec::new();
+pub(super) fn native(text: &str, user: &Arc<dyn User>) -> Result<Vec<Key>, String> {
+    let (mut keys, mut for_plugins) = (Vec::new(), Vec::new());
     let mut unusable = None;
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match line.parse::<age::x25519::Identity>() {
-            Ok(key) => keys.push(Key::X25519(key)),
-            Err(_) if line.starts_with("AGE-PLUGIN-") => {
-                unusable = Some(format!("line {}: age plugins are not supported yet", at + 1));
-            }
-            Err(_) if line.starts_with("AGE-SECRET-KEY-PQ-") => {
-                unusable =
-                    Some(format!("line {}: post-quantum identities are not supported yet", at + 1));
-            }
+        if line.starts_with(plugin::PREFIX)
+            && let Ok(identity) = line.parse()
+        {
+            for_plugins.push(identity);
+        } else if line.starts_with(hybrid::PREFIX)
+            && let Some(key) = HybridIdentity::parse(line)
+        {
+            keys.push(Key::Hybrid(Box::new(key)));
+        } else if let Ok(key) = line.parse() {
+            keys.push(Key::X25519(key));
+        } else {
             // Never the line itself: it may be a key with a typo.
-            Err(_) => unusable = Some(format!("line {} is no age identity", at + 1)),
+            unusable = Some(format!("line {} is no age identity", at + 1));
         }
+    }
+    match plugin::plugins(&for_plugins, user) {
+        // Last: they may want something of the user.
+        Ok(plugins) => keys.extend(plugins.into_iter().map(|plugin| Key::Plugin(Box::new(plugin)))),
+        Err(missing) => unusable = Some(missing),
     }
     match unusable {
         // One key that works is enough; others may be for other programs.

@@ -19,7 +19,7 @@ pub(super) trait Sealed {
     /// asked for the passphrase of a key that cannot help.
     fn names_ssh_key(&self, tag: &str) -> bool;
 
-    /// Whether a native age key may be a recipient.
+    /// Whether anything but an ssh key is a recipient.
     fn names_native_key(&self) -> bool;
 
     /// The public keys it is encrypted for, where the format lists them.

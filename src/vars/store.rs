@@ -1,6 +1,7 @@
-//! The stores in which Clan keeps secrets, `age` and `sops` (`clan_lib/vars`):
-//! secrets encrypted for machines, and the machines' keys encrypted for people.
-//! Owns their layouts and the way from an identity to a secret.
+//! The stores in which Clan keeps secrets, `age`, `sops` and `password-store`
+//! (`clan_lib/vars`): secrets encrypted for machines, and the machines' keys
+//! encrypted for people. Owns their layouts and the way from an identity to a
+//! secret.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,21 +17,22 @@ use crate::error::{Error, Result};
 use crate::exports::VarRef;
 use crate::secret::Secret;
 
-/// More machines than any clan has; bounds the search for a shared secret.
-const MAX_MACHINES: usize = 10_000;
 /// Largest machine key file, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;
 
 /// One store of one clan.
 pub(super) struct Store {
     layout: Layout,
-    /// Canonical.
-    flake: PathBuf,
+    /// The clan's directory or the password store; canonical.
+    root: PathBuf,
     keyring: Arc<Keyring>,
     /// Machine keys that were looked for; opening one costs more than all else.
-    machine_keys: Mutex<HashMap<String, Arc<Vec<Key>>>>,
+    machine_keys: Mutex<HashMap<String, MachineKeys>>,
     data_keys: Arc<DataKeys>,
 }
+
+/// A machine's keys, and how far the user was asked to get them.
+type MachineKeys = (Asking, Arc<Vec<Key>>);
 
 /// Where things lie and how they are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub(super) enum Layout {
     Age,
     /// `vars`, `sops/secrets`: files of sops' binary store.
     Sops,
+    /// `clan-vars` in a password store: age files of passage(1), or GPG files of
+    /// pass(1), which only have a name here.
+    Passwords,
 }
 
 impl Layout {
@@ -46,59 +51,106 @@ impl Layout {
         match self {
             Self::Age => Family::Age,
             Self::Sops => Family::Sops,
+            Self::Passwords => Family::Passage,
+        }
+    }
+
+    /// What Clan calls it (`clan.core.vars.settings.secretStore`).
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Sops => "sops",
+            Self::Passwords => "password-store",
+        }
+    }
+
+    /// The folder that `dir` of a var is in.
+    fn secrets(self) -> &'static str {
+        match self {
+            Self::Age => "secrets/clan-vars",
+            Self::Sops => "vars",
+            Self::Passwords => "clan-vars",
         }
     }
 
     fn secret(self, dir: &Path, file: &str) -> PathBuf {
+        let dir = Path::new(self.secrets()).join(dir);
         match self {
-            Self::Age => Path::new("secrets/clan-vars").join(dir).join(format!("{file}.age")),
-            Self::Sops => Path::new("vars").join(dir).join("secret"),
+            Self::Age => dir.join(format!("{file}.age")),
+            Self::Sops => dir.join("secret"),
+            Self::Passwords => dir.with_file_name(format!("{file}.age")),
+        }
+    }
+
+    /// The var that the entry `name` in the folder of a generator belongs to,
+    /// if it is a secret.
+    fn file_of(self, generator: &Path, name: &str) -> Option<String> {
+        match self {
+            Self::Age => {
+                generator.join(name).join(format!("{name}.age")).exists().then(|| name.to_owned())
+            }
+            Self::Sops => generator.join(name).join("secret").exists().then(|| name.to_owned()),
+            Self::Passwords => {
+                name.strip_suffix(".age").or_else(|| name.strip_suffix(".gpg")).map(str::to_owned)
+            }
         }
     }
 
     /// The folder that has one entry for every machine's key.
-    fn machines(self) -> &'static str {
+    fn machines(self) -> Option<&'static str> {
         match self {
-            Self::Age => "secrets/age-keys/machines",
-            Self::Sops => "sops/secrets",
+            Self::Age => Some("secrets/age-keys/machines"),
+            Self::Sops => Some("sops/secrets"),
+            // Everything is encrypted for people.
+            Self::Passwords => None,
         }
     }
 
-    fn machine_key(self, machine: &str) -> PathBuf {
-        match self {
-            Self::Age => Path::new(self.machines()).join(machine).join("key.age"),
-            Self::Sops => Path::new(self.machines()).join(format!("{machine}-age.key/secret")),
-        }
+    fn machine_key(self, machine: &str) -> Option<PathBuf> {
+        let machines = Path::new(self.machines()?);
+        Some(match self {
+            Self::Sops => machines.join(format!("{machine}-age.key/secret")),
+            _ => machines.join(machine).join("key.age"),
+        })
     }
 
     fn machine_of(self, entry: &str) -> Option<&str> {
         match self {
-            Self::Age => Some(entry),
             Self::Sops => entry.strip_suffix("-age.key"),
+            _ => Some(entry),
         }
     }
 }
 
 impl Store {
-    pub(super) fn new(layout: Layout, flake: PathBuf, keyring: Arc<Keyring>) -> Self {
+    pub(super) fn new(layout: Layout, root: PathBuf, keyring: Arc<Keyring>) -> Self {
         let (machine_keys, data_keys) = Default::default();
-        Self { layout, flake, keyring, machine_keys, data_keys }
+        Self { layout, root, keyring, machine_keys, data_keys }
     }
 
     /// The value of `var` in the folder `dir` of the store, `None` when it has
-    /// none.
+    /// none. Whether the user may be asked goes up by `steps`.
     ///
     /// # Errors
     /// As for [`super::Vars::reveal`].
-    pub(super) fn reveal(&self, var: &VarRef, dir: &Path) -> Result<Option<Secret<Vec<u8>>>> {
+    pub(super) fn reveal(
+        &self,
+        var: &VarRef,
+        dir: &Path,
+        steps: &[Asking],
+    ) -> Result<Option<Secret<Vec<u8>>>> {
         let path = self.layout.secret(dir, var.file());
-        let Some(mut sealed) = self.read(&path, MAX_FILE)? else { return Ok(None) };
+        let Some(mut sealed) = self.read(&path, MAX_FILE)? else {
+            return match self.has_gpg(&path) {
+                true => Err(self.encrypted_by_gpg(var)),
+                false => Ok(None),
+            };
+        };
         let shared = dir.starts_with("shared");
         let mut broken_key = None;
-        // Nobody is asked for a passphrase while another key may do.
-        for asking in [Asking::Named, Asking::All] {
+        for &asking in steps {
             let opened = self.keyring.open(self.layout.family(), &mut *sealed, asking)?;
-            if let Some(value) = opened.map_err(|closed| closed.at(&self.flake.join(&path)))? {
+            if let Some(value) = opened.map_err(|closed| closed.at(&self.root.join(&path)))? {
                 return Ok(Some(value));
             }
             let others = if shared { self.machines() } else { Vec::new() };
@@ -108,7 +160,7 @@ impl Store {
                 match self.machine_keys(&machine, asking) {
                     Ok(keys) => {
                         let opened = sealed.open(&keys);
-                        let opened = opened.map_err(|closed| closed.at(&self.flake.join(&path)))?;
+                        let opened = opened.map_err(|closed| closed.at(&self.root.join(&path)))?;
                         if opened.is_some() {
                             return Ok(opened);
                         }
@@ -125,82 +177,96 @@ impl Store {
         })
     }
 
-    /// The plaintext of the sops file at `path`, which need not be the clan's.
-    ///
-    /// # Errors
-    /// As for [`super::Vars::open_sops`].
-    pub(super) fn open_file(&self, path: &Path, format: Format) -> Result<Secret<Vec<u8>>> {
-        let bytes = file::read_any(path, MAX_FILE)?;
-        let mut file =
-            SopsFile::parse(&bytes, format, &self.data_keys).map_err(|closed| closed.at(path))?;
-        for asking in [Asking::Named, Asking::All] {
-            let opened = self.keyring.open(self.layout.family(), &mut file, asking)?;
-            if let Some(plain) = opened.map_err(|closed| closed.at(path))? {
-                return Ok(plain);
-            }
-        }
-        let entries = self.keyring.entries(self.layout.family())?;
-        let reason = file.obstacle().unwrap_or_else(|| match entries.is_empty() {
-            true => "there is no identity to open it with".to_owned(),
-            false => "no identity opens it".to_owned(),
-        });
-        let tried = entries.iter().map(|entry| entry.describe()).collect();
-        Err(Error::Undecryptable { path: path.to_owned(), reason, tried })
-    }
-
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Box<dyn Sealed>>> {
-        let Some(bytes) = file::read(&self.flake, path, limit)? else { return Ok(None) };
+        let Some(bytes) = file::read(&self.root, path, limit)? else { return Ok(None) };
         let parsed: Result<Box<dyn Sealed>, Closed> = match self.layout {
-            Layout::Age => AgeFile::parse(&bytes).map(|file| Box::new(file) as _),
+            Layout::Age | Layout::Passwords => {
+                AgeFile::parse(&bytes).map(|file| Box::new(file) as _)
+            }
             Layout::Sops => SopsFile::parse(&bytes, Format::Binary, &self.data_keys)
                 .map(|file| Box::new(file) as _),
         };
-        parsed.map(Some).map_err(|closed| closed.at(&self.flake.join(path)))
+        parsed.map(Some).map_err(|closed| closed.at(&self.root.join(path)))
     }
 
     /// The private keys of a machine; none when no identity opens them.
     fn machine_keys(&self, machine: &str, asking: Asking) -> Result<Arc<Vec<Key>>> {
         let lock = || self.machine_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = lock().get(machine)
-            && (asking == Asking::Named || !keys.is_empty())
+        if let Some((asked, keys)) = lock().get(machine)
+            && (*asked >= asking || !keys.is_empty())
         {
             return Ok(keys.clone());
         }
         let keys = Arc::new(self.read_machine_keys(machine, asking)?);
-        lock().insert(machine.to_owned(), keys.clone());
+        lock().insert(machine.to_owned(), (asking, keys.clone()));
         Ok(keys)
     }
 
     fn read_machine_keys(&self, machine: &str, asking: Asking) -> Result<Vec<Key>> {
-        let path = self.layout.machine_key(machine);
+        let Some(path) = self.layout.machine_key(machine) else { return Ok(Vec::new()) };
         let Some(mut sealed) = self.read(&path, MAX_KEY_FILE)? else { return Ok(Vec::new()) };
-        let closed = |closed: Closed| closed.at(&self.flake.join(&path));
+        let closed = |closed: Closed| closed.at(&self.root.join(&path));
         let opened = self.keyring.open(self.layout.family(), &mut *sealed, asking)?;
         let Some(opened) = opened.map_err(closed)? else { return Ok(Vec::new()) };
         match std::str::from_utf8(opened.expose()) {
-            Ok(text) => key::native(text).map_err(|reason| closed(Closed::Broken(reason))),
+            Ok(text) => key::native(text, self.keyring.user())
+                .map_err(|reason| closed(Closed::Broken(reason))),
             Err(_) => Err(closed(Closed::broken("it holds no age identity"))),
         }
     }
 
     /// Every machine with a key, in the order of their names.
     fn machines(&self) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(self.flake.join(self.layout.machines()))
-            .into_iter()
-            .flatten()
-            .take(MAX_MACHINES)
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|name| self.layout.machine_of(&name).map(str::to_owned))
-            .collect();
-        names.sort();
-        names
+        let Some(machines) = self.layout.machines() else { return Vec::new() };
+        file::names(&self.root.join(machines))
+            .iter()
+            .filter_map(|name| self.layout.machine_of(name).map(str::to_owned))
+            .collect()
+    }
+
+    /// Generator and file of every secret of `place`, which is `per-machine/M`
+    /// or `shared`.
+    pub(super) fn list(&self, place: &Path) -> Vec<(String, String)> {
+        let place = self.root.join(self.layout.secrets()).join(place);
+        let mut found = Vec::new();
+        for generator in file::names(&place) {
+            let dir = place.join(&generator);
+            let files = file::names(&dir);
+            let files = files.iter().filter_map(|name| self.layout.file_of(&dir, name));
+            found.extend(files.map(|file| (generator.clone(), file)));
+        }
+        found
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.layout.name()
+    }
+
+    /// Whether pass(1), which knows only GPG, has the entry at `path`.
+    fn has_gpg(&self, path: &Path) -> bool {
+        self.layout == Layout::Passwords && self.root.join(path).with_extension("gpg").exists()
+    }
+
+    fn encrypted_by_gpg(&self, var: &VarRef) -> Error {
+        Error::VarUndecryptable {
+            machine: var.machine().to_owned(),
+            var: var.to_string(),
+            reason: format!(
+                "it is encrypted by GPG in the password store {}, and GPG is not supported; \
+                 move the clan to passage (`passCommand = \"passage\"`), or keep this value in \
+                 the age or sops store",
+                self.root.display()
+            ),
+            tried: Vec::new(),
+        }
     }
 
     fn undecryptable(&self, var: &VarRef, sealed: &dyn Sealed, shared: bool) -> Result<Error> {
         let entries = self.keyring.entries(self.layout.family())?;
         let machine = var.machine();
-        let has_key = self.flake.join(self.layout.machine_key(machine)).exists();
-        let has_keys = self.machine_keys(machine, Asking::Named).is_ok_and(|keys| !keys.is_empty());
+        let machine_key = self.layout.machine_key(machine);
+        let has_key = machine_key.as_ref().is_some_and(|path| self.root.join(path).exists());
+        let has_keys = self.machine_keys(machine, Asking::Never).is_ok_and(|keys| !keys.is_empty());
         let reason = if let Some(obstacle) = sealed.obstacle() {
             obstacle
         } else if entries.is_empty() {
@@ -210,11 +276,36 @@ impl Store {
         } else if has_key {
             let others = if shared { " or of another machine" } else { "" };
             format!("no identity opens the key of machine {machine:?}{others}, or the var itself")
-        } else {
+        } else if machine_key.is_some() {
             format!("machine {machine:?} has no key, and no identity opens it")
+        } else {
+            "no identity opens it".to_owned()
         };
         let tried = entries.iter().map(|entry| entry.describe()).collect();
         let machine = machine.to_owned();
         Ok(Error::VarUndecryptable { machine, var: var.to_string(), reason, tried })
     }
+}
+
+/// The plaintext of the sops file at `path`, which need not be the clan's.
+///
+/// # Errors
+/// As for [`super::Vars::open_sops`].
+pub(super) fn open_sops(path: &Path, format: Format, keyring: &Keyring) -> Result<Secret<Vec<u8>>> {
+    let bytes = file::read_any(path, MAX_FILE)?;
+    let parsed = SopsFile::parse(&bytes, format, &Arc::default());
+    let mut file = parsed.map_err(|closed| closed.at(path))?;
+    for asking in Asking::STEPS {
+        let opened = keyring.open(Family::Sops, &mut file, asking)?;
+        if let Some(plain) = opened.map_err(|closed| closed.at(path))? {
+            return Ok(plain);
+        }
+    }
+    let entries = keyring.entries(Family::Sops)?;
+    let reason = file.obstacle().unwrap_or_else(|| match entries.is_empty() {
+        true => "there is no identity to open it with".to_owned(),
+        false => "no identity opens it".to_owned(),
+    });
+    let tried = entries.iter().map(|entry| entry.describe()).collect();
+    Err(Error::Undecryptable { path: path.to_owned(), reason, tried })
 }

@@ -11,15 +11,27 @@ use super::*;
 /// Answers with one passphrase, or nobody.
 struct Answer(Option<&'static str>);
 
-impl Prompt for Answer {
-    fn passphrase(&self, _: &str) -> Option<Secret<String>> {
+impl User for Answer {
+    fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
         self.0.map(|text| Secret::new(text.to_owned()))
     }
+    fn tell(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
 }
 
 fn vars(flake: &Path, identities: &[PathBuf]) -> Vars {
-    let nobody = Arc::new(Answer(None));
-    Vars::with_environment(flake.to_owned(), identities.to_vec(), Environment::default(), nobody)
+    let nobody = nobody();
+    let flake = Some(flake.to_owned());
+    Vars::with_environment(flake, identities.to_vec(), nowhere(), nobody)
+}
+
+pub(super) fn nobody() -> Arc<dyn User> {
+    Arc::new(Answer(None))
+}
+
+/// An environment with nothing in it.
+fn nowhere() -> Environment {
+    Environment { root: Some("/nonexistent".into()), ..Environment::default() }
 }
 
 /// Clan's data, where it is at hand.
@@ -75,8 +87,8 @@ fn every_secret_and_public_value_of_clans_own_data_is_right() {
 
 fn machine_key(flake: &Path, backend: &str, path: &str, identities: &[PathBuf]) -> Secret<Vec<u8>> {
     let bytes = fs::read(flake.join(path)).unwrap();
-    let nobody = Arc::new(Answer(None));
-    let keyring = Keyring::new(identities.to_vec(), Environment::default(), nobody);
+    let nobody = nobody();
+    let keyring = Keyring::new(identities.to_vec(), nowhere(), nobody);
     let (family, mut sealed): (_, Box<dyn sealed::Sealed>) = match backend {
         "age" => (identity::Family::Age, Box::new(age_file::AgeFile::parse(&bytes).unwrap())),
         _ => {
@@ -174,13 +186,13 @@ fn identities_come_from_the_environment_and_the_home_directory_too() {
     let text = fs::read_to_string(sample.admin_file()).unwrap();
     sample.write("home/.config/sops/age/keys.txt", format!("# admin\n\n{text}\n").as_bytes());
     let environments = [
-        Environment { age_key: Some(Secret::new(text)), ..Environment::default() },
-        Environment { age_keyfile: Some(sample.admin_file()), ..Environment::default() },
-        Environment { home: Some(sample.dir.path().join("home")), ..Environment::default() },
+        Environment { age_key: Some(Secret::new(text)), ..nowhere() },
+        Environment { age_keyfile: Some(sample.admin_file()), ..nowhere() },
+        Environment { home: Some(sample.dir.path().join("home")), ..nowhere() },
     ];
     for environment in environments {
-        let nobody = Arc::new(Answer(None));
-        let dir = sample.dir.path().to_owned();
+        let nobody = nobody();
+        let dir = Some(sample.dir.path().to_owned());
         let vars = Vars::with_environment(dir, Vec::new(), environment.clone(), nobody);
         let value = vars.reveal(&VarRef::new("m", "g", "f").unwrap());
         assert_eq!(value.unwrap().bytes.expose(), b"plain", "{environment:?}");
@@ -197,8 +209,8 @@ fn a_locked_identity_asks_and_only_when_it_can_help() {
     let sealed = age::encrypt(&recipient, &text).unwrap();
     let locked = sample.write("locked.age", &sealed);
     let reveal = |answer| {
-        let dir = sample.dir.path().to_owned();
-        let environment = Environment::default();
+        let dir = Some(sample.dir.path().to_owned());
+        let environment = nowhere();
         let prompt = Arc::new(Answer(answer));
         Vars::with_environment(dir, vec![locked.clone()], environment, prompt)
             .reveal(&VarRef::new("m", "g", "f").unwrap())

@@ -2,6 +2,7 @@
 //! Owns talking to it within bounds; decides nothing.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client;
@@ -38,7 +39,11 @@ pub(super) async fn open(
 }
 
 /// An agent that cannot hold up the session for ever.
-pub(super) struct Bounded<'a>(pub(super) &'a mut Agent);
+pub(super) struct Bounded<'a> {
+    pub(super) agent: &'a mut Agent,
+    /// Whether it is the agent that is waited for, and not the server.
+    pub(super) signing: &'a AtomicBool,
+}
 
 pub(super) enum SignError {
     Agent,
@@ -60,7 +65,11 @@ impl russh::Signer for Bounded<'_> {
         hash: Option<HashAlg>,
         data: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        match tokio::time::timeout(SIGN_DEADLINE, self.0.sign_request(key, hash, data)).await {
+        self.signing.store(true, Ordering::Relaxed);
+        let signing = self.agent.sign_request(key, hash, data);
+        let signed = tokio::time::timeout(SIGN_DEADLINE, signing).await;
+        self.signing.store(false, Ordering::Relaxed);
+        match signed {
             Ok(Ok(signed)) => Ok(signed),
             _ => Err(SignError::Agent),
         }

@@ -9,7 +9,7 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
-use super::super::User;
+use crate::user::User;
 
 /// No key file is larger, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::vars::key;
+use crate::vars::tests::nobody;
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/vars/sops")
@@ -14,7 +15,7 @@ fn fixtures() -> PathBuf {
 
 fn keys(names: &[&str]) -> Vec<Key> {
     let read = |name: &&str| fs::read_to_string(fixtures().join(format!("{name}.txt"))).unwrap();
-    names.iter().flat_map(|name| key::native(&read(name)).unwrap()).collect()
+    names.iter().flat_map(|name| key::native(&read(name), &nobody()).unwrap()).collect()
 }
 
 fn open(bytes: &[u8], format: Format, keys: &[Key]) -> Result<Option<Secret<Vec<u8>>>, Closed> {

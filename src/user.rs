@@ -1,0 +1,15 @@
+//! `User`: the person in front of us, if there is one. Owns no terminal; whoever
+//! needs an answer asks through this.
+
+use crate::secret::Secret;
+
+/// Calls block.
+pub trait User: Send + Sync {
+    /// Asks for a line; `echo` shows what is typed. `None` when nobody can be
+    /// asked or the question was cancelled.
+    fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>>;
+    /// Shows printable text of several lines that may be missed.
+    fn tell(&self, text: &str);
+    /// Shows printable text of several lines that must not be missed.
+    fn warn(&self, text: &str);
+}
