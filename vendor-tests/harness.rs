@@ -17,6 +17,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_clan-connect");
 
+/// Programs that vendor-tests/run fetched from elsewhere than Debian.
+pub const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/vendor-programs");
+
 /// Starts `program`, or fails with the package that has it.
 pub fn start(command: &mut Command, package: &str) -> Child {
     let program = command.get_program().to_owned();

@@ -21,5 +21,7 @@ mod name_servers;
 mod openssh;
 mod openssh_awkward;
 mod openssh_choices;
+mod sops;
 mod static_binary;
 mod strace;
+mod vars;

@@ -28,14 +28,15 @@ pub(super) fn dotenv(text: &str) -> Result<Node, String> {
 }
 
 /// Parses an INI file as go-ini does, as far as sops writes them: sections of
-/// `key = value` lines, values in quotes of three kinds; metadata in section
-/// `sops`. What comes before a section is in `DEFAULT`.
+/// `key = value` lines, values in quotes of three kinds, of which two may hold
+/// newlines; metadata in section `sops`. What comes before a section is in `DEFAULT`.
 ///
 /// # Errors
 /// As for [`dotenv`].
 pub(super) fn ini(text: &str) -> Result<Node, String> {
     let mut sections = vec![("DEFAULT".to_owned(), Vec::new())];
-    for (at, line) in text.lines().enumerate() {
+    let mut lines = text.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
         let line = line.trim();
         let wrong = |what: &str| format!("line {}: {what}", at + 1);
         if line.is_empty() || line.starts_with([';', '#']) {
@@ -47,9 +48,20 @@ pub(super) fn ini(text: &str) -> Result<Node, String> {
             continue;
         }
         let (key, value) = line.split_once('=').ok_or_else(|| wrong("no ="))?;
-        let value = unquote(value.trim()).ok_or_else(|| wrong("a quote is not closed"))?;
+        let mut value = value.trim().to_owned();
+        let quote = QUOTES
+            .into_iter()
+            .find(|quote| value.strip_prefix(quote).is_some_and(|inner| !inner.contains(quote)));
+        while let Some(quote) = quote {
+            let (_, more) = lines.next().ok_or_else(|| wrong("a quote is not closed"))?;
+            value.push('\n');
+            value.push_str(more);
+            if more.contains(quote) {
+                break;
+            }
+        }
         if let Some((_, entries)) = sections.last_mut() {
-            entries.push((key.trim().to_owned(), value.to_owned()));
+            entries.push((key.trim().to_owned(), unquote(&value).to_owned()));
         }
     }
     let (mut values, mut metadata) = (Vec::new(), Vec::new());
@@ -67,16 +79,20 @@ pub(super) fn ini(text: &str) -> Result<Node, String> {
     document(values, metadata)
 }
 
-fn unquote(value: &str) -> Option<&str> {
-    for quote in ["\"\"\"", "`"] {
-        if let Some(rest) = value.strip_prefix(quote) {
-            return rest.split_once(quote).map(|(inner, _)| inner);
+/// Those that may hold newlines.
+const QUOTES: [&str; 2] = ["\"\"\"", "`"];
+
+fn unquote(value: &str) -> &str {
+    for quote in QUOTES {
+        if let Some((inner, _)) = value.strip_prefix(quote).and_then(|rest| rest.split_once(quote))
+        {
+            return inner;
         }
     }
     // go-ini ends a bare value at a comment, quotes or not.
     let bare = value.split(['#', ';']).next().unwrap_or_default().trim_end();
     let quoted = |quote| bare.strip_prefix(quote)?.strip_suffix(quote);
-    Some(quoted('"').or_else(|| quoted('\'')).unwrap_or(bare))
+    quoted('"').or_else(|| quoted('\'')).unwrap_or(bare)
 }
 
 fn document(
