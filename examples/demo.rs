@@ -49,8 +49,9 @@ async fn main() -> Result<(), Failure> {
         machine: MACHINE.to_owned(),
         routes,
         vars: Arc::new(vars),
-        deadline: Duration::from_secs(10),
+        deadline: Some(Duration::from_secs(10)),
         grace: race::DEFAULT_GRACE,
+        tor: Default::default(),
         host_key_check: HostKeyCheck::Tofu,
         host_key_alias: None,
         known_hosts: KnownHostsFiles {

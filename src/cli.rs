@@ -5,6 +5,7 @@ mod askpass;
 mod network;
 mod progress;
 mod ssh;
+mod tor;
 mod vars;
 
 use std::ffi::OsString;
@@ -56,6 +57,8 @@ struct Global {
     /// Print decrypted hosts as they are
     #[arg(long, global = true)]
     show_secrets: bool,
+    #[command(flatten)]
+    tor: tor::TorOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dial::{Dialer, Target};
+use crate::dial::{Dialer, Target, tor};
 use crate::error::{Attempt, Error, Result, Stage};
 use crate::exports::Host;
 use crate::plan::Route;
@@ -19,6 +19,8 @@ use crate::vars::Vars;
 
 /// sshd's own port (RFC 4251, section 4.2).
 const SSH_PORT: u16 = 22;
+/// Bound on each answer of a server, unless the user sets one.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest host of any technology, in bytes; tickets of iroh are the longest.
 const MAX_HOST: usize = 4096;
 
@@ -31,10 +33,13 @@ pub struct Request {
     pub routes: Vec<Route>,
     /// The vars that secret hosts are in.
     pub vars: Arc<Vars>,
-    /// Bound on each route from its start to the SSH banner.
-    pub deadline: Duration,
+    /// Bound on each route from its start to the SSH banner, and on each answer
+    /// after it; what the technology needs when `None`.
+    pub deadline: Option<Duration>,
     /// How long a better route may hold up one that has answered already.
     pub grace: Duration,
+    /// How onion services are reached.
+    pub tor: tor::Settings,
     /// What to do about host keys.
     pub host_key_check: HostKeyCheck,
     /// Name to look the host key up under instead of the host.
@@ -59,6 +64,8 @@ pub struct Connection {
     pub route: Route,
     /// The host as it may be shown.
     pub host: String,
+    /// What carries the session: it ends with this.
+    pub dialer: Arc<Dialer>,
 }
 
 /// Races the routes of `request` and authenticates on the best that answers with
@@ -79,9 +86,10 @@ pub async fn connect(
     .await
     .map_err(|_| Error::Ssh("an internal task failed".to_owned()))??;
     let known = Arc::new(known);
+    let dialer = Arc::new(Dialer::new(request.tor.clone()));
     let mut race = Race::new(
         request.routes.clone(),
-        Arc::new(Dialer::new()),
+        dialer.clone(),
         |route| reveal(route, request.vars.clone(), request.show_secrets),
         Rules { deadline: request.deadline, grace: request.grace, hello: IDENTIFICATION },
     );
@@ -97,7 +105,7 @@ pub async fn connect(
                 let credentials =
                     Credentials { login: route.user.clone(), ..request.credentials.clone() };
                 authenticate(&mut session, &credentials).await?;
-                return Ok(Connection { session, route, host: target.label });
+                return Ok(Connection { session, route, host: target.label, dialer });
             }
             Err(HandshakeError::HostKeyRefused(error)) => {
                 // The user said no, or nobody could be asked.
@@ -160,7 +168,7 @@ fn options(
     Options {
         keepalive_interval: request.keepalive_interval,
         keepalive_max: request.keepalive_max,
-        deadline: request.deadline,
+        deadline: request.deadline.unwrap_or(ANSWER_DEADLINE),
         policy,
         known: known.clone(),
         user: request.credentials.user.clone(),

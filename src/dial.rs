@@ -4,6 +4,7 @@
 //! may be shown.
 
 mod direct;
+pub mod tor;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -34,15 +35,24 @@ pub struct Target {
 }
 
 /// Dials every technology; keeps what they share between dials.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dialer {
     direct: direct::Direct,
+    tor: tor::Tor,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(tor: tor::Settings) -> Self {
+        Self { direct: direct::Direct::default(), tor: tor::Tor::new(tor) }
+    }
+
+    /// Begins in the background what dialling `technology` will need. Streams
+    /// live no longer than the dialler that opened them.
+    pub fn prepare(&self, technology: &Technology) {
+        if *technology == Technology::Tor {
+            self.tor.prepare();
+        }
     }
 
     /// Opens a stream to `target` and says what it waits for. The caller sets
@@ -60,7 +70,8 @@ impl Dialer {
             Technology::Direct | Technology::Zerotier => {
                 self.direct.dial(target.host.expose(), target.port, enter).await
             }
-            Technology::Tor | Technology::Iroh | Technology::Unsupported(_) => {
+            Technology::Tor => self.tor.dial(target.host.expose(), target.port, enter).await,
+            Technology::Iroh | Technology::Unsupported(_) => {
                 Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
             }
         }
@@ -68,7 +79,7 @@ impl Dialer {
 }
 
 /// What a dial is waiting for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Phase {
     /// The addresses of a name.
@@ -76,12 +87,39 @@ pub enum Phase {
     /// The peer.
     #[default]
     Connecting,
+    /// Our own Tor client.
+    Bootstrapping {
+        /// How far it is.
+        percent: u8,
+        /// What it does, printable.
+        stage: String,
+    },
+    /// The onion service.
+    Onion,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolving => f.write_str("resolving"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Bootstrapping { percent, stage } => {
+                write!(f, "starting Tor, {percent} %: {stage}")
+            }
+            Self::Onion => f.write_str("waiting for the onion service"),
+        }
+    }
 }
 
 impl Phase {
     /// The error when it takes too long.
     pub fn timed_out(self) -> DialError {
+        let tor = |stage, failure| DialError::new(stage, Failure::Tor(failure));
         match self {
+            Self::Bootstrapping { percent, stage } => {
+                tor(Stage::Bootstrap, tor::TorFailure::Slow { percent, stage })
+            }
+            Self::Onion => tor(Stage::Dial, tor::TorFailure::Silent),
             Self::Resolving => DialError::new(Stage::Resolve, Failure::ResolverTimeout),
             Self::Connecting => DialError::new(Stage::Dial, Failure::TimedOut),
         }
@@ -166,6 +204,7 @@ impl DialError {
                                   allow more time with --timeout SECONDS"
                 .into(),
             Failure::Refused => "is sshd running there, on that port?".into(),
+            Failure::Tor(failure) => return failure.hint(),
             Failure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")
             }
@@ -196,6 +235,8 @@ pub enum Failure {
     TimedOut,
     /// Anything else the operating system says.
     Io(std::io::ErrorKind),
+    /// Tor has words of its own.
+    Tor(tor::TorFailure),
     /// This technology is not built in.
     Unsupported(Technology),
 }
@@ -218,6 +259,7 @@ impl fmt::Display for Failure {
             Self::NoRoute => f.write_str("no route to host"),
             Self::TimedOut => f.write_str("connection timed out"),
             Self::Io(kind) => write!(f, "{kind}"),
+            Self::Tor(failure) => write!(f, "{failure}"),
             Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
         }
     }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
-use crate::dial::{Dialer, Target};
+use crate::dial::{Dialer, Phase, Target};
 use crate::error::{Attempt, Error};
 use crate::exports::Technology;
 use crate::plan::Route;
@@ -28,20 +29,36 @@ pub const DEFAULT_GRACE: Duration = Duration::from_millis(380);
 /// How long after connecting it may take for its banner meanwhile: its server
 /// is there, and only slow.
 const BANNER_GRACE: Duration = Duration::from_secs(2);
+/// When the next route is prepared: not at once, as most races are won by then.
+const PREPARE_AFTER: Duration = Duration::from_millis(200);
+/// Later than the end of any attempt.
+const FAR: Duration = Duration::from_secs(3600);
 /// Routes tried at the same time. A machine with more has them tried in turn.
 const MAX_RUNNING: usize = 16;
 
 /// How a race is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Bound on each route from its start to its banner.
-    pub deadline: Duration,
+    /// Bound on each route from its start to its banner; what its technology
+    /// needs when `None`.
+    pub deadline: Option<Duration>,
     /// How long a better route may hold up one that has answered; nothing makes
     /// the fastest route win.
     pub grace: Duration,
     /// Our identification with its line end, as whoever gets the stream will
     /// send it first.
     pub hello: &'static str,
+}
+
+impl Rules {
+    fn deadline_of(&self, technology: &Technology) -> Duration {
+        self.deadline.unwrap_or(match technology {
+            // A first start downloads megabytes over Tor; its parts have
+            // deadlines of their own.
+            Technology::Tor => Duration::from_secs(120),
+            _ => Duration::from_secs(10),
+        })
+    }
 }
 
 /// Routes still to try, and what became of the others.
@@ -65,6 +82,8 @@ pub type Revealed = Result<Target, Box<Error>>;
 pub enum Event<'a> {
     /// This route is being tried.
     Started(&'a Route),
+    /// This route waits for something else now.
+    Waiting(&'a Route, &'a Phase),
     /// This route is out.
     Failed(&'a Attempt),
 }
@@ -91,9 +110,12 @@ where
             .filter(|at| routes.get(*at).is_some_and(Option::is_some))
             .collect();
         let mut states: Vec<Arc<State>> = Vec::new();
+        let changed = Notify::new();
+        let mut shown = None;
         let mut running = FuturesUnordered::new();
         let mut answered: Vec<Won> = Vec::new();
         let mut start_at = Instant::now();
+        let mut prepare_at = None;
         loop {
             let now = Instant::now();
             // Once one has answered, only better ones matter, and those run.
@@ -112,9 +134,17 @@ where
                     dialer,
                     reveal,
                     rules,
+                    changed: &changed,
                 }));
                 let next = waiting.last().and_then(|next| routes.get(*next)?.as_ref());
                 start_at = now + next.map_or(Duration::ZERO, |next| head_start(&next.technology));
+                prepare_at = next.map(|_| now + PREPARE_AFTER);
+            }
+            // What takes long to start begins while better routes still run.
+            if prepare_at.is_some_and(|at| at <= now) && answered.is_empty() {
+                prepare_at = None;
+                let next = waiting.last().and_then(|next| routes.get(*next)?.as_ref());
+                next.inspect(|next| dialer.prepare(&next.technology));
             }
             let decision = decision(&answered, &states, rules.grace, now);
             if let Some(at) = decision
@@ -128,8 +158,8 @@ where
             let wake = match decision {
                 Some(at) => at,
                 // Nothing but the end of an attempt changes anything.
-                None if waiting.is_empty() || running.len() >= MAX_RUNNING => now + rules.deadline,
-                None => start_at,
+                None if waiting.is_empty() || running.len() >= MAX_RUNNING => now + FAR,
+                None => prepare_at.map_or(start_at, |at| at.min(start_at)),
             };
             tokio::select! {
                 Some((state, outcome)) = running.next() => match outcome {
@@ -146,6 +176,19 @@ where
                         start_at = Instant::now();
                     }
                 },
+                () = changed.notified() => {
+                    let best = states.iter().filter(|state| !state.failed());
+                    let latest = best.max_by_key(|state| state.started);
+                    if let Some(state) = latest
+                        && let Some(Some(route)) = routes.get(state.place)
+                    {
+                        let phase = state.phase();
+                        if shown.as_ref() != Some(&(state.place, phase.clone())) {
+                            progress(Event::Waiting(route, &phase));
+                            shown = Some((state.place, phase));
+                        }
+                    }
+                }
                 () = sleep_until(wake.into()) => {}
             }
         }

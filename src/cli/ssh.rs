@@ -8,10 +8,10 @@ use clap::{ArgAction, Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Global, Ui};
+use super::{Global, Ui, tor};
 use crate::connect::{Connection, Request, connect};
 use crate::error::{Error, Result};
-use crate::exports::Clan;
+use crate::exports::{Clan, Technology};
 use crate::plan::{Overrides, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::ssh::auth::Credentials;
@@ -62,9 +62,9 @@ pub(super) struct Ssh {
     /// Never run on a pseudo-terminal
     #[arg(short = 'T')]
     no_pty: bool,
-    /// How long a network may take to answer
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    timeout: Duration,
+    /// How long a network may take to answer [default: 10, but 120 for Tor]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
     /// Which of the networks that answer to use: the one of the highest
     /// priority, or the first
     #[arg(long, value_name = "WHICH", default_value = "priority")]
@@ -119,11 +119,17 @@ async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> 
             ui.verbose(&format!("trying {} ({})", route.network, route.host));
             ui.progress.doing(format!("connecting to {machine} over {}", route.network));
         }
+        Event::Waiting(route, phase) => {
+            ui.verbose(&format!("{}: {phase}", route.network));
+            let text = format!("connecting to {machine} over {}: {phase}", route.network);
+            ui.progress.doing(text);
+        }
         Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
     };
     let connection = connect(request, &mut watch).await?;
     ui.progress.done();
-    let Connection { session, route, host } = connection;
+    // The dialler carries the session; it must see its end.
+    let Connection { session, route, host, dialer: _dialer } = connection;
     ui.verbose(&format!(
         "connected to {machine} over network {} as {}@{host} port {}",
         route.network, route.user, route.port
@@ -184,11 +190,17 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         Some(files) => files,
         None => home.as_deref().map(known_hosts::user_files).unwrap_or_default(),
     };
+    let vars = Arc::new(global.vars(ui)?);
+    let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
+        true => tor::settings(&global.tor, &options.tor_auth, &arguments.machine, &vars)?,
+        false => Default::default(),
+    };
     Ok(Request {
         machine: arguments.machine.clone(),
         routes,
-        vars: Arc::new(global.vars(ui)?),
-        deadline: options.connect_timeout.unwrap_or(arguments.timeout),
+        vars,
+        deadline: options.connect_timeout.or(arguments.timeout),
+        tor,
         grace: match arguments.prefer {
             Prefer::Fastest => Duration::ZERO,
             Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
@@ -257,6 +269,8 @@ struct SshOptions {
     connect_timeout: Option<Duration>,
     keepalive_interval: Option<Duration>,
     keepalive_max: Option<usize>,
+    /// Ours, for where no other option can be given.
+    tor_auth: Vec<String>,
 }
 
 impl SshOptions {
@@ -292,11 +306,12 @@ impl SshOptions {
                     options.keepalive_max =
                         Some(usize::try_from(number()?).map_err(|_| bad("too large"))?);
                 }
+                "torauth" => options.tor_auth.push(value.clone()),
                 _ => {
                     return Err(bad(
                         "not supported here, only ConnectTimeout, HostKeyAlias, IdentityFile, \
                          Port, ServerAliveCountMax, ServerAliveInterval, StrictHostKeyChecking, \
-                         User, UserKnownHostsFile",
+                         TorAuth, User, UserKnownHostsFile",
                     ));
                 }
             }

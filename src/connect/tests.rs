@@ -116,8 +116,9 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         machine: "m".to_owned(),
         routes,
         vars: Arc::new(Vars::new(None, Vec::new(), user.clone())),
-        deadline: Duration::from_secs(5),
+        deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
+        tor: Default::default(),
         host_key_check: check,
         host_key_alias: None,
         known_hosts: KnownHostsFiles {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use super::banner::{self, BannerError};
 use super::{Revealed, Rules};
 use crate::dial::{DialError, Dialer, Phase, Stream, Target};
@@ -53,12 +55,16 @@ impl State {
         self.leading.store(true, Ordering::Relaxed);
     }
 
-    fn enter(&self, phase: Phase) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    /// Notes what is waited for; false when that is nothing new.
+    fn enter(&self, phase: Phase) -> bool {
+        let mut now = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *now != phase;
+        *now = phase;
+        changed
     }
 
-    fn phase(&self) -> Phase {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn fail(&self) {
@@ -81,6 +87,8 @@ pub(super) struct Running<'a, R> {
     pub(super) dialer: &'a Dialer,
     pub(super) reveal: &'a R,
     pub(super) rules: Rules,
+    /// Wakes the race when a phase has changed.
+    pub(super) changed: &'a Notify,
 }
 
 /// Runs one attempt to its end.
@@ -91,7 +99,7 @@ where
     R: Fn(Route) -> F,
     F: Future<Output = Revealed>,
 {
-    let Running { route, state, dialer, reveal, rules } = running;
+    let Running { route, state, dialer, reveal, rules, changed } = running;
     let failed = |label: String, stage, reason: String, hint| {
         Box::new(Attempt {
             network: route.network.clone(),
@@ -112,8 +120,13 @@ where
         }
     };
     let label = target.label.clone();
-    let reached = tokio::time::timeout(rules.deadline, async {
-        let stream = dialer.dial(&target, &|phase| state.enter(phase)).await?;
+    let enter = |phase| {
+        if state.enter(phase) {
+            changed.notify_one();
+        }
+    };
+    let reached = tokio::time::timeout(rules.deadline_of(&route.technology), async {
+        let stream = dialer.dial(&target, &enter).await?;
         let _ = state.connected_at.set(Instant::now());
         // A loser is closed without a word; only the best route left speaks
         // before it is chosen.

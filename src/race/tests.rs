@@ -56,8 +56,9 @@ async fn reveal(route: Route) -> Revealed {
 
 fn race(routes: Vec<Route>, deadline: Duration) -> Race<impl Fn(Route) -> BoxedReveal> {
     let reveal = |route| -> BoxedReveal { Box::pin(reveal(route)) };
+    let deadline = Some(deadline);
     let rules = Rules { deadline, grace: DEFAULT_GRACE, hello: "SSH-2.0-test\r\n" };
-    Race::new(routes, Arc::new(Dialer::new()), reveal, rules)
+    Race::new(routes, Arc::new(Dialer::new(Default::default())), reveal, rules)
 }
 
 type BoxedReveal = std::pin::Pin<Box<dyn Future<Output = Revealed> + Send>>;
@@ -75,6 +76,7 @@ async fn the_first_route_with_a_banner_wins_and_the_others_tell_why() {
     let won = race
         .next(&mut |event| {
             events.push(match event {
+                Event::Waiting(..) => return,
                 Event::Started(route) => format!("start {}", route.network),
                 Event::Failed(attempt) => format!("fail {} {}", attempt.network, attempt.stage),
             });

@@ -1,0 +1,106 @@
+//! The options for Tor: from the command line, the environment and the user's
+//! configuration to the dialler's settings.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, ValueEnum};
+use zeroize::Zeroizing;
+
+use crate::dial::tor::{ClientAuth, Mode, Settings, State};
+use crate::error::{Error, Result};
+use crate::exports::VarRef;
+use crate::vars::Vars;
+
+/// A key for client authorization is one line; its file is no larger, in bytes.
+const MAX_KEY_FILE: u64 = 4096;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tor")]
+pub(super) struct TorOptions {
+    /// Which Tor client connects: our own, one that runs already, or whichever
+    /// can sooner
+    #[arg(long = "tor", global = true, value_name = "CLIENT", default_value = "auto")]
+    client: Which,
+    /// Merge FILE, in the format of arti.toml, over our defaults and over
+    /// clan-connect/tor.toml in the configuration directory
+    #[arg(long = "tor-config", global = true, value_name = "FILE", action = ArgAction::Append)]
+    config: Vec<PathBuf>,
+    /// Keep guards and the list of relays in DIR, or keep nothing with `none`
+    #[arg(long = "tor-state", global = true, value_name = "DIR|none")]
+    state: Option<PathBuf>,
+    /// A key for client authorization: a FILE of tor's, or a var as
+    /// `var:GENERATOR/FILE`
+    #[arg(long = "tor-auth", global = true, value_name = "FILE|VAR", action = ArgAction::Append)]
+    auth: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Which {
+    Auto,
+    Embedded,
+    System,
+}
+
+/// The settings for a connection to `machine`; keys for client authorization
+/// come from `auth` as well.
+pub(super) fn settings(
+    options: &TorOptions,
+    auth: &[String],
+    machine: &str,
+    vars: &Vars,
+) -> Result<Settings> {
+    let keys = options.auth.iter().chain(auth).map(|source| key(source, machine, vars));
+    let own = config_dir().map(|dir| dir.join("clan-connect/tor.toml"));
+    let own = own.filter(|path| path.exists());
+    Ok(Settings {
+        mode: match options.client {
+            Which::Auto => Mode::Auto,
+            Which::Embedded => Mode::Embedded,
+            Which::System => Mode::System,
+        },
+        socks: socks()?,
+        config: own.into_iter().chain(options.config.iter().cloned()).collect(),
+        state: match &options.state {
+            None => State::Default,
+            Some(dir) if dir == Path::new("none") => State::Ephemeral,
+            Some(dir) => State::Dir(dir.clone()),
+        },
+        client_auth: keys.collect::<Result<_>>()?,
+    })
+}
+
+/// `$TOR_SOCKS`: an address and a port, or a port of this computer.
+fn socks() -> Result<Option<SocketAddr>> {
+    let Some(text) = std::env::var("TOR_SOCKS").ok().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let here = text.strip_prefix("localhost:").unwrap_or(&text).parse();
+    let address = here.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
+    let address = address.or_else(|_| text.parse());
+    address.map(Some).map_err(|_| {
+        Error::Usage(format!(
+            "$TOR_SOCKS {text:?} is no address with a port, such as 127.0.0.1:9050"
+        ))
+    })
+}
+
+fn config_dir() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")))
+}
+
+fn key(source: &str, machine: &str, vars: &Vars) -> Result<ClientAuth> {
+    let wrong = |why: &str| Error::Usage(format!("key for client authorization {source}: {why}"));
+    if let Some(var) = source.strip_prefix("var:") {
+        let value = vars.reveal(&VarRef::parse(machine, var)?)?;
+        return ClientAuth::parse(value.text()?.expose()).map_err(wrong);
+    }
+    let failed = |error| Error::File { action: "read", path: PathBuf::from(source), source: error };
+    let meta = std::fs::metadata(source).map_err(failed)?;
+    if meta.len() > MAX_KEY_FILE {
+        return Err(wrong("the file is too large for one"));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(source).map_err(failed)?);
+    ClientAuth::parse(&text).map_err(wrong)
+}

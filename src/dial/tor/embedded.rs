@@ -1,0 +1,282 @@
+//! Arti in this process. Owns its start, which happens at most once and in a
+//! runtime of its own that can be taken away from it, and its deadlines.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arti_client::{BootstrapBehavior, HasKind, TorClient};
+use futures_util::StreamExt;
+use log::Level;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tor_keymgr::KeystoreSelector;
+use tor_rtcompat::tokio::TokioRustlsRuntime;
+
+use super::address::Onion;
+use super::failure::TorFailure;
+use super::settings::{Settings, config};
+use super::state::{Dirs, SHARED_PATIENCE};
+use crate::dial::{DialError, Failure, Phase, Stream};
+use crate::error::Stage;
+use crate::log::watch as watch_log;
+use crate::printable;
+
+/// Bound on bootstrapping: `bootstrap()` returns never when relays are frozen.
+const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(60);
+/// Bound on descriptor, introduction and rendezvous together: a service that
+/// was just killed is looked for during five minutes.
+const ONION_DEADLINE: Duration = Duration::from_secs(45);
+/// Bound on waiting for the client's threads in the end.
+const END_DEADLINE: Duration = Duration::from_millis(200);
+/// Where Arti says that the network no longer supports it, five seconds before
+/// it ends the process (`arti_client::protostatus`).
+const OBSOLETE_TARGET: &str = "arti_client::protostatus";
+
+type Client = Arc<TorClient<TokioRustlsRuntime>>;
+
+/// Our own client, started when it is first needed.
+pub(super) struct Embedded {
+    settings: Arc<Settings>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    boot: watch::Receiver<Boot>,
+    _runtime: Arc<OwnRuntime>,
+    /// After the runtime, so that nobody writes there while they are removed.
+    _dirs: Slot,
+}
+
+/// Keeps the directories, and the lock on them, as long as the client.
+type Slot = Arc<Mutex<Option<Arc<Dirs>>>>;
+
+/// How far it is.
+#[derive(Clone)]
+enum Boot {
+    Starting { percent: u8, stage: String },
+    Ready(Client),
+    Failed(TorFailure),
+}
+
+/// A runtime that can be dropped anywhere, and taken away from its tasks.
+struct OwnRuntime(Mutex<Option<Runtime>>);
+
+impl OwnRuntime {
+    fn shut_down(&self) {
+        let runtime = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            // On a thread where waiting is allowed.
+            let ending = std::thread::spawn(move || runtime.shutdown_timeout(END_DEADLINE));
+            let _ = ending.join();
+        }
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl Embedded {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, running: Mutex::new(None) }
+    }
+
+    /// Begins to bootstrap, once.
+    pub(super) fn prepare(&self) {
+        self.start();
+    }
+
+    fn start(&self) -> watch::Receiver<Boot> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get_or_insert_with(|| start(self.settings.clone())).boot.clone()
+    }
+
+    pub(super) async fn dial(
+        &self,
+        onion: &Onion,
+        port: u16,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<Stream, DialError> {
+        let client = self
+            .bootstrapped(enter)
+            .await
+            .map_err(|failure| DialError::new(Stage::Bootstrap, Failure::Tor(failure)))?;
+        let failed = |failure| DialError::new(Stage::Dial, Failure::Tor(failure));
+        enter(Phase::Onion);
+        for key in self.settings.client_auth.iter().filter_map(|auth| auth.key_for(onion)) {
+            // Again with the next route to the same service: it is there already.
+            let _ = client.insert_service_discovery_key(KeystoreSelector::Primary, onion.id, key);
+        }
+        let target = (onion.name.expose().as_str(), port);
+        let connecting = client.connect(target);
+        match tokio::time::timeout(ONION_DEADLINE, connecting).await {
+            Ok(Ok(stream)) => Ok(Stream::new(stream, None)),
+            Ok(Err(error)) => Err(failed(TorFailure::from_kind(error.kind()))),
+            Err(_) => Err(failed(TorFailure::Silent)),
+        }
+    }
+
+    async fn bootstrapped(&self, enter: &(dyn Fn(Phase) + Sync)) -> Result<Client, TorFailure> {
+        let mut boot = self.start();
+        loop {
+            match boot.borrow_and_update().clone() {
+                Boot::Ready(client) => return Ok(client),
+                Boot::Failed(failure) => return Err(failure),
+                Boot::Starting { percent, stage } => enter(Phase::Bootstrapping { percent, stage }),
+            }
+            if boot.changed().await.is_err() {
+                return Err(TorFailure::Other(arti_client::ErrorKind::ArtiShuttingDown));
+            }
+        }
+    }
+}
+
+fn start(settings: Arc<Settings>) -> Running {
+    let (sender, boot) = watch::channel(Boot::Starting { percent: 0, stage: "starting".into() });
+    // Its own, because Arti ends the whole process when it is obsolete: without
+    // threads it cannot, and a session on another network goes on.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("tor")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => Arc::new(OwnRuntime(Mutex::new(Some(runtime)))),
+        Err(error) => {
+            let reason = format!("no threads: {error}");
+            sender.send_replace(Boot::Failed(TorFailure::Config(reason)));
+            let runtime = Arc::new(OwnRuntime(Mutex::new(None)));
+            return Running { boot, _runtime: runtime, _dirs: Slot::default() };
+        }
+    };
+    let sender = Arc::new(sender);
+    let (watched, told) = (Arc::downgrade(&runtime), sender.clone());
+    watch_log(OBSOLETE_TARGET, Level::Error, move || {
+        told.send_replace(Boot::Failed(TorFailure::Obsolete));
+        // Not by the thread that logs, which is one of the runtime's.
+        if let Some(runtime) = watched.upgrade() {
+            std::thread::spawn(move || runtime.shut_down());
+        }
+    });
+    let slot = Slot::default();
+    let dirs = slot.clone();
+    let task = async move {
+        let booting = boot_up(&settings, &dirs, &sender);
+        let outcome = match tokio::time::timeout(BOOTSTRAP_DEADLINE, booting).await {
+            Ok(Ok(client)) => Boot::Ready(client),
+            Ok(Err(failure)) => Boot::Failed(failure),
+            Err(_) => Boot::Failed(match sender.borrow().clone() {
+                Boot::Starting { percent, stage } => TorFailure::Slow { percent, stage },
+                _ => TorFailure::NoNetwork,
+            }),
+        };
+        sender.send_if_modified(|boot| {
+            // Obsolete is the last word.
+            let open = matches!(boot, Boot::Starting { .. });
+            if open {
+                *boot = outcome;
+            }
+            open
+        });
+    };
+    if let Some(runtime) = &*runtime.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        runtime.spawn(task);
+    }
+    Running { boot, _runtime: runtime, _dirs: slot }
+}
+
+async fn boot_up(
+    settings: &Settings,
+    slot: &Slot,
+    sender: &watch::Sender<Boot>,
+) -> Result<Client, TorFailure> {
+    // Arti wants a provider for TLS and does not choose one (another module
+    // may have).
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let table = settings.merged()?;
+    let keep = |dirs: Dirs| {
+        let dirs = Arc::new(dirs);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirs.clone());
+        dirs
+    };
+    let dirs = keep(Dirs::open(&settings.state, &table)?);
+    if dirs.is_shared() {
+        let shared = tokio::time::timeout(SHARED_PATIENCE, bootstrap(&table, &dirs, sender)).await;
+        if let Ok(Ok(client)) = shared {
+            return Ok(client);
+        }
+        // The process that writes there may be stuck or gone.
+        return bootstrap(&table, &keep(dirs.apart()?), sender).await;
+    }
+    bootstrap(&table, &dirs, sender).await
+}
+
+async fn bootstrap(
+    table: &toml::Table,
+    dirs: &Dirs,
+    sender: &watch::Sender<Boot>,
+) -> Result<Client, TorFailure> {
+    let config = config(table, dirs)?;
+    let runtime = TokioRustlsRuntime::current()
+        .map_err(|error| TorFailure::Config(format!("no runtime: {error}")))?;
+    let client = TorClient::with_runtime(runtime)
+        .config(config)
+        .bootstrap_behavior(BootstrapBehavior::OnDemand)
+        .create_unbootstrapped_async()
+        .await
+        .map_err(|error| start_failure(&error, dirs))?;
+    let mut events = client.bootstrap_events();
+    let starting = client.clone();
+    let mut bootstrapping = Box::pin(async move { starting.bootstrap().await });
+    let mut blocked = None;
+    loop {
+        tokio::select! {
+            done = &mut bootstrapping => {
+                if let Err(error) = done {
+                    return Err(blocked.unwrap_or_else(|| start_failure(&error, dirs)));
+                }
+                break;
+            }
+            Some(status) = events.next() => {
+                blocked = status.blocked().and_then(|why| TorFailure::from_blockage(&why.kind()));
+                let text = status.to_string();
+                let stage = text.split_once(": ").map_or(text.as_str(), |(_, stage)| stage);
+                let percent = (status.as_frac() * 100.0) as u8;
+                let stage = printable::line(stage);
+                sender.send_if_modified(|boot| match boot {
+                    Boot::Starting { percent: before, stage: doing } => {
+                        // Arti's own figure goes back and forth.
+                        *before = percent.max(*before);
+                        *doing = stage;
+                        true
+                    }
+                    _ => false,
+                });
+            }
+        }
+    }
+    dirs.ready();
+    Ok(client)
+}
+
+fn start_failure(error: &arti_client::Error, dirs: &Dirs) -> TorFailure {
+    use arti_client::ErrorKind as Kind;
+    let state = |reason: &str| TorFailure::State {
+        path: dirs.state().to_owned(),
+        reason: reason.to_owned(),
+    };
+    match error.kind() {
+        Kind::FsPermissions => {
+            state("other users may write there or above it, or it belongs to another user")
+        }
+        Kind::PersistentStateAccessFailed | Kind::CacheAccessFailed => {
+            state("it cannot be read or written; the disk may be full or read-only")
+        }
+        Kind::PersistentStateCorrupted | Kind::CacheCorrupted => {
+            state("it is damaged; remove it to start afresh")
+        }
+        kind => TorFailure::from_kind(kind),
+    }
+}

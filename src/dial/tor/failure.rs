@@ -1,0 +1,172 @@
+//! The ways Tor fails, in words for people, and what each calls for. Owns the
+//! translation of Arti's kinds of errors and of SOCKS statuses; Arti's own
+//! texts are never shown, because they may hold the onion's name.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use arti_client::ErrorKind;
+use arti_client::status::BlockageKind;
+
+/// Why an onion service was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TorFailure {
+    /// Its descriptor is not published.
+    NoDescriptor,
+    /// It admits only clients with a key, and none is known here.
+    AuthMissing,
+    /// It admits only clients with a key, and ours is not one of them.
+    AuthWrong,
+    /// It has a descriptor, but no circuit to it could be made.
+    NotConnected,
+    /// It does not offer this port, or nothing listens behind it.
+    PortClosed,
+    /// It did not answer before the deadline.
+    Silent,
+    /// Bootstrapping did not end before the deadline.
+    Slow {
+        /// How far it got, in percent.
+        percent: u8,
+        /// What it was doing, printable.
+        stage: String,
+    },
+    /// No relay can be reached.
+    NoNetwork,
+    /// Connections are made, but not to relays: something in between filters.
+    Censored,
+    /// The clock of this computer is wrong.
+    ClockSkew,
+    /// The list of relays is too old and no new one could be had.
+    ConsensusTooOld,
+    /// The network no longer supports this version.
+    Obsolete,
+    /// The state directory cannot be used.
+    State {
+        /// Which.
+        path: PathBuf,
+        /// The reason, printable.
+        reason: String,
+    },
+    /// The configuration cannot be used.
+    Config(String),
+    /// Nothing listens at the address of the system's tor.
+    NoSystemTor(SocketAddr),
+    /// The SOCKS proxy speaks, but not as Tor does.
+    NotTor(SocketAddr),
+    /// The system's tor answered with a general failure.
+    SystemTorFailed,
+    /// Anything else.
+    Other(ErrorKind),
+}
+
+impl TorFailure {
+    pub(super) fn from_kind(kind: ErrorKind) -> Self {
+        use ErrorKind as Kind;
+        match kind {
+            Kind::OnionServiceNotFound => Self::NoDescriptor,
+            Kind::OnionServiceMissingClientAuth => Self::AuthMissing,
+            Kind::OnionServiceWrongClientAuth => Self::AuthWrong,
+            Kind::OnionServiceNotRunning
+            | Kind::OnionServiceConnectionFailed
+            | Kind::OnionServiceProtocolViolation
+            | Kind::CircuitCollapse => Self::NotConnected,
+            Kind::RemoteStreamClosed
+            | Kind::RemoteStreamError
+            | Kind::RemoteStreamReset
+            | Kind::RemoteConnectionRefused => Self::PortClosed,
+            Kind::RemoteNetworkTimeout | Kind::TorNetworkTimeout => Self::Silent,
+            Kind::TorAccessFailed | Kind::LocalNetworkError => Self::NoNetwork,
+            Kind::DirectoryExpired => Self::ConsensusTooOld,
+            Kind::SoftwareDeprecated => Self::Obsolete,
+            kind => Self::Other(kind),
+        }
+    }
+
+    pub(super) fn from_blockage(kind: &BlockageKind) -> Option<Self> {
+        match kind {
+            BlockageKind::Offline | BlockageKind::CantReachTor => Some(Self::NoNetwork),
+            BlockageKind::Filtering => Some(Self::Censored),
+            BlockageKind::ClockSkewed => Some(Self::ClockSkew),
+            _ => None,
+        }
+    }
+
+    /// What would help, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoDescriptor => {
+                "is the machine up, and its tor service running? a fresh service needs a minute \
+                 until it can be found"
+                    .into()
+            }
+            Self::AuthMissing => "give its key for client authorization with --tor-auth FILE or \
+                 --tor-auth var:GENERATOR/FILE"
+                .into(),
+            Self::AuthWrong => "ask who runs the service to authorize this key".into(),
+            Self::NotConnected => "the machine may just have gone down; try again".into(),
+            Self::PortClosed => {
+                "is sshd running there, and does the service offer this port?".into()
+            }
+            Self::Silent => "try again, or allow more time with --timeout SECONDS".into(),
+            Self::Slow { .. } => {
+                "the first start takes longest; allow more time with --timeout SECONDS".into()
+            }
+            Self::NoNetwork => {
+                "is this computer online, and may it open connections to any port?".into()
+            }
+            Self::Censored => {
+                "use a bridge: put `[bridges] bridges = [\"Bridge …\"]` into a --tor-config file"
+                    .into()
+            }
+            Self::ClockSkew => "set the clock".into(),
+            Self::ConsensusTooOld => {
+                "check the clock; if it is right, try again when the network is better".into()
+            }
+            Self::Obsolete => "install a newer clan-connect".into(),
+            Self::State { .. } => {
+                "name another directory with --tor-state DIR, or keep nothing with \
+                 --tor-state none"
+                    .into()
+            }
+            Self::NoSystemTor(_) => {
+                "start it, name it with $TOR_SOCKS, or use --tor embedded".into()
+            }
+            Self::NotTor(_) => {
+                "name tor's own address with $TOR_SOCKS, or use --tor embedded".into()
+            }
+            Self::SystemTorFailed => "its log may say why; --tor embedded does without it".into(),
+            Self::Config(_) | Self::Other(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for TorFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDescriptor => f.write_str("the onion service is offline: it has no descriptor"),
+            Self::AuthMissing => f.write_str("the onion service demands client authorization"),
+            Self::AuthWrong => f.write_str("the onion service does not know our key"),
+            Self::NotConnected => f.write_str("no rendezvous with the onion service"),
+            Self::PortClosed => f.write_str("the onion service has that port closed"),
+            Self::Silent => f.write_str("the onion service did not answer in time"),
+            Self::Slow { percent, stage } => {
+                write!(f, "Tor did not start in time: {percent} %, {stage}")
+            }
+            Self::NoNetwork => f.write_str("no Tor relay can be reached"),
+            Self::Censored => f.write_str("connections to Tor relays seem to be filtered"),
+            Self::ClockSkew => f.write_str("Tor refuses to start: the clock is wrong"),
+            Self::ConsensusTooOld => f.write_str("Tor's list of relays is too old"),
+            Self::Obsolete => f.write_str("the Tor network no longer supports this version"),
+            Self::State { path, reason } => {
+                write!(f, "Tor's state directory {}: {reason}", path.display())
+            }
+            Self::Config(reason) => write!(f, "Tor's configuration: {reason}"),
+            Self::NoSystemTor(address) => write!(f, "no tor listens on {address}"),
+            Self::NotTor(address) => write!(f, "what listens on {address} is not tor"),
+            Self::SystemTorFailed => f.write_str("the system's tor could not connect"),
+            Self::Other(kind) => write!(f, "{kind}"),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the user wants of Tor, and Arti's configuration made from it. Owns the
+//! defaults and the order of the files; starts nothing.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use arti_client::TorClientConfig;
+use arti_client::config::TorClientConfigBuilder;
+use toml::{Table, Value};
+
+use super::address::ClientAuth;
+use super::failure::TorFailure;
+use super::state::Dirs;
+
+/// No configuration is larger, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+/// Where tor listens unless told otherwise (tor(1), `SocksPort`).
+const DEFAULT_SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9050);
+
+/// Which Tor client connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// A tor that runs already, if there is one; else our own.
+    #[default]
+    Auto,
+    /// Our own.
+    Embedded,
+    /// The one that runs already.
+    System,
+}
+
+/// Where our own client keeps its guards and the list of relays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum State {
+    /// In the user's directories for state and cache.
+    #[default]
+    Default,
+    /// In this directory.
+    Dir(PathBuf),
+    /// In a temporary one that is removed in the end.
+    Ephemeral,
+}
+
+/// All of it. The default is what users want.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Which client connects.
+    pub mode: Mode,
+    /// Where the system's tor listens; its default when `None`.
+    pub socks: Option<SocketAddr>,
+    /// Files in the format of Arti, merged over our defaults in this order.
+    pub config: Vec<PathBuf>,
+    /// Where our own client keeps its state.
+    pub state: State,
+    /// Keys for client authorization.
+    pub client_auth: Vec<ClientAuth>,
+}
+
+impl Settings {
+    pub(super) fn socks(&self) -> SocketAddr {
+        self.socks.unwrap_or(DEFAULT_SOCKS)
+    }
+
+    /// The files, merged; later ones win.
+    ///
+    /// # Errors
+    /// [`TorFailure::Config`] with the file and what is wrong in it.
+    pub(super) fn merged(&self) -> Result<Table, TorFailure> {
+        let mut merged = Table::new();
+        for path in &self.config {
+            let wrong =
+                |reason: String| TorFailure::Config(format!("{}: {reason}", path.display()));
+            let table = read(path).map_err(wrong)?;
+            // Alone, so that the message is about this file.
+            build(&table).map_err(wrong)?;
+            merge(&mut merged, table);
+        }
+        Ok(merged)
+    }
+}
+
+/// Arti's configuration: ours, under the user's `table`.
+///
+/// # Errors
+/// [`TorFailure::Config`].
+pub(super) fn config(table: &Table, dirs: &Dirs) -> Result<TorClientConfig, TorFailure> {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let mut all = toml::toml! {
+        [storage]
+        // Keys for client authorization stay in memory.
+        keystore.primary.kind = "ephemeral"
+        [address_filter]
+        allow_onion_addrs = true
+    };
+    if let Some(Value::Table(storage)) = all.get_mut("storage") {
+        for (name, dir) in [("cache_dir", dirs.cache()), ("state_dir", dirs.state())] {
+            let literal = Table::from_iter([("literal".to_owned(), path(dir).into())]);
+            storage.insert(name.to_owned(), Value::Table(literal));
+        }
+    }
+    merge(&mut all, table.clone());
+    let builder = build(&all).map_err(TorFailure::Config)?;
+    builder.build().map_err(|error| TorFailure::Config(crate::printable::line(&error.to_string())))
+}
+
+fn build(table: &Table) -> Result<TorClientConfigBuilder, String> {
+    table
+        .clone()
+        .try_into()
+        .map_err(|error: toml::de::Error| crate::printable::line(error.message()))
+}
+
+fn read(path: &Path) -> Result<Table, String> {
+    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !meta.is_file() || meta.len() > MAX_CONFIG {
+        return Err("not a file of at most 1 MiB".to_owned());
+    }
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| {
+            text.get(..span.start).map_or(0, |before| before.matches('\n').count() + 1)
+        });
+        format!("line {line}: {}", crate::printable::line(error.message()))
+    })
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(files: &[&str]) -> Result<Table, TorFailure> {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |(at, text): (usize, &&str)| {
+            let path = dir.path().join(format!("{at}.toml"));
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let config = files.iter().enumerate().map(write).collect();
+        Settings { config, ..Settings::default() }.merged()
+    }
+
+    #[test]
+    fn later_files_win_over_earlier_ones_and_all_over_the_defaults() {
+        let table = merged(&[
+            "[path_rules]\nipv4_subnet_family_prefix = 33\nipv6_subnet_family_prefix = 129",
+            "[path_rules]\nipv4_subnet_family_prefix = 16\n[logging]\nconsole = \"x\"",
+        ])
+        .unwrap();
+        let rules = table.get("path_rules").unwrap();
+        assert_eq!(rules.get("ipv4_subnet_family_prefix").unwrap().as_integer(), Some(16));
+        assert_eq!(rules.get("ipv6_subnet_family_prefix").unwrap().as_integer(), Some(129));
+        let dirs = Dirs::ephemeral().unwrap();
+        config(&table, &dirs).unwrap();
+        config(&Table::new(), &dirs).unwrap();
+    }
+
+    #[test]
+    fn a_broken_file_is_named_with_its_line_or_field() {
+        let error = merged(&["[path_rules\n"]).unwrap_err().to_string();
+        assert!(error.contains("0.toml: line 1"), "{error}");
+        let error = merged(&["", "[path_rules]\nipv4_subnet_family_prefix = \"x\""])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("1.toml: invalid type: string"), "{error}");
+        let missing =
+            Settings { config: vec!["/nonexistent/tor.toml".into()], ..Settings::default() };
+        assert!(missing.merged().unwrap_err().to_string().contains("/nonexistent/tor.toml"));
+    }
+}
