@@ -128,8 +128,7 @@ async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> 
     };
     let connection = connect(request, &mut watch).await?;
     ui.progress.done();
-    // The dialler carries the session; it must see its end.
-    let Connection { session, route, host, dialer: _dialer } = connection;
+    let Connection { session, route, host, dialer } = connection;
     ui.verbose(&format!(
         "connected to {machine} over network {} as {}@{host} port {}",
         route.network, route.user, route.port
@@ -159,6 +158,9 @@ async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> 
     let ended = session.run(&machine, remote, streams).await;
     drop(raw);
     session.disconnect().await;
+    // In this order: the dialler carries the session.
+    drop(session);
+    drop(dialer);
     let ended = ended?;
     match &ended {
         Ending::Escaped if !ui.quiet => ui.write(&format!("connection to {machine} closed\n")),

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arti_client::{BootstrapBehavior, HasKind, TorClient};
+use arti_client::{BootstrapBehavior, ErrorKind, HasKind, TorClient};
 use futures_util::StreamExt;
 use log::Level;
 use tokio::runtime::Runtime;
@@ -28,6 +28,8 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(60);
 const ONION_DEADLINE: Duration = Duration::from_secs(45);
 /// Bound on waiting for the client's threads in the end.
 const END_DEADLINE: Duration = Duration::from_millis(200);
+/// What whoever still waits for the client is told in the end.
+const SHUT_DOWN: TorFailure = TorFailure::Other(ErrorKind::ArtiShuttingDown);
 /// Where Arti says that the network no longer supports it, five seconds before
 /// it ends the process (`arti_client::protostatus`).
 const OBSOLETE_TARGET: &str = "arti_client::protostatus";
@@ -41,10 +43,17 @@ pub(super) struct Embedded {
 }
 
 struct Running {
-    boot: watch::Receiver<Boot>,
+    boot: Arc<watch::Sender<Boot>>,
     _runtime: Arc<OwnRuntime>,
     /// After the runtime, so that nobody writes there while they are removed.
     _dirs: Slot,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Arti writes its guards down when the last reference is gone.
+        self.boot.send_replace(Boot::Failed(SHUT_DOWN));
+    }
 }
 
 /// Keeps the directories, and the lock on them, as long as the client.
@@ -90,7 +99,7 @@ impl Embedded {
 
     fn start(&self) -> watch::Receiver<Boot> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get_or_insert_with(|| start(self.settings.clone())).boot.clone()
+        running.get_or_insert_with(|| start(self.settings.clone())).boot.subscribe()
     }
 
     pub(super) async fn dial(
@@ -127,14 +136,15 @@ impl Embedded {
                 Boot::Starting { percent, stage } => enter(Phase::Bootstrapping { percent, stage }),
             }
             if boot.changed().await.is_err() {
-                return Err(TorFailure::Other(arti_client::ErrorKind::ArtiShuttingDown));
+                return Err(SHUT_DOWN);
             }
         }
     }
 }
 
 fn start(settings: Arc<Settings>) -> Running {
-    let (sender, boot) = watch::channel(Boot::Starting { percent: 0, stage: "starting".into() });
+    let starting = Boot::Starting { percent: 0, stage: "starting".into() };
+    let sender = Arc::new(watch::Sender::new(starting));
     // Its own, because Arti ends the whole process when it is obsolete: without
     // threads it cannot, and a session on another network goes on.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -148,20 +158,19 @@ fn start(settings: Arc<Settings>) -> Running {
             let reason = format!("no threads: {error}");
             sender.send_replace(Boot::Failed(TorFailure::Config(reason)));
             let runtime = Arc::new(OwnRuntime(Mutex::new(None)));
-            return Running { boot, _runtime: runtime, _dirs: Slot::default() };
+            return Running { boot: sender, _runtime: runtime, _dirs: Slot::default() };
         }
     };
-    let sender = Arc::new(sender);
-    let (watched, told) = (Arc::downgrade(&runtime), sender.clone());
+    let (watched, told) = (Arc::downgrade(&runtime), Arc::downgrade(&sender));
     watch_log(OBSOLETE_TARGET, Level::Error, move || {
-        told.send_replace(Boot::Failed(TorFailure::Obsolete));
-        // Not by the thread that logs, which is one of the runtime's.
-        if let Some(runtime) = watched.upgrade() {
+        if let (Some(runtime), Some(told)) = (watched.upgrade(), told.upgrade()) {
+            told.send_replace(Boot::Failed(TorFailure::Obsolete));
+            // Not by the thread that logs, which is one of the runtime's.
             std::thread::spawn(move || runtime.shut_down());
         }
     });
     let slot = Slot::default();
-    let dirs = slot.clone();
+    let (dirs, boot) = (slot.clone(), sender.clone());
     let task = async move {
         let booting = boot_up(&settings, &dirs, &sender);
         let outcome = match tokio::time::timeout(BOOTSTRAP_DEADLINE, booting).await {
