@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arti_client::{BootstrapBehavior, ErrorKind, HasKind, TorClient};
+use arti_client::{BootstrapBehavior, DataStream, ErrorKind, HasKind, TorClient};
 use futures_util::StreamExt;
 use log::Level;
 use tokio::runtime::Runtime;
@@ -26,6 +26,10 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(60);
 /// Bound on descriptor, introduction and rendezvous together: a service that
 /// was just killed is looked for during five minutes.
 const ONION_DEADLINE: Duration = Duration::from_secs(45);
+/// How often, and how long each time, a list of relays is waited for that is
+/// being replaced.
+const RENEWALS: usize = 20;
+const RENEWAL: Duration = Duration::from_millis(50);
 /// Bound on waiting for the client's threads in the end.
 const END_DEADLINE: Duration = Duration::from_millis(200);
 /// What whoever still waits for the client is told in the end.
@@ -118,9 +122,7 @@ impl Embedded {
             // Again with the next route to the same service: it is there already.
             let _ = client.insert_service_discovery_key(KeystoreSelector::Primary, onion.id, key);
         }
-        let target = (onion.name.expose().as_str(), port);
-        let connecting = client.connect(target);
-        match tokio::time::timeout(ONION_DEADLINE, connecting).await {
+        match tokio::time::timeout(ONION_DEADLINE, connect(&client, onion, port)).await {
             Ok(Ok(stream)) => Ok(Stream::new(stream, None)),
             Ok(Err(error)) => Err(failed(TorFailure::from_kind(error.kind()))),
             Err(_) => Err(failed(TorFailure::Silent)),
@@ -140,6 +142,25 @@ impl Embedded {
             }
         }
     }
+}
+
+async fn connect(
+    client: &Client,
+    onion: &Onion,
+    port: u16,
+) -> Result<DataStream, arti_client::Error> {
+    let target = (onion.name.expose().as_str(), port);
+    for _ in 0..RENEWALS {
+        match client.connect(target).await {
+            // The list of relays that was there is just being replaced.
+            Err(error) if error.kind() == ErrorKind::BootstrapRequired => {
+                tokio::time::sleep(RENEWAL).await;
+                client.bootstrap().await?;
+            }
+            done => return done,
+        }
+    }
+    client.connect(target).await
 }
 
 fn start(settings: Arc<Settings>) -> Running {

@@ -92,6 +92,11 @@ pub(super) fn config(table: &Table, dirs: &Dirs) -> Result<TorClientConfig, TorF
         keystore.primary.kind = "ephemeral"
         [address_filter]
         allow_onion_addrs = true
+        [preemptive_circuits]
+        // We leave the network nowhere, and circuits to exits would only delay
+        // those that we need.
+        initial_predicted_ports = []
+        min_exit_circs_for_port = 0
     };
     if let Some(Value::Table(storage)) = all.get_mut("storage") {
         for (name, dir) in [("cache_dir", dirs.cache()), ("state_dir", dirs.state())] {
