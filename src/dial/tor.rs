@@ -5,6 +5,7 @@
 mod address;
 mod embedded;
 mod failure;
+mod runtime;
 mod settings;
 mod state;
 mod system;

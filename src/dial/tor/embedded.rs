@@ -10,7 +10,6 @@ use log::Level;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tor_keymgr::KeystoreSelector;
-use tor_rtcompat::tokio::TokioRustlsRuntime;
 
 use super::address::Onion;
 use super::failure::TorFailure;
@@ -38,7 +37,7 @@ const SHUT_DOWN: TorFailure = TorFailure::Other(ErrorKind::ArtiShuttingDown);
 /// it ends the process (`arti_client::protostatus`).
 const OBSOLETE_TARGET: &str = "arti_client::protostatus";
 
-type Client = Arc<TorClient<TokioRustlsRuntime>>;
+type Client = Arc<TorClient<super::runtime::Runtime>>;
 
 /// Our own client, started when it is first needed.
 pub(super) struct Embedded {
@@ -249,7 +248,7 @@ async fn bootstrap(
     sender: &watch::Sender<Boot>,
 ) -> Result<Client, TorFailure> {
     let config = config(table, dirs)?;
-    let runtime = TokioRustlsRuntime::current()
+    let runtime = super::runtime::current()
         .map_err(|error| TorFailure::Config(format!("no runtime: {error}")))?;
     let client = TorClient::with_runtime(runtime)
         .config(config)
