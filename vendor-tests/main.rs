@@ -24,4 +24,5 @@ mod openssh_choices;
 mod sops;
 mod static_binary;
 mod strace;
+mod tor;
 mod vars;

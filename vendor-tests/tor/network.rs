@@ -1,0 +1,145 @@
+//! A private Tor network for all tests of this file, and onion services in it.
+//! `vendor-tests/tor-network` makes it and ends it when we end.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Home, free_port, run, signal, start};
+
+pub struct Network {
+    pub arti: String,
+    torrc: String,
+    seed: Vec<PathBuf>,
+    pids: Vec<(String, i32)>,
+    /// The closing of its input ends the network, however we end.
+    _process: Child,
+}
+
+/// The network, for one test at a time: some freeze parts of it.
+pub fn network() -> (&'static Network, MutexGuard<'static, ()>) {
+    static NETWORK: OnceLock<Network> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    (NETWORK.get_or_init(Network::start), turn)
+}
+
+impl Network {
+    fn start() -> Self {
+        println!("{}", run("tor", &["--version"], "tor"));
+        let dir = tempfile::tempdir().unwrap().keep();
+        let mut command =
+            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/tor-network"));
+        command.arg(&dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = start(&mut command, "python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let info: Value = serde_json::from_str(&line).expect("tor-network says why it failed");
+        let text = |name: &str| info[name].as_str().unwrap().to_owned();
+        let pids = info["pids"].as_object().unwrap().iter();
+        Self {
+            arti: text("arti"),
+            torrc: text("torrc"),
+            seed: info["seed"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|path| path.as_str().unwrap().into())
+                .collect(),
+            pids: pids.map(|(name, pid)| (name.clone(), pid.as_i64().unwrap() as i32)).collect(),
+            _process: child,
+        }
+    }
+
+    /// Stops every relay for as long as the value lives.
+    pub fn freeze(&self) -> Frozen<'_> {
+        for (_, pid) in &self.pids {
+            signal(*pid, Signal::STOP);
+        }
+        Frozen(self)
+    }
+
+    /// C tor with these options, in a directory of its own below `home`.
+    pub fn tor(&self, home: &Home, name: &str, options: &str) -> Tor {
+        let dir = home.path(name);
+        if !dir.exists() {
+            fs::create_dir_all(&dir).unwrap();
+            run("chmod", &["700", dir.to_str().unwrap()], "coreutils");
+            for path in &self.seed {
+                let _ = fs::copy(path, dir.join(path.file_name().unwrap()));
+            }
+        }
+        let log = dir.join("notice.log");
+        let torrc = format!(
+            "{}DataDirectory {}\nLog notice file {}\n{options}",
+            self.torrc,
+            dir.display(),
+            log.display()
+        );
+        let torrc = home.write(&format!("{name}.torrc"), torrc);
+        let mut command = Command::new("tor");
+        command.arg("-f").arg(torrc).args(["--defaults-torrc", "/dev/null", "--hush"]);
+        Tor { child: start(command.stdin(Stdio::null()), "tor"), dir }
+    }
+
+    /// C tor with a SOCKS port; returns the port too.
+    pub fn client(&self, home: &Home) -> (Tor, u16) {
+        let port = free_port("127.0.0.1");
+        let tor = self.tor(home, "c-tor", &format!("SocksPort 127.0.0.1:{port} ExtendedErrors\n"));
+        crate::harness::until("tor's SOCKS port", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        (tor, port)
+    }
+
+    /// An onion service of C tor's for a port of loopback. The same `name` is
+    /// the same service again.
+    pub fn onion(&self, home: &Home, name: &str, port: u16, options: &str) -> (Tor, String) {
+        let service = home.path(name).join("service");
+        // 23 leads nowhere, 24 is not offered.
+        let options = format!(
+            "SocksPort 0\nHiddenServiceDir {}\nHiddenServicePort 22 127.0.0.1:{port}\n\
+             HiddenServicePort 23 127.0.0.1:1\n{options}",
+            service.display()
+        );
+        let tor = self.tor(home, name, &options);
+        let hostname = service.join("hostname");
+        crate::harness::until("the onion service's name", || hostname.exists());
+        (tor, fs::read_to_string(&hostname).unwrap().trim().to_owned())
+    }
+}
+
+/// Goes on when dropped.
+pub struct Frozen<'a>(&'a Network);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        for (_, pid) in &self.0.pids {
+            signal(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// A process of C tor that ends with the value.
+pub struct Tor {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Tor {
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Tor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
