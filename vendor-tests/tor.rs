@@ -491,3 +491,27 @@ fn a_tor_that_runs_already_is_used_and_no_other_proxy_is_told_the_name() {
     let heard = heard.join().unwrap();
     assert!(!heard.contains(".onion"), "{heard}");
 }
+
+#[test]
+fn a_bridge_carries_everything() {
+    let (network, _turn) = network();
+    let machine = Machine::reachable(network);
+    let bridge = network.relays.last().unwrap();
+    let config = format!("[bridges]\nenabled = true\nbridges = [\"Bridge {bridge}\"]\n");
+    machine.home.write("bridge.toml", config);
+    // In one place: given after the subcommand, an option stands alone.
+    let args = ["--tor-config", "arti.toml", "--tor-config", "bridge.toml"];
+    machine.ssh_in("bridged", &args, &["echo", "hi"]).exits(0);
+    // None but the bridge is connected to.
+    let (address, _) = bridge.split_once(' ').unwrap();
+    let done = machine.ssh_in("bridged", &[&args[..], &["-vvv"]].concat(), &["true"]).exits(0);
+    let connected: Vec<&str> = done
+        .stderr
+        .lines()
+        .filter_map(|line| line.split("tor_chanmgr::transport::default: Connecting to ").nth(1))
+        .collect();
+    assert!(!connected.is_empty(), "{}", done.stderr);
+    assert!(connected.iter().all(|to| to.trim() == address), "{connected:?}, not only {address}");
+    machine.home.write("bridge.toml", "[bridges]\nbridges = [\"Bridge nonsense\"]\n");
+    machine.ssh(&args, &["true"]).exits(255).says(&["Tor's configuration", "bridge.toml"]);
+}

@@ -16,6 +16,8 @@ pub struct Network {
     pub arti: String,
     torrc: String,
     seed: Vec<PathBuf>,
+    /// `IP:PORT FINGERPRINT` of every relay.
+    pub relays: Vec<String>,
     pids: Vec<(String, i32)>,
     /// The closing of its input ends the network, however we end.
     _process: Child,
@@ -41,16 +43,16 @@ impl Network {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let info: Value = serde_json::from_str(&line).expect("tor-network says why it failed");
         let text = |name: &str| info[name].as_str().unwrap().to_owned();
+        let texts = |name: &str| -> Vec<String> {
+            let list = info[name].as_array().unwrap();
+            list.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
         let pids = info["pids"].as_object().unwrap().iter();
         Self {
             arti: text("arti"),
             torrc: text("torrc"),
-            seed: info["seed"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|path| path.as_str().unwrap().into())
-                .collect(),
+            seed: texts("seed").into_iter().map(PathBuf::from).collect(),
+            relays: texts("relays"),
             pids: pids.map(|(name, pid)| (name.clone(), pid.as_i64().unwrap() as i32)).collect(),
             _process: child,
         }

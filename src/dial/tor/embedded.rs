@@ -287,7 +287,25 @@ async fn bootstrap(
         }
     }
     dirs.ready();
+    if table.contains_key("bridges") {
+        first_circuit(&client).await;
+    }
     Ok(client)
+}
+
+/// Waits until a circuit can be built. With bridges that is later than Arti
+/// says: their own descriptors come last, and a service asked for meanwhile
+/// counts as failed for long.
+async fn first_circuit(client: &Client) {
+    loop {
+        if let (Ok(directory), Ok(circuits)) = (client.dirmgr(), client.hs_circ_pool())
+            && let Ok(relays) = directory.timely_netdir()
+            && circuits.get_or_launch_client_rend(&relays).await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(RENEWAL).await;
+    }
 }
 
 fn start_failure(error: &arti_client::Error, dirs: &Dirs) -> TorFailure {
@@ -307,5 +325,68 @@ fn start_failure(error: &arti_client::Error, dirs: &Dirs) -> TorFailure {
             state("it is damaged; remove it to start afresh")
         }
         kind => TorFailure::from_kind(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    /// A network that is not there.
+    fn nowhere() -> (tempfile::TempDir, Arc<Settings>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tor.toml");
+        let config = "[tor_network]\nauthorities.v3idents = [\"0000000000000000000000000000000000000001\"]\n\
+                      fallback_caches = [{ rsa_identity = \"0000000000000000000000000000000000000001\", \
+                      ed_identity = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\", \
+                      orports = [\"127.0.0.1:1\"] }]\n";
+        std::fs::write(&path, config).unwrap();
+        let settings =
+            Settings { config: vec![path], state: State::Ephemeral, ..Settings::default() };
+        (dir, Arc::new(settings))
+    }
+
+    #[test]
+    fn when_the_network_calls_it_obsolete_its_threads_are_gone_before_it_ends_the_process() {
+        crate::log::start(0);
+        let (_dir, settings) = nowhere();
+        let tor = Embedded::new(settings);
+        let mut boot = tor.start();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(matches!(&*boot.borrow_and_update(), Boot::Starting { .. }));
+        // As `evaluate_protocol_status` says it, five seconds before the end.
+        log::error!(target: OBSOLETE_TARGET, "at least one protocol is not implemented");
+        let started = std::time::Instant::now();
+        let taken = || {
+            let running = tor.running.lock().unwrap();
+            running.as_ref().is_some_and(|running| running._runtime.0.lock().unwrap().is_none())
+        };
+        while !taken() {
+            assert!(started.elapsed() < Duration::from_secs(2));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(matches!(&*boot.borrow(), Boot::Failed(TorFailure::Obsolete)));
+        // Whoever dials now hears why.
+        let onion = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
+        let onion = Onion::parse(onion).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(tor.dial(&onion, 22, &|_| ())).unwrap_err();
+        assert_eq!(error.failure, Failure::Tor(TorFailure::Obsolete));
+    }
+
+    #[test]
+    fn every_start_ends_with_its_temporary_directories() {
+        let (_dir, settings) = nowhere();
+        let tor = Embedded::new(settings);
+        let boot = tor.start();
+        std::thread::sleep(Duration::from_millis(300));
+        let dirs = tor.running.lock().unwrap().as_ref().unwrap()._dirs.clone();
+        let path = dirs.lock().unwrap().as_ref().unwrap().state().to_owned();
+        drop(dirs);
+        assert!(path.exists());
+        drop(tor);
+        assert!(!path.exists());
+        assert!(matches!(&*boot.borrow(), Boot::Failed(_)));
     }
 }
