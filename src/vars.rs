@@ -174,31 +174,53 @@ impl Vars {
         let own: PathBuf = ["per-machine", machine].iter().collect();
         let mut found = std::collections::BTreeMap::new();
         for (place, shared) in [(own, false), (PathBuf::from("shared"), true)] {
-            for (generator, file) in self.public_names(&place) {
+            let public = self.public_names(&place).into_iter().map(|name| (name, None));
+            let secret = self.stores.iter().flat_map(|store| {
+                store.list(&place).into_iter().map(move |name| (name, Some(store)))
+            });
+            for ((generator, file), store) in public.chain(secret) {
                 // Names that no var can have are not vars.
                 let Ok(var) = VarRef::new(machine, &generator, &file) else { continue };
                 let dir = place.join(&generator).join(&file);
-                if let Some(value) = self.public(&dir)? {
-                    let listed = Listed { var, shared, kept: Kept::Public(value) };
-                    found.entry((generator, file)).or_insert(listed);
+                // A folder without a value is a secret's, or nobody's.
+                if store.is_none() && self.public(&dir)?.is_none() {
+                    continue;
                 }
+                found.entry((generator, file)).or_insert((var, shared, dir, store));
             }
-            for store in &self.stores {
-                for (generator, file) in store.list(&place) {
-                    let Ok(var) = VarRef::new(machine, &generator, &file) else { continue };
-                    let dir = place.join(&generator).join(&file);
-                    let closed = match store.reveal(&var, &dir, &[Asking::Never]) {
+        }
+        let found: Vec<_> = found.into_values().collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let look = |(var, shared, dir, store): &(VarRef, bool, PathBuf, Option<&Store>)| {
+            let kept = match store {
+                None => Kept::Public(self.public(dir)?.unwrap_or_default()),
+                Some(store) => Kept::Secret {
+                    store: store.name(),
+                    closed: match store.reveal(var, dir, &[Asking::Never]) {
                         Ok(_) => None,
                         Err(Error::VarUndecryptable { reason, .. }) => Some(reason),
                         Err(error) => Some(error.to_string()),
-                    };
-                    let kept = Kept::Secret { store: store.name(), closed };
-                    let listed = Listed { var, shared, kept };
-                    found.entry((generator, file)).or_insert(listed);
-                }
+                    },
+                },
+            };
+            Ok(Listed { var: var.clone(), shared: *shared, kept })
+        };
+        // Opening one costs two multiplications on a curve.
+        std::thread::scope(|scope| {
+            let parts = found.chunks(found.len().div_ceil(threads).max(1));
+            let workers: Vec<_> = parts
+                .map(|part| scope.spawn(|| part.iter().map(look).collect::<Result<Vec<_>>>()))
+                .collect();
+            let mut all = Vec::with_capacity(found.len());
+            for worker in workers {
+                let part = worker.join().map_err(|_| Error::System {
+                    what: "a thread failed",
+                    source: std::io::ErrorKind::Other.into(),
+                })?;
+                all.extend(part?);
             }
-        }
-        Ok(found.into_values().collect())
+            Ok(all)
+        })
     }
 
     fn public(&self, dir: &Path) -> Result<Option<Vec<u8>>> {

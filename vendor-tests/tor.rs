@@ -9,7 +9,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, Run, Server, Terminal, noise, run, signal, sshd, start, wait};
+use crate::harness::{
+    Home, Run, Server, Terminal, free_port, noise, run, signal, sshd, start, until, wait,
+};
 use network::{Network, Tor, network};
 use rustix::process::Signal;
 use serde_json::json;
@@ -514,4 +516,40 @@ fn a_bridge_carries_everything() {
     assert!(connected.iter().all(|to| to.trim() == address), "{connected:?}, not only {address}");
     machine.home.write("bridge.toml", "[bridges]\nbridges = [\"Bridge nonsense\"]\n");
     machine.ssh(&args, &["true"]).exits(255).says(&["Tor's configuration", "bridge.toml"]);
+}
+
+#[test]
+fn a_pluggable_transport_is_the_program_that_the_user_names() {
+    let (network, _turn) = network();
+    let machine = Machine::reachable(network);
+    let (port, transport) = (free_port("127.0.0.1"), free_port("127.0.0.1"));
+    let options = format!(
+        "SocksPort 0\nBridgeRelay 1\nORPort 127.0.0.1:{port} IPv4Only\nExtORPort auto\n\
+         PublishServerDescriptor 0\nContactInfo test@test.invalid\nExitRelay 0\n\
+         ServerTransportPlugin obfs4 exec /usr/bin/obfs4proxy\n\
+         ServerTransportListenAddr obfs4 127.0.0.1:{transport}\n"
+    );
+    assert!(Path::new("/usr/bin/obfs4proxy").exists(), "apt-get install obfs4proxy");
+    let bridge = network.tor(&machine.home, "bridge", &options);
+    let line = bridge.dir().join("pt_state/obfs4_bridgeline.txt");
+    until("the bridge's line", || line.exists() && bridge.dir().join("fingerprint").exists());
+    until("the transport", || std::net::TcpStream::connect(("127.0.0.1", transport)).is_ok());
+    let fingerprint = fs::read_to_string(bridge.dir().join("fingerprint")).unwrap();
+    let fingerprint = fingerprint.split_whitespace().nth(1).unwrap();
+    let text = fs::read_to_string(line).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Bridge obfs4")).unwrap();
+    let line = line
+        .replace("<IP ADDRESS>:<PORT>", &format!("127.0.0.1:{transport}"))
+        .replace("<FINGERPRINT>", fingerprint);
+    let config = format!(
+        "[bridges]\nenabled = true\nbridges = [\"{line}\"]\n\
+         [[bridges.transports]]\nprotocols = [\"obfs4\"]\npath = \"/usr/bin/obfs4proxy\"\n"
+    );
+    machine.home.write("bridge.toml", config);
+    let args = ["--tor-config", "arti.toml", "--tor-config", "bridge.toml"];
+    assert_eq!(machine.ssh_in("bridged", &args, &["echo", "hi"]).exits(0).text(), "hi\n");
+    let text = fs::read_to_string(machine.home.path("bridge.toml")).unwrap();
+    machine.home.write("bridge.toml", text.replace("/usr/bin/obfs4proxy", "/nonexistent/proxy"));
+    let args = [&args[..], &["--timeout", "10"]].concat();
+    machine.ssh_in("bridged", &args, &["true"]).exits(255);
 }

@@ -118,12 +118,12 @@ async fn a_host_that_cannot_be_revealed_is_an_attempt_like_any_other() {
 
 #[tokio::test]
 async fn technologies_that_are_not_there_are_named() {
-    let mut tor = route("tor", closed_port().await);
-    tor.technology = Technology::Tor;
-    let mut race = race(vec![tor], Duration::from_secs(1));
+    let mut iroh = route("iroh", closed_port().await);
+    iroh.technology = Technology::Iroh;
+    let mut race = race(vec![iroh], Duration::from_secs(1));
     assert!(race.next(&mut |_| {}).await.is_none());
     let attempts = race.into_attempts();
-    assert!(attempts.iter().any(|attempt| attempt.reason.contains("tor")), "{attempts:?}");
+    assert!(attempts.iter().any(|attempt| attempt.reason.contains("iroh")), "{attempts:?}");
 }
 
 /// A peer that takes `delay` to send `answer`, and what it was sent.
