@@ -2,8 +2,10 @@
 //! The only place that prints.
 
 mod askpass;
+mod exports;
 mod network;
 mod progress;
+mod reach;
 mod ssh;
 mod tor;
 mod vars;
@@ -21,6 +23,8 @@ use crate::secret::{Secret, redacted};
 use crate::user::User;
 use crate::vars::Vars;
 use crate::{flake, log, term};
+use flake::Step;
+use flake::snapshot::Snapshot;
 
 /// ssh for Clan machines: one binary, one connection, the best network.
 #[derive(Debug, Parser)]
@@ -75,6 +79,9 @@ enum Command {
     /// Show the clan's networks
     #[command(subcommand)]
     Network(Network),
+    /// Show or keep what is known of the clan
+    #[command(subcommand)]
+    Exports(exports::Command),
     /// Show generated values
     #[command(subcommand)]
     Vars(vars::Command),
@@ -88,6 +95,10 @@ enum Network {
         #[arg(long)]
         json: bool,
     },
+    /// Ask a machine over every network for its SSH banner and host key
+    Ping(reach::Ping),
+    /// Ask every peer of every network for its SSH banner
+    Overview(reach::Overview),
 }
 
 /// Runs a whole command line and returns the exit status.
@@ -112,6 +123,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let done = match cli.command {
         Command::Ssh(arguments) => ssh::run(arguments, &cli.global, &ui),
         Command::Network(Network::List { json }) => list_networks(&cli.global, json, &ui),
+        Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global, &ui),
+        Command::Network(Network::Overview(arguments)) => {
+            reach::overview(&arguments, &cli.global, &ui)
+        }
+        Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
         Command::Vars(command) => vars::run(command, &cli.global, &ui).map(|()| 0),
     };
     match done {
@@ -128,7 +144,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn list_networks(global: &Global, json: bool, ui: &Ui) -> Result<u8> {
-    let clan = global.clan()?;
+    let clan = global.clan(ui)?;
     ui.problems(&clan);
     let text =
         if json { format!("{:#}\n", network::list_json(&clan)) } else { network::list_text(&clan) };
@@ -148,12 +164,40 @@ impl Global {
     }
 
     /// The clan's networks and peers.
-    fn clan(&self) -> Result<Clan> {
-        if let Some(file) = &self.exports {
-            return flake::read_exports(file);
+    fn clan(&self, ui: &Ui) -> Result<Clan> {
+        match &self.exports {
+            Some(file) => flake::read_exports(file),
+            None => {
+                let (origin, snapshot) = self.snapshot(ui)?;
+                snapshot.clan(&origin)
+            }
         }
-        let flake = self.flake()?;
-        Err(Error::NoExports { flake, reason: "no --exports FILE was given".to_owned() })
+    }
+
+    /// What the flake exports, and where it is.
+    fn snapshot(&self, ui: &Ui) -> Result<(String, Snapshot)> {
+        let mut step = |step| match step {
+            Step::Evaluating => ui.progress.doing("evaluating the clan with nix".to_owned()),
+            Step::Stale => ui.warning(&format!(
+                "the clan has changed since {} was made; where there is nix, renew it with: \
+                 clan-connect exports snapshot",
+                flake::snapshot::NAME
+            )),
+        };
+        let remote = self.flake.as_deref().filter(|name| flake::is_remote(name));
+        let loaded = match remote {
+            Some(name) => {
+                let reference = name.to_string_lossy().into_owned();
+                flake::load_remote(&reference, &mut step).map(|snapshot| (reference, snapshot))
+            }
+            None => {
+                let dir = self.flake()?;
+                let loaded = flake::load(&dir, &mut step);
+                loaded.map(|snapshot| (dir.display().to_string(), snapshot))
+            }
+        };
+        ui.progress.done();
+        loaded
     }
 
     /// The vars of the clan, if there is one, and of this machine, with the
@@ -163,6 +207,7 @@ impl Global {
             Ok(flake) => Some(flake),
             // Machines of a clan have none, nor need one beside their exports.
             Err(Error::FlakeNotFound { .. }) => None,
+            Err(_) if self.flake.as_deref().is_some_and(flake::is_remote) => None,
             Err(error) => return Err(error),
         };
         Ok(Vars::new(flake, self.identity.clone(), ui.clone()))

@@ -2,6 +2,8 @@
 //! happens between the race and SSH: the name a host key is checked under, and
 //! which failures mean the next route and which mean the end.
 
+mod probe;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use crate::ssh::hostkey::{HostKeyCheck, HostKeyPolicy, KnownHostsFiles};
 use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Options, Session};
 use crate::vars::Vars;
+
+pub use probe::{Answer, KeyState, Probed, probe};
 
 /// sshd's own port (RFC 4251, section 4.2).
 const SSH_PORT: u16 = 22;

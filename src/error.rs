@@ -38,6 +38,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// nix could not evaluate the clan.
+    #[error("nix cannot evaluate {reference}:\n{reason}")]
+    Nix {
+        /// The flake, as nix was told of it.
+        reference: String,
+        /// The end of nix's message, printable, of several lines.
+        reason: String,
+    },
+
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -260,9 +269,13 @@ impl Error {
             ],
             Self::NotAFlake { .. } => vec!["name the directory that holds flake.nix".into()],
             Self::NoExports { .. } => vec![
-                "write them with: nix eval --json path:DIR#clan.exports > exports.json, \
-                 then pass --exports exports.json"
+                "where there is nix, run: clan-connect exports snapshot, and commit what it writes"
                     .into(),
+                "or name a file with --exports FILE".into(),
+            ],
+            Self::Nix { .. } => vec![
+                "what was never generated may be missing: clan vars generate".into(),
+                "a file with --exports FILE or a snapshot needs no nix".into(),
             ],
             Self::UnknownMachine { known, .. } if !known.is_empty() => {
                 vec![format!("known machines: {}", known.join(", "))]

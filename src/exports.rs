@@ -11,6 +11,7 @@ mod target_host;
 mod technology;
 mod var_ref;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -39,6 +40,8 @@ pub struct Clan {
     /// What was ignored but costs no route, such as options for ssh.
     pub warnings: Vec<String>,
     machines: Machines,
+    /// `deploy.targetHost` of the inventory.
+    target_hosts: HashMap<String, TargetHost>,
     /// Service, instance and index in `problems` of each unusable network.
     broken: Vec<(Option<String>, String, usize)>,
 }
@@ -134,6 +137,17 @@ impl Clan {
     /// the inventory that is in no network.
     pub fn add_machine(&mut self, machine: &str) {
         self.machines.add(machine);
+    }
+
+    /// Notes the address that the inventory has for a machine.
+    pub fn set_target_host(&mut self, machine: &str, target: TargetHost) {
+        self.add_machine(machine);
+        self.target_hosts.insert(machine.to_owned(), target);
+    }
+
+    /// The address that the inventory has for a machine.
+    pub fn target_host(&self, machine: &str) -> Option<&TargetHost> {
+        self.target_hosts.get(machine)
     }
 
     /// The first network that answers to `name`, see [`Network::answers_to`].

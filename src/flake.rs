@@ -1,11 +1,19 @@
-//! Finds the clan and reads its exports. Owns the search for the directory and
-//! the bounds on what is read; what the exports mean is `exports`' business.
+//! Finds the clan and what it exports: in a file, a snapshot, the cache, or by
+//! evaluating it. Owns the search and which of these counts; what the exports
+//! mean is `exports`' business.
+
+mod fingerprint;
+mod nix;
+pub mod snapshot;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::exports::Clan;
+use snapshot::Snapshot;
+
+pub use fingerprint::fingerprint;
 
 /// No clan's exports are larger, in bytes.
 const MAX_EXPORTS: u64 = 64 << 20;
@@ -33,14 +41,127 @@ pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::FlakeNotFound { start: start.to_owned() })
 }
 
-/// Reads exports from a file, or from standard input when it is `-`.
+/// Whether this names a flake for nix and no directory here: `github:a/b`.
+pub fn is_remote(name: &Path) -> bool {
+    let text = name.to_string_lossy();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    let is_word = |scheme: &str| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    scheme.is_some_and(is_word) && !name.exists()
+}
+
+/// What is told while a clan is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// nix evaluates, which takes seconds.
+    Evaluating,
+    /// A snapshot is used although the clan has changed since.
+    Stale,
+}
+
+/// What the clan in `dir` exports: from its snapshot or the cache if these are
+/// of the clan as it is, else by nix; an older snapshot will do where there is
+/// no nix or it fails. Blocks.
+///
+/// # Errors
+/// [`Error::NoExports`] where there is neither nix nor a snapshot,
+/// [`Error::Nix`], and those of [`read_exports`].
+pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
+    let fingerprint = fingerprint(dir);
+    let is_current =
+        |snapshot: &Snapshot| fingerprint.is_some() && snapshot.fingerprint == fingerprint;
+    let committed = dir.join(snapshot::NAME);
+    let committed = committed.exists().then(|| read_snapshot(&committed)).transpose();
+    if let Ok(Some(snapshot)) = &committed
+        && is_current(snapshot)
+    {
+        return Ok(snapshot.clone());
+    }
+    let cache = cache_file(dir);
+    // A broken cache is no reason to fail.
+    let cached = cache.as_ref().and_then(|path| read_snapshot(path).ok());
+    if let Some(snapshot) = cached.filter(is_current) {
+        return Ok(snapshot);
+    }
+    let evaluated = match nix::program() {
+        Some(nix) => {
+            step(Step::Evaluating);
+            nix::evaluate(&nix, &nix::reference(dir))
+        }
+        None => Err(Error::NoExports {
+            flake: dir.to_owned(),
+            reason: "there is no nix to evaluate it, and no snapshot".to_owned(),
+        }),
+    };
+    match (evaluated, committed) {
+        (Ok(mut snapshot), _) => {
+            snapshot.fingerprint = fingerprint;
+            if snapshot.fingerprint.is_some()
+                && let Some(path) = cache
+            {
+                let _ = snapshot.write(&path);
+            }
+            Ok(snapshot)
+        }
+        (Err(_), Ok(Some(snapshot))) => {
+            step(Step::Stale);
+            Ok(snapshot)
+        }
+        // What is wrong with the snapshot is nearer than that there is no nix.
+        (Err(Error::NoExports { .. }), Err(broken)) => Err(broken),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// What the flake exports that only nix can find. Never cached: only nix knows
+/// whether it has changed.
+///
+/// # Errors
+/// [`Error::NoExports`] without nix, and [`Error::Nix`].
+pub fn load_remote(reference: &str, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
+    let nix = nix::program().ok_or_else(|| Error::NoExports {
+        flake: PathBuf::from(reference),
+        reason: "only nix can fetch it, and there is none".to_owned(),
+    })?;
+    step(Step::Evaluating);
+    nix::evaluate(&nix, reference)
+}
+
+fn read_snapshot(path: &Path) -> Result<Snapshot> {
+    let bytes = read_bounded(path)?;
+    Snapshot::parse(&path.display().to_string(), &bytes)
+}
+
+/// One file for each clan's directory.
+fn cache_file(dir: &Path) -> Option<PathBuf> {
+    use sha2::{Digest, Sha256};
+    let path = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))?;
+    let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
+    let name = data_encoding::HEXLOWER.encode(digest.get(..16)?);
+    Some(cache.join("clan-connect/exports").join(format!("{name}.json")))
+}
+
+/// Reads exports or a snapshot from a file, or from standard input when it is
+/// `-`.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::TooLarge`], [`Error::Exports`].
 pub fn read_exports(file: &Path) -> Result<Clan> {
     let stdin = file == Path::new("-");
     let origin = if stdin { "standard input".to_owned() } else { file.display().to_string() };
-    let failed = |source| Error::File { action: "read", path: PathBuf::from(&origin), source };
+    let bytes = read_bounded(file)?;
+    if Snapshot::is_one(&bytes) {
+        return Snapshot::parse(&origin, &bytes)?.clan(&origin);
+    }
+    Clan::parse(&origin, &bytes)
+}
+
+fn read_bounded(file: &Path) -> Result<Vec<u8>> {
+    let stdin = file == Path::new("-");
+    let path = if stdin { PathBuf::from("standard input") } else { file.to_owned() };
+    let failed = |source| Error::File { action: "read", path: path.clone(), source };
     let mut bytes = Vec::new();
     // One byte more than allowed shows that there is more.
     let read = if stdin {
@@ -51,9 +172,9 @@ pub fn read_exports(file: &Path) -> Result<Clan> {
     };
     let count = read.map_err(failed)?;
     if count as u64 > MAX_EXPORTS {
-        return Err(Error::TooLarge { path: PathBuf::from(&origin), limit: MAX_EXPORTS });
+        return Err(Error::TooLarge { path, limit: MAX_EXPORTS });
     }
-    Clan::parse(&origin, &bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -84,5 +205,27 @@ mod tests {
     fn a_missing_exports_file_is_named() {
         let error = read_exports(Path::new("/nonexistent/exports.json")).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/exports.json"), "{error}");
+    }
+
+    #[test]
+    fn a_reference_for_nix_is_told_from_a_directory() {
+        for remote in ["github:a/b", "git+https://example.com/x", "path:/nonexistent"] {
+            assert!(is_remote(Path::new(remote)), "{remote}");
+        }
+        for here in [".", "/tmp", "clan", ":x", "a b:c"] {
+            assert!(!is_remote(Path::new(here)), "{here}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_the_clan_as_it_is_needs_no_nix() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("flake.nix"), "{}").unwrap();
+        let mut snapshot = Snapshot::new(serde_json::json!({}));
+        snapshot.fingerprint = fingerprint(dir.path());
+        snapshot.write(&dir.path().join(snapshot::NAME)).unwrap();
+        let mut steps = Vec::new();
+        assert_eq!(load(dir.path(), &mut |step| steps.push(step)).unwrap(), snapshot);
+        assert_eq!(steps, []);
     }
 }

@@ -23,6 +23,7 @@ pub mod error;
 pub mod exports;
 pub mod flake;
 mod log;
+pub mod overlay;
 pub mod plan;
 pub mod printable;
 pub mod race;

@@ -16,6 +16,9 @@ use nearest::nearest;
 /// The network name of the one route that `--target-host` makes.
 pub const TARGET_HOST: &str = "target-host";
 
+/// The network name of the route to a machine's `deploy.targetHost`.
+pub const INVENTORY: &str = "inventory";
+
 /// Whom Clan logs in as where nothing else is said.
 pub const DEFAULT_USER: &str = "root";
 
@@ -102,8 +105,10 @@ impl Route {
     }
 }
 
-/// The routes to `machine`: by priority, highest first, ties in the order of
-/// the exports, the hosts of a peer in theirs; never empty, nothing twice.
+/// The routes to `machine`: the inventory's `targetHost` first, as Clan has it
+/// (`clan_lib/network/network.py`), but not as the last word; then by priority,
+/// highest first, ties in the order of the exports, the hosts of a peer in
+/// theirs; never empty, nothing twice.
 /// With a target host it is the only route, and the clan need not know the machine.
 /// A network's name that several services share keeps all of them.
 ///
@@ -130,13 +135,20 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
     let mut networks: Vec<&Network> = clan.networks.iter().collect();
     if let Some(name) = &overrides.network {
         networks.retain(|network| network.answers_to(name));
-        if networks.is_empty() {
+        let is_inventory = name == INVENTORY && clan.target_host(machine).is_some();
+        if networks.is_empty() && !is_inventory {
             return Err(unknown_network(clan, machine, name));
         }
     }
     networks.sort_by_key(|network| Reverse(network.priority));
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
+    let named = overrides.network.as_deref();
+    if let Some(target) = clan.target_host(machine)
+        && named.is_none_or(|name| name == INVENTORY)
+    {
+        routes.push(Route::to(target, INVENTORY, overrides));
+    }
     for (network, peer) in peers(networks.iter().copied(), machine) {
         for host in &peer.hosts {
             let route = Route::through(network, peer, host, overrides);

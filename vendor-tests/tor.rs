@@ -553,3 +553,22 @@ fn a_pluggable_transport_is_the_program_that_the_user_names() {
     let args = [&args[..], &["--timeout", "10"]].concat();
     machine.ssh_in("bridged", &args, &["true"]).exits(255);
 }
+
+#[test]
+fn no_program_is_started_and_no_database_of_the_c_library_is_asked() {
+    let (network, _turn) = network();
+    let machine = Machine::reachable(network);
+    let log = machine.home.path("strace.log");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-e", "trace=execve,open,openat,connect", "-o"]).arg(&log);
+    command.arg(crate::harness::BINARY).args(machine.args("traced", &[], &["true"]));
+    command.env_clear().env("HOME", machine.home.path("home")).env("PATH", "/usr/bin:/bin");
+    command.current_dir(machine.home.dir.path()).stdin(std::process::Stdio::null());
+    let done = wait(start(&mut command, "strace"));
+    assert!(done.status.success(), "{done:?}");
+    let calls = fs::read_to_string(&log).unwrap();
+    assert_eq!(calls.lines().filter(|line| line.contains("execve(")).count(), 1);
+    for file in ["nsswitch.conf", "libnss_", "nscd", "resolv.conf", "gai.conf"] {
+        assert!(!calls.contains(file), "{file} was opened");
+    }
+}

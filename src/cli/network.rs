@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::exports::{Clan, Host, Network, Peer, Technology};
+use crate::overlay;
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;
 
@@ -14,10 +15,10 @@ use crate::printable::Printable;
 const SHOWN_PEERS: usize = 3;
 
 /// The table of `clan network list` (`clan_cli/network/list.py`): highest
-/// priority first, ties in the order of the exports. *Running* tells who
-/// carries the network: `n/a` nothing has to run, `in-process` this program
-/// does, `system` a daemon of this machine does, `unknown` we cannot tell.
-/// Foreign text is escaped.
+/// priority first, ties in the order of the exports. *Running* tells whether the
+/// network is up on this computer: `n/a` nothing has to run, `in-process` this
+/// program runs it, `yes` and `no` for overlays of which an address is known,
+/// `unknown` we cannot tell. Foreign text is escaped.
 pub fn list_text(clan: &Clan) -> String {
     if clan.networks.is_empty() {
         return "No networks found\n".to_owned();
@@ -40,6 +41,33 @@ pub fn list_text(clan: &Clan) -> String {
     text
 }
 
+/// Every network with each of its peers, best first: `MACHINE USER@HOST PORT`
+/// below `NETWORK PRIORITY TECHNOLOGY`. Foreign text is escaped.
+pub fn show_text(clan: &Clan) -> String {
+    let mut text = String::new();
+    for network in sorted(clan) {
+        let label = Printable(&network.label);
+        let technology = network.technology.name();
+        let _ = writeln!(text, "{label}  priority {}, {technology}", network.priority);
+        for peer in &network.peers {
+            let user = Printable(peer.user.as_deref().unwrap_or(DEFAULT_USER)).to_string();
+            let machine = Printable(&peer.machine);
+            for host in &peer.hosts {
+                let _ = writeln!(text, "  {machine}  {user}@{host}  port {}", peer.port);
+            }
+            if peer.hosts.is_empty() {
+                let _ = writeln!(text, "  {machine}  no host");
+            }
+        }
+    }
+    for machine in clan.machines() {
+        if let Some(target) = clan.target_host(machine) {
+            let _ = writeln!(text, "targetHost of {}: {target}", Printable(machine));
+        }
+    }
+    if text.is_empty() { "No networks found\n".to_owned() } else { text }
+}
+
 /// The same as JSON. The schema only grows:
 ///
 /// ```json
@@ -51,7 +79,7 @@ pub fn list_text(clan: &Clan) -> String {
 ///     "priority": 10,
 ///     "module": "clan_lib.network.tor",  // or null
 ///     "technology": "tor",               // direct, tor, zerotier, iroh, unsupported
-///     "running": "in-process",           // n/a, in-process, system, unknown
+///     "running": "in-process",           // n/a, in-process, yes, no, unknown
 ///     "peers": [{
 ///       "machine": "peer1",
 ///       "hosts": [{"plain": "192.0.2.1"},
@@ -60,14 +88,23 @@ pub fn list_text(clan: &Clan) -> String {
 ///       "user": "root"
 ///     }]
 ///   }],
+///   "target_hosts": {"peer1": "root@192.0.2.1"},  // of the inventory
 ///   "problems": ["exports entry …"],     // malformed entries, which are left out
 ///   "warnings": ["exports entry …"]      // what was ignored
 /// }
 /// ```
 pub fn list_json(clan: &Clan) -> Value {
     let problems: Vec<String> = clan.problems.iter().map(ToString::to_string).collect();
+    let target = |machine| Some((machine, clan.target_host(machine)?.to_string()));
+    let target_hosts: serde_json::Map<String, Value> = clan
+        .machines()
+        .into_iter()
+        .filter_map(target)
+        .map(|(machine, target)| (machine.to_owned(), target.into()))
+        .collect();
     json!({
         "networks": sorted(clan).into_iter().map(network_json).collect::<Vec<_>>(),
+        "target_hosts": target_hosts,
         "problems": problems,
         "warnings": clan.warnings,
     })
@@ -88,7 +125,7 @@ fn row(network: &Network) -> [String; 5] {
         Printable(&network.label).to_string(),
         network.priority.to_string(),
         Printable(module).to_string(),
-        running(&network.technology).to_owned(),
+        running(network).to_owned(),
         peers(network),
     ]
 }
@@ -116,12 +153,26 @@ fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
     format!("{network:<a$}  {priority:<b$}  {module:<c$}  {running:<d$}  {peers}")
 }
 
-fn running(technology: &Technology) -> &'static str {
-    match technology {
-        Technology::Direct => "n/a",
+/// Whether the network can carry anything from here, as far as that can be
+/// told without a packet: from the addresses of its peers.
+fn running(network: &Network) -> &'static str {
+    match &network.technology {
         Technology::Tor | Technology::Iroh => "in-process",
-        Technology::Zerotier => "system",
         Technology::Unsupported(_) => "unknown",
+        Technology::Direct | Technology::Zerotier => {
+            let hosts = network.peers.iter().flat_map(|peer| &peer.hosts);
+            let addresses = hosts.filter_map(|host| match host {
+                Host::Plain(text) => text.trim_matches(['[', ']']).parse().ok(),
+                Host::Var(_) => None,
+            });
+            // All of a network's addresses are of one kind.
+            match addresses.take(SHOWN_PEERS).find_map(overlay::is_running) {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None if network.technology == Technology::Zerotier => "unknown",
+                None => "n/a",
+            }
+        }
     }
 }
 
@@ -137,7 +188,7 @@ fn network_json(network: &Network) -> Value {
         "priority": network.priority,
         "module": network.module,
         "technology": technology,
-        "running": running(&network.technology),
+        "running": running(network),
         "peers": network.peers.iter().map(peer_json).collect::<Vec<_>>(),
     })
 }
@@ -176,11 +227,13 @@ Network          Priority  Module        Running     Peers
 ----------------------------------------------------------
 p2p              3000      p2p_ssh_iroh  in-process  web, db
 mine/vpn:office  2000      direct        n/a         web, db, build ...(2 more)
-zt               900       zerotier      system      web
+zt               900       zerotier      no          web
 lab              800       pigeons       unknown     No peers
 mine/tor:office  10        tor           in-process  web
 ";
-        assert_eq!(list_text(&clan), expected);
+        // Whoever is in that overlay reads another word.
+        let text = list_text(&clan).replace("zerotier      yes ", "zerotier      no  ");
+        assert_eq!(text, expected);
     }
 
     #[test]
@@ -210,7 +263,7 @@ mine/tor:office  10        tor           in-process  web
     #[test]
     fn an_empty_clan_says_so_as_clan_does() {
         assert_eq!(list_text(&Clan::default()), "No networks found\n");
-        let empty = json!({"networks": [], "problems": [], "warnings": []});
+        let empty = json!({"networks": [], "target_hosts": {}, "problems": [], "warnings": []});
         assert_eq!(list_json(&Clan::default()), empty);
     }
 

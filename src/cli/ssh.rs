@@ -81,7 +81,7 @@ enum Prefer {
 }
 
 /// A positive number of seconds, whole or not, up to a day.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("not a number of seconds between 0 and 86400".to_owned()),
@@ -92,11 +92,7 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let options = SshOptions::parse(&arguments.ssh_option)?;
     let remote = remote(&arguments)?;
     let request = request(&arguments, options, global, ui)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|source| Error::System { what: "cannot start", source })?;
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut stop = Stop::new()?;
         tokio::select! {
@@ -109,6 +105,14 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     runtime.shutdown_background();
     term::restore();
     done
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { what: "cannot start", source })
 }
 
 async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> {
@@ -178,29 +182,23 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         port: arguments.port.or(options.port),
     };
     // An address on the command line needs no clan.
-    let clan = match global.clan() {
-        Ok(clan) => clan,
-        Err(_) if overrides.target_host.is_some() && global.exports.is_none() => Clan::default(),
-        Err(error) => return Err(error),
+    let clan = match overrides.target_host {
+        Some(_) => Clan::default(),
+        None => global.clan(ui)?,
     };
     ui.problems(&clan);
     let routes = plan(&clan, &arguments.machine, &overrides)?;
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let ssh_dir = home.as_deref().map(|home| home.join(".ssh"));
-    let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
-    let user_files = match options.user_known_hosts {
-        Some(files) => files,
-        None => home.as_deref().map(known_hosts::user_files).unwrap_or_default(),
-    };
-    let vars = Arc::new(global.vars(ui)?);
+    let bare = bare_request(global, ui, false)?;
     let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
-        true => tor::settings(&global.tor, &options.tor_auth, &arguments.machine, &vars)?,
-        false => Default::default(),
+        true => tor::settings(&global.tor, &options.tor_auth, &arguments.machine, &bare.vars)?,
+        false => bare.tor,
     };
+    let ssh_dir = home().map(|home| home.join(".ssh"));
+    let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
+    let user_files = options.user_known_hosts.unwrap_or(bare.known_hosts.user);
     Ok(Request {
         machine: arguments.machine.clone(),
         routes,
-        vars,
         deadline: options.connect_timeout.or(arguments.timeout),
         tor,
         grace: match arguments.prefer {
@@ -209,22 +207,58 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         },
         host_key_check: options.host_key_check.unwrap_or(arguments.host_key_check),
         host_key_alias: options.host_key_alias,
-        known_hosts: KnownHostsFiles {
-            user: user_files,
-            global: known_hosts::global_files(),
-            hash_names: false,
-        },
-        keepalive_interval: options.keepalive_interval.unwrap_or(Duration::from_secs(15)),
-        keepalive_max: options.keepalive_max.unwrap_or(3),
-        show_secrets: global.show_secrets,
+        known_hosts: KnownHostsFiles { user: user_files, ..bare.known_hosts },
+        keepalive_interval: options.keepalive_interval.unwrap_or(bare.keepalive_interval),
+        keepalive_max: options.keepalive_max.unwrap_or(bare.keepalive_max),
         credentials: Credentials {
-            login: String::new(),
             machine: arguments.machine.clone(),
             identities: [arguments.identity_file.clone(), options.identity_files].concat(),
             default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
             agent: std::env::var_os("SSH_AUTH_SOCK")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            ..bare.credentials
+        },
+        vars: bare.vars,
+        show_secrets: bare.show_secrets,
+    })
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// What the options of every command say about connecting, to no machine yet
+/// and with nothing to authenticate with.
+pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Result<Request> {
+    let vars = Arc::new(global.vars(ui)?);
+    let tor = match uses_tor {
+        true => tor::settings(&global.tor, &[], "", &vars)?,
+        false => Default::default(),
+    };
+    Ok(Request {
+        machine: String::new(),
+        routes: Vec::new(),
+        vars,
+        deadline: None,
+        grace: race::DEFAULT_GRACE,
+        tor,
+        host_key_check: HostKeyCheck::Strict,
+        host_key_alias: None,
+        known_hosts: KnownHostsFiles {
+            user: home().as_deref().map(known_hosts::user_files).unwrap_or_default(),
+            global: known_hosts::global_files(),
+            hash_names: false,
+        },
+        keepalive_interval: Duration::from_secs(15),
+        keepalive_max: 3,
+        show_secrets: global.show_secrets,
+        credentials: Credentials {
+            login: String::new(),
+            machine: String::new(),
+            identities: Vec::new(),
+            default_identities: Vec::new(),
+            agent: None,
             password: None,
             user: ui.clone(),
         },

@@ -1,0 +1,53 @@
+//! `exports show` and `exports snapshot`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::{Global, Ui, network, print};
+use crate::error::Result;
+use crate::flake::{fingerprint, snapshot};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what was understood of the clan's exports
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write what connecting takes into one file that needs no nix
+    Snapshot {
+        /// Where to; standard output for `-` [default: clan-connect.json in the
+        /// clan]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(command: Command, global: &Global, ui: &Ui) -> Result<()> {
+    match command {
+        Command::Show { json } => {
+            let clan = global.clan(ui)?;
+            ui.problems(&clan);
+            let text = match json {
+                true => format!("{:#}\n", network::list_json(&clan)),
+                false => network::show_text(&clan),
+            };
+            print(text.as_bytes())
+        }
+        Command::Snapshot { output } => {
+            let (origin, mut snapshot) = global.snapshot(ui)?;
+            // For whoever reads it: what is wrong is said now, not later.
+            ui.problems(&snapshot.clan(&origin)?);
+            if snapshot.fingerprint.is_none() {
+                snapshot.fingerprint = global.flake().ok().as_deref().and_then(fingerprint);
+            }
+            match output {
+                Some(file) if file == Path::new("-") => print(snapshot.to_json().as_bytes()),
+                Some(file) => snapshot.write(&file),
+                None => snapshot.write(&global.flake()?.join(snapshot::NAME)),
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Whether a machine answers over one route, and with which host key, without
+//! logging in. Owns what is asked for that: the same dial and the same check as
+//! for a session, and nothing after it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Request, options, reveal};
+use crate::dial::Dialer;
+use crate::error::Attempt;
+use crate::plan::Route;
+use crate::race::{Race, Rules};
+use crate::secret::Secret;
+use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh::known_hosts::KnownHosts;
+use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
+use crate::user::User;
+
+/// What became of a probe.
+#[derive(Debug)]
+pub struct Probed {
+    /// The route that was tried.
+    pub route: Route,
+    /// The answer, or how far it got and why.
+    pub outcome: Result<Answer, Attempt>,
+}
+
+/// A machine that answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The host as it may be shown.
+    pub host: String,
+    /// The server's identification, printable.
+    pub banner: String,
+    /// From the first packet to the banner.
+    pub elapsed: Duration,
+    /// What is known of its key; none when it was not asked for.
+    pub key: Option<KeyState>,
+}
+
+/// What known_hosts says of a server's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// It is the known one.
+    Known,
+    /// None is known.
+    Unknown,
+    /// Another one is known, or it is revoked.
+    Changed,
+    /// The key exchange failed.
+    Failed,
+}
+
+impl KeyState {
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Unknown => "unknown",
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Tries `route` of `request`. With `known`, goes on to the key exchange and
+/// compares the key; else it closes when the banner has come, without a word.
+pub async fn probe(
+    request: &Request,
+    route: Route,
+    dialer: &Arc<Dialer>,
+    known: Option<&Arc<KnownHosts>>,
+) -> Probed {
+    let hello = if known.is_some() { IDENTIFICATION } else { "" };
+    let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, hello };
+    let started = Instant::now();
+    let mut race = Race::new(
+        vec![route.clone()],
+        dialer.clone(),
+        |route| reveal(route, request.vars.clone(), request.show_secrets),
+        rules,
+    );
+    let Some(won) = race.next(&mut |_| ()).await else {
+        // A route that was not won has failed, and says how.
+        let attempt = race.into_attempts().pop().unwrap_or_else(|| Attempt {
+            network: route.network.clone(),
+            host: route.host.to_string(),
+            stage: crate::error::Stage::Dial,
+            reason: "it ended without a reason".to_owned(),
+            hint: None,
+            elapsed: started.elapsed(),
+        });
+        return Probed { route, outcome: Err(attempt) };
+    };
+    let elapsed = started.elapsed();
+    let key = match known {
+        None => None,
+        Some(known) => {
+            let mut strict = options(request, &won.target, known, false);
+            strict.policy.check = HostKeyCheck::Strict;
+            strict.user = Arc::new(Silent);
+            Some(match Session::handshake(won.stream, &strict).await {
+                Ok(session) => {
+                    session.disconnect().await;
+                    KeyState::Known
+                }
+                Err(HandshakeError::HostKeyRefused(_)) => KeyState::Unknown,
+                Err(HandshakeError::HostKeyChanged(_)) => KeyState::Changed,
+                Err(HandshakeError::Protocol(_)) => KeyState::Failed,
+            })
+        }
+    };
+    let answer = Answer { host: won.target.label, banner: won.banner, elapsed, key };
+    Probed { route, outcome: Ok(answer) }
+}
+
+/// Nobody is asked or told anything.
+struct Silent;
+
+impl User for Silent {
+    fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
+        None
+    }
+    fn tell(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+}

@@ -1,0 +1,201 @@
+//! What is known of a clan in one file: its exports, the machines of its
+//! inventory with their `targetHost`, its domain. Owns the format, which is
+//! deterministic, so that it can be committed for hosts without nix, and which
+//! the cache uses too. Knows nothing of how it came about.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::exports::{Clan, TargetHost};
+
+/// The name of a snapshot in the clan's directory.
+pub const NAME: &str = "clan-connect.json";
+/// What tells a snapshot from the exports themselves.
+const MARK: &[u8] = b"\"clan_connect_snapshot\"";
+const VERSION: u32 = 1;
+
+/// All that connecting to a clan's machines takes, secrets aside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The format, 1.
+    #[serde(rename = "clan_connect_snapshot")]
+    pub version: u32,
+    /// Of the clan's files when it was made, see [`super::fingerprint`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// `meta.domain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The machines of the inventory.
+    #[serde(default)]
+    pub machines: BTreeMap<String, Machine>,
+    /// Entries that could not be evaluated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+    /// `clan.exports`, as Clan writes it.
+    pub exports: Value,
+}
+
+/// What the inventory says of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// `deploy.targetHost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_host: Option<String>,
+}
+
+impl Snapshot {
+    /// A snapshot of the current version.
+    pub fn new(exports: Value) -> Self {
+        Self {
+            version: VERSION,
+            fingerprint: None,
+            domain: None,
+            machines: BTreeMap::new(),
+            failed: Vec::new(),
+            exports,
+        }
+    }
+
+    /// Whether these bytes claim to be a snapshot, and not exports.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        let start = bytes.get(..200).unwrap_or(bytes);
+        start.windows(MARK.len()).any(|window| window == MARK)
+    }
+
+    /// Reads a snapshot; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Exports`].
+    pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self> {
+        let wrong = |reason| Error::Exports { origin: origin.to_owned(), reason };
+        let snapshot: Self = serde_json::from_slice(bytes)
+            .map_err(|error| wrong(format!("not a snapshot: {error}")))?;
+        if snapshot.version > VERSION {
+            return Err(wrong(format!(
+                "a snapshot of version {}; this program knows version {VERSION}",
+                snapshot.version
+            )));
+        }
+        Ok(snapshot)
+    }
+
+    /// The same as JSON with a newline at its end.
+    pub fn to_json(&self) -> String {
+        // Maps with text for keys always become JSON.
+        format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())
+    }
+
+    /// The clan that it describes.
+    ///
+    /// # Errors
+    /// As for [`Clan::parse`].
+    pub fn clan(&self, origin: &str) -> Result<Clan> {
+        let mut clan = Clan::parse(origin, self.exports.to_string().as_bytes())?;
+        for name in &self.failed {
+            clan.warnings.push(format!(
+                "exports entry {name:?} could not be evaluated; its vars may not be generated yet"
+            ));
+        }
+        for (name, machine) in &self.machines {
+            clan.add_machine(name);
+            let Some(text) = &machine.target_host else { continue };
+            match TargetHost::parse(text) {
+                Ok(target) => clan.set_target_host(name, target),
+                Err(error) => clan.warnings.push(format!("targetHost of {name:?}: {error}")),
+            }
+        }
+        Ok(clan)
+    }
+
+    /// Writes it so that a reader sees the old file or the new one, whole.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
+        write_whole(path, self.to_json().as_bytes()).map_err(failed)
+    }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mut unique = [0; 8];
+    getrandom::fill(&mut unique).map_err(|error| io::Error::other(error.to_string()))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.{}", data_encoding::HEXLOWER.encode(&unique)));
+    let write = || {
+        // As umask allows: it is made to be shared.
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Snapshot {
+        let mut snapshot = Snapshot::new(serde_json::json!({
+            "tor": { "priority": 10, "peers": { "a": { "host": { "plain": "127.0.0.1" } } } },
+        }));
+        let machine = |text: &str| Machine { target_host: Some(text.to_owned()) };
+        snapshot.machines.insert("b".into(), machine("root@b.example:2222"));
+        snapshot.machines.insert("c".into(), machine("c -oProxyCommand=x"));
+        snapshot.machines.insert("d".into(), Machine::default());
+        snapshot.failed.push("x:y::z".into());
+        snapshot
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_and_always_written_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep").join(NAME);
+        sample().write(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(Snapshot::is_one(&bytes));
+        assert_eq!(Snapshot::parse("x", &bytes).unwrap(), sample());
+        sample().write(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        let left = std::fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(left, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn machines_and_their_target_hosts_belong_to_the_clan() {
+        let clan = sample().clan("x").unwrap();
+        for machine in ["a", "b", "c", "d"] {
+            assert!(clan.knows(machine), "{machine}");
+        }
+        let target = clan.target_host("b").unwrap();
+        assert_eq!((target.host.as_str(), target.port), ("b.example", Some(2222)));
+        assert!(clan.target_host("c").is_none() && clan.target_host("d").is_none());
+        assert!(clan.warnings.iter().any(|text| text.contains("\"c\"")), "{:?}", clan.warnings);
+        assert!(clan.warnings.iter().any(|text| text.contains("x:y::z")), "{:?}", clan.warnings);
+    }
+
+    #[test]
+    fn a_later_version_and_broken_files_are_refused_by_name() {
+        let later = r#"{"clan_connect_snapshot": 2, "exports": {}}"#;
+        for text in [later, r#"{"clan_connect_snapshot": 1}"#, "{"] {
+            let error = Snapshot::parse("file.json", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("file.json: "), "{error}");
+        }
+        assert!(!Snapshot::is_one(b"{\"tor\": {}}"));
+    }
+}

@@ -1,0 +1,132 @@
+//! Clans that are evaluated by the real nix: from a flake to a session, from the
+//! cache, from a snapshot, and what is said when nothing of that works.
+
+use std::fs;
+
+use crate::harness::{Home, Run, Server, run, sshd};
+
+/// Where nix is; our binary's path is empty otherwise.
+const WITH_NIX: (&str, &str) = ("PATH", "/usr/bin:/bin");
+const IP: &str = "127.0.0.1";
+
+/// A flake with one machine in a network, and one entry that throws.
+fn clan(home: &Home, server: &Server, target_host: &str) {
+    println!("{}", run("nix", &["--version"], "nix-bin"));
+    let port = server.port();
+    let flake = format!(
+        r#"{{
+  outputs = _: {{
+    clan.exports = {{
+      internet = {{
+        priority = 2000;
+        module = "clan_lib.network.direct";
+        peers.m = {{ host.plain = "{IP}"; port = {port}; }};
+      }};
+      "clan-core/tor:tor:default:m" = throw "vars of tor are not generated";
+    }};
+    clanInternals.inventoryClass.inventorySerialization = {{
+      meta.domain = "clan.test";
+      machines = {{ m.deploy.targetHost = {target_host}; alone.deploy = {{ }}; }};
+    }};
+  }};
+}}
+"#
+    );
+    home.write("clan/flake.nix", flake);
+}
+
+fn in_clan(home: &Home, args: &[&str], env: &[(&str, &str)]) -> Run {
+    home.run_with_env(&[&["--flake", "clan"], args].concat(), env)
+}
+
+#[test]
+fn a_flake_is_evaluated_once_and_known_from_then_on() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    clan(&home, &server, "null");
+    let ssh = ["-v", "ssh", "m", "-c", "echo", "hi"];
+    let without = in_clan(&home, &ssh, &[]).exits(255);
+    without.says(&["there is no nix to evaluate it, and no snapshot", "exports snapshot"]);
+    let done = in_clan(&home, &ssh, &[WITH_NIX]).exits(0);
+    assert_eq!(done.text(), "hi\n");
+    done.says(&[
+        "could not be evaluated; its vars may not be generated yet",
+        "over network internet",
+    ]);
+    // From the cache: nix is not there any more.
+    in_clan(&home, &ssh, &[]).exits(0);
+    // The clan changes: nix is needed again.
+    let flake = home.read("clan/flake.nix");
+    home.write("clan/flake.nix", flake.replace("2000", "1999"));
+    in_clan(&home, &ssh, &[]).exits(255);
+    let list = in_clan(&home, &["network", "list"], &[WITH_NIX]).exits(0);
+    assert!(list.text().contains("internet      1999"), "{}", list.text());
+    // What the machine's address is not is no network, but it is a machine.
+    in_clan(&home, &["ssh", "alone"], &[]).exits(255).says(&["it is in no network of the clan"]);
+    in_clan(&home, &["ssh", "alon"], &[]).exits(255).says(&["did you mean \"alone\""]);
+}
+
+#[test]
+fn a_snapshot_works_where_there_is_no_nix_and_says_when_it_is_old() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    clan(&home, &server, "null");
+    in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    let first = home.read("clan/clan-connect.json");
+    in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    assert_eq!(home.read("clan/clan-connect.json"), first, "it is deterministic");
+    assert!(first.contains("\"domain\": \"clan.test\""), "{first}");
+    // Another computer: no cache, no nix.
+    fs::remove_dir_all(home.path("home/.cache")).unwrap();
+    let ssh = ["ssh", "m", "-c", "true"];
+    let done = in_clan(&home, &ssh, &[]).exits(0);
+    assert!(!done.stderr.contains("has changed"), "{}", done.stderr);
+    // As a file of its own it does without the clan.
+    let file = home.run(&["--exports", "clan/clan-connect.json", "ssh", "m", "-c", "true"]);
+    file.exits(0);
+    home.write("clan/machines/m/configuration.nix", "{ }");
+    in_clan(&home, &ssh, &[]).exits(0).says(&["the clan has changed since clan-connect.json"]);
+    home.write("clan/clan-connect.json", "{\"clan_connect_snapshot\": 9, \"exports\": {}}");
+    in_clan(&home, &ssh, &[]).exits(255).says(&["clan-connect.json", "version 9"]);
+}
+
+#[test]
+fn what_nix_says_is_shown_when_it_fails() {
+    let home = Home::new();
+    home.write("clan/flake.nix", "{ outputs = _: { clan.exports = throw \"no such option\"; }; }");
+    let done = in_clan(&home, &["network", "list"], &[WITH_NIX]).exits(1);
+    done.says(&["nix cannot evaluate path:", "no such option", "hint:"]);
+    home.write("clan/flake.nix", "{ outputs = _: { clan.exports = ");
+    in_clan(&home, &["network", "list"], &[WITH_NIX]).exits(1).says(&["syntax error"]);
+    // An error that cannot be caught inside nix costs one entry only.
+    home.write(
+        "clan/flake.nix",
+        "{ outputs = _: { clan.exports = { good = { priority = 5; peers.m.host.plain = \"127.0.0.1\"; };
+           bad = builtins.abort \"gone\"; }; }; }",
+    );
+    let done = in_clan(&home, &["-v", "network", "list"], &[WITH_NIX]).exits(0);
+    assert!(done.text().contains("good"), "{}", done.text());
+    done.says(&["\"bad\" could not be evaluated"]);
+}
+
+#[test]
+fn the_inventorys_target_host_comes_first_but_is_not_the_last_word() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    let target = format!("\"root@127.0.0.1:{}\"", server.port());
+    clan(&home, &server, &target);
+    let ssh = ["-v", "ssh", "m", "-c", "true"];
+    in_clan(&home, &ssh, &[WITH_NIX]).exits(0).says(&["over network inventory"]);
+    clan(&home, &server, "\"root@127.0.0.1:1\"");
+    in_clan(&home, &ssh, &[WITH_NIX])
+        .exits(0)
+        .says(&["failed: inventory", "over network internet"]);
+    // Options could start programs.
+    clan(&home, &server, "\"root@127.0.0.1?ProxyCommand=touch%20/tmp/x\"");
+    in_clan(&home, &ssh, &[WITH_NIX])
+        .exits(0)
+        .says(&["targetHost of \"m\"", "over network internet"]);
+}

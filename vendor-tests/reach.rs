@@ -1,0 +1,135 @@
+//! `network ping` and `network overview` against OpenSSH's sshd and what stands
+//! in its place: closed ports, black holes, other services.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Home, run, sshd};
+use serde_json::{Value, json};
+
+const IP: &str = "127.0.0.1";
+
+/// A port of which the queue is full, so that nothing answers.
+struct Hole {
+    port: u16,
+    _held: Vec<std::net::TcpStream>,
+    _listener: TcpListener,
+}
+
+impl Hole {
+    fn new() -> Self {
+        use rustix::net;
+        let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        net::listen(&socket, 0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let mut held = Vec::new();
+        while let Ok(stream) =
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100))
+        {
+            held.push(stream);
+        }
+        Self { port: address.port(), _held: held, _listener: listener }
+    }
+}
+
+/// Something that says its banner to everybody, as many as there are.
+fn banner() -> u16 {
+    let listener = TcpListener::bind((IP, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"SSH-2.0-test\r\n");
+        }
+    });
+    port
+}
+
+#[test]
+fn ping_tells_of_every_network_what_answers_and_with_which_key() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    let hole = Hole::new();
+    let port = server.address.port();
+    let network = |priority, port| json!({ "priority": priority, "peers": { "m": { "host": { "plain": IP }, "port": port } } });
+    let exports = json!({
+        "dead": network(30, hole.port), "closed": network(20, 1), "good": network(10, port),
+    });
+    home.write("exports.json", exports.to_string());
+    let ping = |more: &[&str]| {
+        home.run(
+            &[&["--exports", "exports.json", "network", "ping", "m", "--timeout", "1"], more]
+                .concat(),
+        )
+    };
+    let started = Instant::now();
+    let done = ping(&[]).exits(0);
+    assert!(started.elapsed() < Duration::from_secs(3), "one after the other");
+    let lines: Vec<String> = done.text().lines().map(str::to_owned).collect();
+    let starts = ["dead via", "  hint:", "closed via", "  hint:", "good via"];
+    assert!(
+        lines.len() == 5 && lines.iter().zip(starts).all(|(l, s)| l.starts_with(s)),
+        "{lines:#?}"
+    );
+    assert!(lines[4].contains("host key unknown, SSH-2.0-OpenSSH"), "{}", lines[4]);
+    // Nothing was logged in to, nothing trusted.
+    assert!(!server.log().contains("Accepted"), "{}", server.log());
+    assert_eq!(home.read("home/.ssh/known_hosts"), "");
+    let state = || {
+        let done = ping(&["--json", "--network", "good"]).exits(0);
+        let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+        value["routes"][0]["host_key"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(), "unknown");
+    home.run(&["--exports", "exports.json", "ssh", "m", "-c", "true"]).exits(0);
+    assert_eq!(state(), "known");
+    home.keygen("other", "ed25519", "");
+    let other = home.read("other.pub");
+    let other: Vec<&str> = other.split_whitespace().take(2).collect();
+    home.write("home/.ssh/known_hosts", format!("[{IP}]:{port} {}\n", other.join(" ")));
+    assert_eq!(state(), "changed");
+    let done = ping(&["--json", "--network", "closed"]).exits(1);
+    let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(value["reachable"], false);
+    assert_eq!(value["routes"][0]["reason"], "connection refused");
+}
+
+#[test]
+fn an_overview_of_a_thousand_peers_waits_for_the_black_holes_once() {
+    println!("{}", run("ssh", &["-V"], "openssh-client"));
+    let home = Home::new();
+    let (hole, banner) = (Hole::new(), banner());
+    let peers: serde_json::Map<String, Value> = (0..1000)
+        .map(|at| {
+            let port = if at % 10 < 3 { hole.port } else { banner };
+            (format!("m{at:04}"), json!({ "host": { "plain": IP }, "port": port }))
+        })
+        .collect();
+    home.write("exports.json", json!({ "net": { "priority": 1, "peers": peers } }).to_string());
+    let args = ["--exports", "exports.json", "network", "overview", "--json", "--timeout", "3"];
+    let mut command = std::process::Command::new("/usr/bin/time");
+    command.args(["-f", "%M"]).arg(crate::harness::BINARY).args(args);
+    command.env_clear().env("HOME", home.path("home")).current_dir(home.dir.path());
+    command.stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let started = Instant::now();
+    let done = crate::harness::wait(crate::harness::start(&mut command, "time"));
+    let elapsed = started.elapsed();
+    let kib: u64 = String::from_utf8_lossy(&done.stderr).trim().parse().unwrap();
+    println!("1,000 peers, 300 black holes: {elapsed:?}, {kib} KiB");
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    assert!(kib < 100 << 10, "{kib} KiB");
+    let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let rows = value["networks"][0]["peers"].as_array().unwrap();
+    assert_eq!(rows.len(), 1000);
+    for (at, row) in rows.iter().enumerate() {
+        assert_eq!(row["machine"], format!("m{at:04}"));
+        assert_eq!(row["ok"], at % 10 >= 3, "{row}");
+    }
+    let text = home.run(&["--exports", "exports.json", "network", "overview", "--timeout", "1"]);
+    let text = text.exits(0).text();
+    assert!(text.starts_with("net\n  m0000  failed   connection timed out\n"), "{text}");
+}
