@@ -48,6 +48,7 @@ async fn main() -> Result<(), Failure> {
     let request = Request {
         machine: MACHINE.to_owned(),
         routes,
+        last: None,
         vars: Arc::new(vars),
         deadline: Some(Duration::from_secs(10)),
         grace: race::DEFAULT_GRACE,

@@ -2,6 +2,7 @@
 //! The only place that prints.
 
 mod askpass;
+mod complete;
 mod exports;
 mod network;
 mod progress;
@@ -75,7 +76,7 @@ enum Color {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Log into a machine, or run a command on it
-    Ssh(ssh::Ssh),
+    Ssh(Box<ssh::Ssh>),
     /// Show the clan's networks
     #[command(subcommand)]
     Network(Network),
@@ -85,6 +86,13 @@ enum Command {
     /// Show generated values
     #[command(subcommand)]
     Vars(vars::Command),
+    /// Print what makes a shell complete our commands, machines and networks
+    Completions {
+        /// The shell
+        shell: complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +112,9 @@ enum Network {
 /// Runs a whole command line and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
+    if complete::answer(&args) {
+        return 0;
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -121,13 +132,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_));
     let done = match cli.command {
-        Command::Ssh(arguments) => ssh::run(arguments, &cli.global, &ui),
+        Command::Ssh(arguments) => ssh::run(*arguments, &cli.global, &ui),
         Command::Network(Network::List { json }) => list_networks(&cli.global, json, &ui),
         Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global, &ui),
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, &ui)
         }
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
+        Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
+        Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
         Command::Vars(command) => vars::run(command, &cli.global, &ui).map(|()| 0),
     };
     match done {
@@ -161,6 +174,13 @@ impl Global {
         let start = std::env::current_dir()
             .map_err(|source| Error::System { what: "no current directory", source })?;
         flake::find(named.as_deref(), &start)
+    }
+
+    /// Where the clan is, to tell it from others.
+    fn place(&self) -> String {
+        let file = self.exports.as_ref().map(|file| file.display().to_string());
+        let flake = || self.flake().map(|dir| dir.display().to_string()).unwrap_or_default();
+        file.unwrap_or_else(flake)
     }
 
     /// The clan's networks and peers.

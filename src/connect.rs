@@ -35,6 +35,8 @@ pub struct Request {
     pub machine: String,
     /// How to get there, best first.
     pub routes: Vec<Route>,
+    /// The network that last worked, which starts at once.
+    pub last: Option<String>,
     /// The vars that secret hosts are in.
     pub vars: Arc<Vars>,
     /// Bound on each route from its start to the SSH banner, and on each answer
@@ -95,7 +97,12 @@ pub async fn connect(
         request.routes.clone(),
         dialer.clone(),
         |route| reveal(route, request.vars.clone(), request.show_secrets),
-        Rules { deadline: request.deadline, grace: request.grace, hello: IDENTIFICATION },
+        Rules {
+            deadline: request.deadline,
+            grace: request.grace,
+            early: last_place(&request),
+            hello: IDENTIFICATION,
+        },
     );
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
@@ -140,6 +147,11 @@ pub async fn connect(
         Some(error) if attempts.len() == 1 => Err(error),
         _ => Err(Error::Unreachable { machine: request.machine, attempts }),
     }
+}
+
+fn last_place(request: &Request) -> Option<usize> {
+    let last = request.last.as_ref()?;
+    request.routes.iter().position(|route| route.network == *last)
 }
 
 fn text_of(error: Error, kept: &mut Option<Error>) -> String {

@@ -38,6 +38,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// What an installer shows cannot be used.
+    #[error("{origin}: {reason}")]
+    Installer {
+        /// The image, the file, or the option.
+        origin: String,
+        /// What is wrong with it; nothing of its text.
+        reason: String,
+    },
+
     /// nix could not evaluate the clan.
     #[error("nix cannot evaluate {reference}:\n{reason}")]
     Nix {

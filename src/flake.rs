@@ -114,6 +114,12 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     }
 }
 
+/// What was known of the clan in `dir` at some time, without asking nix.
+pub fn last_known(dir: &Path) -> Option<Snapshot> {
+    let cached = cache_file(dir).and_then(|path| read_snapshot(&path).ok());
+    cached.or_else(|| read_snapshot(&dir.join(snapshot::NAME)).ok())
+}
+
 /// What the flake exports that only nix can find. Never cached: only nix knows
 /// whether it has changed.
 ///

@@ -70,7 +70,7 @@ pub fn is_running(address: IpAddr) -> Option<bool> {
 }
 
 /// The address that a packet to `address` would have as its source.
-fn source(address: IpAddr) -> Option<IpAddr> {
+pub(crate) fn source(address: IpAddr) -> Option<IpAddr> {
     let any: SocketAddr = match address {
         IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         IpAddr::V6(_) => ([0_u16; 8], 0).into(),

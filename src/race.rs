@@ -45,6 +45,9 @@ pub struct Rules {
     /// How long a better route may hold up one that has answered; nothing makes
     /// the fastest route win.
     pub grace: Duration,
+    /// The place of the route that last worked: it starts with the first, and
+    /// wins no sooner for that.
+    pub early: Option<usize>,
     /// Our identification with its line end, as whoever gets the stream will
     /// send it first.
     pub hello: &'static str,
@@ -112,18 +115,23 @@ where
         let mut states: Vec<Arc<State>> = Vec::new();
         let changed = Notify::new();
         let mut shown = None;
+        let mut early = rules.early;
         let mut running = FuturesUnordered::new();
         let mut answered: Vec<Won> = Vec::new();
         let mut start_at = Instant::now();
         let mut prepare_at = None;
         loop {
             let now = Instant::now();
-            // Once one has answered, only better ones matter, and those run.
-            while answered.is_empty()
-                && running.len() < MAX_RUNNING
-                && (now >= start_at || running.is_empty())
-            {
-                let Some(place) = waiting.pop() else { break };
+            let best_yet = answered.iter().map(|won| won.place).min();
+            while running.len() < MAX_RUNNING {
+                let due = match best_yet {
+                    None if running.is_empty() || now >= start_at => waiting.last().copied(),
+                    None => early.take().filter(|place| waiting.contains(place)),
+                    // Once one has answered, only better ones matter, and at once.
+                    Some(best) => waiting.last().copied().filter(|place| *place < best),
+                };
+                let Some(place) = due else { break };
+                waiting.retain(|waiting| *waiting != place);
                 let Some(Some(route)) = routes.get(place) else { continue };
                 progress(Event::Started(route));
                 let state = Arc::new(State::new(place, states.iter().all(|state| state.failed())));
@@ -171,7 +179,7 @@ where
                             *route = None;
                         }
                         attempts.push((state.place, *attempt));
-                        promote(&states);
+                        promote(&states, waiting.last().copied());
                         // Nothing is gained by waiting for it any longer.
                         start_at = Instant::now();
                     }
@@ -247,10 +255,12 @@ fn best(answered: Vec<Won>) -> Option<Won> {
     answered.into_iter().min_by_key(|won| won.place)
 }
 
-/// The best route that is left may speak first.
-fn promote(states: &[Arc<State>]) {
+/// The best route that is left may speak first, if none that waits is better.
+fn promote(states: &[Arc<State>], waiting: Option<usize>) {
     let best = states.iter().filter(|state| !state.failed()).min_by_key(|state| state.place);
-    if let Some(state) = best {
+    if let Some(state) = best
+        && waiting.is_none_or(|place| state.place < place)
+    {
         state.lead();
     }
 }

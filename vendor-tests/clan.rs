@@ -190,7 +190,7 @@ fn a_clan_that_is_not_there_is_explained() {
     home.run(&["--flake", "missing", "ssh", "m"]).exits(255).says(&["missing"]);
     home.run(&["--flake", "home", "ssh", "m"]).exits(255).says(&["is not a clan"]);
     home.write("clan/.clan-flake", "");
-    in_clan(&home, &["ssh", "m"]).exits(255).says(&["no exports", "nix eval"]);
+    in_clan(&home, &["ssh", "m"]).exits(255).says(&["no exports", "exports snapshot"]);
     home.run(&["--exports", "missing.json", "ssh", "m"]).exits(255).says(&["missing.json"]);
     home.write("bad.json", "{\"internet\": ");
     home.run(&["--exports", "bad.json", "network", "list"]).exits(1).says(&["bad.json"]);

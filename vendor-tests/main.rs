@@ -16,6 +16,7 @@ mod age;
 mod clan;
 mod dropbear;
 mod harness;
+mod installer;
 mod known_hosts;
 mod name_servers;
 mod nix;

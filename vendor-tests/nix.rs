@@ -130,3 +130,43 @@ fn the_inventorys_target_host_comes_first_but_is_not_the_last_word() {
         .exits(0)
         .says(&["targetHost of \"m\"", "over network internet"]);
 }
+
+#[test]
+fn bash_completes_machines_and_networks_without_nix() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    clan(&home, &server, "null");
+    in_clan(&home, &["network", "list"], &[WITH_NIX]).exits(0);
+    let script = home.run(&["completions", "bash"]).exits(0).text();
+    home.write("complete.bash", &script);
+    let complete = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let program = format!(
+            "PATH={}:$PATH; source complete.bash; COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; \
+             \"$(complete -p clan-connect | sed 's/.*-F \\([^ ]*\\).*/\\1/')\" clan-connect; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            std::path::Path::new(crate::harness::BINARY).parent().unwrap().display(),
+            words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
+            words.len() - 1
+        );
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", &program]).current_dir(home.dir.path());
+        command.env("HOME", home.path("home")).env("CLAN_DIR", home.path("clan"));
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    // Machines first, then what else may follow.
+    assert_eq!(complete("clan-connect ssh ").get(..2).unwrap(), ["m", "alone"]);
+    assert_eq!(complete("clan-connect ssh al"), ["alone"]);
+    assert_eq!(complete("clan-connect ssh m --network int"), ["internet"]);
+    assert!(complete("clan-connect net").contains(&"network".to_owned()));
+    for shell in ["zsh", "fish"] {
+        let script = home.run(&["completions", shell]).exits(0).text();
+        assert!(script.contains("clan-connect"), "{script}");
+    }
+    assert!(home.run(&["man"]).exits(0).text().contains(".TH clan-connect"));
+}

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::ssh::seconds;
-use super::{Global, Ui, print, ssh};
+use super::{Global, Ui, complete, print, ssh};
 use crate::connect::{Probed, Request, probe};
 use crate::dial::Dialer;
 use crate::error::Result;
@@ -35,9 +36,10 @@ const TOR_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(super) struct Ping {
     /// The machine
+    #[arg(add = ArgValueCompleter::new(complete::machines))]
     machine: String,
     /// Over this network only
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", add = ArgValueCompleter::new(complete::networks))]
     network: Option<String>,
     /// How long an answer may take [default: 5, but 60 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Global, Ui, tor};
+use super::{Global, Ui, complete, tor};
 use crate::connect::{Connection, Request, connect};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
+use crate::installer::{self, Installer};
 use crate::plan::{Overrides, TargetHost, plan};
 use crate::race::{self, Event};
+use crate::remembered::Remembered;
 use crate::ssh::auth::Credentials;
 use crate::ssh::escape::{Action, HELP};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
@@ -27,7 +30,15 @@ const DEFAULT_IDENTITIES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
     /// The machine, as it is called in the clan
-    machine: String,
+    #[arg(required_unless_present_any = ["json", "png"],
+          add = ArgValueCompleter::new(complete::machines))]
+    machine: Option<String>,
+    /// Connect to the installer that shows this JSON, given here or in a file
+    #[arg(short = 'j', long, value_name = "JSON|FILE", conflicts_with_all = ["machine", "png"])]
+    json: Option<String>,
+    /// Connect to the installer that shows the QR code in this PNG or JPEG
+    #[arg(short = 'P', long, value_name = "IMAGE", conflicts_with = "machine")]
+    png: Option<PathBuf>,
     /// Run COMMAND instead of a shell; takes all arguments that follow
     #[arg(short = 'c', long = "remote-command", value_name = "COMMAND", num_args = 1..,
           allow_hyphen_values = true)]
@@ -36,7 +47,7 @@ pub(super) struct Ssh {
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
     /// Use this network only
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::networks))]
     network: Option<String>,
     /// Connect to this address instead of the clan's
     #[arg(long, value_name = "[USER@]HOST[:PORT]")]
@@ -91,12 +102,18 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let options = SshOptions::parse(&arguments.ssh_option)?;
     let remote = remote(&arguments)?;
-    let request = request(&arguments, options, global, ui)?;
+    let mut request = request(&arguments, options, global, ui)?;
+    let remembered = Remembered::of_user();
+    let clan = global.place();
+    request.last = remembered.as_ref().and_then(|memory| memory.network(&clan, &request.machine));
+    let note = |machine: &str, network: &str| {
+        remembered.as_ref().inspect(|memory| memory.note(&clan, machine, network));
+    };
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut stop = Stop::new()?;
         tokio::select! {
-            done = session(request, &remote, ui) => done,
+            done = session(request, &remote, ui, &note) => done,
             code = stop.signalled() => Ok(code),
         }
     });
@@ -115,7 +132,12 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|source| Error::System { what: "cannot start", source })
 }
 
-async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> {
+async fn session(
+    request: Request,
+    remote: &Remote,
+    ui: &Arc<Ui>,
+    note: &(dyn Fn(&str, &str) + Sync),
+) -> Result<u8> {
     let machine = request.machine.clone();
     ui.progress.doing(format!("connecting to {machine}"));
     let mut watch = |event: Event<'_>| match event {
@@ -133,6 +155,7 @@ async fn session(request: Request, remote: &Remote, ui: &Arc<Ui>) -> Result<u8> 
     let connection = connect(request, &mut watch).await?;
     ui.progress.done();
     let Connection { session, route, host, dialer } = connection;
+    note(&machine, &route.network);
     ui.verbose(&format!(
         "connected to {machine} over network {} as {}@{host} port {}",
         route.network, route.user, route.port
@@ -181,24 +204,35 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         user: arguments.login.clone().or(options.user),
         port: arguments.port.or(options.port),
     };
-    // An address on the command line needs no clan.
-    let clan = match overrides.target_host {
-        Some(_) => Clan::default(),
-        None => global.clan(ui)?,
+    let installer = installer(arguments, &overrides)?;
+    let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
+    let (routes, password) = match installer {
+        Some(Installer { routes, password, warnings }) => {
+            warnings.iter().for_each(|warning| ui.warning(warning));
+            (routes, password)
+        }
+        None => {
+            // An address on the command line needs no clan.
+            let clan = match overrides.target_host {
+                Some(_) => Clan::default(),
+                None => global.clan(ui)?,
+            };
+            ui.problems(&clan);
+            (plan(&clan, &machine, &overrides)?, None)
+        }
     };
-    ui.problems(&clan);
-    let routes = plan(&clan, &arguments.machine, &overrides)?;
     let bare = bare_request(global, ui, false)?;
     let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
-        true => tor::settings(&global.tor, &options.tor_auth, &arguments.machine, &bare.vars)?,
+        true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
         false => bare.tor,
     };
     let ssh_dir = home().map(|home| home.join(".ssh"));
     let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
     let user_files = options.user_known_hosts.unwrap_or(bare.known_hosts.user);
     Ok(Request {
-        machine: arguments.machine.clone(),
+        machine: machine.clone(),
         routes,
+        last: None,
         deadline: options.connect_timeout.or(arguments.timeout),
         tor,
         grace: match arguments.prefer {
@@ -211,7 +245,8 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         keepalive_interval: options.keepalive_interval.unwrap_or(bare.keepalive_interval),
         keepalive_max: options.keepalive_max.unwrap_or(bare.keepalive_max),
         credentials: Credentials {
-            machine: arguments.machine.clone(),
+            machine,
+            password,
             identities: [arguments.identity_file.clone(), options.identity_files].concat(),
             default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
             agent: std::env::var_os("SSH_AUTH_SOCK")
@@ -222,6 +257,23 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         vars: bare.vars,
         show_secrets: bare.show_secrets,
     })
+}
+
+/// The installer that is meant, if one is.
+fn installer(arguments: &Ssh, overrides: &Overrides) -> Result<Option<Installer>> {
+    let (origin, json) = match (&arguments.json, &arguments.png) {
+        (Some(json), _) => {
+            let origin = if json.trim_start().starts_with('{') { "--json" } else { json };
+            (origin.to_owned(), installer::read_json(json)?)
+        }
+        (None, Some(image)) => (image.display().to_string(), installer::read_image(image)?),
+        (None, None) => return Ok(None),
+    };
+    if overrides.network.is_some() || overrides.target_host.is_some() {
+        let why = "an installer is in no network: leave out --network and --target-host";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    Installer::parse(&origin, json.expose(), overrides).map(Some)
 }
 
 fn home() -> Option<PathBuf> {
@@ -239,6 +291,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
     Ok(Request {
         machine: String::new(),
         routes: Vec::new(),
+        last: None,
         vars,
         deadline: None,
         grace: race::DEFAULT_GRACE,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::{Global, Ui, print};
+use super::{Global, Ui, complete, print};
 use crate::error::Result;
 use crate::exports::VarRef;
 use crate::printable;
@@ -20,6 +21,7 @@ pub(super) enum Command {
     /// Print a var's value, byte for byte
     Get {
         /// The machine that the var belongs to
+        #[arg(add = ArgValueCompleter::new(complete::machines))]
         machine: String,
         /// The var
         #[arg(value_name = "GENERATOR/FILE")]
@@ -28,6 +30,7 @@ pub(super) enum Command {
     /// List a machine's vars: public values, and who keeps the secret ones
     List {
         /// The machine
+        #[arg(add = ArgValueCompleter::new(complete::machines))]
         machine: String,
         /// Print JSON
         #[arg(long)]

@@ -72,7 +72,7 @@ pub async fn probe(
     known: Option<&Arc<KnownHosts>>,
 ) -> Probed {
     let hello = if known.is_some() { IDENTIFICATION } else { "" };
-    let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, hello };
+    let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, hello };
     let started = Instant::now();
     let mut race = Race::new(
         vec![route.clone()],

@@ -115,6 +115,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
     let request = Request {
         machine: "m".to_owned(),
         routes,
+        last: None,
         vars: Arc::new(Vars::new(None, Vec::new(), user.clone())),
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,

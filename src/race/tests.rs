@@ -57,7 +57,7 @@ async fn reveal(route: Route) -> Revealed {
 fn race(routes: Vec<Route>, deadline: Duration) -> Race<impl Fn(Route) -> BoxedReveal> {
     let reveal = |route| -> BoxedReveal { Box::pin(reveal(route)) };
     let deadline = Some(deadline);
-    let rules = Rules { deadline, grace: DEFAULT_GRACE, hello: "SSH-2.0-test\r\n" };
+    let rules = Rules { deadline, grace: DEFAULT_GRACE, early: None, hello: "SSH-2.0-test\r\n" };
     Race::new(routes, Arc::new(Dialer::new(Default::default())), reveal, rules)
 }
 
@@ -216,4 +216,29 @@ async fn a_thousand_routes_are_tried_a_few_at_a_time() {
     let attempts = race.into_attempts();
     assert_eq!(attempts.len(), 999);
     assert!(attempts.iter().enumerate().all(|(at, attempt)| attempt.network == at.to_string()));
+}
+
+#[tokio::test]
+async fn the_route_that_last_worked_starts_at_once_and_still_yields_to_better_ones() {
+    let hole = crate::dial::black_hole();
+    let dead = |name: &str| route(name, hole.0);
+    let routes = vec![dead("a"), dead("b"), route("last", peer(b"SSH-2.0-last\r\n").await)];
+    let mut first = race(routes.clone(), Duration::from_secs(5));
+    first.rules.early = Some(2);
+    let started = Instant::now();
+    assert_eq!(first.next(&mut |_| {}).await.unwrap().route.network, "last");
+    // The better ones start when it has answered, and get their grace.
+    assert!(
+        started.elapsed() < DEFAULT_GRACE + Duration::from_millis(150),
+        "{:?}",
+        started.elapsed()
+    );
+    let routes = vec![
+        dead("a"),
+        route("slow", slow_peer(b"SSH-2.0-slow\r\n", Duration::from_millis(200)).await.0),
+        route("last", peer(b"SSH-2.0-last\r\n").await),
+    ];
+    let mut second = race(routes, Duration::from_secs(5));
+    second.rules.early = Some(2);
+    assert_eq!(second.next(&mut |_| {}).await.unwrap().route.network, "slow");
 }

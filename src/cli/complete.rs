@@ -1,0 +1,90 @@
+//! Completion in the shell: commands and options from the command line's own
+//! description, machines and networks from the snapshot or the cache. Never
+//! asks nix, and stays silent when it knows nothing.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{CommandFactory, ValueEnum};
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
+
+use super::Cli;
+use crate::error::Result;
+use crate::exports::Clan;
+use crate::flake;
+
+/// The variable by which a shell asks.
+const VARIABLE: &str = "COMPLETE";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Answers a shell that asks for completions; says whether one did.
+pub(super) fn answer(args: &[OsString]) -> bool {
+    if std::env::var_os(VARIABLE).is_none_or(|value| value.is_empty()) {
+        return false;
+    }
+    let current = std::env::current_dir().ok();
+    let asked = CompleteEnv::with_factory(Cli::command).var(VARIABLE);
+    asked.try_complete(args, current.as_deref()).unwrap_or(true)
+}
+
+/// The script by which a shell learns to ask us.
+pub(super) fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    let name = env!("CARGO_PKG_NAME");
+    let shell: &dyn EnvCompleter = match shell {
+        Shell::Bash => &Bash,
+        Shell::Zsh => &Zsh,
+        Shell::Fish => &Fish,
+    };
+    // Writing into memory cannot fail.
+    let _ = shell.write_registration(VARIABLE, name, name, name, &mut script);
+    script
+}
+
+/// The manual page, in the language of man(7).
+pub(super) fn manual() -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let command = Cli::command();
+    clap_mangen::Man::new(command).render(&mut page).map_err(crate::error::Error::Output)?;
+    Ok(page)
+}
+
+/// Machines whose names begin with `current`.
+pub(super) fn machines(current: &OsStr) -> Vec<CompletionCandidate> {
+    let clan = known().unwrap_or_default();
+    beginning_with(current, clan.machines().into_iter())
+}
+
+/// Networks likewise.
+pub(super) fn networks(current: &OsStr) -> Vec<CompletionCandidate> {
+    let clan = known().unwrap_or_default();
+    beginning_with(current, clan.networks.iter().map(|network| network.label.as_str()))
+}
+
+fn beginning_with<'a>(
+    current: &OsStr,
+    names: impl Iterator<Item = &'a str>,
+) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    // A shell would take them apart, or worse.
+    let is_plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || "-_.:/".contains(c));
+    names
+        .filter(|name| name.starts_with(current))
+        .filter(is_plain)
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// The clan here, as far as it is known without nix.
+fn known() -> Option<Clan> {
+    let named = std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty());
+    let named = named.map(std::path::PathBuf::from);
+    let dir = flake::find(named.as_deref(), &std::env::current_dir().ok()?).ok()?;
+    flake::last_known(&dir)?.clan("").ok()
+}
