@@ -144,11 +144,12 @@ fn bash_completes_machines_and_networks_without_nix() {
         let words: Vec<&str> = line.split(' ').collect();
         let program = format!(
             "PATH={}:$PATH; source complete.bash; COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; \
-             \"$(complete -p clan-connect | sed 's/.*-F \\([^ ]*\\).*/\\1/')\" clan-connect; \
+             \"$(complete -p clan-connect | sed 's/.*-F \\([^ ]*\\).*/\\1/')\" clan-connect '{}'; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             std::path::Path::new(crate::harness::BINARY).parent().unwrap().display(),
             words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
-            words.len() - 1
+            words.len() - 1,
+            words.last().unwrap()
         );
         let mut command = std::process::Command::new("bash");
         command.args(["-c", &program]).current_dir(home.dir.path());
