@@ -2,11 +2,13 @@
 //! The only place that prints.
 
 mod askpass;
+mod board;
 mod complete;
 mod exports;
 mod network;
 mod progress;
 mod reach;
+mod select;
 mod ssh;
 mod tor;
 mod vars;
@@ -83,6 +85,11 @@ enum Command {
     /// Show or keep what is known of the clan
     #[command(subcommand)]
     Exports(exports::Command),
+    /// Print what a selector picks, as `clan select` does
+    Select {
+        /// Such as `clan.exports.*.networking` or `clan.exports.instances.{a,?b}`
+        selector: String,
+    },
     /// Show generated values
     #[command(subcommand)]
     Vars(vars::Command),
@@ -99,6 +106,9 @@ enum Command {
 enum Network {
     /// List the networks, best first
     List {
+        /// Name all peers, however many
+        #[arg(short, long)]
+        all: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -133,12 +143,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let opens_session = matches!(cli.command, Command::Ssh(_));
     let done = match cli.command {
         Command::Ssh(arguments) => ssh::run(*arguments, &cli.global, &ui),
-        Command::Network(Network::List { json }) => list_networks(&cli.global, json, &ui),
+        Command::Network(Network::List { all, json }) => list_networks(&cli.global, all, json, &ui),
         Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global, &ui),
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, &ui)
         }
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
+        Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
         Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
         Command::Vars(command) => vars::run(command, &cli.global, &ui).map(|()| 0),
@@ -156,11 +167,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-fn list_networks(global: &Global, json: bool, ui: &Ui) -> Result<u8> {
+fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
-    let text =
-        if json { format!("{:#}\n", network::list_json(&clan)) } else { network::list_text(&clan) };
+    let text = match json {
+        true => format!("{:#}\n", network::list_json(&clan)),
+        false => network::list_text(&clan, all),
+    };
     print(text.as_bytes())?;
     Ok(0)
 }
@@ -174,6 +187,12 @@ impl Global {
         let start = std::env::current_dir()
             .map_err(|source| Error::System { what: "no current directory", source })?;
         flake::find(named.as_deref(), &start)
+    }
+
+    /// The clan as nix may be asked for it: a directory, or a remote flake.
+    fn reference(&self) -> Result<PathBuf> {
+        let remote = self.flake.clone().filter(|name| flake::is_remote(name));
+        remote.map_or_else(|| self.flake(), Ok)
     }
 
     /// Where the clan is, to tell it from others.
@@ -197,7 +216,7 @@ impl Global {
     /// What the flake exports, and where it is.
     fn snapshot(&self, ui: &Ui) -> Result<(String, Snapshot)> {
         let mut step = |step| match step {
-            Step::Evaluating => ui.progress.doing("evaluating the clan with nix".to_owned()),
+            Step::Evaluating => ui.evaluating(),
             Step::Stale => ui.warning(&format!(
                 "the clan has changed since {} was made; where there is nix, renew it with: \
                  clan-connect exports snapshot",
@@ -273,6 +292,11 @@ impl Ui {
         if !self.quiet {
             self.write(&format!("warning: {text}\n"));
         }
+    }
+
+    /// nix runs, which may take long.
+    fn evaluating(&self) {
+        self.progress.doing("evaluating the clan with nix".to_owned());
     }
 
     /// Something for `-v`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::dial::{Dialer, Target, tor};
 use crate::error::{Attempt, Error, Result, Stage};
 use crate::exports::Host;
-use crate::plan::Route;
+use crate::plan::{CONFIGURATION, Route};
 use crate::race::{Event, Race, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
@@ -28,6 +28,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest host of any technology, in bytes; tickets of iroh are the longest.
 const MAX_HOST: usize = 4096;
 
+/// Finds one more route when all others have failed. May block for long.
+pub type LastResort = Arc<dyn Fn() -> Result<Option<Route>> + Send + Sync>;
+
 /// What is wanted of a connection.
 #[derive(Clone)]
 pub struct Request {
@@ -35,6 +38,8 @@ pub struct Request {
     pub machine: String,
     /// How to get there, best first.
     pub routes: Vec<Route>,
+    /// Where to look when none of the routes leads there.
+    pub last_resort: Option<LastResort>,
     /// The network that last worked, which starts at once.
     pub last: Option<String>,
     /// The vars that secret hosts are in.
@@ -107,7 +112,17 @@ pub async fn connect(
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut host_key_error = None;
-    while let Some(won) = race.next(progress).await {
+    let mut last_resort = request.last_resort.clone();
+    loop {
+        let Some(won) = race.next(progress).await else {
+            let Some(find) = last_resort.take() else { break };
+            match found(find).await {
+                Ok(Some(route)) => race.add(route),
+                Ok(None) => break,
+                Err(attempt) => race.failed(usize::MAX, *attempt, progress),
+            }
+            continue;
+        };
         let Won { place, route, target, stream, .. } = won;
         let started = Instant::now();
         let options = options(&request, &target, &known, allow_first_use);
@@ -145,8 +160,30 @@ pub async fn connect(
     let attempts = race.into_attempts();
     match host_key_error {
         Some(error) if attempts.len() == 1 => Err(error),
+        _ if attempts.is_empty() => Err(Error::NoRoute {
+            machine: request.machine,
+            reason: "it is in no network of the clan, and its configuration has no targetHost"
+                .to_owned(),
+        }),
         _ => Err(Error::Unreachable { machine: request.machine, attempts }),
     }
+}
+
+/// What a last resort has found, or why it has not.
+async fn found(find: LastResort) -> Result<Option<Route>, Box<Attempt>> {
+    let started = Instant::now();
+    let found = tokio::task::spawn_blocking(move || find()).await;
+    let found = found.unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())));
+    found.map_err(|error| {
+        Box::new(Attempt {
+            network: CONFIGURATION.to_owned(),
+            host: "targetHost".to_owned(),
+            stage: Stage::Reveal,
+            hint: error.hint().into_iter().next(),
+            reason: error.to_string(),
+            elapsed: started.elapsed(),
+        })
+    })
 }
 
 fn last_place(request: &Request) -> Option<usize> {

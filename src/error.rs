@@ -56,6 +56,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A selector asks for what is not there.
+    #[error("cannot select {selector}: {}{reason}", within(place))]
+    Select {
+        /// As typed by the user, printable.
+        selector: String,
+        /// The names of the way to where it failed, printable.
+        place: Vec<String>,
+        /// What is missing there.
+        reason: String,
+    },
+
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -282,6 +293,7 @@ impl Error {
                     .into(),
                 "or name a file with --exports FILE".into(),
             ],
+            Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
             Self::Nix { .. } => vec![
                 "what was never generated may be missing: clan vars generate".into(),
                 "a file with --exports FILE or a snapshot needs no nix".into(),
@@ -338,6 +350,9 @@ impl Error {
                  /etc/ssh/ssh_host_ed25519_key.pub"
                     .into(),
             ],
+            Self::ConnectionLost { .. } => {
+                vec!["connect again: another network may still lead there".into()]
+            }
             Self::Auth { tried, .. } => {
                 let tried = if tried.is_empty() {
                     "nothing could be tried: no agent, no key file, no terminal".to_owned()
@@ -426,6 +441,10 @@ impl fmt::Display for Attempt {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+fn within(place: &[String]) -> String {
+    if place.is_empty() { String::new() } else { format!("in {} ", place.join(".")) }
 }
 
 fn attempts_text(attempts: &[Attempt]) -> String {

@@ -42,6 +42,8 @@ pub struct Clan {
     machines: Machines,
     /// `deploy.targetHost` of the inventory.
     target_hosts: HashMap<String, TargetHost>,
+    /// `clan.core.networking.targetHost` of each machine that was asked for it.
+    configured_hosts: HashMap<String, Option<TargetHost>>,
     /// Service, instance and index in `problems` of each unusable network.
     broken: Vec<(Option<String>, String, usize)>,
 }
@@ -148,6 +150,18 @@ impl Clan {
     /// The address that the inventory has for a machine.
     pub fn target_host(&self, machine: &str) -> Option<&TargetHost> {
         self.target_hosts.get(machine)
+    }
+
+    /// Notes the address in a machine's own configuration, or that it has none.
+    pub fn set_configured_host(&mut self, machine: &str, target: Option<TargetHost>) {
+        self.add_machine(machine);
+        self.configured_hosts.insert(machine.to_owned(), target);
+    }
+
+    /// The address in a machine's own configuration: `None` when nobody has
+    /// looked, `Some(None)` when it has none.
+    pub fn configured_host(&self, machine: &str) -> Option<Option<&TargetHost>> {
+        self.configured_hosts.get(machine).map(Option::as_ref)
     }
 
     /// The first network that answers to `name`, see [`Network::answers_to`].

@@ -3,14 +3,14 @@
 //! mean is `exports`' business.
 
 mod fingerprint;
-mod nix;
+pub mod nix;
 pub mod snapshot;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::exports::Clan;
+use crate::exports::{Clan, TargetHost};
 use snapshot::Snapshot;
 
 pub use fingerprint::fingerprint;
@@ -72,7 +72,7 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let is_current =
         |snapshot: &Snapshot| fingerprint.is_some() && snapshot.fingerprint == fingerprint;
     let committed = dir.join(snapshot::NAME);
-    let committed = committed.exists().then(|| read_snapshot(&committed)).transpose();
+    let committed = committed.exists().then(|| stored(&committed)).transpose();
     if let Ok(Some(snapshot)) = &committed
         && is_current(snapshot)
     {
@@ -80,7 +80,7 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     }
     let cache = cache_file(dir);
     // A broken cache is no reason to fail.
-    let cached = cache.as_ref().and_then(|path| read_snapshot(path).ok());
+    let cached = cache.as_ref().and_then(|path| stored(path).ok());
     if let Some(snapshot) = cached.filter(is_current) {
         return Ok(snapshot);
     }
@@ -116,8 +116,8 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
 
 /// What was known of the clan in `dir` at some time, without asking nix.
 pub fn last_known(dir: &Path) -> Option<Snapshot> {
-    let cached = cache_file(dir).and_then(|path| read_snapshot(&path).ok());
-    cached.or_else(|| read_snapshot(&dir.join(snapshot::NAME)).ok())
+    let cached = cache_file(dir).and_then(|path| stored(&path).ok());
+    cached.or_else(|| stored(&dir.join(snapshot::NAME)).ok())
 }
 
 /// What the flake exports that only nix can find. Never cached: only nix knows
@@ -126,15 +126,10 @@ pub fn last_known(dir: &Path) -> Option<Snapshot> {
 /// # Errors
 /// [`Error::NoExports`] without nix, and [`Error::Nix`].
 pub fn load_remote(reference: &str, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
-    let nix = nix::program().ok_or_else(|| Error::NoExports {
-        flake: PathBuf::from(reference),
-        reason: "only nix can fetch it, and there is none".to_owned(),
-    })?;
-    step(Step::Evaluating);
-    nix::evaluate(&nix, reference)
+    ask_nix(Path::new(reference), step, nix::evaluate)
 }
 
-fn read_snapshot(path: &Path) -> Result<Snapshot> {
+fn stored(path: &Path) -> Result<Snapshot> {
     let bytes = read_bounded(path)?;
     Snapshot::parse(&path.display().to_string(), &bytes)
 }
@@ -155,13 +150,82 @@ fn cache_file(dir: &Path) -> Option<PathBuf> {
 /// # Errors
 /// [`Error::File`], [`Error::TooLarge`], [`Error::Exports`].
 pub fn read_exports(file: &Path) -> Result<Clan> {
-    let stdin = file == Path::new("-");
-    let origin = if stdin { "standard input".to_owned() } else { file.display().to_string() };
-    let bytes = read_bounded(file)?;
+    let (origin, bytes) = read_document(file)?;
     if Snapshot::is_one(&bytes) {
         return Snapshot::parse(&origin, &bytes)?.clan(&origin);
     }
     Clan::parse(&origin, &bytes)
+}
+
+/// The same, but as a snapshot, which for exports alone knows nothing else.
+///
+/// # Errors
+/// As for [`read_exports`].
+pub fn read_snapshot(file: &Path) -> Result<Snapshot> {
+    let (origin, bytes) = read_document(file)?;
+    if Snapshot::is_one(&bytes) {
+        return Snapshot::parse(&origin, &bytes);
+    }
+    // Within the bounds of exports, and usable as such.
+    Clan::parse(&origin, &bytes)?;
+    let wrong = |error: serde_json::Error| Error::Exports {
+        origin: origin.clone(),
+        reason: format!("not valid JSON: {error}"),
+    };
+    let mut exports: serde_json::Value = serde_json::from_slice(&bytes).map_err(wrong)?;
+    // `clan select 'clan.?exports'` prints them so.
+    if let Some(inner) = exports.get_mut("exports") {
+        exports = inner.take();
+    }
+    Ok(Snapshot::new(exports))
+}
+
+/// What only nix can know of the clan in `dir`, or of a remote one.
+///
+/// # Errors
+/// [`Error::NoExports`] without nix, and [`Error::Nix`].
+pub fn ask_nix<T>(
+    flake: &Path,
+    step: &mut dyn FnMut(Step),
+    question: impl FnOnce(&Path, &str) -> Result<T>,
+) -> Result<T> {
+    let nix = nix::program().ok_or_else(|| Error::NoExports {
+        flake: flake.to_owned(),
+        reason: "only nix can tell, and there is none".to_owned(),
+    })?;
+    step(Step::Evaluating);
+    match is_remote(flake) {
+        true => question(&nix, &flake.to_string_lossy()),
+        false => question(&nix, &nix::reference(flake)),
+    }
+}
+
+/// The `targetHost` in the configuration of a machine, as nix evaluates it; kept
+/// in the cache for the next time. Blocks.
+///
+/// # Errors
+/// As for [`ask_nix`].
+pub fn configured_host(
+    flake: &Path,
+    machine: &str,
+    step: &mut dyn FnMut(Step),
+) -> Result<Option<TargetHost>> {
+    let target = ask_nix(flake, step, |nix, reference| nix::target_host(nix, reference, machine))?;
+    if let Some(path) = cache_file(flake)
+        && let Ok(mut snapshot) = stored(&path)
+        && snapshot.fingerprint == fingerprint(flake)
+    {
+        let text = target.as_ref().map(ToString::to_string);
+        snapshot.configured.insert(machine.to_owned(), text);
+        let _ = snapshot.write(&path);
+    }
+    Ok(target)
+}
+
+fn read_document(file: &Path) -> Result<(String, Vec<u8>)> {
+    let stdin = file == Path::new("-");
+    let origin = if stdin { "standard input".to_owned() } else { file.display().to_string() };
+    Ok((origin, read_bounded(file)?))
 }
 
 fn read_bounded(file: &Path) -> Result<Vec<u8>> {

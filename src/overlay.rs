@@ -1,8 +1,9 @@
 //! Whether this computer is part of an overlay network, told from an address in
-//! it. Owns the prefixes of the overlays that Clan knows; asks the kernel which
-//! source it would use, and sends nothing.
+//! it. Owns the prefixes of the overlays that Clan knows, and for those without
+//! one the kernel's routes; sends nothing.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 
 /// discard (RFC 863); no packet is sent.
 const PORT: u16 = 9;
@@ -69,6 +70,61 @@ pub fn is_running(address: IpAddr) -> Option<bool> {
     Some(source(address).is_some_and(|ours| overlay.joins(ours, address)))
 }
 
+/// Whether packets to `address` leave by a VPN's device: a TUN or TAP device, as
+/// tinc has it, or the kernel's wireguard. From the main routing table
+/// (proc(5), `/proc/net/route`; the kernel's `net/ipv6/route.c`) and sysfs.
+pub fn is_tunnelled(address: IpAddr) -> bool {
+    let read = |name| std::fs::read_to_string(Path::new("/proc/net").join(name));
+    let device = match address {
+        IpAddr::V4(v4) => device_v4(&read("route").unwrap_or_default(), v4.to_bits()),
+        IpAddr::V6(v6) => device_v6(&read("ipv6_route").unwrap_or_default(), v6.to_bits()),
+    };
+    let Some(device) = device else { return false };
+    let place = Path::new("/sys/class/net").join(device);
+    place.join("tun_flags").exists()
+        || std::fs::read_to_string(place.join("uevent"))
+            .is_ok_and(|text| text.lines().any(|line| line == "DEVTYPE=wireguard"))
+}
+
+/// RTF_UP and RTF_REJECT of linux/route.h.
+const UP: u32 = 1;
+const REJECT: u32 = 0x200;
+
+/// The device of the most specific of the routes to `address`.
+fn device_v4(table: &str, address: u32) -> Option<String> {
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let routes = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let &[device, to, _, flags, _, _, metric, mask, ..] = fields.as_slice() else {
+            return None;
+        };
+        // In the byte order of the machine.
+        let (to, mask) = (number(to)?.to_be(), number(mask)?.to_be());
+        let is_usable = number(flags)? & (UP | REJECT) == UP;
+        let leads_there = is_usable && address & mask == to;
+        leads_there.then_some((mask.count_ones(), std::cmp::Reverse(metric.parse().ok()?), device))
+    });
+    routes
+        .max_by_key(|&(bits, metric, _): &(u32, std::cmp::Reverse<u32>, _)| (bits, metric))
+        .map(|(.., device)| device.to_owned())
+}
+
+fn device_v6(table: &str, address: u128) -> Option<String> {
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let routes = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let &[to, bits, _, _, _, metric, _, _, flags, device] = fields.as_slice() else {
+            return None;
+        };
+        let (to, bits) = (u128::from_str_radix(to, 16).ok()?, number(bits)?.min(128));
+        let is_usable = number(flags)? & (UP | REJECT) == UP;
+        let differs = (to ^ address).checked_shr(128 - bits).unwrap_or(0);
+        let leads_there = is_usable && differs == 0;
+        leads_there.then_some((bits, std::cmp::Reverse(number(metric)?), device))
+    });
+    routes.max_by_key(|&(bits, metric, _)| (bits, metric)).map(|(.., device)| device.to_owned())
+}
+
 /// The address that a packet to `address` would have as its source.
 pub(crate) fn source(address: IpAddr) -> Option<IpAddr> {
     let any: SocketAddr = match address {
@@ -105,6 +161,32 @@ mod tests {
         ] {
             assert_eq!(Overlay::of(ip(text)), overlay, "{text}");
         }
+    }
+
+    #[test]
+    fn the_most_specific_route_tells_the_device() {
+        let v4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
+                  eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+                  tinc\t0000F30A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+                  down\t0100F30A\t00000000\t0000\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n";
+        let device = |text: &str| match ip(text) {
+            IpAddr::V4(v4_address) => device_v4(v4, v4_address.to_bits()),
+            IpAddr::V6(v6_address) => device_v6(
+                "fd120000000000000000000000000000 10 00000000000000000000000000000000 00 \
+                 00000000000000000000000000000000 00000100 00000001 00000000 00000001     wg0\n\
+                 00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200      lo\n",
+                v6_address.to_bits(),
+            ),
+        };
+        if cfg!(target_endian = "little") {
+            assert_eq!(device("10.243.0.1").as_deref(), Some("tinc"));
+            assert_eq!(device("10.244.0.1").as_deref(), Some("eth0"));
+        }
+        assert_eq!(device("fd12::1").as_deref(), Some("wg0"));
+        assert_eq!(device("fd13::1"), None);
+        assert!(device_v4("rubbish", 1).is_none() && device_v6("a b\n", 1).is_none());
+        assert!(!is_tunnelled(ip("127.0.0.1")));
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub const TARGET_HOST: &str = "target-host";
 /// The network name of the route to a machine's `deploy.targetHost`.
 pub const INVENTORY: &str = "inventory";
 
+/// The network name of the route to the `targetHost` in a machine's own
+/// configuration.
+pub const CONFIGURATION: &str = "configuration";
+
 /// Whom Clan logs in as where nothing else is said.
 pub const DEFAULT_USER: &str = "root";
 
@@ -74,6 +78,12 @@ impl Route {
         }
     }
 
+    /// The route to the address in a machine's own configuration, which is tried
+    /// after all networks.
+    pub fn configured(target: &TargetHost, overrides: &Overrides) -> Self {
+        Self { priority: i64::MIN, ..Self::to(target, CONFIGURATION, overrides) }
+    }
+
     fn through(network: &Network, peer: &Peer, host: &Host, overrides: &Overrides) -> Self {
         // People also write `user@host:port` into a clan; the exports refuse
         // what does not parse, so the fallback is for clans built by hand.
@@ -108,7 +118,8 @@ impl Route {
 /// The routes to `machine`: the inventory's `targetHost` first, as Clan has it
 /// (`clan_lib/network/network.py`), but not as the last word; then by priority,
 /// highest first, ties in the order of the exports, the hosts of a peer in
-/// theirs; never empty, nothing twice.
+/// theirs; the `targetHost` of the machine's configuration last, if it is known;
+/// never empty, nothing twice.
 /// With a target host it is the only route, and the clan need not know the machine.
 /// A network's name that several services share keeps all of them.
 ///
@@ -156,6 +167,11 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
                 routes.push(route);
             }
         }
+    }
+    if let Some(Some(target)) = clan.configured_host(machine)
+        && named.is_none()
+    {
+        routes.push(Route::configured(target, overrides));
     }
     if routes.is_empty() {
         let reason = no_route(clan, machine, &networks, overrides.network.as_deref());

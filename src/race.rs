@@ -25,7 +25,7 @@ pub use banner::BannerError;
 /// How long a better route that has not even connected may still hold up one
 /// that has answered, counted from its own start. One with a round trip of
 /// 300 ms is still preferred; two dead ones cost little more than half a second.
-pub const DEFAULT_GRACE: Duration = Duration::from_millis(380);
+pub const DEFAULT_GRACE: Duration = Duration::from_millis(360);
 /// How long after connecting it may take for its banner meanwhile: its server
 /// is there, and only slow.
 const BANNER_GRACE: Duration = Duration::from_secs(2);
@@ -200,6 +200,11 @@ where
                 () = sleep_until(wake.into()) => {}
             }
         }
+    }
+
+    /// One more route, to be tried after all others.
+    pub fn add(&mut self, route: Route) {
+        self.routes.push(Some(route));
     }
 
     /// Counts a route as failed after it was won: its key exchange broke, or

@@ -142,13 +142,14 @@ impl Home {
     /// of its own it has no controlling terminal, wherever the tests run; since
     /// setsid(1) is no process group's leader it becomes our binary itself.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.command_with(&[], args)
+        self.command_with(&["/usr/bin/setsid"], args)
     }
 
-    fn command_with(&self, setsid: &[&str], args: &[&str]) -> Command {
-        let mut command = Command::new("/usr/bin/setsid");
+    /// The same, started through these programs.
+    pub fn command_with(&self, through: &[&str], args: &[&str]) -> Command {
+        let mut command = Command::new(through[0]);
         command
-            .args(setsid)
+            .args(&through[1..])
             .arg(BINARY)
             .args(args)
             .env_clear()
@@ -191,7 +192,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: output.stdout,
@@ -271,11 +272,20 @@ impl Drop for Server {
 /// OpenSSH's sshd. `authorized` are lines of authorized_keys; `config` is added
 /// to its configuration.
 pub fn sshd(home: &Home, ip: &str, authorized: &str, config: &str) -> Server {
+    let port = free_port(ip);
+    let config = sshd_config(home, ip, port, authorized, config);
+    let mut command = Command::new("/usr/sbin/sshd");
+    command.args(["-D", "-e", "-f"]).arg(config);
+    let address = format!("{ip}:{port}").parse().unwrap();
+    Server::start(command, "openssh-server", address, home.path(&format!("sshd-{port}/log")))
+}
+
+/// The configuration of an sshd, with a new host key.
+pub fn sshd_config(home: &Home, ip: &str, port: u16, authorized: &str, config: &str) -> PathBuf {
     println!("{}", run("ssh", &["-V"], "openssh-client"));
     // sshd separates privileges in this folder, which its package's service
     // would have made.
     let _ = fs::create_dir_all("/run/sshd");
-    let port = free_port(ip);
     let name = format!("sshd-{port}");
     let host_key = home.keygen(&format!("{name}/host_key"), "ed25519", "");
     let keys = home.write(&format!("{name}/authorized_keys"), authorized);
@@ -289,11 +299,7 @@ pub fn sshd(home: &Home, ip: &str, authorized: &str, config: &str) -> Server {
     // Older versions do not know the penalties.
     let config =
         if run_version() < 9.8 { config.replace("PerSourcePenalties no\n", "") } else { config };
-    let config = home.write(&format!("{name}/config"), config);
-    let mut command = Command::new("/usr/sbin/sshd");
-    command.args(["-D", "-e", "-f"]).arg(config);
-    let address = format!("{ip}:{port}").parse().unwrap();
-    Server::start(command, "openssh-server", address, home.path(&format!("{name}/log")))
+    home.write(&format!("{name}/config"), config)
 }
 
 fn run_version() -> f64 {
@@ -388,7 +394,7 @@ impl Terminal {
     ) -> Self {
         let (master, slave) = open_pty();
         rustix::termios::tcsetwinsize(&master, size(columns, rows)).unwrap();
-        let mut command = home.command_with(&["--ctty"], args);
+        let mut command = home.command_with(&["/usr/bin/setsid", "--ctty"], args);
         command
             .env("TERM", "xterm-test")
             .envs(env.iter().copied())

@@ -18,6 +18,7 @@ mod dropbear;
 mod harness;
 mod installer;
 mod known_hosts;
+mod links;
 mod name_servers;
 mod nix;
 mod openssh;

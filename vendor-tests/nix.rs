@@ -132,6 +132,90 @@ fn the_inventorys_target_host_comes_first_but_is_not_the_last_word() {
 }
 
 #[test]
+fn the_machines_own_configuration_is_asked_when_all_else_has_failed() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    clan(&home, &server, "\"root@127.0.0.1:1\"");
+    let flake =
+        home.read("clan/flake.nix").replace(&format!("port = {}", server.port()), "port = 1");
+    let configured = |target: &str| {
+        let machines = format!(
+            "clanInternals.machines.${{builtins.currentSystem}} = builtins.mapAttrs (_: targetHost: \
+             {{ config.clan.core.networking = {{ inherit targetHost; }}; }}) \
+             {{ m = {target}; alone = null; }};\n    clanInternals.inv"
+        );
+        home.write("clan/flake.nix", flake.replace("clanInternals.inv", &machines));
+    };
+    configured(&format!("\"root@127.0.0.1:{}\"", server.port()));
+    let ssh = ["-v", "ssh", "m", "-c", "true"];
+    let tried = ["failed: inventory", "failed: internet", "over network configuration"];
+    in_clan(&home, &ssh, &[WITH_NIX]).exits(0).says(&tried);
+    // It is known from then on.
+    in_clan(&home, &ssh, &[]).exits(0).says(&["over network configuration"]);
+    configured("throw \"not generated\"");
+    in_clan(&home, &ssh, &[WITH_NIX])
+        .exits(255)
+        .says(&["configuration via targetHost: nix cannot evaluate", "not generated"]);
+    let done = in_clan(&home, &["ssh", "alone"], &[WITH_NIX]).exits(255);
+    done.says(&["it is in no network of the clan, and its configuration has no targetHost"]);
+}
+
+#[test]
+fn select_prints_what_clan_does_and_leaves_to_nix_what_no_snapshot_knows() {
+    let home = Home::new();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/select");
+    let json = fs::read_to_string(format!("{root}/flake.json")).unwrap();
+    home.write("clan/flake.json", &json);
+    home.write(
+        "clan/flake.nix",
+        "{ outputs = _: builtins.fromJSON (builtins.readFile ./flake.json) // { other = { a = 1; b.c = [ 2 3 ]; }; }; }",
+    );
+    let select = |selector: &str, env: &[(&str, &str)]| in_clan(&home, &["select", selector], env);
+    // Through nix everything, so that both ways are compared with Clan's.
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(&fs::read_to_string(format!("{root}/cases.json")).unwrap()).unwrap();
+    let mut checked = 0;
+    for case in &cases {
+        let selector = case["selector"].as_str().unwrap();
+        let Some(printed) = case["printed"].as_str() else { continue };
+        assert_eq!(select(selector, &[WITH_NIX]).exits(0).text(), printed, "{selector}");
+        // The same as another part of the flake, which only nix knows.
+        let Some(rest) = selector.strip_prefix("clan.exports.") else { continue };
+        let flake = home.read("clan/flake.nix");
+        if !flake.contains("copy") {
+            let copied = flake.replace(
+                "// {",
+                "// { copy = (builtins.fromJSON (builtins.readFile ./flake.json)).clan.exports;",
+            );
+            home.write("clan/flake.nix", copied);
+        }
+        assert_eq!(select(&format!("copy.{rest}"), &[WITH_NIX]).exits(0).text(), printed);
+        checked += 1;
+    }
+    assert!(checked > 15, "{checked}");
+    assert_eq!(select("other.{b,a}.?c", &[WITH_NIX]).code, Some(1), "1 has nothing below");
+    let other = select("other.{b,a}", &[WITH_NIX]).exits(0).text();
+    assert_eq!(
+        other,
+        "{\n    \"b\": {\n        \"c\": [\n            2,\n            3\n        ]\n    },\n    \"a\": 1\n}\n"
+    );
+    select("other", &[]).exits(1).says(&["only nix can tell, and there is none", "hint:"]);
+    select("clan.exports.x", &[]).exits(1).says(&["there is no \"x\"", "hint: ?NAME"]);
+    select("a{", &[]).exits(1);
+    select("{a", &[]).exits(2).says(&["the brace is not closed"]);
+    // Clan's real exports, as Python prints them.
+    if let Some(data) = std::env::var_os("CLAN_TEST_DATA") {
+        let real = std::path::Path::new(&data).join("exports/real.json");
+        let real = real.to_str().unwrap();
+        let program = "import json, sys; print(json.dumps(json.load(open(sys.argv[1])), indent=4, sort_keys=True))";
+        let expected = run("python3", &["-c", program, real], "python3");
+        let done = home.run(&["--exports", real, "select", "clan.exports"]).exits(0);
+        assert_eq!(done.text(), expected);
+    }
+}
+
+#[test]
 fn bash_completes_machines_and_networks_without_nix() {
     let home = Home::new();
     let key = home.default_key();

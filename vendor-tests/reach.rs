@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, run, sshd};
+use crate::harness::{Home, Terminal, run, sshd};
 use serde_json::{Value, json};
 
 const IP: &str = "127.0.0.1";
@@ -132,4 +132,60 @@ fn an_overview_of_a_thousand_peers_waits_for_the_black_holes_once() {
     let text = home.run(&["--exports", "exports.json", "network", "overview", "--timeout", "1"]);
     let text = text.exits(0).text();
     assert!(text.starts_with("net\n  m0000  failed   connection timed out\n"), "{text}");
+}
+
+#[test]
+fn the_overview_fills_up_on_a_terminal_and_ends_as_one_table() {
+    let home = Home::new();
+    let (hole, banner) = (Hole::new(), banner());
+    let peer = |port| json!({ "host": { "plain": IP }, "port": port });
+    let peers = json!({ "up": peer(banner), "dead": peer(hole.port), "shut": peer(1) });
+    home.write("exports.json", json!({ "net": { "priority": 1, "peers": peers } }).to_string());
+    let args = ["--exports", "exports.json", "network", "overview", "--timeout", "2"];
+    let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
+    // What is known is shown while the dead one is waited for.
+    terminal.expect("up    ok");
+    terminal.expect("dead  …");
+    assert!(terminal.is_running());
+    assert_eq!(terminal.exit_code(), Some(0));
+    let text = terminal.text();
+    let (_, last) = text.rsplit_once("\x1b[J").unwrap();
+    assert!(!last.contains('\x1b') && !last.contains('…'), "{last:?}");
+    assert_eq!(last.lines().count(), 4, "{last:?}");
+    // Where it does not fit, the table comes at the end.
+    let mut terminal = Terminal::start(&home, &args, 80, 3, &[]);
+    assert_eq!(terminal.exit_code(), Some(0));
+    assert!(!terminal.text().contains("dead  …"), "{}", terminal.text());
+}
+
+#[test]
+fn a_list_of_a_thousand_machines_in_seven_networks_takes_no_time() {
+    let home = Home::new();
+    let mut exports = serde_json::Map::new();
+    for network in 0..7 {
+        let service = format!("mine/net{network}");
+        let networking = json!({ "networking": { "priority": network, "module": "clan_lib.network.direct" }, "peer": null });
+        exports.insert(format!("{service}:net{network}::"), networking);
+        for machine in 0..1000 {
+            let peer = json!({ "name": "peer", "port": 22, "user": null, "SSHOptions": [],
+                "hosts": [{ "plain": format!("m{machine}.net{network}.example") }] });
+            let entry = json!({ "networking": null, "peer": peer });
+            exports.insert(format!("{service}:net{network}:default:m{machine}"), entry);
+        }
+    }
+    let machines: serde_json::Map<String, Value> =
+        (0..1000).map(|machine| (format!("m{machine}"), json!({}))).collect();
+    let snapshot = json!({ "clan_connect_snapshot": 1, "machines": machines, "exports": exports });
+    home.write("snapshot.json", snapshot.to_string());
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        let started = Instant::now();
+        let done = home.run(&["--exports", "snapshot.json", "network", "list"]).exits(0);
+        fastest = fastest.min(started.elapsed());
+        assert!(done.text().contains("m0, m1, m2 ...(997 more)"), "{}", done.text());
+    }
+    println!("1,000 machines in 7 networks listed in {fastest:?}");
+    // Compiled for tests it is an order of magnitude slower.
+    let limit = if cfg!(debug_assertions) { 500 } else { 50 };
+    assert!(fastest < Duration::from_millis(limit), "{fastest:?}");
 }

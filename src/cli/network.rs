@@ -3,11 +3,13 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use crate::exports::{Clan, Host, Network, Peer, Technology};
-use crate::overlay;
+use crate::hosts;
+use crate::overlay::{self, Overlay};
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;
 
@@ -18,12 +20,14 @@ const SHOWN_PEERS: usize = 3;
 /// priority first, ties in the order of the exports. *Running* tells whether the
 /// network is up on this computer: `n/a` nothing has to run, `in-process` this
 /// program runs it, `yes` and `no` for overlays of which an address is known,
-/// `unknown` we cannot tell. Foreign text is escaped.
-pub fn list_text(clan: &Clan) -> String {
+/// `unknown` we cannot tell. With `all`, no peer is left out. Foreign text is
+/// escaped.
+pub fn list_text(clan: &Clan, all: bool) -> String {
     if clan.networks.is_empty() {
         return "No networks found\n".to_owned();
     }
-    let rows: Vec<[String; 5]> = sorted(clan).into_iter().map(row).collect();
+    let rows: Vec<[String; 5]> =
+        sorted(clan).into_iter().map(|network| row(network, all)).collect();
     let header = ["Network", "Priority", "Module", "Running", "Peers"].map(str::to_owned);
     // Clan's own minimum widths.
     let mut widths = [12, 8, 10, 8, 0];
@@ -116,7 +120,7 @@ fn sorted(clan: &Clan) -> Vec<&Network> {
     networks
 }
 
-fn row(network: &Network) -> [String; 5] {
+fn row(network: &Network, all: bool) -> [String; 5] {
     let module = match &network.module {
         Some(module) => module.rsplit('.').next().unwrap_or(module),
         None => network.technology.name(),
@@ -126,11 +130,11 @@ fn row(network: &Network) -> [String; 5] {
         network.priority.to_string(),
         Printable(module).to_string(),
         running(network).to_owned(),
-        peers(network),
+        peers(network, all),
     ]
 }
 
-fn peers(network: &Network) -> String {
+fn peers(network: &Network, all: bool) -> String {
     // A machine with two roles is one peer to whoever reads the table.
     let mut machines: Vec<&str> = network.peers.iter().map(|peer| peer.machine.as_str()).collect();
     let mut seen = std::collections::HashSet::new();
@@ -138,9 +142,10 @@ fn peers(network: &Network) -> String {
     if machines.is_empty() {
         return "No peers".to_owned();
     }
-    let shown = machines.iter().take(SHOWN_PEERS).map(|machine| Printable(machine).to_string());
+    let most = if all { machines.len() } else { SHOWN_PEERS };
+    let shown = machines.iter().take(most).map(|machine| Printable(machine).to_string());
     let mut text = shown.collect::<Vec<_>>().join(", ");
-    if let Some(more) = machines.len().checked_sub(SHOWN_PEERS).filter(|&more| more > 0) {
+    if let Some(more) = machines.len().checked_sub(most).filter(|&more| more > 0) {
         // Writing to a String cannot fail.
         let _ = write!(text, " ...({more} more)");
     }
@@ -160,20 +165,42 @@ fn running(network: &Network) -> &'static str {
         Technology::Tor | Technology::Iroh => "in-process",
         Technology::Unsupported(_) => "unknown",
         Technology::Direct | Technology::Zerotier => {
-            let hosts = network.peers.iter().flat_map(|peer| &peer.hosts);
-            let addresses = hosts.filter_map(|host| match host {
-                Host::Plain(text) => text.trim_matches(['[', ']']).parse().ok(),
-                Host::Var(_) => None,
+            let hosts = network.peers.iter().flat_map(|peer| &peer.hosts).take(SHOWN_PEERS);
+            let addresses = hosts.flat_map(|host| match host {
+                Host::Plain(text) => match text.trim_matches(['[', ']']).parse() {
+                    Ok(address) => vec![address],
+                    // Clan's wireguard has names, which its machines know by /etc/hosts.
+                    Err(_) => hosts::addresses(text),
+                },
+                Host::Var(_) => Vec::new(),
             });
             // All of a network's addresses are of one kind.
-            match addresses.take(SHOWN_PEERS).find_map(overlay::is_running) {
+            let addresses: Vec<IpAddr> = addresses.take(SHOWN_PEERS).collect();
+            let of_zerotier = |address: &&IpAddr| {
+                network.technology != Technology::Zerotier
+                    || Overlay::of(**address) == Some(Overlay::Zerotier)
+            };
+            let known = addresses.iter().filter(of_zerotier);
+            match known.copied().find_map(overlay::is_running) {
                 Some(true) => "yes",
                 Some(false) => "no",
                 None if network.technology == Technology::Zerotier => "unknown",
+                // VPNs without addresses of their own are told by their device.
+                None if addresses.iter().copied().any(overlay::is_tunnelled) => "yes",
+                None if is_vpn(network) && addresses.is_empty() => "unknown",
+                None if is_vpn(network) => "no",
                 None => "n/a",
             }
         }
     }
+}
+
+/// Whether its name says that something has to run for it, whatever its addresses.
+fn is_vpn(network: &Network) -> bool {
+    let names = [network.service.as_deref(), network.module.as_deref(), Some(&network.name)];
+    let names = names.into_iter().flatten().map(|name| name.rsplit(['/', '.']).next());
+    let known = ["tinc", "wireguard", "yggdrasil", "mycelium", "zerotier", "tailscale"];
+    names.flatten().any(|name| known.contains(&name))
 }
 
 fn network_json(network: &Network) -> Value {
@@ -227,13 +254,14 @@ Network          Priority  Module        Running     Peers
 ----------------------------------------------------------
 p2p              3000      p2p_ssh_iroh  in-process  web, db
 mine/vpn:office  2000      direct        n/a         web, db, build ...(2 more)
-zt               900       zerotier      no          web
+zt               900       zerotier      unknown     web
 lab              800       pigeons       unknown     No peers
 mine/tor:office  10        tor           in-process  web
 ";
-        // Whoever is in that overlay reads another word.
-        let text = list_text(&clan).replace("zerotier      yes ", "zerotier      no  ");
+        let text = list_text(&clan, false);
         assert_eq!(text, expected);
+        let all = list_text(&clan, true);
+        assert!(all.contains("web, db, build, mail, empty\n"), "{all}");
     }
 
     #[test]
@@ -262,7 +290,7 @@ mine/tor:office  10        tor           in-process  web
 
     #[test]
     fn an_empty_clan_says_so_as_clan_does() {
-        assert_eq!(list_text(&Clan::default()), "No networks found\n");
+        assert_eq!(list_text(&Clan::default(), true), "No networks found\n");
         let empty = json!({"networks": [], "target_hosts": {}, "problems": [], "warnings": []});
         assert_eq!(list_json(&Clan::default()), empty);
     }
@@ -270,7 +298,7 @@ mine/tor:office  10        tor           in-process  web
     #[test]
     fn foreign_text_cannot_reach_the_terminal() {
         let text = r#"{"a\u202eb": {"module": "x.\u200fy", "peers": {"m\u2066": {}}}}"#;
-        let shown = list_text(&Clan::parse("x", text.as_bytes()).unwrap());
+        let shown = list_text(&Clan::parse("x", text.as_bytes()).unwrap(), false);
         assert!(shown.is_ascii(), "{shown:?}");
         assert!(shown.contains("a\\u{202e}b") && shown.contains("\\u{200f}y"), "{shown}");
     }
@@ -283,7 +311,7 @@ mine/tor:office  10        tor           in-process  web
             text[at] = c;
             let text: String = text.into_iter().collect();
             let clan = Clan::parse("x", text.as_bytes()).unwrap_or_default();
-            assert!(!list_text(&clan).chars().any(|c| c.is_control() && c != '\n'));
+            assert!(!list_text(&clan, true).chars().any(|c| c.is_control() && c != '\n'));
             assert!(list_json(&clan)["networks"].is_array());
         }
     }

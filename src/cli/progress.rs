@@ -32,6 +32,11 @@ impl Progress {
         Self { line: wanted.then(Arc::default) }
     }
 
+    /// Whether the terminal is one for moving text.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.line.is_some()
+    }
+
     /// Begins or changes what is being done.
     pub(super) fn doing(&self, what: String) {
         let Some(line) = &self.line else { return };

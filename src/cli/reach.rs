@@ -1,5 +1,6 @@
 //! `network ping` and `network overview`: which machines answer, over which
-//! networks. Owns the fan-out, the tables and their JSON.
+//! networks. Owns the fan-out, the tables and their JSON; while it lasts, the
+//! table stands on the terminal as far as it is known.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::board::{Board, Row};
 use super::ssh::seconds;
 use super::{Global, Ui, complete, print, ssh};
 use crate::connect::{Probed, Request, probe};
@@ -68,7 +70,7 @@ pub(super) fn ping(arguments: &Ping, global: &Global, ui: &Arc<Ui>) -> Result<u8
     let routes = plan(&clan, &arguments.machine, &overrides)?;
     ui.progress.doing(format!("pinging {}", arguments.machine));
     let wanted = routes.into_iter().map(|route| (arguments.machine.clone(), route)).collect();
-    let probed = probe_all(wanted, true, arguments.timeout, global, ui)?;
+    let probed = probe_all(wanted, true, arguments.timeout, global, ui, &|_, _| ())?;
     ui.progress.done();
     let reachable = probed.iter().any(|(_, probed)| probed.outcome.is_ok());
     if arguments.json {
@@ -86,12 +88,32 @@ pub(super) fn ping(arguments: &Ping, global: &Global, ui: &Arc<Ui>) -> Result<u8
 pub(super) fn overview(arguments: &Overview, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
-    let probed = probe_all(all_routes(&clan), false, arguments.timeout, global, ui)?;
+    let routes = all_routes(&clan);
+    let rows = routes
+        .iter()
+        .map(|(machine, route)| Row {
+            machine: Printable(machine).to_string(),
+            network: Printable(&route.network).to_string(),
+            state: String::new(),
+        })
+        .collect();
+    let board = Board::new(rows, ui);
+    let (total, done) = (routes.len(), AtomicUsize::new(0));
+    let seen = |place: usize, probed: &Probed| {
+        board.set(place, state(probed));
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if !board.is_shown() {
+            ui.progress.doing(format!("asked {done} of {total}"));
+        }
+    };
+    let probed = probe_all(routes, false, arguments.timeout, global, ui, &seen)?;
     ui.progress.done();
+    let text = board.text();
+    drop(board);
     if arguments.json {
         print(format!("{:#}\n", overview_json(&clan, &probed)).as_bytes())?;
     } else {
-        print(overview_text(&probed).as_bytes())?;
+        print(text.as_bytes())?;
     }
     Ok(0)
 }
@@ -116,6 +138,7 @@ fn probe_all(
     timeout: Option<Duration>,
     global: &Global,
     ui: &Arc<Ui>,
+    seen: &dyn Fn(usize, &Probed),
 ) -> Result<Vec<(String, Probed)>> {
     more_files();
     let uses_tor = wanted.iter().any(|(_, route)| route.technology == Technology::Tor);
@@ -128,7 +151,6 @@ fn probe_all(
         false => None,
     };
     let dialer = Arc::new(Dialer::new(base.tor.clone()));
-    let (total, done) = (wanted.len(), AtomicUsize::new(0));
     let costly = Semaphore::new(COSTLY_FAN_OUT);
     let one = async |(place, (machine, route)): (usize, (String, Route))| {
         let is_costly = matches!(route.technology, Technology::Tor | Technology::Iroh);
@@ -137,8 +159,7 @@ fn probe_all(
         let request =
             Request { machine: machine.clone(), deadline: Some(deadline), ..base.clone() };
         let probed = probe(&request, route, &dialer, known.as_ref()).await;
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        ui.progress.doing(format!("asked {done} of {total}"));
+        seen(place, &probed);
         (place, machine, probed)
     };
     let runtime = ssh::runtime()?;
@@ -182,22 +203,11 @@ fn as_line(probed: &Probed) -> String {
     }
 }
 
-fn overview_text(probed: &[(String, Probed)]) -> String {
-    let name = |machine: &str| Printable(machine).to_string();
-    let width = probed.iter().map(|(machine, _)| name(machine).chars().count()).max().unwrap_or(0);
-    let (mut text, mut last) = (String::new(), None);
-    for (machine, probed) in probed {
-        if last != Some(&probed.route.network) {
-            text.push_str(&format!("{}\n", Printable(&probed.route.network)));
-            last = Some(&probed.route.network);
-        }
-        let state = match &probed.outcome {
-            Ok(answer) => format!("ok       {:.1} ms", answer.elapsed.as_secs_f64() * 1000.0),
-            Err(attempt) => format!("failed   {}", attempt.reason),
-        };
-        text.push_str(&format!("  {:<width$}  {state}\n", name(machine)));
+fn state(probed: &Probed) -> String {
+    match &probed.outcome {
+        Ok(answer) => format!("ok       {:.1} ms", answer.elapsed.as_secs_f64() * 1000.0),
+        Err(attempt) => format!("failed   {}", attempt.reason),
     }
-    if text.is_empty() { "No networks found\n".to_owned() } else { text }
 }
 
 fn overview_json(clan: &Clan, probed: &[(String, Probed)]) -> Value {

@@ -10,11 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{Global, Ui, complete, tor};
-use crate::connect::{Connection, Request, connect};
+use crate::connect::{Connection, LastResort, Request, connect};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
+use crate::flake::{self, Step, nix};
 use crate::installer::{self, Installer};
-use crate::plan::{Overrides, TargetHost, plan};
+use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
 use crate::ssh::auth::Credentials;
@@ -100,9 +101,8 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let options = SshOptions::parse(&arguments.ssh_option)?;
     let remote = remote(&arguments)?;
-    let mut request = request(&arguments, options, global, ui)?;
+    let mut request = request(&arguments, global, ui)?;
     let remembered = Remembered::of_user();
     let clan = global.place();
     request.last = remembered.as_ref().and_then(|memory| memory.network(&clan, &request.machine));
@@ -197,15 +197,23 @@ async fn session(
     Ok(ended.exit_code())
 }
 
-fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
+fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
+    let target_host = arguments.target_host.as_deref().map(TargetHost::parse).transpose()?;
+    // What follows `?` in the address counts as --ssh-option, which comes after.
+    let in_address = target_host.iter().flat_map(|target| &target.options);
+    let mut pairs: Vec<String> =
+        in_address.flat_map(|(name, value)| [name.clone(), value.clone()]).collect();
+    pairs.extend(arguments.ssh_option.iter().cloned());
+    let options = SshOptions::parse(&pairs)?;
     let overrides = Overrides {
         network: arguments.network.clone(),
-        target_host: arguments.target_host.as_deref().map(TargetHost::parse).transpose()?,
+        target_host,
         user: arguments.login.clone().or(options.user),
         port: arguments.port.or(options.port),
     };
     let installer = installer(arguments, &overrides)?;
     let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
+    let mut last_resort = None;
     let (routes, password) = match installer {
         Some(Installer { routes, password, warnings }) => {
             warnings.iter().for_each(|warning| ui.warning(warning));
@@ -218,7 +226,12 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
                 None => global.clan(ui)?,
             };
             ui.problems(&clan);
-            (plan(&clan, &machine, &overrides)?, None)
+            last_resort = configuration(&clan, &machine, &overrides, global, ui);
+            match plan(&clan, &machine, &overrides) {
+                // Its own configuration may still say where it is.
+                Err(Error::NoRoute { .. }) if last_resort.is_some() => (Vec::new(), None),
+                routes => (routes?, None),
+            }
         }
     };
     let bare = bare_request(global, ui, false)?;
@@ -232,6 +245,7 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
     Ok(Request {
         machine: machine.clone(),
         routes,
+        last_resort,
         last: None,
         deadline: options.connect_timeout.or(arguments.timeout),
         tor,
@@ -257,6 +271,32 @@ fn request(arguments: &Ssh, options: SshOptions, global: &Global, ui: &Arc<Ui>) 
         vars: bare.vars,
         show_secrets: bare.show_secrets,
     })
+}
+
+/// Where Clan looks last: the configuration of the machine itself, if nix can be
+/// asked and has not been yet.
+fn configuration(
+    clan: &Clan,
+    machine: &str,
+    overrides: &Overrides,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Option<LastResort> {
+    let is_open = overrides.network.is_none() && overrides.target_host.is_none();
+    if !is_open || !clan.knows(machine) || clan.configured_host(machine).is_some() {
+        return None;
+    }
+    let reference = match &global.exports {
+        Some(_) => return None,
+        None => global.reference().ok()?,
+    };
+    nix::program()?;
+    let (ui, machine, overrides) = (ui.clone(), machine.to_owned(), overrides.clone());
+    Some(Arc::new(move || {
+        let mut step = |_: Step| ui.evaluating();
+        let target = flake::configured_host(&reference, &machine, &mut step)?;
+        Ok(target.map(|target| Route::configured(&target, &overrides)))
+    }))
 }
 
 /// The installer that is meant, if one is.
@@ -292,6 +332,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         machine: String::new(),
         routes: Vec::new(),
         last: None,
+        last_resort: None,
         vars,
         deadline: None,
         grace: race::DEFAULT_GRACE,

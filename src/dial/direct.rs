@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use super::{DialError, Failure, Phase, Stream};
 use crate::error::Stage;
+use crate::hosts;
 
 /// RFC 8305, section 3: how long to wait for AAAA once A is there.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -21,8 +22,6 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// More addresses than any honest name has; the rest are not tried.
 const MAX_ADDRESSES: usize = 32;
-/// Bound on /etc/hosts, in bytes.
-const MAX_HOSTS_FILE: u64 = 16 << 20;
 /// Longest DNS name in text form (RFC 1035, section 2.3.4), in bytes.
 const MAX_NAME: usize = 253;
 
@@ -84,7 +83,7 @@ impl Direct {
             }
             return Ok(());
         }
-        let local = hosts_file(&name).await;
+        let local = hosts::addresses(&name);
         if !local.is_empty() {
             for ip in local {
                 let _ = found.send(SocketAddr::new(ip, port)).await;
@@ -103,7 +102,7 @@ fn system_resolver() -> Option<TokioResolver> {
     if config.name_servers().is_empty() {
         return None;
     }
-    // /etc/hosts is read by `hosts_file`, which stops there as getaddrinfo does.
+    // /etc/hosts is read by `hosts`, which stops there as getaddrinfo does.
     options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
     TokioResolver::builder_with_config(config, Default::default())
         .with_options(options)
@@ -324,34 +323,6 @@ fn check_name(host: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Addresses of `name` in /etc/hosts (hosts(5)), in the order of the file. An
-/// unreadable file is no reason to fail: getaddrinfo goes on to the DNS too.
-async fn hosts_file(name: &str) -> Vec<IpAddr> {
-    let path = "/etc/hosts";
-    match tokio::fs::metadata(path).await {
-        Ok(meta) if meta.is_file() && meta.len() <= MAX_HOSTS_FILE => {}
-        _ => return Vec::new(),
-    }
-    let text = tokio::fs::read(path).await.unwrap_or_default();
-    hosts_lookup(&String::from_utf8_lossy(&text), name)
-}
-
-fn hosts_lookup(text: &str, name: &str) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
-        let Some(Ok(ip)) = words.next().map(str::parse::<IpAddr>) else { continue };
-        if words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name))
-            && !found.contains(&ip)
-            && found.len() < MAX_ADDRESSES
-        {
-            found.push(ip);
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::black_hole;
@@ -382,16 +353,6 @@ mod tests {
         for good in ["a", "a.b.c", "xn--bcher-kva.example", "under_score", "a.b."] {
             assert!(check_name(good).is_ok(), "{good:?}");
         }
-    }
-
-    #[test]
-    fn hosts_file_lines_match_any_name_in_any_case() {
-        let text = "# 1.1.1.1 m\n127.0.0.1 localhost\n10.0.0.1\tm M.example # n\n\
-                    2001:db8::1 m\nbad m\n10.0.0.2 n\n10.0.0.1 m\n";
-        assert_eq!(hosts_lookup(text, "m"), [ip("10.0.0.1"), ip("2001:db8::1")]);
-        assert_eq!(hosts_lookup(text, "m.example"), [ip("10.0.0.1")]);
-        assert_eq!(hosts_lookup(text, "n"), [ip("10.0.0.2")]);
-        assert_eq!(hosts_lookup(text, "o"), Vec::<IpAddr>::new());
     }
 
     #[test]

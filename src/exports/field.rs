@@ -190,7 +190,9 @@ fn plain(host: &str) -> Result<Host, String> {
         return Err(format!("the host is longer than {MAX_HOST} bytes"));
     }
     let host = host.trim();
-    TargetHost::read(host)?;
+    if !TargetHost::read(host)?.options.is_empty() {
+        return Err("options are not taken from a host of the exports".into());
+    }
     Ok(Host::Plain(host.to_owned()))
 }
 

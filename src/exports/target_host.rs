@@ -1,5 +1,6 @@
-//! `TargetHost`: `[user@]host[:port]` as Clan's `targetHost` writes it. Owns
-//! that grammar; refuses options in it, resolves nothing.
+//! `TargetHost`: `[user@]host[:port][?options]` as Clan's `targetHost` writes
+//! it. Owns that grammar and which options are too dangerous to be taken from
+//! an address; resolves nothing.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -13,9 +14,29 @@ pub(super) const MAX_HOST: usize = 1024;
 /// Longest user, in bytes.
 pub(super) const MAX_USER: usize = 255;
 
+/// Options that start a program, load code, or let the other side use ours: an
+/// address is no place for them.
+const DANGEROUS: [&str; 14] = [
+    "ControlPath",
+    "ForwardAgent",
+    "ForwardX11",
+    "ForwardX11Trusted",
+    "IdentityAgent",
+    "Include",
+    "KnownHostsCommand",
+    "LocalCommand",
+    "Match",
+    "PermitLocalCommand",
+    "PKCS11Provider",
+    "ProxyCommand",
+    "SecurityKeyProvider",
+    "XAuthLocation",
+];
+
 /// An address as a person writes it: `[user@]host[:port]`, `[user@][v6]:port`
-/// or a bare IPv6 address, with or without `ssh://` before it
-/// (`clan_lib/ssh/parse.py`, draft-salowey-secsh-uri-00).
+/// or a bare IPv6 address, with or without `ssh://` before it, with or without
+/// `?NAME=VALUE&…` after it (`clan_lib/ssh/remote.py`,
+/// draft-salowey-secsh-uri-00).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetHost {
     /// The login name, if one was given.
@@ -24,6 +45,8 @@ pub struct TargetHost {
     pub host: String,
     /// The TCP port, if one was given; never 0.
     pub port: Option<u16>,
+    /// Options of ssh_config(5), in their order; none that starts a program.
+    pub options: Vec<(String, String)>,
 }
 
 impl TargetHost {
@@ -34,35 +57,40 @@ impl TargetHost {
     /// `?ProxyCommand=…` are refused: they could start programs.
     pub fn parse(text: &str) -> Result<Self> {
         Self::read(text).map_err(|reason| {
-            // What precedes `@` may be a password; the reason names what follows `?`.
-            let shown = match text.rsplit_once('@') {
+            // What precedes `@` may be a password, and what follows `?` is no address.
+            let shown = text.split('?').next().unwrap_or(text);
+            let shown = match shown.rsplit_once('@') {
                 Some((user, host)) if user.trim_start_matches("ssh:").contains(':') => host,
-                _ => text,
+                _ => shown,
             };
-            let shown = shown.split('?').next().unwrap_or(shown);
             Error::Usage(format!("invalid target host \"{}\": {reason}", Printable(shown)))
         })
     }
 
     /// Parses `text`, or says only which rule it breaks.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let text = match text.strip_prefix("ssh://") {
-            Some(uri) => uri.strip_suffix('/').unwrap_or(uri),
-            None => text,
-        };
         if text.len() > MAX_HOST + MAX_USER {
             return Err(format!("longer than {} bytes", MAX_HOST + MAX_USER));
         }
-        let (user, address) = match text.rsplit_once('@') {
-            Some((user, address)) => (Some(check_user(user)?), address),
-            None => (None, text),
+        let (endpoint, options) = text.split_once('?').unwrap_or((text, ""));
+        let endpoint = match endpoint.strip_prefix("ssh://") {
+            Some(uri) => uri.strip_suffix('/').unwrap_or(uri),
+            None => endpoint,
         };
-        if let Some((_, options)) = text.split_once('?') {
-            return Err(refused_options(options));
+        let (user, address) = match endpoint.split_once('@') {
+            Some((_, address)) if address.contains('@') => {
+                return Err("more than one @".into());
+            }
+            Some((user, address)) => (Some(check_user(user)?), address),
+            None => (None, endpoint),
+        };
+        if user.is_some() && is_ipv6(address) {
+            return Err("an IPv6 address takes brackets after a user".into());
         }
         let (host, port) = split_port(address)?;
         check_host(host)?;
-        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
+        let options = parse_options(options)?;
+        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, options })
     }
 }
 
@@ -73,11 +101,18 @@ impl fmt::Display for TargetHost {
             write!(f, "{}@", Printable(user))?;
         }
         let host = Printable(&self.host);
-        match (self.port, self.host.contains(':')) {
-            (Some(port), true) => write!(f, "[{host}]:{port}"),
-            (Some(port), false) => write!(f, "{host}:{port}"),
-            (None, _) => host.fmt(f),
+        match self.host.contains(':') && (self.port.is_some() || self.user.is_some()) {
+            true => write!(f, "[{host}]")?,
+            false => host.fmt(f)?,
         }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        for (at, (name, value)) in self.options.iter().enumerate() {
+            let before = if at == 0 { '?' } else { '&' };
+            write!(f, "{before}{name}={}", Printable(value))?;
+        }
+        Ok(())
     }
 }
 
@@ -149,18 +184,26 @@ fn is_ipv6(text: &str) -> bool {
     !zone.is_empty() && zone.chars().all(zone_char) && address.parse::<Ipv6Addr>().is_ok()
 }
 
-fn refused_options(options: &str) -> String {
-    let names: Vec<String> = options
-        .split('&')
-        .map(|option| option.split('=').next().unwrap_or(option))
-        .filter(|name| !name.is_empty())
-        .take(8)
-        .map(|name| Printable(name).to_string())
-        .collect();
-    if names.is_empty() {
-        return "nothing may follow the address, but there is a ?".into();
-    }
-    format!("options are not taken from an address: {}", names.join(", "))
+/// `NAME=VALUE&…`, as Clan splits it: nothing is decoded, empty pieces are skipped.
+fn parse_options(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pieces = text.split('&').filter(|piece| !piece.is_empty());
+    pieces
+        .map(|piece| {
+            // A piece without a value may be anything, even a password.
+            let (name, value) =
+                piece.split_once('=').ok_or("an option has no value, expected NAME=VALUE")?;
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                return Err("the name of an option is not a word".into());
+            }
+            if DANGEROUS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                return Err(format!("option {name} is not taken from an address"));
+            }
+            if value.is_empty() || value.chars().any(char::is_control) {
+                return Err(format!("option {name} has no usable value"));
+            }
+            Ok((name.to_owned(), value.to_owned()))
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use super::snapshot::{Machine, Snapshot};
 use crate::error::{Error, Result};
+use crate::exports::TargetHost;
 use crate::printable;
+use crate::select::Selector;
 
 /// Where nix is when it is not in the path (NixOS, the multi-user installer).
 const PLACES: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
@@ -99,6 +101,38 @@ fn one_by_one(nix: &Path, reference: &str) -> Option<All> {
         }
     }
     Some(All { exports: exports.into(), failed, domain: None, machines: BTreeMap::new() })
+}
+
+/// What `selector` picks out of the whole flake. Blocks.
+///
+/// # Errors
+/// [`Error::Nix`].
+pub fn select(nix: &Path, reference: &str, selector: &Selector) -> Result<Value> {
+    let json = eval(nix, reference, &format!("{} flake", selector.to_nix(quote)))?;
+    let value = serde_json::from_slice(&json)
+        .map_err(|error| failed(reference, format!("its output is unexpected: {error}")))?;
+    Ok(selector.arrange(value))
+}
+
+/// The `targetHost` in the configuration of a machine, where Clan looks last
+/// (`clan_lib/nix_selectors.py`). Blocks: nix evaluates the whole machine.
+///
+/// # Errors
+/// [`Error::Nix`], also when it is no address.
+pub fn target_host(nix: &Path, reference: &str, machine: &str) -> Result<Option<TargetHost>> {
+    let expression = format!(
+        "flake.clanInternals.machines.${{builtins.currentSystem}}.{}.config.clan.core.networking\
+         .targetHost or null",
+        quote(machine)
+    );
+    let json = eval(nix, reference, &expression)?;
+    match serde_json::from_slice(&json) {
+        Ok(Value::String(text)) => {
+            let target = TargetHost::parse(&text);
+            target.map(Some).map_err(|error| failed(reference, error.to_string()))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// How nix is told of a directory: by git where there is git, which leaves out

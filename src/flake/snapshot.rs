@@ -36,6 +36,10 @@ pub struct Snapshot {
     /// The machines of the inventory.
     #[serde(default)]
     pub machines: BTreeMap<String, Machine>,
+    /// `clan.core.networking.targetHost` of the machines for which nix was asked
+    /// for it, which takes long; `null` where there is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configured: BTreeMap<String, Option<String>>,
     /// Entries that could not be evaluated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
@@ -59,6 +63,7 @@ impl Snapshot {
             fingerprint: None,
             domain: None,
             machines: BTreeMap::new(),
+            configured: BTreeMap::new(),
             failed: Vec::new(),
             exports,
         }
@@ -106,11 +111,13 @@ impl Snapshot {
         }
         for (name, machine) in &self.machines {
             clan.add_machine(name);
-            let Some(text) = &machine.target_host else { continue };
-            match TargetHost::parse(text) {
-                Ok(target) => clan.set_target_host(name, target),
-                Err(error) => clan.warnings.push(format!("targetHost of {name:?}: {error}")),
+            if let Some(target) = address(&mut clan, name, machine.target_host.as_deref()) {
+                clan.set_target_host(name, target);
             }
+        }
+        for (name, text) in &self.configured {
+            let target = address(&mut clan, name, text.as_deref());
+            clan.set_configured_host(name, target);
         }
         Ok(clan)
     }
@@ -122,6 +129,23 @@ impl Snapshot {
     pub fn write(&self, path: &Path) -> Result<()> {
         let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
         write_whole(path, self.to_json().as_bytes()).map_err(failed)
+    }
+}
+
+/// A machine's address as it is written in the clan. What it says beside user,
+/// host and port is for Clan's own ssh.
+fn address(clan: &mut Clan, machine: &str, text: Option<&str>) -> Option<TargetHost> {
+    match TargetHost::parse(text?) {
+        Ok(target) => {
+            for (name, _) in &target.options {
+                clan.warnings.push(format!("targetHost of {machine:?}: option {name} is ignored"));
+            }
+            Some(target)
+        }
+        Err(error) => {
+            clan.warnings.push(format!("targetHost of {machine:?}: {error}"));
+            None
+        }
     }
 }
 
@@ -158,6 +182,8 @@ mod tests {
         snapshot.machines.insert("b".into(), machine("root@b.example:2222"));
         snapshot.machines.insert("c".into(), machine("c -oProxyCommand=x"));
         snapshot.machines.insert("d".into(), Machine::default());
+        snapshot.configured.insert("a".into(), Some("a.example?User=x".into()));
+        snapshot.configured.insert("b".into(), None);
         snapshot.failed.push("x:y::z".into());
         snapshot
     }
@@ -185,6 +211,9 @@ mod tests {
         let target = clan.target_host("b").unwrap();
         assert_eq!((target.host.as_str(), target.port), ("b.example", Some(2222)));
         assert!(clan.target_host("c").is_none() && clan.target_host("d").is_none());
+        assert_eq!(clan.configured_host("a").unwrap().unwrap().host, "a.example");
+        assert_eq!((clan.configured_host("b"), clan.configured_host("c")), (Some(None), None));
+        assert!(clan.warnings.iter().any(|text| text.contains("option User is ignored")));
         assert!(clan.warnings.iter().any(|text| text.contains("\"c\"")), "{:?}", clan.warnings);
         assert!(clan.warnings.iter().any(|text| text.contains("x:y::z")), "{:?}", clan.warnings);
     }

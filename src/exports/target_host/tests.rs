@@ -1,7 +1,43 @@
 use super::*;
 
 fn target(user: Option<&str>, host: &str, port: Option<u16>) -> TargetHost {
-    TargetHost { user: user.map(str::to_owned), host: host.to_owned(), port }
+    TargetHost { user: user.map(str::to_owned), host: host.to_owned(), port, options: Vec::new() }
+}
+
+/// What `clan_lib/ssh/remote_test.py` expects of its ten addresses.
+#[test]
+fn the_ten_addresses_of_clans_own_test_are_parsed_as_clan_does() {
+    for (name, text, expected) in [
+        ("host_only", "example.com", Some(target(None, "example.com", None))),
+        (
+            "host_user_port",
+            "user@example.com:22",
+            Some(target(Some("user"), "example.com", Some(22))),
+        ),
+        ("cannot_parse_user_host_port", "foo@bar@wat", None),
+        ("missing_hostname", "foo@:2222", None),
+        ("invalid_ipv6", "user@fe80::1%eth0", None),
+        ("valid_ipv6_without_port", "[fe80::1%eth0]", Some(target(None, "fe80::1%eth0", None))),
+        (
+            "valid_ipv6_with_port",
+            "[fe80::1%eth0]:222",
+            Some(target(None, "fe80::1%eth0", Some(222))),
+        ),
+        ("empty_options", "example.com?", Some(target(None, "example.com", None))),
+        ("option_with_missing_value", "example.com?foo", None),
+        (
+            "options_with_@",
+            "user@example.com?ProxyJump=root@foo&IdentityFile=/key",
+            Some(TargetHost {
+                options: [("ProxyJump", "root@foo"), ("IdentityFile", "/key")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec(),
+                ..target(Some("user"), "example.com", None)
+            }),
+        ),
+    ] {
+        assert_eq!(TargetHost::parse(text).ok(), expected, "{name}");
+    }
 }
 
 #[test]
@@ -11,14 +47,14 @@ fn every_written_form_of_an_address_is_understood() {
         ("root@peer2.example:2222", target(Some("root"), "peer2.example", Some(2222))),
         ("198.51.100.7:22", target(None, "198.51.100.7", Some(22))),
         ("2001:db8::5", target(None, "2001:db8::5", None)),
-        ("admin@2001:db8::5", target(Some("admin"), "2001:db8::5", None)),
+        ("admin@[2001:db8::5]", target(Some("admin"), "2001:db8::5", None)),
         ("admin@[2001:db8::5]:65535", target(Some("admin"), "2001:db8::5", Some(65535))),
         ("[::1]", target(None, "::1", None)),
         ("fe80::1%eth0", target(None, "fe80::1%eth0", None)),
         ("[fe80::1%eth0]:1", target(None, "fe80::1%eth0", Some(1))),
         ("ssh://root@host:2200", target(Some("root"), "host", Some(2200))),
         ("ssh://host/", target(None, "host", None)),
-        ("user@corp@host", target(Some("user@corp"), "host", None)),
+        ("host?&", target(None, "host", None)),
     ] {
         let parsed = TargetHost::parse(text).unwrap();
         assert_eq!(parsed, expected, "{text}");
@@ -55,7 +91,12 @@ fn what_could_be_an_option_or_a_mistake_is_refused_with_a_reason() {
         ("host/path", "'/'"),
         ("ssh://", "empty"),
         ("ssh://-x", "starts with -"),
-        ("host?", "?"),
+        ("user@corp@host", "more than one @"),
+        ("admin@2001:db8::5", "brackets"),
+        ("host?a b=c", "not a word"),
+        ("host?a=", "no usable value"),
+        ("host?a=b\n", "no usable value"),
+        ("host?=b", "not a word"),
     ] {
         let error = TargetHost::parse(text).unwrap_err().to_string();
         assert!(error.contains(reason), "{text:?}: {error}");
@@ -68,23 +109,29 @@ fn what_could_be_an_option_or_a_mistake_is_refused_with_a_reason() {
 
 #[test]
 fn options_of_an_address_are_refused_by_name_and_not_by_value() {
-    let error = TargetHost::parse("ssh://root@host:22?ProxyCommand=rm%20x&User=y\x1b").unwrap_err();
-    let text = error.to_string();
-    assert!(matches!(error, Error::Usage(_)));
-    assert!(text.ends_with("not taken from an address: ProxyCommand, User"), "{text}");
-    assert!(!text.contains("rm"), "{text}");
+    for (text, name) in [
+        ("ssh://root@host:22?ProxyCommand=rm%20x&User=y", "ProxyCommand"),
+        ("host?User=y&proxycommand=rm", "proxycommand"),
+        ("host?LocalCommand=rm", "LocalCommand"),
+        ("host?pkcs11provider=/rm.so", "pkcs11provider"),
+    ] {
+        let error = TargetHost::parse(text).unwrap_err();
+        assert!(matches!(error, Error::Usage(_)));
+        let text = error.to_string();
+        assert!(text.ends_with(&format!("option {name} is not taken from an address")), "{text}");
+        assert!(!text.contains("rm"), "{text}");
+    }
 }
 
 #[test]
 fn a_password_in_an_address_is_refused_and_not_shown() {
-    for text in [
-        "root:hunter2@host",
-        "ssh://root:hunter2@host:22",
-        "root:hunter2@host?x=y",
-        "root:?hunter2@host",
-    ] {
+    for text in ["root:hunter2@host", "ssh://root:hunter2@host:22", "root:hunter2@host?x=y"] {
         let error = TargetHost::parse(text).unwrap_err().to_string();
         assert!(error.starts_with("invalid target host \"host"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    for text in ["root:?hunter2@host", "host?hunter2", "root@host?x=y&hunter2"] {
+        let error = TargetHost::parse(text).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

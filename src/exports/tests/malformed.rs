@@ -72,7 +72,7 @@ fn every_field_of_a_peer_is_checked() {
         ("host", "\"a\\u009b\"", "peers.m.host: the host holds"),
         ("host", "\"a\\u00a0b\"", "peers.m.host: the host holds"),
         ("host", "\"a/b\"", "peers.m.host: the host holds '/'"),
-        ("host", "\"a?ProxyCommand=x\"", "peers.m.host: options are not taken"),
+        ("host", "\"a?ProxyCommand=x\"", "peers.m.host: option ProxyCommand is not taken"),
         ("host", &long, "peers.m.host: the host is longer than 1024 bytes"),
         ("host", "{\"var\": \"a/b\"}", "peers.m.host.var: expected an object"),
         ("host", "{\"var\": {\"file\": \"f\"}}", "peers.m.host.var.generator: missing"),
