@@ -101,23 +101,25 @@ impl Clan {
     /// object, over 64 MiB, over five million values or a million peers. A
     /// single malformed entry is no error but one of [`Clan::problems`].
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self> {
-        Self::read(bytes)
+        check_bounds(bytes)
+            .and_then(|()| {
+                serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {error}"))
+            })
+            .and_then(|document: Value| Self::read(&document))
             .map_err(|reason| Error::Exports { origin: Printable(origin).to_string(), reason })
     }
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() > MAX_BYTES {
-            return Err(format!("larger than {MAX_BYTES} bytes"));
-        }
-        if bytes.trim_ascii().is_empty() {
-            return Err("empty, expected the JSON of clan.exports".into());
-        }
-        if values(bytes) > MAX_VALUES {
-            return Err(format!("more than {MAX_VALUES} values"));
-        }
-        let document: Value =
-            serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {error}"))?;
-        let mut clan = reader::read(&shape::entries(&document)?)?;
+    /// The same for a document that has been read already.
+    ///
+    /// # Errors
+    /// [`Error::Exports`].
+    pub fn from_value(origin: &str, document: &Value) -> Result<Self> {
+        Self::read(document)
+            .map_err(|reason| Error::Exports { origin: Printable(origin).to_string(), reason })
+    }
+
+    fn read(document: &Value) -> Result<Self, String> {
+        let mut clan = reader::read(&shape::entries(document)?)?;
         if clan.networks.is_empty() && clan.problems.is_empty() {
             clan.warnings.push("the exports declare no network".into());
         }
@@ -209,6 +211,21 @@ fn answers(service: &Option<String>, instance: &str, name: &str) -> bool {
     let Some(front) = name.strip_suffix(instance) else { return false };
     let front = front.strip_suffix([':', '/']).unwrap_or_default();
     !front.is_empty() && (front == service || service.rsplit('/').next() == Some(front))
+}
+
+/// Refuses what would take far more memory than any clan needs, before it is
+/// read.
+pub(crate) fn check_bounds(bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() > MAX_BYTES {
+        return Err(format!("larger than {MAX_BYTES} bytes"));
+    }
+    if bytes.trim_ascii().is_empty() {
+        return Err("empty, expected the JSON of clan.exports".into());
+    }
+    if values(bytes) > MAX_VALUES {
+        return Err(format!("more than {MAX_VALUES} values"));
+    }
+    Ok(())
 }
 
 /// An upper bound of the number of values, without building any.

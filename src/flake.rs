@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::exports::{Clan, TargetHost};
+use crate::exports::{Clan, TargetHost, check_bounds};
 use snapshot::Snapshot;
 
 pub use fingerprint::fingerprint;
@@ -166,13 +166,10 @@ pub fn read_snapshot(file: &Path) -> Result<Snapshot> {
     if Snapshot::is_one(&bytes) {
         return Snapshot::parse(&origin, &bytes);
     }
-    // Within the bounds of exports, and usable as such.
-    Clan::parse(&origin, &bytes)?;
-    let wrong = |error: serde_json::Error| Error::Exports {
-        origin: origin.clone(),
-        reason: format!("not valid JSON: {error}"),
-    };
-    let mut exports: serde_json::Value = serde_json::from_slice(&bytes).map_err(wrong)?;
+    let wrong = |reason| Error::Exports { origin: origin.clone(), reason };
+    check_bounds(&bytes).map_err(wrong)?;
+    let mut exports: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(format!("not valid JSON: {error}")))?;
     // `clan select 'clan.?exports'` prints them so.
     if let Some(inner) = exports.get_mut("exports") {
         exports = inner.take();

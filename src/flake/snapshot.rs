@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::exports::{Clan, TargetHost};
+use crate::exports::{Clan, TargetHost, check_bounds};
 
 /// The name of a snapshot in the clan's directory.
 pub const NAME: &str = "clan-connect.json";
@@ -81,6 +81,7 @@ impl Snapshot {
     /// [`Error::Exports`].
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self> {
         let wrong = |reason| Error::Exports { origin: origin.to_owned(), reason };
+        check_bounds(bytes).map_err(wrong)?;
         let snapshot: Self = serde_json::from_slice(bytes)
             .map_err(|error| wrong(format!("not a snapshot: {error}")))?;
         if snapshot.version > VERSION {
@@ -103,7 +104,7 @@ impl Snapshot {
     /// # Errors
     /// As for [`Clan::parse`].
     pub fn clan(&self, origin: &str) -> Result<Clan> {
-        let mut clan = Clan::parse(origin, self.exports.to_string().as_bytes())?;
+        let mut clan = Clan::from_value(origin, &self.exports)?;
         for name in &self.failed {
             clan.warnings.push(format!(
                 "exports entry {name:?} could not be evaluated; its vars may not be generated yet"
