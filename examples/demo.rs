@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
-use clan_connect::connect::{Request, connect};
+use clan_connect::connect::{HostKeySettings, Request, connect};
 use clan_connect::plan::{Overrides, plan};
 use clan_connect::race::{self, Event};
 use clan_connect::ssh::auth::Credentials;
@@ -54,12 +54,14 @@ async fn main() -> Result<(), Failure> {
         deadline: Some(Duration::from_secs(10)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
-        host_key_check: HostKeyCheck::Tofu,
-        host_key_alias: None,
-        known_hosts: KnownHostsFiles {
-            user: vec![clan.path().join("known_hosts")],
-            global: Vec::new(),
-            hash_names: false,
+        host_keys: HostKeySettings {
+            check: HostKeyCheck::Tofu,
+            files: KnownHostsFiles {
+                user: vec![clan.path().join("known_hosts")],
+                global: Vec::new(),
+                hash_names: false,
+            },
+            ..HostKeySettings::default()
         },
         keepalive_interval: Duration::from_secs(15),
         keepalive_max: 3,

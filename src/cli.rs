@@ -11,6 +11,7 @@ mod reach;
 mod select;
 mod ssh;
 mod tor;
+mod trust;
 mod vars;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::exports::Clan;
+use crate::host_keys::HostKeys;
 use crate::secret::{Secret, redacted};
 use crate::user::User;
 use crate::vars::Vars;
@@ -117,6 +119,9 @@ enum Network {
     Ping(reach::Ping),
     /// Ask every peer of every network for its SSH banner
     Overview(reach::Overview),
+    /// Show or change which host keys count for a machine
+    #[command(subcommand)]
+    Trust(trust::Command),
 }
 
 /// Runs a whole command line and returns the exit status.
@@ -148,6 +153,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, &ui)
         }
+        Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, &ui),
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
@@ -237,6 +243,37 @@ impl Global {
         };
         ui.progress.done();
         loaded
+    }
+
+    /// What the clan says of a machine's host keys: its vars, or a snapshot.
+    fn host_keys(
+        &self,
+        machine: &str,
+        clan: Option<&Clan>,
+        ui: &Arc<Ui>,
+    ) -> Result<Option<HostKeys>> {
+        let of_snapshot = clan.and_then(|clan| clan.host_keys(machine)).cloned();
+        let mut keys = match self.vars(ui) {
+            Ok(vars) => HostKeys::read(&vars, machine),
+            Err(error) => Err(error),
+        };
+        // A name that no var can have is no machine's of the clan.
+        if let Err(Error::VarName { .. }) = keys {
+            return Ok(None);
+        }
+        if keys.as_ref().is_ok_and(HostKeys::is_empty)
+            && let Some(of_snapshot) = of_snapshot
+        {
+            return Ok(Some(of_snapshot));
+        }
+        if let Ok(keys) = &mut keys {
+            let known = || flake::last_known(&self.flake().ok()?)?.domain;
+            keys.domain = match clan.and_then(Clan::domain) {
+                Some(domain) => Some(domain.to_owned()),
+                None => known(),
+            };
+        }
+        keys.map(|keys| (!keys.is_empty()).then_some(keys))
     }
 
     /// The vars of the clan, if there is one, and of this machine, with the

@@ -3,6 +3,7 @@
 //! which failures mean the next route and which mean the end.
 
 mod probe;
+mod trust;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +15,13 @@ use crate::plan::{CONFIGURATION, Route};
 use crate::race::{Event, Race, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
-use crate::ssh::hostkey::{HostKeyCheck, HostKeyPolicy, KnownHostsFiles};
-use crate::ssh::known_hosts::KnownHosts;
-use crate::ssh::{HandshakeError, IDENTIFICATION, Options, Session};
+use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
 use crate::vars::Vars;
 
 pub use probe::{Answer, KeyState, Probed, probe};
+pub use trust::{Counted, HostKeySettings, Kind, Trust};
 
-/// sshd's own port (RFC 4251, section 4.2).
-const SSH_PORT: u16 = 22;
 /// Bound on each answer of a server, unless the user sets one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest host of any technology, in bytes; tickets of iroh are the longest.
@@ -51,12 +50,8 @@ pub struct Request {
     pub grace: Duration,
     /// How onion services are reached.
     pub tor: tor::Settings,
-    /// What to do about host keys.
-    pub host_key_check: HostKeyCheck,
-    /// Name to look the host key up under instead of the host.
-    pub host_key_alias: Option<String>,
-    /// Where known host keys are.
-    pub known_hosts: KnownHostsFiles,
+    /// What is asked of the machine's key.
+    pub host_keys: HostKeySettings,
     /// Interval of keepalives; none when zero.
     pub keepalive_interval: Duration,
     /// Unanswered keepalives after which the peer counts as dead.
@@ -90,13 +85,7 @@ pub async fn connect(
     request: Request,
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Connection> {
-    let files = request.known_hosts.clone();
-    let known = tokio::task::spawn_blocking(move || {
-        KnownHosts::load(files.user.iter().chain(&files.global))
-    })
-    .await
-    .map_err(|_| Error::Ssh("an internal task failed".to_owned()))??;
-    let known = Arc::new(known);
+    let trust = Trust::load(&request).await?;
     let dialer = Arc::new(Dialer::new(request.tor.clone()));
     let mut race = Race::new(
         request.routes.clone(),
@@ -125,7 +114,7 @@ pub async fn connect(
         };
         let Won { place, route, target, stream, .. } = won;
         let started = Instant::now();
-        let options = options(&request, &target, &known, allow_first_use);
+        let options = trust.options(&request, &target, allow_first_use);
         let (error, hint) = match Session::handshake(stream, &options).await {
             Ok(mut session) => {
                 let credentials =
@@ -135,7 +124,7 @@ pub async fn connect(
             }
             Err(HandshakeError::HostKeyRefused(error)) => {
                 // The user said no, or nobody could be asked.
-                if request.host_key_check == HostKeyCheck::Ask {
+                if options.policy.check == HostKeyCheck::Ask {
                     return Err(error);
                 }
                 (text_of(error, &mut host_key_error), None)
@@ -144,7 +133,7 @@ pub async fn connect(
                 allow_first_use = false;
                 (text_of(error, &mut host_key_error), None)
             }
-            Err(HandshakeError::Protocol(text)) => (format!("key exchange {text}"), None),
+            Err(HandshakeError::Protocol { text, hint }) => (format!("key exchange {text}"), hint),
         };
         let attempt = Attempt {
             network: route.network,
@@ -195,37 +184,6 @@ fn text_of(error: Error, kept: &mut Option<Error>) -> String {
     let text = error.to_string();
     *kept = Some(error);
     text
-}
-
-fn options(
-    request: &Request,
-    target: &Target,
-    known: &Arc<KnownHosts>,
-    allow_first_use: bool,
-) -> Options {
-    // A secret host must not be written into known_hosts: the machine's own
-    // name stands for it, as HostKeyAlias does in ssh_config(5).
-    let (name, port) = match &request.host_key_alias {
-        Some(alias) => (alias.clone(), SSH_PORT),
-        None if target.secret => (request.machine.clone(), SSH_PORT),
-        None => (target.host.expose().clone(), target.port),
-    };
-    let policy = HostKeyPolicy {
-        check: request.host_key_check,
-        name,
-        port,
-        files: request.known_hosts.clone(),
-        shown: format!("{} ({})", request.machine, target.label),
-        allow_first_use,
-    };
-    Options {
-        keepalive_interval: request.keepalive_interval,
-        keepalive_max: request.keepalive_max,
-        deadline: request.deadline.unwrap_or(ANSWER_DEADLINE),
-        policy,
-        known: known.clone(),
-        user: request.credentials.user.clone(),
-    }
 }
 
 /// The target of a route; its var is decrypted here and not before.

@@ -17,6 +17,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::host_keys::HostKeys;
 use crate::printable::Printable;
 use machines::Machines;
 
@@ -44,6 +45,10 @@ pub struct Clan {
     target_hosts: HashMap<String, TargetHost>,
     /// `clan.core.networking.targetHost` of each machine that was asked for it.
     configured_hosts: HashMap<String, Option<TargetHost>>,
+    /// What a snapshot says of the machines' keys.
+    host_keys: HashMap<String, HostKeys>,
+    /// `meta.domain`.
+    domain: Option<String>,
     /// Service, instance and index in `problems` of each unusable network.
     broken: Vec<(Option<String>, String, usize)>,
 }
@@ -164,6 +169,26 @@ impl Clan {
     /// looked, `Some(None)` when it has none.
     pub fn configured_host(&self, machine: &str) -> Option<Option<&TargetHost>> {
         self.configured_hosts.get(machine).map(Option::as_ref)
+    }
+
+    /// Notes the clan's domain.
+    pub fn set_domain(&mut self, domain: Option<String>) {
+        self.domain = domain;
+    }
+
+    /// `meta.domain`, in which every machine has a name.
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// Notes the host keys of a machine.
+    pub fn set_host_keys(&mut self, machine: &str, keys: HostKeys) {
+        self.host_keys.insert(machine.to_owned(), keys);
+    }
+
+    /// The host keys of a machine, where the document has them.
+    pub fn host_keys(&self, machine: &str) -> Option<&HostKeys> {
+        self.host_keys.get(machine)
     }
 
     /// The first network that answers to `name`, see [`Network::answers_to`].

@@ -8,9 +8,12 @@ pub mod snapshot;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::exports::{Clan, TargetHost, check_bounds};
+use crate::user::Nobody;
+use crate::vars::Vars;
 use snapshot::Snapshot;
 
 pub use fingerprint::fingerprint;
@@ -126,7 +129,12 @@ pub fn last_known(dir: &Path) -> Option<Snapshot> {
 /// # Errors
 /// [`Error::NoExports`] without nix, and [`Error::Nix`].
 pub fn load_remote(reference: &str, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
-    ask_nix(Path::new(reference), step, nix::evaluate)
+    let mut snapshot = ask_nix(Path::new(reference), step, nix::evaluate)?;
+    if let Some(source) = snapshot.source.clone() {
+        // What is public is in the files that nix has fetched.
+        snapshot.add_host_keys(&Vars::new(Some(source), Vec::new(), Arc::new(Nobody)))?;
+    }
+    Ok(snapshot)
 }
 
 fn stored(path: &Path) -> Result<Snapshot> {

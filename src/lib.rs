@@ -17,11 +17,13 @@
 #![deny(missing_docs)]
 
 pub mod cli;
+mod command;
 pub mod connect;
 pub mod dial;
 pub mod error;
 pub mod exports;
 pub mod flake;
+pub mod host_keys;
 mod hosts;
 pub mod installer;
 mod log;

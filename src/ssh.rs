@@ -1,6 +1,7 @@
 //! A stream to an SSH session: key exchange, host key, authentication. Owns
 //! every use of russh; knows no network, no clan and no terminal.
 
+pub mod algorithms;
 pub mod auth;
 pub mod escape;
 pub mod hostkey;
@@ -12,15 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use russh::Disconnect;
 use russh::client::{self, DisconnectReason};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{Disconnect, cipher, compression, kex};
+use russh::keys::ssh_key::Certificate;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use tokio::sync::watch;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::printable;
 use crate::user::User;
 use hostkey::{Decision, HostKeyPolicy};
-use known_hosts::KnownHosts;
+use known_hosts::{KnownHosts, Purpose, Renewal};
 
 /// What a session says first, with its line end (RFC 4253, section 4.2).
 pub const IDENTIFICATION: &str =
@@ -46,6 +49,8 @@ pub struct Options {
     pub policy: HostKeyPolicy,
     /// The known hosts behind `policy`.
     pub known: Arc<KnownHosts>,
+    /// Whether the user's file follows what the server says of its keys.
+    pub update_host_keys: bool,
     /// Who answers questions.
     pub user: Arc<dyn User>,
 }
@@ -57,6 +62,12 @@ pub struct Session {
     deadline: Duration,
     /// Whether a password may be typed at this server.
     may_send_secrets: bool,
+    /// What vouches for its key, in half a sentence.
+    vouched_by: String,
+    /// Keys that the server says it has.
+    announced: watch::Receiver<Vec<PublicKey>>,
+    update_host_keys: bool,
+    policy: HostKeyPolicy,
 }
 
 /// How the connection ended, in the peer's or russh's words, printable.
@@ -71,7 +82,18 @@ pub enum HandshakeError {
     /// The key is unknown and nobody trusts it.
     HostKeyRefused(Error),
     /// The protocol failed; the words are printable.
-    Protocol(String),
+    Protocol {
+        /// What went wrong.
+        text: String,
+        /// What would help.
+        hint: Option<String>,
+    },
+}
+
+impl HandshakeError {
+    fn protocol(text: String) -> Self {
+        Self::Protocol { text, hint: None }
+    }
 }
 
 impl Session {
@@ -86,17 +108,20 @@ impl Session {
         let ended = Ended::default();
         let refusal = Arc::new(Mutex::new(None));
         let asking = Arc::new(AtomicBool::new(false));
-        let mismatch = Arc::new(AtomicBool::new(false));
+        let trust = Arc::new(Mutex::new(None));
+        let (announced_to_us, announced) = watch::channel(Vec::new());
+        let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
+        let config = Arc::new(config(options, &known));
         let client = Client {
             policy: options.policy.clone(),
-            known: options.known.clone(),
+            known,
             user: options.user.clone(),
             refusal: refusal.clone(),
             asking: asking.clone(),
-            mismatch: mismatch.clone(),
+            trust: trust.clone(),
+            announced: announced_to_us,
             ended: ended.clone(),
         };
-        let config = Arc::new(config(options));
         let connecting = client::connect_stream(config, stream, client);
         tokio::pin!(connecting);
         let connected = loop {
@@ -105,23 +130,31 @@ impl Session {
                 // The peer has a deadline; the user thinking about a key has none.
                 Err(_) if asking.load(Ordering::Relaxed) => {}
                 Err(_) => {
-                    return Err(HandshakeError::Protocol("key exchange timed out".to_owned()));
+                    return Err(HandshakeError::protocol("timed out".to_owned()));
                 }
             }
         };
         match connected {
-            Ok(handle) => Ok(Self {
-                handle,
-                ended,
-                deadline: options.deadline,
-                may_send_secrets: !mismatch.load(Ordering::Relaxed),
-            }),
+            Ok(handle) => {
+                let Trust { mismatch, by } = lock(&trust).take().unwrap_or_default();
+                Ok(Self {
+                    handle,
+                    ended,
+                    deadline: options.deadline,
+                    may_send_secrets: !mismatch,
+                    vouched_by: by,
+                    announced,
+                    update_host_keys: options.update_host_keys && !mismatch,
+                    policy: options.policy.clone(),
+                })
+            }
             Err(error) => Err(match lock(&refusal).take() {
                 Some(Refusal { changed: true, error }) => HandshakeError::HostKeyChanged(error),
                 Some(Refusal { changed: false, error }) => HandshakeError::HostKeyRefused(error),
-                None => HandshakeError::Protocol(
-                    lock(&ended).take().unwrap_or_else(|| protocol_text(&error)),
-                ),
+                None => HandshakeError::Protocol {
+                    text: lock(&ended).take().unwrap_or_else(|| protocol_text(&error)),
+                    hint: remedy(&error),
+                },
             }),
         }
     }
@@ -129,6 +162,43 @@ impl Session {
     /// What the peer said as it closed the connection, if it did.
     pub fn ended(&self) -> Option<String> {
         lock(&self.ended).clone()
+    }
+
+    /// What vouches for the server's key, in half a sentence for `-v`.
+    pub fn vouched_by(&self) -> &str {
+        &self.vouched_by
+    }
+
+    /// Waits until the server tells of all its keys, and keeps the user's file up
+    /// to date with those that it proves to have (`UpdateHostKeys`). Returns what
+    /// has changed; may never return, as servers need not tell.
+    ///
+    /// # Errors
+    /// As [`KnownHosts::load`] and [`known_hosts::add`].
+    pub async fn renew_host_keys(&self) -> Result<Option<Renewal>> {
+        let mut announced = self.announced.clone();
+        let policy = &self.policy;
+        let Some(path) = policy.files.user.first().cloned().filter(|_| self.update_host_keys)
+        else {
+            return Ok(None);
+        };
+        if announced.wait_for(|keys| !keys.is_empty()).await.is_err() {
+            return Ok(None);
+        }
+        let mut keys = announced.borrow().clone();
+        keys.retain(|key| policy.algorithms.weakness(key).is_none());
+        let (name, port, hashed) = (policy.name.clone(), policy.port, policy.files.hash_names);
+        let plan = move || Renewal::plan(&path, &name, port, hashed, keys);
+        let Some(renewal) = blocking(plan).await? else { return Ok(None) };
+        let proof = self.handle.hostkeys_prove(renewal.new.clone());
+        match tokio::time::timeout(self.deadline, proof).await {
+            Ok(Ok(())) => {}
+            // A server that cannot prove them has none.
+            _ => return Ok(None),
+        }
+        let applied = renewal.clone();
+        blocking(move || applied.apply()).await?;
+        Ok(Some(renewal))
     }
 
     /// Says goodbye. Dropping a session would leave the server to find out by
@@ -147,66 +217,42 @@ const MIN_KEX: Duration = Duration::from_secs(10);
 /// purpose.
 const MIN_ANSWER: Duration = Duration::from_secs(30);
 
-fn config(options: &Options) -> client::Config {
+/// The known hosts, with what the user's own program adds.
+async fn known_by_now(options: &Options) -> Result<Arc<KnownHosts>> {
+    let policy = options.policy.clone();
+    let Some(program) = policy.program else { return Ok(options.known.clone()) };
+    let more =
+        blocking(move || program.ask(Purpose::Order, &policy.name, policy.port, None)).await?;
+    let mut known = KnownHosts::clone(&options.known);
+    known.extend(more);
+    Ok(Arc::new(known))
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())))
+}
+
+fn config(options: &Options, known: &KnownHosts) -> client::Config {
+    let policy = &options.policy;
+    let has_authority = policy
+        .certificate_names()
+        .iter()
+        .any(|name| !known.authorities(name, policy.port).is_empty());
     client::Config {
         client_id: russh::SshId::Raw(Cow::Borrowed(IDENTIFICATION)),
         window_size: WINDOW,
         maximum_packet_size: MAX_PACKET,
-        preferred: preferred(
-            options.known.known_algorithms(&options.policy.name, options.policy.port),
-        ),
+        preferred: policy
+            .algorithms
+            .preferred(&known.known_algorithms(&policy.name, policy.port), has_authority),
         keepalive_interval: (!options.keepalive_interval.is_zero())
             .then_some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,
         ..client::Config::default()
-    }
-}
-
-/// russh's defaults without SHA-1 and small groups, AES-GCM first (the fastest
-/// where the processor has AES), and the key types we know the host by first,
-/// as OpenSSH orders its HostKeyAlgorithms.
-fn preferred(known: Vec<Algorithm>) -> russh::Preferred {
-    let mut keys = vec![
-        Algorithm::Ed25519,
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-    ];
-    // Stable: what is known keeps its order before what is not.
-    keys.sort_by_key(|key| {
-        !known.iter().any(|known| match (key, known) {
-            (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
-            (key, known) => key == known,
-        })
-    });
-    russh::Preferred {
-        kex: Cow::Borrowed(&[
-            kex::MLKEM768X25519_SHA256,
-            kex::CURVE25519,
-            kex::CURVE25519_PRE_RFC_8731,
-            kex::DH_GEX_SHA256,
-            kex::DH_G18_SHA512,
-            kex::DH_G16_SHA512,
-            kex::DH_G14_SHA256,
-            kex::EXTENSION_SUPPORT_AS_CLIENT,
-            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
-        ]),
-        key: Cow::Owned(keys),
-        cipher: Cow::Borrowed(&[
-            cipher::AES_256_GCM,
-            cipher::CHACHA20_POLY1305,
-            cipher::AES_256_CTR,
-            cipher::AES_192_CTR,
-            cipher::AES_128_CTR,
-        ]),
-        compression: Cow::Borrowed(&[
-            compression::NONE,
-            compression::ZLIB_LEGACY,
-            compression::ZLIB,
-        ]),
-        ..russh::Preferred::DEFAULT
     }
 }
 
@@ -219,7 +265,8 @@ struct Client {
     refusal: Arc<Mutex<Option<Refusal>>>,
     /// Whether the host key is being judged, perhaps by a person.
     asking: Arc<AtomicBool>,
-    mismatch: Arc<AtomicBool>,
+    trust: Arc<Mutex<Option<Trust>>>,
+    announced: watch::Sender<Vec<PublicKey>>,
     ended: Ended,
 }
 
@@ -236,17 +283,17 @@ impl client::Handler for Client {
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
         let (policy, known, user) = (self.policy.clone(), self.known.clone(), self.user.clone());
-        let key = offered.public_key();
+        let (key, certificate) = (offered.public_key(), offered.certificate().cloned());
         self.asking.store(true, Ordering::Relaxed);
         // Asking and writing known_hosts block.
-        let decided =
-            tokio::task::spawn_blocking(move || check_host_key(&policy, &known, &*user, &key))
-                .await
-                .map_err(|error| russh::Error::IO(std::io::Error::other(error)))?;
+        let check = move || check_host_key(&policy, &known, &*user, &key, certificate.as_ref());
+        let decided = tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| russh::Error::IO(std::io::Error::other(error)))?;
         self.asking.store(false, Ordering::Relaxed);
         match decided {
             Ok(trust) => {
-                self.mismatch.store(trust == Trust::Mismatch, Ordering::Relaxed);
+                *lock(&self.trust) = Some(trust);
                 Ok(true)
             }
             Err(refusal) => {
@@ -267,6 +314,15 @@ impl client::Handler for Client {
             .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
     }
 
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        keys: Vec<PublicKey>,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.announced.send_replace(keys);
+        Ok(())
+    }
+
     async fn disconnected(
         &mut self,
         reason: DisconnectReason<Self::Error>,
@@ -284,12 +340,13 @@ impl client::Handler for Client {
 }
 
 /// What a host key that passed is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    Verified,
+#[derive(Debug, Default)]
+struct Trust {
     /// The user asked for no check and the key is not the known one: no
     /// password may be sent, as in ssh(1).
-    Mismatch,
+    mismatch: bool,
+    /// What vouches for it.
+    by: String,
 }
 
 fn check_host_key(
@@ -297,10 +354,16 @@ fn check_host_key(
     known: &KnownHosts,
     user: &dyn User,
     key: &PublicKey,
+    certificate: Option<&Certificate>,
 ) -> Result<Trust, Refusal> {
     let refused = |error| Refusal { changed: false, error };
-    match hostkey::decide(policy, known, key) {
-        Decision::Accept { note, remember, mismatch } => {
+    let mut known = std::borrow::Cow::Borrowed(known);
+    if let Some(program) = &policy.program {
+        let more = program.ask(Purpose::Hostname, &policy.name, policy.port, Some(key));
+        known.to_mut().extend(more.map_err(refused)?);
+    }
+    match hostkey::decide(policy, &known, key, certificate) {
+        Decision::Accept { note, by, remember, mismatch } => {
             match note {
                 Some(note) if mismatch => user.warn(&note),
                 Some(note) => user.tell(&note),
@@ -309,7 +372,7 @@ fn check_host_key(
             if remember {
                 keep(policy, user, key)?;
             }
-            Ok(if mismatch { Trust::Mismatch } else { Trust::Verified })
+            Ok(Trust { mismatch, by })
         }
         Decision::Ask { question, fingerprint } => {
             user.warn(&question);
@@ -322,7 +385,7 @@ fn check_host_key(
                 match hostkey::consent(answer.expose(), &fingerprint) {
                     Some(true) => {
                         keep(policy, user, key)?;
-                        return Ok(Trust::Verified);
+                        return Ok(Trust { mismatch: false, by: "your word".to_owned() });
                     }
                     Some(false) => {
                         return Err(refused(policy.unverified(key, "you did not accept it")));
@@ -356,10 +419,17 @@ fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), 
 /// russh's error in words for a person, without its internals.
 fn protocol_text(error: &russh::Error) -> String {
     match error {
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => format!(
-            "no {kind:?} algorithm in common, the server offers only {}",
-            printable::lines(&theirs.join(","))
-        ),
+        russh::Error::NoCommonAlgo { kind, theirs, .. } => {
+            let kind = match kind {
+                russh::AlgorithmKind::Kex => "key exchange method",
+                russh::AlgorithmKind::Key => "host key type",
+                russh::AlgorithmKind::Cipher => "cipher",
+                russh::AlgorithmKind::Mac => "MAC",
+                russh::AlgorithmKind::Compression => "compression",
+            };
+            let theirs = printable::lines(&theirs.join(", "));
+            format!("found no {kind} in common: the server offers only {theirs}")
+        }
         russh::Error::KeepaliveTimeout => "timed out: the peer no longer answers".to_owned(),
         russh::Error::InactivityTimeout => "timed out".to_owned(),
         russh::Error::HUP | russh::Error::Disconnect => "closed by the peer".to_owned(),
@@ -371,33 +441,15 @@ fn protocol_text(error: &russh::Error) -> String {
     }
 }
 
+/// What to do about it, if that is known.
+fn remedy(error: &russh::Error) -> Option<String> {
+    match error {
+        russh::Error::NoCommonAlgo { kind, theirs, .. } => algorithms::remedy(kind, theirs),
+        _ => None,
+    }
+}
+
 /// A panic elsewhere while a lock was held leaves nothing half-done here.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_sha1_is_offered_and_strict_kex_is() {
-        let preferred = preferred(Vec::new());
-        assert!(!preferred.key.contains(&Algorithm::Rsa { hash: None }));
-        assert!(preferred.kex.contains(&kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT));
-        let names: Vec<String> = preferred
-            .kex
-            .iter()
-            .map(|name| name.as_ref().to_owned())
-            .chain(preferred.mac.iter().map(|name| name.as_ref().to_owned()))
-            .collect();
-        assert!(!names.iter().any(|name| name.ends_with("sha1")), "{names:?}");
-    }
-
-    #[test]
-    fn known_key_types_are_asked_for_first() {
-        let rsa = Algorithm::Rsa { hash: None };
-        let first = preferred(vec![rsa]).key.first().cloned();
-        assert_eq!(first, Some(Algorithm::Rsa { hash: Some(HashAlg::Sha512) }));
-    }
 }

@@ -13,3 +13,15 @@ pub trait User: Send + Sync {
     /// Shows printable text of several lines that must not be missed.
     fn warn(&self, text: &str);
 }
+
+/// For those who may not be disturbed: nobody is asked or told anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Nobody;
+
+impl User for Nobody {
+    fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
+        None
+    }
+    fn tell(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+}

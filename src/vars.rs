@@ -3,7 +3,6 @@
 //! writes. Decryption happens in memory only.
 
 mod age_file;
-mod command;
 mod environment;
 mod file;
 mod hybrid;
@@ -159,6 +158,21 @@ impl Vars {
             }
             None => Error::NoVars { var: var.to_string() },
         })
+    }
+
+    /// The value of a public `var` and the file it is in; `None` where it is
+    /// secret or nowhere. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::VarBroken`], [`Error::TooLarge`] and [`Error::File`].
+    pub fn public_value(&self, var: &VarRef) -> Result<Option<(Vec<u8>, PathBuf)>> {
+        let Some(flake) = &self.flake else { return Ok(None) };
+        for dir in [per_machine(var), shared(var)] {
+            if let Some(bytes) = self.public(&dir)? {
+                return Ok(Some((bytes, flake.join("vars").join(dir).join("value"))));
+            }
+        }
+        Ok(None)
     }
 
     /// Every var of `machine` and every shared one, by name. Blocks, and asks

@@ -271,6 +271,7 @@ impl Drop for Server {
 
 /// OpenSSH's sshd. `authorized` are lines of authorized_keys; `config` is added
 /// to its configuration.
+/// A `HostKey` there is the only one.
 pub fn sshd(home: &Home, ip: &str, authorized: &str, config: &str) -> Server {
     let port = free_port(ip);
     let config = sshd_config(home, ip, port, authorized, config);
@@ -289,11 +290,14 @@ pub fn sshd_config(home: &Home, ip: &str, port: u16, authorized: &str, config: &
     let name = format!("sshd-{port}");
     let host_key = home.keygen(&format!("{name}/host_key"), "ed25519", "");
     let keys = home.write(&format!("{name}/authorized_keys"), authorized);
+    let host_key = match config.contains("HostKey ") {
+        true => String::new(),
+        false => format!("HostKey {}\n", host_key.display()),
+    };
     let config = format!(
-        "{config}\nListenAddress {ip}:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\n\
+        "{config}\nListenAddress {ip}:{port}\n{host_key}AuthorizedKeysFile {}\nStrictModes no\n\
          PidFile none\nAcceptEnv LANG LC_*\nPermitRootLogin yes\nLogLevel VERBOSE\n\
          PerSourcePenalties no\n",
-        host_key.display(),
         keys.display()
     );
     // Older versions do not know the penalties.

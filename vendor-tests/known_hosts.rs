@@ -128,7 +128,7 @@ impl Server {
         let policy = self.policy(file, check);
         let known = policy.load().unwrap();
         let key = self.key("offered");
-        match decide(&policy, &known, &key) {
+        match decide(&policy, &known, &key, None) {
             Decision::Accept { remember: true, .. } => "new",
             Decision::Accept { .. } => "known",
             Decision::Reject { changed: false, .. } => "unknown",
@@ -148,6 +148,7 @@ impl Server {
             files: KnownHostsFiles { user: vec![file.into()], ..Default::default() },
             shown: "127.0.0.1".into(),
             allow_first_use: true,
+            ..HostKeyPolicy::default()
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod age;
 mod clan;
+mod clan_keys;
 mod dropbear;
 mod harness;
 mod installer;

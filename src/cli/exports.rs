@@ -1,6 +1,7 @@
 //! `exports show` and `exports snapshot`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 
@@ -25,7 +26,7 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(command: Command, global: &Global, ui: &Ui) -> Result<()> {
+pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()> {
     match command {
         Command::Show { json } => {
             let clan = global.clan(ui)?;
@@ -38,6 +39,9 @@ pub(super) fn run(command: Command, global: &Global, ui: &Ui) -> Result<()> {
         }
         Command::Snapshot { output } => {
             let (origin, mut snapshot) = global.snapshot(ui)?;
+            if global.flake().is_ok() {
+                snapshot.add_host_keys(&global.vars(ui)?)?;
+            }
             // For whoever reads it: what is wrong is said now, not later.
             ui.problems(&snapshot.clan(&origin)?);
             if snapshot.fingerprint.is_none() {

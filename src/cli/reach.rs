@@ -15,13 +15,13 @@ use tokio::sync::Semaphore;
 use super::board::{Board, Row};
 use super::ssh::seconds;
 use super::{Global, Ui, complete, print, ssh};
-use crate::connect::{Probed, Request, probe};
+use crate::connect::{Probed, Request, Trust, probe};
 use crate::dial::Dialer;
 use crate::error::Result;
 use crate::exports::{Clan, Technology};
+use crate::host_keys::HostKeys;
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
-use crate::ssh::known_hosts::KnownHosts;
 
 /// Probes at the same time: more than the black holes of any clan, fewer than
 /// the files a process may have open.
@@ -70,7 +70,8 @@ pub(super) fn ping(arguments: &Ping, global: &Global, ui: &Arc<Ui>) -> Result<u8
     let routes = plan(&clan, &arguments.machine, &overrides)?;
     ui.progress.doing(format!("pinging {}", arguments.machine));
     let wanted = routes.into_iter().map(|route| (arguments.machine.clone(), route)).collect();
-    let probed = probe_all(wanted, true, arguments.timeout, global, ui, &|_, _| ())?;
+    let keys = global.host_keys(&arguments.machine, Some(&clan), ui)?;
+    let probed = probe_all(wanted, Some(keys), arguments.timeout, global, ui, &|_, _| ())?;
     ui.progress.done();
     let reachable = probed.iter().any(|(_, probed)| probed.outcome.is_ok());
     if arguments.json {
@@ -106,7 +107,7 @@ pub(super) fn overview(arguments: &Overview, global: &Global, ui: &Arc<Ui>) -> R
             ui.progress.doing(format!("asked {done} of {total}"));
         }
     };
-    let probed = probe_all(routes, false, arguments.timeout, global, ui, &seen)?;
+    let probed = probe_all(routes, None, arguments.timeout, global, ui, &seen)?;
     ui.progress.done();
     let text = board.text();
     drop(board);
@@ -134,7 +135,7 @@ fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
 /// Probes all of them, and returns them in the same order.
 fn probe_all(
     wanted: Vec<(String, Route)>,
-    with_keys: bool,
+    host_keys: Option<Option<HostKeys>>,
     timeout: Option<Duration>,
     global: &Global,
     ui: &Arc<Ui>,
@@ -142,13 +143,16 @@ fn probe_all(
 ) -> Result<Vec<(String, Probed)>> {
     more_files();
     let uses_tor = wanted.iter().any(|(_, route)| route.technology == Technology::Tor);
-    let base = ssh::bare_request(global, ui, uses_tor)?;
-    let known = match with_keys {
-        true => {
-            let files = &base.known_hosts;
-            Some(Arc::new(KnownHosts::load(files.user.iter().chain(&files.global))?))
+    let mut base = ssh::bare_request(global, ui, uses_tor)?;
+    let runtime = ssh::runtime()?;
+    // Keys are of interest only where all routes are one machine's.
+    let trust = match (&host_keys, wanted.first()) {
+        (Some(of_clan), Some((machine, _))) => {
+            base.machine.clone_from(machine);
+            base.host_keys.of_clan.clone_from(of_clan);
+            Some(runtime.block_on(Trust::load(&base))?)
         }
-        false => None,
+        _ => None,
     };
     let dialer = Arc::new(Dialer::new(base.tor.clone()));
     let costly = Semaphore::new(COSTLY_FAN_OUT);
@@ -158,11 +162,10 @@ fn probe_all(
         let deadline = timeout.unwrap_or(if is_costly { TOR_TIMEOUT } else { TIMEOUT });
         let request =
             Request { machine: machine.clone(), deadline: Some(deadline), ..base.clone() };
-        let probed = probe(&request, route, &dialer, known.as_ref()).await;
+        let probed = probe(&request, route, &dialer, trust.as_ref()).await;
         seen(place, &probed);
         (place, machine, probed)
     };
-    let runtime = ssh::runtime()?;
     let all = stream::iter(wanted.into_iter().enumerate()).map(one).buffer_unordered(FAN_OUT);
     let mut probed: Vec<_> = runtime.block_on(all.collect());
     probed.sort_by_key(|(place, ..)| *place);

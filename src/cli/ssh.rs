@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{Global, Ui, complete, tor};
-use crate::connect::{Connection, LastResort, Request, connect};
+use crate::connect::{Connection, HostKeySettings, LastResort, Request, connect};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
@@ -18,10 +18,12 @@ use crate::installer::{self, Installer};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
+use crate::ssh::Session;
+use crate::ssh::algorithms::Algorithms;
 use crate::ssh::auth::Credentials;
 use crate::ssh::escape::{Action, HELP};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
-use crate::ssh::known_hosts;
+use crate::ssh::known_hosts::{self, Program};
 use crate::ssh::remote::{Ending, Remote, Streams, quote};
 use crate::term;
 
@@ -182,7 +184,23 @@ async fn session(
             }) as Box<dyn FnMut(Action) + Send>
         }),
     };
-    let ended = session.run(&machine, remote, streams).await;
+    ui.verbose(&vouched(&session, &route));
+    let ended = {
+        let running = session.run(&machine, remote, streams);
+        let renewing = session.renew_host_keys();
+        tokio::pin!(running, renewing);
+        tokio::select! {
+            ended = &mut running => ended,
+            renewed = &mut renewing => {
+                match renewed {
+                    Ok(Some(renewal)) => ui.verbose(&renewal.to_string()),
+                    Ok(None) => {}
+                    Err(error) => ui.warning(&format!("the server's other host keys: {error}")),
+                }
+                running.await
+            }
+        }
+    };
     drop(raw);
     session.disconnect().await;
     // In this order: the dialler carries the session.
@@ -195,6 +213,16 @@ async fn session(
         _ => {}
     }
     Ok(ended.exit_code())
+}
+
+/// What has told that this is the machine.
+fn vouched(session: &Session, route: &Route) -> String {
+    let network = match route.technology {
+        Technology::Tor => "; its onion address stands for the machine, too",
+        Technology::Iroh => "; its ticket stands for the machine, too",
+        _ => "",
+    };
+    format!("host key vouched for by {}{network}", session.vouched_by())
 }
 
 fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
@@ -213,7 +241,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
     };
     let installer = installer(arguments, &overrides)?;
     let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
-    let mut last_resort = None;
+    let (mut last_resort, mut of_clan) = (None, None);
     let (routes, password) = match installer {
         Some(Installer { routes, password, warnings }) => {
             warnings.iter().for_each(|warning| ui.warning(warning));
@@ -221,11 +249,12 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
         }
         None => {
             // An address on the command line needs no clan.
-            let clan = match overrides.target_host {
-                Some(_) => Clan::default(),
-                None => global.clan(ui)?,
+            let clan = match (&overrides.target_host, &global.exports) {
+                (Some(_), None) => Clan::default(),
+                _ => global.clan(ui)?,
             };
             ui.problems(&clan);
+            of_clan = global.host_keys(&machine, Some(&clan), ui)?;
             last_resort = configuration(&clan, &machine, &overrides, global, ui);
             match plan(&clan, &machine, &overrides) {
                 // Its own configuration may still say where it is.
@@ -241,7 +270,9 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
     };
     let ssh_dir = home().map(|home| home.join(".ssh"));
     let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
-    let user_files = options.user_known_hosts.unwrap_or(bare.known_hosts.user);
+    let files = bare.host_keys.files;
+    // The one that all routes share, if they do.
+    let login = routes.first().map(|route| route.user.clone()).unwrap_or_default();
     Ok(Request {
         machine: machine.clone(),
         routes,
@@ -253,9 +284,23 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
             Prefer::Fastest => Duration::ZERO,
             Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
         },
-        host_key_check: options.host_key_check.unwrap_or(arguments.host_key_check),
-        host_key_alias: options.host_key_alias,
-        known_hosts: KnownHostsFiles { user: user_files, ..bare.known_hosts },
+        host_keys: HostKeySettings {
+            check: options.host_key_check.unwrap_or(arguments.host_key_check),
+            update: options.update_host_keys.unwrap_or(options.user_known_hosts.is_none()),
+            files: KnownHostsFiles {
+                user: options.user_known_hosts.unwrap_or(files.user),
+                global: options.global_known_hosts.unwrap_or(files.global),
+                hash_names: options.hash_known_hosts.unwrap_or(files.hash_names),
+            },
+            alias: options.host_key_alias,
+            revoked: options.revoked_host_keys,
+            program: options.known_hosts_command.map(|mut program| {
+                program.login = login;
+                program
+            }),
+            algorithms: options.algorithms,
+            of_clan,
+        },
         keepalive_interval: options.keepalive_interval.unwrap_or(bare.keepalive_interval),
         keepalive_max: options.keepalive_max.unwrap_or(bare.keepalive_max),
         credentials: Credentials {
@@ -337,12 +382,14 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         deadline: None,
         grace: race::DEFAULT_GRACE,
         tor,
-        host_key_check: HostKeyCheck::Strict,
-        host_key_alias: None,
-        known_hosts: KnownHostsFiles {
-            user: home().as_deref().map(known_hosts::user_files).unwrap_or_default(),
-            global: known_hosts::global_files(),
-            hash_names: false,
+        host_keys: HostKeySettings {
+            check: HostKeyCheck::Strict,
+            files: KnownHostsFiles {
+                user: home().as_deref().map(known_hosts::user_files).unwrap_or_default(),
+                global: known_hosts::global_files(),
+                hash_names: false,
+            },
+            ..HostKeySettings::default()
         },
         keepalive_interval: Duration::from_secs(15),
         keepalive_max: 3,
@@ -401,6 +448,12 @@ struct SshOptions {
     keepalive_max: Option<usize>,
     /// Ours, for where no other option can be given.
     tor_auth: Vec<String>,
+    global_known_hosts: Option<Vec<PathBuf>>,
+    hash_known_hosts: Option<bool>,
+    update_host_keys: Option<bool>,
+    revoked_host_keys: Vec<PathBuf>,
+    known_hosts_command: Option<Program>,
+    algorithms: Algorithms,
 }
 
 impl SshOptions {
@@ -409,6 +462,18 @@ impl SshOptions {
         for pair in pairs.chunks_exact(2) {
             let [name, value] = pair else { continue };
             let bad = |why: &str| Error::Usage(format!("--ssh-option {name} {value:?}: {why}"));
+            let yes = || match value.to_ascii_lowercase().as_str() {
+                "yes" | "true" => Ok(true),
+                "no" | "false" => Ok(false),
+                _ => Err(bad("neither yes nor no")),
+            };
+            let files = || match value.eq_ignore_ascii_case("none") {
+                true => Vec::new(),
+                false => value.split_whitespace().map(expand_home).collect(),
+            };
+            if options.algorithms.set(name, value)? {
+                continue;
+            }
             let number = || value.parse::<u64>().map_err(|_| bad("not a number"));
             match name.to_ascii_lowercase().as_str() {
                 "user" => options.user = Some(value.clone()),
@@ -422,9 +487,14 @@ impl SshOptions {
                     options.host_key_check = Some(check);
                 }
                 "userknownhostsfile" => {
-                    let files = value.split_whitespace().map(expand_home).collect();
-                    options.user_known_hosts = Some(files);
+                    options.user_known_hosts = Some(files());
                 }
+                "globalknownhostsfile" => options.global_known_hosts = Some(files()),
+                "hashknownhosts" => options.hash_known_hosts = Some(yes()?),
+                // Nobody is asked about keys that the server proves to have.
+                "updatehostkeys" => options.update_host_keys = Some(yes()?),
+                "revokedhostkeys" => options.revoked_host_keys = files(),
+                "knownhostscommand" => options.known_hosts_command = Program::parse(value)?,
                 "identityfile" => options.identity_files.push(expand_home(value)),
                 "connecttimeout" => {
                     options.connect_timeout = Some(seconds(value).map_err(|why| bad(&why))?);
@@ -439,9 +509,12 @@ impl SshOptions {
                 "torauth" => options.tor_auth.push(value.clone()),
                 _ => {
                     return Err(bad(
-                        "not supported here, only ConnectTimeout, HostKeyAlias, IdentityFile, \
-                         Port, ServerAliveCountMax, ServerAliveInterval, StrictHostKeyChecking, \
-                         TorAuth, User, UserKnownHostsFile",
+                        "not supported here, only CASignatureAlgorithms, Ciphers, ConnectTimeout, \
+                         GlobalKnownHostsFile, HashKnownHosts, HostKeyAlgorithms, HostKeyAlias, \
+                         IdentityFile, KexAlgorithms, KnownHostsCommand, MACs, Port, \
+                         RequiredRSASize, RevokedHostKeys, ServerAliveCountMax, \
+                         ServerAliveInterval, StrictHostKeyChecking, TorAuth, UpdateHostKeys, \
+                         User, UserKnownHostsFile",
                     ));
                 }
             }

@@ -5,16 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Request, options, reveal};
+use super::{Request, Trust, reveal};
 use crate::dial::Dialer;
 use crate::error::Attempt;
 use crate::plan::Route;
 use crate::race::{Race, Rules};
-use crate::secret::Secret;
 use crate::ssh::hostkey::HostKeyCheck;
-use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
-use crate::user::User;
+use crate::user::Nobody;
 
 /// What became of a probe.
 #[derive(Debug)]
@@ -63,15 +61,15 @@ impl KeyState {
     }
 }
 
-/// Tries `route` of `request`. With `known`, goes on to the key exchange and
+/// Tries `route` of `request`. With `trust`, goes on to the key exchange and
 /// compares the key; else it closes when the banner has come, without a word.
 pub async fn probe(
     request: &Request,
     route: Route,
     dialer: &Arc<Dialer>,
-    known: Option<&Arc<KnownHosts>>,
+    trust: Option<&Trust>,
 ) -> Probed {
-    let hello = if known.is_some() { IDENTIFICATION } else { "" };
+    let hello = if trust.is_some() { IDENTIFICATION } else { "" };
     let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, hello };
     let started = Instant::now();
     let mut race = Race::new(
@@ -93,12 +91,12 @@ pub async fn probe(
         return Probed { route, outcome: Err(attempt) };
     };
     let elapsed = started.elapsed();
-    let key = match known {
+    let key = match trust {
         None => None,
-        Some(known) => {
-            let mut strict = options(request, &won.target, known, false);
+        Some(trust) => {
+            let mut strict = trust.options(request, &won.target, false);
             strict.policy.check = HostKeyCheck::Strict;
-            strict.user = Arc::new(Silent);
+            strict.user = Arc::new(Nobody);
             Some(match Session::handshake(won.stream, &strict).await {
                 Ok(session) => {
                     session.disconnect().await;
@@ -106,21 +104,10 @@ pub async fn probe(
                 }
                 Err(HandshakeError::HostKeyRefused(_)) => KeyState::Unknown,
                 Err(HandshakeError::HostKeyChanged(_)) => KeyState::Changed,
-                Err(HandshakeError::Protocol(_)) => KeyState::Failed,
+                Err(HandshakeError::Protocol { .. }) => KeyState::Failed,
             })
         }
     };
     let answer = Answer { host: won.target.label, banner: won.banner, elapsed, key };
     Probed { route, outcome: Ok(answer) }
-}
-
-/// Nobody is asked or told anything.
-struct Silent;
-
-impl User for Silent {
-    fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
-        None
-    }
-    fn tell(&self, _: &str) {}
-    fn warn(&self, _: &str) {}
 }

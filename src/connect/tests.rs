@@ -10,6 +10,7 @@ use russh::server::{self, Server as _};
 use super::*;
 use crate::exports::Technology;
 use crate::race;
+use crate::ssh::hostkey::KnownHostsFiles;
 use crate::ssh::known_hosts;
 use crate::user::User;
 use crate::vars::Vars;
@@ -121,12 +122,14 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
-        host_key_check: check,
-        host_key_alias: None,
-        known_hosts: KnownHostsFiles {
-            user: vec![dir.path().join("known_hosts")],
-            global: Vec::new(),
-            hash_names: false,
+        host_keys: HostKeySettings {
+            check,
+            files: KnownHostsFiles {
+                user: vec![dir.path().join("known_hosts")],
+                global: Vec::new(),
+                hash_names: false,
+            },
+            ..HostKeySettings::default()
         },
         keepalive_interval: Duration::ZERO,
         keepalive_max: 3,
@@ -194,9 +197,9 @@ async fn strict_refuses_an_unknown_key_and_tofu_writes_it_down() {
     let machine = Machine::start().await;
     let mut case = case(vec![machine.route("only")], HostKeyCheck::Strict, "right");
     assert!(matches!(case.connect().await, Err(Error::HostKey { .. })));
-    case.request.host_key_check = HostKeyCheck::Tofu;
+    case.request.host_keys.check = HostKeyCheck::Tofu;
     assert!(case.connect().await.is_ok());
-    case.request.host_key_check = HostKeyCheck::Strict;
+    case.request.host_keys.check = HostKeyCheck::Strict;
     assert!(case.connect().await.is_ok());
 }
 

@@ -45,6 +45,7 @@ in {
   exports = builtins.listToAttrs (map (name: { inherit name; value = exports.${name}.value; }) (keep true));
   failed = keep false;
   domain = either (inventory.meta.domain or null) null;
+  source = either (builtins.unsafeDiscardStringContext (toString flake.outPath)) null;
   machines = builtins.mapAttrs
     (_: machine: either (machine.deploy.targetHost or null) null)
     (inventory.machines or { });
@@ -55,6 +56,7 @@ struct All {
     exports: Value,
     failed: Vec<String>,
     domain: Option<Value>,
+    source: Option<PathBuf>,
     machines: BTreeMap<String, Value>,
 }
 
@@ -81,8 +83,10 @@ pub fn evaluate(nix: &Path, reference: &str) -> Result<Snapshot> {
     snapshot.failed = all.failed;
     snapshot.domain = all.domain.and_then(text);
     let machines = all.machines.into_iter();
-    snapshot.machines =
-        machines.map(|(name, target)| (name, Machine { target_host: text(target) })).collect();
+    snapshot.machines = machines
+        .map(|(name, target)| (name, Machine { target_host: text(target), ..Machine::default() }))
+        .collect();
+    snapshot.source = all.source;
     Ok(snapshot)
 }
 
@@ -100,7 +104,8 @@ fn one_by_one(nix: &Path, reference: &str) -> Option<All> {
             None => failed.push(name),
         }
     }
-    Some(All { exports: exports.into(), failed, domain: None, machines: BTreeMap::new() })
+    let (domain, source, machines) = Default::default();
+    Some(All { exports: exports.into(), failed, domain, source, machines })
 }
 
 /// What `selector` picks out of the whole flake. Blocks.

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::exports::{Clan, TargetHost, check_bounds};
+use crate::host_keys::{HostKeys, Stated};
+use crate::vars::Vars;
 
 /// The name of a snapshot in the clan's directory.
 pub const NAME: &str = "clan-connect.json";
@@ -36,6 +38,12 @@ pub struct Snapshot {
     /// The machines of the inventory.
     #[serde(default)]
     pub machines: BTreeMap<String, Machine>,
+    /// The public keys that sign host certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<String>,
+    /// Where nix has put the files of a remote clan.
+    #[serde(skip)]
+    pub source: Option<PathBuf>,
     /// `clan.core.networking.targetHost` of the machines for which nix was asked
     /// for it, which takes long; `null` where there is none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -53,6 +61,12 @@ pub struct Machine {
     /// `deploy.targetHost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_host: Option<String>,
+    /// Its public host keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
+    /// Its host certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 impl Snapshot {
@@ -63,6 +77,8 @@ impl Snapshot {
             fingerprint: None,
             domain: None,
             machines: BTreeMap::new(),
+            authorities: Vec::new(),
+            source: None,
             configured: BTreeMap::new(),
             failed: Vec::new(),
             exports,
@@ -115,12 +131,45 @@ impl Snapshot {
             if let Some(target) = address(&mut clan, name, machine.target_host.as_deref()) {
                 clan.set_target_host(name, target);
             }
+            let stated = |texts: &[String]| {
+                let place = PathBuf::from(origin);
+                let stated = |text: &String| Stated { text: text.clone(), place: place.clone() };
+                texts.iter().map(stated).collect()
+            };
+            let keys = HostKeys {
+                keys: stated(&machine.host_keys),
+                certificate: machine.certificate.clone(),
+                authorities: stated(&self.authorities),
+                domain: self.domain.clone(),
+            };
+            if !keys.is_empty() {
+                clan.set_host_keys(name, keys);
+            }
         }
+        clan.set_domain(self.domain.clone());
         for (name, text) in &self.configured {
             let target = address(&mut clan, name, text.as_deref());
             clan.set_configured_host(name, target);
         }
         Ok(clan)
+    }
+
+    /// Adds the host keys of all machines, as the vars have them.
+    ///
+    /// # Errors
+    /// As for [`HostKeys::read`].
+    pub fn add_host_keys(&mut self, vars: &Vars) -> Result<()> {
+        let of_exports = Clan::from_value("the exports", &self.exports)?;
+        for name in of_exports.machines() {
+            self.machines.entry(name.to_owned()).or_default();
+        }
+        for (name, machine) in &mut self.machines {
+            let HostKeys { keys, certificate, authorities, .. } = HostKeys::read(vars, name)?;
+            machine.host_keys = keys.into_iter().map(|stated| stated.text).collect();
+            machine.certificate = certificate;
+            self.authorities = authorities.into_iter().map(|stated| stated.text).collect();
+        }
+        Ok(())
     }
 
     /// Writes it so that a reader sees the old file or the new one, whole.
@@ -179,7 +228,8 @@ mod tests {
         let mut snapshot = Snapshot::new(serde_json::json!({
             "tor": { "priority": 10, "peers": { "a": { "host": { "plain": "127.0.0.1" } } } },
         }));
-        let machine = |text: &str| Machine { target_host: Some(text.to_owned()) };
+        let machine =
+            |text: &str| Machine { target_host: Some(text.to_owned()), ..Machine::default() };
         snapshot.machines.insert("b".into(), machine("root@b.example:2222"));
         snapshot.machines.insert("c".into(), machine("c -oProxyCommand=x"));
         snapshot.machines.insert("d".into(), Machine::default());

@@ -1,19 +1,28 @@
-//! Whether to talk to a server with this host key. Owns the policy, its words
-//! and its messages; decides without any input or output. Asking the user and
-//! calling [`remember`] are the caller's; host certificates are not handled here.
+//! Whether to talk to a server with this host key or certificate. Owns the
+//! policy, its words and its messages; decides without any input or output.
+//! Asking the user and calling [`remember`] are the caller's.
 
+mod certificate;
+mod clan;
+mod revoked;
 mod warning;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use russh::keys::ssh_key::Certificate;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 use crate::printable;
 
-use super::known_hosts::{self, Entry, KnownHosts, Verdict};
+use super::algorithms::Algorithms;
+use super::known_hosts::{self, Entry, KnownHosts, Program, Verdict};
 use crate::error::{Error, Result};
+pub use clan::ClanKeys;
+pub use revoked::Revoked;
 
 /// How much a host key must be known, in the words of `--host-key-check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +54,7 @@ pub struct KnownHostsFiles {
 }
 
 /// What to demand of the host key of one connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HostKeyPolicy {
     /// How much it must be known.
     pub check: HostKeyCheck,
@@ -61,6 +70,16 @@ pub struct HostKeyPolicy {
     /// False after an earlier route showed a wrong key: then only known keys
     /// pass, except with [`HostKeyCheck::None`].
     pub allow_first_use: bool,
+    /// Names that a certificate may be for; `name` when there is none.
+    pub certificate_names: Vec<String>,
+    /// `RevokedHostKeys`.
+    pub revoked: Vec<Arc<Revoked>>,
+    /// `KnownHostsCommand`.
+    pub program: Option<Program>,
+    /// What is too weak.
+    pub algorithms: Algorithms,
+    /// The keys are those in the clan's own repository.
+    pub of_clan: bool,
 }
 
 /// What to do about the server's key.
@@ -70,6 +89,8 @@ pub enum Decision {
     Accept {
         /// To be shown, may be several lines.
         note: Option<String>,
+        /// What vouches for the key, in half a sentence.
+        by: String,
         /// Call [`remember`] with the key, and give up if it fails with
         /// `Error::HostKey`; other failures deserve a warning only.
         remember: bool,
@@ -96,19 +117,95 @@ pub enum Decision {
     },
 }
 
-/// Decides about `key`, the one the server proved to have. Pure.
-pub fn decide(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {
-    match known.lookup(&policy.name, policy.port, key) {
-        Verdict::Known { .. } => Decision::Accept { note: None, remember: false, mismatch: false },
-        Verdict::Revoked { path, line } => Decision::Reject {
-            warning: warning::revoked(policy, key, &path, line),
-            error: policy.error(format!(
-                "{} is revoked by {}:{line}",
-                describe(key),
-                printable::line(&path.to_string_lossy())
-            )),
+/// Decides about `key`, the one the server proved to have, and the certificate
+/// for it, if it showed one. Pure but for the clock.
+pub fn decide(
+    policy: &HostKeyPolicy,
+    known: &KnownHosts,
+    key: &PublicKey,
+    certificate: Option<&Certificate>,
+) -> Decision {
+    let is_revoked = |revoked: &&Arc<Revoked>| {
+        revoked.has_key(key) || certificate.is_some_and(|it| revoked.has_certificate(it))
+    };
+    if let Some(revoked) = policy.revoked.iter().find(is_revoked) {
+        return reject_revoked(policy, key, &printable::line(&revoked.path().to_string_lossy()));
+    }
+    if let Some(entry) = known.revoked(&policy.name, policy.port, key) {
+        return reject_revoked(policy, key, &warning::place(&entry.path, entry.line));
+    }
+    if let Some(why) = policy.algorithms.weakness(key) {
+        return Decision::Reject {
+            warning: Vec::new(),
+            error: policy.error(format!("{}: {why}", describe(key))),
+            changed: false,
+        };
+    }
+    match certificate {
+        Some(certificate) => decide_certificate(policy, known, key, certificate),
+        None => decide_key(policy, known, key),
+    }
+}
+
+fn decide_certificate(
+    policy: &HostKeyPolicy,
+    known: &KnownHosts,
+    key: &PublicKey,
+    certificate: &Certificate,
+) -> Decision {
+    let signer = PublicKey::new(certificate.signature_key().clone(), "");
+    for name in policy.certificate_names() {
+        if let Some(entry) = known.revoked(name, policy.port, &signer) {
+            return reject_revoked(policy, &signer, &warning::place(&entry.path, entry.line));
+        }
+    }
+    let why = match certificate::check(policy, known, certificate, SystemTime::now()) {
+        Ok(certificate::Vouched { authority, name }) => {
+            let by = format!(
+                "a certificate for {} by the authority of {}",
+                printable::line(&name),
+                warning::place(&authority.path, authority.line)
+            );
+            return Decision::Accept { note: None, by, remember: false, mismatch: false };
+        }
+        Err(why) => why,
+    };
+    let bad = format!("the host certificate \"{}\": {why}", printable::line(certificate.key_id()));
+    match decide_key(policy, known, key) {
+        // As ssh(1), but nothing that nobody knows is trusted after that.
+        Decision::Accept { note, by, mismatch, remember: false } => {
+            let notes = std::iter::once(format!("warning: {bad}")).chain(note);
+            let note = Some(notes.collect::<Vec<_>>().join("\n"));
+            Decision::Accept { note, by, remember: false, mismatch }
+        }
+        Decision::Reject { warning, changed: true, .. } => {
+            Decision::Reject { warning, error: policy.error(bad), changed: true }
+        }
+        _ => Decision::Reject {
+            warning: Vec::new(),
+            error: policy.error(format!("{bad}, and {} is not known", describe(key))),
             changed: true,
         },
+    }
+}
+
+fn reject_revoked(policy: &HostKeyPolicy, key: &PublicKey, place: &str) -> Decision {
+    Decision::Reject {
+        warning: warning::revoked(policy, key, place),
+        error: policy.error(format!("{} is revoked by {place}", describe(key))),
+        changed: true,
+    }
+}
+
+fn decide_key(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {
+    match known.lookup(&policy.name, policy.port, key) {
+        Verdict::Known { path, line } => {
+            let by = format!("the key in {}", warning::place(&path, line));
+            Decision::Accept { note: None, by, remember: false, mismatch: false }
+        }
+        Verdict::Revoked { path, line } => {
+            reject_revoked(policy, key, &warning::place(&path, line))
+        }
         Verdict::Changed { entries } => decide_changed(policy, key, &entries, false),
         Verdict::OtherType { entries } => decide_changed(policy, key, &entries, true),
         Verdict::Unknown => decide_unknown(policy, known, key),
@@ -159,6 +256,14 @@ impl HostKeyPolicy {
         self.error(format!("{} is not known, and {why}", describe(key)))
     }
 
+    /// The names that a certificate may be for.
+    pub fn certificate_names(&self) -> &[String] {
+        match self.certificate_names.as_slice() {
+            [] => std::slice::from_ref(&self.name),
+            names => names,
+        }
+    }
+
     fn error(&self, reason: String) -> Error {
         Error::HostKey { name: printable::line(&self.shown), reason }
     }
@@ -175,6 +280,7 @@ fn decide_changed(
         warning.push("going on all the same, because the host key check is none".into());
         return Decision::Accept {
             note: Some(warning.join("\n")),
+            by: "nothing: it is not the known key".to_owned(),
             remember: false,
             mismatch: true,
         };
@@ -197,6 +303,7 @@ fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -
     match policy.check {
         HostKeyCheck::None => Decision::Accept {
             note: Some(format!("host key of {shown} is not checked: {}", describe(key))),
+            by: "nothing: it is not checked".to_owned(),
             remember: false,
             mismatch: false,
         },
@@ -218,6 +325,7 @@ fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -
                     "host key of {shown} is new, trusted on first use and {kept}: {}",
                     describe(key)
                 )),
+                by: "nothing but this first use".to_owned(),
                 remember: !policy.files.user.is_empty(),
                 mismatch: false,
             }

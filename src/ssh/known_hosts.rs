@@ -5,6 +5,8 @@
 mod file;
 mod hosts;
 mod line;
+mod program;
+mod renewal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +17,10 @@ use russh::keys::{Algorithm, HashAlg, PublicKey};
 use crate::error::Result;
 use line::{Line, Marker};
 
-pub use file::{add, add_first};
+pub use file::{add, add_first, remove};
+pub(crate) use hosts::matches_pattern;
+pub use program::{Program, Purpose};
+pub use renewal::Renewal;
 
 /// The port whose lines carry the plain host name.
 pub const DEFAULT_PORT: u16 = 22;
@@ -126,6 +131,17 @@ impl KnownHosts {
         }
     }
 
+    /// Forgets all but the `@revoked` lines.
+    pub fn retain_revoked(&mut self) {
+        self.lines.retain(|found| found.line.marker == Marker::Revoked);
+    }
+
+    /// Adds the lines of `other` after these.
+    pub fn extend(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+        self.skipped += other.skipped;
+    }
+
     /// How many lines were not understood.
     pub fn skipped(&self) -> usize {
         self.skipped
@@ -196,13 +212,7 @@ impl KnownHosts {
     /// The `@cert-authority` lines for the host, those for `[name]:port` first.
     /// Whether such a key is revoked is for [`KnownHosts::revoked`] to say.
     pub fn authorities(&self, name: &str, port: u16) -> Vec<Entry> {
-        let plain = plain_name(name, port);
-        std::iter::once(lookup_name(name, port))
-            .chain(plain)
-            .flat_map(|wanted| {
-                self.find(&wanted, Marker::CertAuthority).map(Located::entry).collect::<Vec<_>>()
-            })
-            .collect()
+        self.entries(name, port, Marker::CertAuthority)
     }
 
     /// The `@revoked` line for this host and key, if there is one. A
@@ -215,6 +225,16 @@ impl KnownHosts {
         })
     }
 
+    /// All plain lines for the host, those for `[name]:port` first.
+    pub fn keys(&self, name: &str, port: u16) -> Vec<Entry> {
+        self.entries(name, port, Marker::Plain)
+    }
+
+    /// The `@revoked` lines for the host.
+    pub fn all_revoked(&self, name: &str, port: u16) -> Vec<Entry> {
+        self.entries(name, port, Marker::Revoked)
+    }
+
     /// The lines that know `key` under whatever name.
     pub fn other_names(&self, key: &PublicKey) -> Vec<Entry> {
         self.lines
@@ -222,6 +242,13 @@ impl KnownHosts {
             .filter(|found| found.line.marker == Marker::Plain && same_key(&found.line.key, key))
             .map(Located::entry)
             .collect()
+    }
+
+    fn entries(&self, name: &str, port: u16, marker: Marker) -> Vec<Entry> {
+        let names = std::iter::once(lookup_name(name, port)).chain(plain_name(name, port));
+        let of_name =
+            |name: String| self.find(&name, marker).map(Located::entry).collect::<Vec<_>>();
+        names.flat_map(of_name).collect()
     }
 
     /// The lines with this marker for a name in the form of [`lookup_name`].

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::age_file::AgeFile;
 use super::key::{self, Key, SshKey};
 use super::sealed::{Closed, Sealed};
-use super::{Environment, command, file};
+use super::{Environment, file};
+use crate::command;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::user::User;
@@ -242,7 +243,11 @@ impl Keyring {
     }
 
     fn run(&self, line: &str, recipient: &str) -> Option<Vec<Key>> {
-        let printed = command::output(line, ("SOPS_AGE_RECIPIENT", recipient), MAX_IDENTITY_FILE)?;
+        let printed = command::output(
+            &command::split(line)?,
+            Some(("SOPS_AGE_RECIPIENT", recipient)),
+            MAX_IDENTITY_FILE,
+        )?;
         match self.parse(std::str::from_utf8(printed.expose()).ok()?.to_owned()) {
             Ok(State::Open { keys, .. }) => Arc::into_inner(keys),
             _ => None,

@@ -19,6 +19,7 @@ fn policy(check: HostKeyCheck) -> HostKeyPolicy {
         files: KnownHostsFiles { user: vec!["/home/me/kh".into()], ..Default::default() },
         shown: "host".into(),
         allow_first_use: true,
+        ..HostKeyPolicy::default()
     }
 }
 
@@ -31,7 +32,7 @@ fn known(text: &str) -> KnownHosts {
 /// `ok`, `note`, `store`, `mismatch`, `ask`, `unknown` or `changed`.
 fn short(decision: &Decision) -> &'static str {
     match decision {
-        Decision::Accept { mismatch: true, note: Some(_), remember: false } => "mismatch",
+        Decision::Accept { mismatch: true, note: Some(_), remember: false, .. } => "mismatch",
         Decision::Accept { mismatch: true, .. } => "BAD",
         Decision::Accept { remember: true, note: Some(_), .. } => "store",
         Decision::Accept { remember: true, note: None, .. } => "BAD",
@@ -63,7 +64,7 @@ fn every_check_decides_as_documented() {
     ] {
         for (check, expected) in ALL.into_iter().zip(expected) {
             let policy = HostKeyPolicy { allow_first_use: first_use, ..policy(check) };
-            let decision = decide(&policy, &known(text), &key(ED25519));
+            let decision = decide(&policy, &known(text), &key(ED25519), None);
             assert_eq!(short(&decision), expected, "{check}, {first_use}, {text:?}");
         }
     }
@@ -72,7 +73,7 @@ fn every_check_decides_as_documented() {
 #[test]
 fn without_a_file_a_new_key_is_accepted_but_not_stored() {
     let policy = HostKeyPolicy { files: KnownHostsFiles::default(), ..policy(HostKeyCheck::Tofu) };
-    assert_eq!(short(&decide(&policy, &known(""), &key(ED25519))), "note");
+    assert_eq!(short(&decide(&policy, &known(""), &key(ED25519), None)), "note");
     remember(&policy, &key(ED25519)).unwrap();
 }
 
@@ -87,15 +88,15 @@ fn a_remembered_key_is_known_and_another_one_loses() {
     let policy = HostKeyPolicy { files, port: 2222, ..policy(HostKeyCheck::Tofu) };
     remember(&policy, &key(ED25519)).unwrap();
     let known = policy.load().unwrap();
-    assert_eq!(short(&decide(&policy, &known, &key(ED25519))), "ok");
-    assert_eq!(short(&decide(&policy, &known, &key(OTHER_ED25519))), "changed");
+    assert_eq!(short(&decide(&policy, &known, &key(ED25519), None)), "ok");
+    assert_eq!(short(&decide(&policy, &known, &key(OTHER_ED25519), None)), "changed");
     let secret = HostKeyPolicy { shown: "<secret: v>".into(), ..policy };
     let error = remember(&secret, &key(OTHER_ED25519)).unwrap_err().to_string();
     assert!(error.starts_with("host key verification failed for <secret: v>:"), "{error}");
 }
 
 fn warning_of(policy: &HostKeyPolicy, text: &str) -> (String, String) {
-    match decide(policy, &known(text), &key(ED25519)) {
+    match decide(policy, &known(text), &key(ED25519), None) {
         Decision::Reject { warning, error, .. } => (warning.join("\n"), error.to_string()),
         other => panic!("{other:?}"),
     }
@@ -144,7 +145,7 @@ fn a_secret_name_is_in_no_message() {
     let revoked = format!("@revoked abcdef.onion {ED25519}\n");
     for check in ALL {
         for text in ["", &stale, &revoked] {
-            let said = format!("{:?}", decide(&secret(check), &known(text), &key(ED25519)));
+            let said = format!("{:?}", decide(&secret(check), &known(text), &key(ED25519), None));
             assert!(!said.contains("abcdef"), "{check}: {said}");
             assert!(said.contains("<secret: tor_tor/hostname>"), "{check}: {said}");
         }
@@ -159,7 +160,7 @@ fn names_and_paths_cannot_play_with_the_terminal() {
     known.parse(Path::new("/home/\u{1b}\r/kh"), text.as_bytes());
     for (check, name) in [(HostKeyCheck::Strict, evil), (HostKeyCheck::Ask, "unknown")] {
         let policy = HostKeyPolicy { name: name.into(), shown: evil.into(), ..policy(check) };
-        let said = match decide(&policy, &known, &key(ED25519)) {
+        let said = match decide(&policy, &known, &key(ED25519), None) {
             Decision::Reject { warning, error, .. } => format!("{}\n{error}", warning.join("\n")),
             Decision::Ask { question, .. } => question,
             other => panic!("{other:?}"),
@@ -173,10 +174,11 @@ fn names_and_paths_cannot_play_with_the_terminal() {
 
 #[test]
 fn the_question_names_the_key_and_where_else_it_is_known() {
-    let ask = |text: &str| match decide(&policy(HostKeyCheck::Ask), &known(text), &key(ED25519)) {
-        Decision::Ask { question, fingerprint } => (question, fingerprint),
-        other => panic!("{other:?}"),
-    };
+    let ask =
+        |text: &str| match decide(&policy(HostKeyCheck::Ask), &known(text), &key(ED25519), None) {
+            Decision::Ask { question, fingerprint } => (question, fingerprint),
+            other => panic!("{other:?}"),
+        };
     let (question, fingerprint) = ask("");
     assert!(question.contains(&fingerprint), "{question}");
     assert!(question.contains("not known by any other name"), "{question}");

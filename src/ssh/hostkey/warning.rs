@@ -45,6 +45,13 @@ pub(super) fn changed(
                 .into(),
         );
     }
+    if policy.of_clan {
+        lines.push(
+            "the clan itself says which key this machine has; if it was just installed".into(),
+        );
+        lines.push("anew, deploy its own key to it: once with --host-key-check none".into());
+        return lines;
+    }
     lines
         .push("if the host's administrator confirms the offered key, remove what is known:".into());
     lines.extend(removal(policy, entries));
@@ -52,16 +59,11 @@ pub(super) fn changed(
 }
 
 /// The warning about a revoked key.
-pub(super) fn revoked(
-    policy: &HostKeyPolicy,
-    key: &PublicKey,
-    path: &Path,
-    line: usize,
-) -> Vec<String> {
+pub(super) fn revoked(policy: &HostKeyPolicy, key: &PublicKey, place: &str) -> Vec<String> {
     let mut lines = banner("WARNING: REVOKED HOST KEY DETECTED!");
     lines.push(host(policy));
     lines.push(format!("offered: {}", describe(key)));
-    lines.push(format!("revoked: {}", place(path, line)));
+    lines.push(format!("revoked: {place}"));
     lines.push("a stolen key may be in use to impersonate this host; it is never accepted".into());
     lines
 }
@@ -113,7 +115,8 @@ fn host(policy: &HostKeyPolicy) -> String {
     format!("host:    {shown}")
 }
 
-fn place(path: &Path, line: usize) -> String {
+/// `FILE:LINE`, printable.
+pub(super) fn place(path: &Path, line: usize) -> String {
     format!("{}:{line}", printable(&path.to_string_lossy()))
 }
 

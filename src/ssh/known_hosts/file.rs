@@ -72,19 +72,11 @@ fn update(
     first: bool,
 ) -> Result<()> {
     let line = new_line(path, name, port, key, hashed)?;
-    let target = follow_links(path).map_err(|error| broken(path, "cannot follow it", &error))?;
-    // Before the lock, which everybody's /dev/null would share.
-    if std::fs::metadata(&target).is_ok_and(|meta| is_null(&meta)) {
-        return Ok(());
-    }
-    for _ in 0..TRIES {
-        let (mut file, before) = open_locked(path, &target)?;
-        let (Some(mut text), _) = read_open(path, &mut file)? else { return Ok(()) };
-
+    rewrite(path, &mut |text| {
         let mut known = KnownHosts::default();
-        known.parse(path, &text);
+        known.parse(path, text);
         match lookup_exactly(&known, name, port, key) {
-            Verdict::Known { .. } => return Ok(()),
+            Verdict::Known { .. } => return Ok(None),
             Verdict::Changed { .. } | Verdict::OtherType { .. } if first => {
                 return Err(Error::HostKey {
                     name: printable::line(&lookup_name(name, port)),
@@ -93,11 +85,69 @@ fn update(
             }
             _ => {}
         }
+        Ok(Some(with_line(text, &line)))
+    })
+}
 
-        if text.last().is_some_and(|last| *last != b'\n') {
-            text.push(b'\n');
+/// Removes the plain lines for `name` at `port` whose keys `is_meant` says are
+/// meant; returns their numbers. A line for several names loses only this one.
+/// Replaces the file as [`add`] does.
+///
+/// # Errors
+/// As [`add`].
+pub fn remove(
+    path: &Path,
+    name: &str,
+    port: u16,
+    is_meant: &dyn Fn(&PublicKey) -> bool,
+) -> Result<Vec<usize>> {
+    let name = lookup_name(name, port);
+    let mut removed = Vec::new();
+    if !path.exists() {
+        return Ok(removed);
+    }
+    rewrite(path, &mut |text| {
+        removed.clear();
+        let mut kept = Vec::with_capacity(text.len());
+        for (at, bytes) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            match super::line::without(bytes, &name, is_meant) {
+                None => kept.extend_from_slice(bytes),
+                Some(rest) => {
+                    removed.push(at + 1);
+                    kept.extend(rest);
+                }
+            }
         }
-        text.extend_from_slice(line.as_bytes());
+        Ok((!removed.is_empty()).then_some(kept))
+    })?;
+    Ok(removed)
+}
+
+/// Puts `line` after `text`, which may lack its last newline.
+fn with_line(text: &[u8], line: &str) -> Vec<u8> {
+    let mut text = text.to_vec();
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(line.as_bytes());
+    text
+}
+
+/// From a file's text to another one, if it is to change.
+type Change<'a> = dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>> + 'a;
+
+/// Replaces the file by what `change` makes of its text, unless that is `None`,
+/// under the lock and without ever leaving half of it.
+fn rewrite(path: &Path, change: &mut Change<'_>) -> Result<()> {
+    let target = follow_links(path).map_err(|error| broken(path, "cannot follow it", &error))?;
+    // Before the lock, which everybody's /dev/null would share.
+    if std::fs::metadata(&target).is_ok_and(|meta| is_null(&meta)) {
+        return Ok(());
+    }
+    for _ in 0..TRIES {
+        let (mut file, before) = open_locked(path, &target)?;
+        let (Some(text), _) = read_open(path, &mut file)? else { return Ok(()) };
+        let Some(text) = change(&text)? else { return Ok(()) };
         if replace(&target, &text, &file, &before)
             .map_err(|error| broken(path, "cannot put a new file in its place", &error))?
         {

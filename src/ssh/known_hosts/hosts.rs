@@ -58,6 +58,29 @@ impl Hosts {
         }
     }
 
+    /// The other names, when `name` itself, in lower case, is among these.
+    pub(super) fn without(&self, name: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Hashed { .. } => self.matches(name).then(Vec::new),
+            Self::Patterns(list) => {
+                let all = || list.split(|byte| *byte == b',');
+                if !all().any(|pattern| pattern == name) {
+                    return None;
+                }
+                let others: Vec<&[u8]> = all().filter(|pattern| *pattern != name).collect();
+                Some(others.join(&b','))
+            }
+        }
+    }
+
+    /// Whether a pattern or a negation is among them.
+    pub(super) fn is_complex(&self) -> bool {
+        match self {
+            Self::Hashed { .. } => false,
+            Self::Patterns(list) => list.iter().any(|byte| b"*?!".contains(byte)),
+        }
+    }
+
     /// The names for a human, not escaped.
     pub(super) fn shown(&self) -> String {
         match self {
@@ -96,7 +119,7 @@ fn base64_digest(text: &[u8]) -> Option<[u8; DIGEST]> {
 
 /// `*` is any run of bytes, `?` one byte. Only the last star is retried, so
 /// the time is at most the product of both lengths.
-fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = name.get(n) {

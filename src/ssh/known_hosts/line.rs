@@ -64,6 +64,27 @@ impl Line {
     }
 }
 
+/// What remains of a line when `name` is taken out of it: nothing, or a line for
+/// its other names. `None` when it is not a plain line for that very name with a
+/// key that is meant; patterns are left alone.
+pub(super) fn without(
+    text: &[u8],
+    name: &str,
+    is_meant: &dyn Fn(&PublicKey) -> bool,
+) -> Option<Vec<u8>> {
+    let line = Line::parse(text).ok()??;
+    if line.marker != Marker::Plain || !is_meant(&line.key) {
+        return None;
+    }
+    let others = line.hosts.without(name.as_bytes())?;
+    if others.is_empty() {
+        return Some(Vec::new());
+    }
+    let (_, rest) = word_of(trim(text));
+    let newline: &[u8] = if text.ends_with(b"\n") { b"\n" } else { b"" };
+    Some([&others, &b" "[..], rest, newline].concat())
+}
+
 /// The first word and what follows it.
 fn word_of(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(is_blank).unwrap_or(text.len());

@@ -1,22 +1,24 @@
-//! Runs the commands that sops lets the user configure to fetch a key,
-//! `SOPS_AGE_KEY_CMD` and `SOPS_AGE_SSH_PRIVATE_KEY_CMD`. Owns their words and
-//! the bound on their output. No shell, as in sops.
+//! Runs what the user has configured to fetch a key or known hosts. Owns the
+//! words of such a command and the bound on its output. No shell.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
 
 use crate::secret::Secret;
 
-/// What the command of `line` prints, with one variable added to its
+/// What the command of these words prints, with one variable added to its
 /// environment; `None` when it cannot be run, fails, or prints too much. It
 /// may ask on the terminal by itself; its standard error is ours.
-pub(super) fn output(line: &str, variable: (&str, &str), limit: u64) -> Option<Secret<Vec<u8>>> {
-    let words = split(line)?;
+pub(crate) fn output(
+    words: &[String],
+    variable: Option<(&str, &str)>,
+    limit: u64,
+) -> Option<Secret<Vec<u8>>> {
     let (program, arguments) = words.split_first()?;
     #[allow(clippy::disallowed_methods, reason = "the user configured this very command")]
     let mut child = Command::new(program)
         .args(arguments)
-        .env(variable.0, variable.1)
+        .envs(variable)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -36,7 +38,7 @@ pub(super) fn output(line: &str, variable: (&str, &str), limit: u64) -> Option<S
 /// Splits a command line like google/shlex, which sops uses: blanks, quotes,
 /// backslashes, and comments from a `#` that begins a word. `None` when a quote
 /// is not closed.
-fn split(line: &str) -> Option<Vec<String>> {
+pub(crate) fn split(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = line.chars();
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn output_is_bounded_and_belongs_to_a_command_that_succeeded() {
-        let run = |line| output(line, ("SOPS_AGE_RECIPIENT", "age1x"), 100);
+        let run = |line| output(&split(line)?, Some(("SOPS_AGE_RECIPIENT", "age1x")), 100);
         let script = "sh -c 'printf %s \"$SOPS_AGE_RECIPIENT\"'";
         assert_eq!(run(script).unwrap().expose(), b"age1x");
         for line in ["", "false", "/nonexistent/program", "sh -c 'echo key; exit 1'", "yes"] {

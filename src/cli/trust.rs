@@ -1,0 +1,220 @@
+//! `network trust`: which host keys count for a machine and where they come
+//! from, and the user's own word on it.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
+use russh::keys::{HashAlg, PublicKey};
+use serde_json::json;
+
+use super::{Global, Ui, complete, print, ssh};
+use crate::connect::{Counted, Trust};
+use crate::error::{Error, Result};
+use crate::exports::Host;
+use crate::plan::{DEFAULT_PORT, Overrides, plan};
+use crate::printable::{self, Printable};
+use crate::ssh::known_hosts;
+
+/// Bound on a file with a public key, in bytes.
+const MAX_KEY: u64 = 64 << 10;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show the host keys that count for a machine
+    List {
+        #[command(flatten)]
+        machine: Machine,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Trust a host key, given as text or in a file
+    Add {
+        #[command(flatten)]
+        machine: Machine,
+        /// As in ssh_host_ed25519_key.pub, or that file; standard input for `-`
+        #[arg(value_name = "KEY|FILE")]
+        key: String,
+    },
+    /// Forget the host keys that known_hosts has for a machine
+    Remove {
+        #[command(flatten)]
+        machine: Machine,
+        /// Only the key with this fingerprint (SHA256:…)
+        fingerprint: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Machine {
+    /// The machine
+    #[arg(value_name = "MACHINE", add = ArgValueCompleter::new(complete::machines))]
+    name: String,
+}
+
+pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    match command {
+        Command::List { machine, json } => list(&machine.name, *json, global, ui),
+        Command::Add { machine, key } => add(&machine.name, key, global, ui),
+        Command::Remove { machine, fingerprint } => {
+            remove(&machine.name, fingerprint.as_deref(), global, ui)
+        }
+    }
+}
+
+/// What is known of a machine's keys, and the names they are looked up under.
+struct Known {
+    trust: Trust,
+    names: Vec<(String, u16)>,
+    files: Vec<std::path::PathBuf>,
+}
+
+fn known(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
+    let mut request = ssh::bare_request(global, ui, false)?;
+    // A clan's own keys are known even where its exports are not.
+    let clan = global.clan(ui);
+    request.machine = machine.to_owned();
+    request.host_keys.of_clan = global.host_keys(machine, clan.as_ref().ok(), ui)?;
+    let trust = ssh::runtime()?.block_on(Trust::load(&request))?;
+    let mut names = Vec::new();
+    if !trust.is_of_clan() {
+        for route in plan(&clan?, machine, &Overrides::default())? {
+            let name = match &route.host {
+                Host::Plain(host) => (host.clone(), route.port),
+                Host::Var(var) => match request.vars.public_value(var)? {
+                    Some((bytes, _)) => {
+                        (String::from_utf8_lossy(&bytes).trim().to_owned(), route.port)
+                    }
+                    // A secret host is known by the machine's name.
+                    None => (machine.to_owned(), DEFAULT_PORT),
+                },
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok(Known { trust, names, files: request.host_keys.files.user })
+}
+
+fn list(machine: &str, as_json: bool, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    let Known { trust, names, .. } = known(machine, global, ui)?;
+    let counted = trust.counted(machine, &names);
+    if as_json {
+        let keys: Vec<_> = counted.iter().map(as_value).collect();
+        let source = if trust.is_of_clan() { "clan" } else { "known_hosts" };
+        let json = json!({ "machine": machine, "source": source, "keys": keys });
+        print(format!("{json:#}\n").as_bytes())?;
+        return Ok(0);
+    }
+    if counted.is_empty() {
+        let machine = Printable(machine);
+        ui.warning(&format!("no host key of {machine} is known, the first one will be trusted"));
+    }
+    let line = |Counted { kind, name, entry }: &Counted| {
+        format!(
+            "{kind:<9}  {}  for {}  in {}:{}\n",
+            entry.fingerprint,
+            Printable(name),
+            printable::line(&entry.path.to_string_lossy()),
+            entry.line
+        )
+    };
+    print(counted.iter().map(line).collect::<String>().as_bytes())?;
+    Ok(0)
+}
+
+fn as_value(Counted { kind, name, entry }: &Counted) -> serde_json::Value {
+    json!({
+        "kind": kind.to_string(),
+        "type": entry.algorithm.as_str(),
+        "fingerprint": entry.fingerprint.to_string(),
+        "key": entry.key.to_openssh().unwrap_or_default(),
+        "name": name,
+        "file": entry.path.to_string_lossy(),
+        "line": entry.line,
+    })
+}
+
+fn add(machine: &str, key: &str, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    let key = read_key(key)?;
+    let Known { trust, names, files } = known(machine, global, ui)?;
+    refuse_clan(machine, &trust)?;
+    let Some(file) = files.first() else {
+        return Err(Error::Usage("there is no home directory for a known_hosts file".to_owned()));
+    };
+    for (name, port) in &names {
+        known_hosts::add(file, name, *port, &key, false)?;
+    }
+    let names: Vec<String> = names.iter().map(|(name, port)| shown(name, *port)).collect();
+    let fingerprint = key.fingerprint(HashAlg::Sha256);
+    let file = printable::line(&file.to_string_lossy());
+    print(format!("stored in {file} for {}: {fingerprint}\n", names.join(", ")).as_bytes())?;
+    Ok(0)
+}
+
+fn remove(machine: &str, fingerprint: Option<&str>, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    let Known { trust, names, files } = known(machine, global, ui)?;
+    refuse_clan(machine, &trust)?;
+    let is_meant = |key: &PublicKey| {
+        fingerprint.is_none_or(|wanted| key.fingerprint(HashAlg::Sha256).to_string() == wanted)
+    };
+    let mut count = 0;
+    for file in &files {
+        for (name, port) in &names {
+            let lines = known_hosts::remove(file, name, *port, &is_meant)?;
+            count += lines.len();
+            for line in lines {
+                let file = printable::line(&file.to_string_lossy());
+                let text = format!("removed from {file}:{line}: {}\n", shown(name, *port));
+                print(text.as_bytes())?;
+            }
+        }
+    }
+    if count == 0 {
+        ui.warning(&format!("no line for {} by its name alone", Printable(machine)));
+    }
+    Ok(u8::from(count == 0))
+}
+
+fn shown(name: &str, port: u16) -> String {
+    Printable(&known_hosts::lookup_name(name, port)).to_string()
+}
+
+/// The clan's own word is changed where it is written.
+fn refuse_clan(machine: &str, trust: &Trust) -> Result<()> {
+    match trust.is_of_clan() {
+        true => Err(Error::Usage(format!(
+            "the clan itself says which key {} has, and known_hosts does not count: change its \
+             var openssh/ssh.id_ed25519.pub",
+            Printable(machine)
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn read_key(text: &str) -> Result<PublicKey> {
+    let is_key = text.split_whitespace().count() >= 2 && !Path::new(text).exists();
+    let text = match (is_key, text) {
+        (true, text) => text.to_owned(),
+        (false, "-") => read(&mut std::io::stdin().lock(), Path::new("standard input"))?,
+        (false, file) => {
+            let path = Path::new(file);
+            let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
+            read(&mut std::fs::File::open(path).map_err(failed)?, path)?
+        }
+    };
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let key = line.and_then(|line| PublicKey::from_openssh(line).ok());
+    key.ok_or_else(|| Error::Usage("expected a public key, as in a .pub file".to_owned()))
+}
+
+fn read(from: &mut dyn Read, path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
+    from.take(MAX_KEY).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}

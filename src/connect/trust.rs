@@ -1,0 +1,189 @@
+//! What a machine's host key is checked against: the clan's own word, else the
+//! user's known hosts. Owns the name it is looked up under.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Request;
+use crate::dial::Target;
+use crate::error::{Error, Result};
+use crate::host_keys::HostKeys;
+use crate::plan::DEFAULT_PORT;
+use crate::ssh::Options;
+use crate::ssh::algorithms::Algorithms;
+use crate::ssh::hostkey::{ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Revoked};
+use crate::ssh::known_hosts::{Entry, KnownHosts, Program};
+
+/// What is asked of host keys.
+#[derive(Debug, Clone, Default)]
+pub struct HostKeySettings {
+    /// What to do about keys that the clan does not know.
+    pub check: HostKeyCheck,
+    /// Name to look the key up under instead of the host.
+    pub alias: Option<String>,
+    /// Where known host keys are.
+    pub files: KnownHostsFiles,
+    /// `RevokedHostKeys`.
+    pub revoked: Vec<PathBuf>,
+    /// `KnownHostsCommand`.
+    pub program: Option<Program>,
+    /// `UpdateHostKeys`: keep what the user's file says of a server up to date.
+    pub update: bool,
+    /// What may be used.
+    pub algorithms: Algorithms,
+    /// What the clan itself says of the machine.
+    pub of_clan: Option<HostKeys>,
+}
+
+/// All of it, read.
+pub struct Trust {
+    known: Arc<KnownHosts>,
+    revoked: Vec<Arc<Revoked>>,
+    clan: Option<ClanKeys>,
+}
+
+/// A line that counts for a machine.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// What for.
+    pub kind: Kind,
+    /// The name that it counts for.
+    pub name: String,
+    /// The line.
+    pub entry: Entry,
+}
+
+/// What a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The host's own key.
+    Key,
+    /// A key that signs certificates of hosts.
+    Authority,
+    /// A key that is never accepted.
+    Revoked,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Key => "key",
+            Self::Authority => "authority",
+            Self::Revoked => "revoked",
+        })
+    }
+}
+
+impl Trust {
+    /// Reads what `request` names.
+    ///
+    /// # Errors
+    /// [`Error::KnownHosts`], and [`Error::VarBroken`] for a key in the clan that
+    /// nobody can use.
+    pub async fn load(request: &Request) -> Result<Self> {
+        let (settings, machine) = (request.host_keys.clone(), request.machine.clone());
+        tokio::task::spawn_blocking(move || Self::read(&settings, &machine))
+            .await
+            .unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())))
+    }
+
+    fn read(settings: &HostKeySettings, machine: &str) -> Result<Self> {
+        let files = settings.files.user.iter().chain(&settings.files.global);
+        let mut known = KnownHosts::load(files)?;
+        let revoked = settings
+            .revoked
+            .iter()
+            .map(|path| Revoked::load(path).map(Arc::new))
+            .collect::<Result<_>>()?;
+        let clan =
+            settings.of_clan.as_ref().map(|keys| ClanKeys::new(machine, keys)).transpose()?;
+        if let Some(clan) = &clan {
+            if clan.is_complete {
+                known.retain_revoked();
+            }
+            known.extend(clan.known.clone());
+        }
+        Ok(Self { known: Arc::new(known), revoked, clan })
+    }
+
+    /// Whether the clan's own keys of the machine count, and nothing else.
+    pub fn is_of_clan(&self) -> bool {
+        self.clan.as_ref().is_some_and(|clan| clan.is_complete)
+    }
+
+    /// All that counts for `machine`, which is reached under `names`.
+    pub fn counted(&self, machine: &str, names: &[(String, u16)]) -> Vec<Counted> {
+        let own = [(machine.to_owned(), DEFAULT_PORT)];
+        let names = if self.is_of_clan() { &own } else { names };
+        let mut counted: Vec<Counted> = Vec::new();
+        let mut count = |kind, name: &str, entries: Vec<Entry>| {
+            for entry in entries {
+                let is_there = |other: &Counted| other.entry == entry && other.kind == kind;
+                if !counted.iter().any(is_there) {
+                    counted.push(Counted { kind, name: name.to_owned(), entry });
+                }
+            }
+        };
+        for (name, port) in names {
+            count(Kind::Key, name, self.known.keys(name, *port));
+            count(Kind::Authority, name, self.known.authorities(name, *port));
+        }
+        for name in self.clan.iter().flat_map(|clan| &clan.names) {
+            count(Kind::Authority, name, self.known.authorities(name, DEFAULT_PORT));
+        }
+        for (name, port) in names {
+            count(Kind::Revoked, name, self.known.all_revoked(name, *port));
+        }
+        counted
+    }
+
+    /// How a session with `target` is set up. Without `allow_first_use` only
+    /// keys that are known already pass.
+    pub(super) fn options(
+        &self,
+        request: &Request,
+        target: &Target,
+        allow_first_use: bool,
+    ) -> Options {
+        let settings = &request.host_keys;
+        let of_clan = self.is_of_clan();
+        let check = match settings.check {
+            // The clan knows it: nobody has to be asked, and no one believed.
+            check if of_clan && check != HostKeyCheck::None => HostKeyCheck::Strict,
+            check => check,
+        };
+        // A secret host must not be written into known_hosts: the machine's own
+        // name stands for it, as HostKeyAlias does in ssh_config(5).
+        let (name, port) = match &settings.alias {
+            _ if of_clan => (request.machine.clone(), DEFAULT_PORT),
+            Some(alias) => (alias.clone(), DEFAULT_PORT),
+            None if target.secret => (request.machine.clone(), DEFAULT_PORT),
+            None => (target.host.expose().clone(), target.port),
+        };
+        let certificate_names = self.clan.iter().flat_map(|clan| clan.names.clone()).collect();
+        let program = settings.program.clone().filter(|_| !of_clan);
+        let policy = HostKeyPolicy {
+            check,
+            name,
+            port,
+            files: settings.files.clone(),
+            shown: format!("{} ({})", request.machine, target.label),
+            allow_first_use,
+            certificate_names,
+            revoked: self.revoked.clone(),
+            program,
+            algorithms: settings.algorithms.clone(),
+            of_clan,
+        };
+        Options {
+            keepalive_interval: request.keepalive_interval,
+            keepalive_max: request.keepalive_max,
+            deadline: request.deadline.unwrap_or(super::ANSWER_DEADLINE),
+            update_host_keys: settings.update && !of_clan,
+            policy,
+            known: self.known.clone(),
+            user: request.credentials.user.clone(),
+        }
+    }
+}

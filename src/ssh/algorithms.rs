@@ -1,0 +1,326 @@
+//! Which algorithms are offered. Owns the defaults, which leave out all that is
+//! weak by the standard of ssh-audit, and the options of ssh_config(5) that
+//! change them; how they are negotiated is russh's business.
+
+use std::borrow::Cow;
+
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::{AlgorithmKind, cipher, compression, kex, mac};
+
+use crate::error::{Error, Result};
+use crate::printable::Printable;
+
+/// Smallest RSA keys, in bits; OpenSSH's default is 1024.
+const RSA_BITS: u32 = 2048;
+
+const KEX: [&str; 2] = ["mlkem768x25519-sha256", "curve25519-sha256"];
+/// AES-GCM first: the fastest where the processor has AES.
+const CIPHERS: [&str; 5] = [
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+];
+const MACS: [&str; 2] = ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"];
+const HOST_KEYS: [&str; 3] = ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"];
+const CA_SIGNATURES: [&str; 8] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+];
+/// Host keys that russh can check, and nobody should have.
+const MORE_HOST_KEYS: [&str; 4] =
+    ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
+
+/// What a session may use, best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Algorithms {
+    kex: Vec<String>,
+    ciphers: Vec<String>,
+    macs: Vec<String>,
+    host_keys: Vec<String>,
+    /// Whether the user chose the host keys: then none is added or moved.
+    chosen_host_keys: bool,
+    ca_signatures: Vec<String>,
+    rsa_bits: u32,
+}
+
+impl Default for Algorithms {
+    fn default() -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            kex: names(&KEX),
+            ciphers: names(&CIPHERS),
+            macs: names(&MACS),
+            host_keys: names(&HOST_KEYS),
+            chosen_host_keys: false,
+            ca_signatures: names(&CA_SIGNATURES),
+            rsa_bits: RSA_BITS,
+        }
+    }
+}
+
+impl Algorithms {
+    /// Sets an option of ssh_config(5): `KexAlgorithms`, `Ciphers`, `MACs`,
+    /// `HostKeyAlgorithms`, `CASignatureAlgorithms` or `RequiredRSASize`. Lists
+    /// may begin with `+`, `-` or `^` and hold patterns. `Ok(false)` for others.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for names that nobody knows here.
+    pub fn set(&mut self, option: &str, value: &str) -> Result<bool> {
+        let bad = |why: String| Error::Usage(format!("{option} {value:?}: {why}"));
+        let all = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let (list, known) = match option.to_ascii_lowercase().as_str() {
+            "kexalgorithms" => {
+                let known = kex::ALL_KEX_ALGORITHMS.iter().map(|name| name.as_ref());
+                (&mut self.kex, known.filter(|name| *name != "none").collect::<Vec<_>>())
+            }
+            "ciphers" => {
+                let known = cipher::ALL_CIPHERS.iter().map(|name| name.as_ref());
+                (
+                    &mut self.ciphers,
+                    known.filter(|name| *name != "none" && *name != "clear").collect(),
+                )
+            }
+            "macs" => {
+                let known = mac::ALL_MAC_ALGORITHMS.iter().map(|name| name.as_ref());
+                (&mut self.macs, known.filter(|name| *name != "none").collect())
+            }
+            "hostkeyalgorithms" => {
+                self.chosen_host_keys = true;
+                (&mut self.host_keys, [&HOST_KEYS[..], &MORE_HOST_KEYS].concat())
+            }
+            "casignaturealgorithms" => {
+                (&mut self.ca_signatures, [&CA_SIGNATURES[..], &["ssh-rsa"]].concat())
+            }
+            "requiredrsasize" => {
+                let bits = value.parse().ok().filter(|bits| (1024..=16_384).contains(bits));
+                self.rsa_bits =
+                    bits.ok_or_else(|| bad("not from 1024 to 16384 bits".to_owned()))?;
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        };
+        let defaults = std::mem::take(list);
+        *list = modified(value, &defaults, &all(&known)).map_err(bad)?;
+        Ok(true)
+    }
+
+    /// For russh; `known` are the types of keys that this host is known by, and
+    /// `certificates` whether one of its authorities is.
+    pub(super) fn preferred(&self, known: &[Algorithm], certificates: bool) -> russh::Preferred {
+        let kex = self.kex.iter().filter_map(|name| kex::Name::try_from(name.as_str()).ok());
+        let extensions =
+            [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
+        let ciphers = self.ciphers.iter();
+        let macs = self.macs.iter();
+        russh::Preferred {
+            kex: kex.chain(extensions).collect(),
+            key: self.host_keys(known).into(),
+            host_key_certificates: if certificates { certificate_keys() } else { Vec::new() }
+                .into(),
+            cipher: ciphers.filter_map(|name| cipher::Name::try_from(name.as_str()).ok()).collect(),
+            mac: macs.filter_map(|name| mac::Name::try_from(name.as_str()).ok()).collect(),
+            compression: Cow::Borrowed(&[
+                compression::NONE,
+                compression::ZLIB_LEGACY,
+                compression::ZLIB,
+            ]),
+        }
+    }
+
+    /// The types of known keys first, as OpenSSH orders its HostKeyAlgorithms;
+    /// also those that nobody else is asked for.
+    fn host_keys(&self, known: &[Algorithm]) -> Vec<Algorithm> {
+        let mut keys: Vec<Algorithm> =
+            self.host_keys.iter().filter_map(|name| Algorithm::new(name).ok()).collect();
+        if self.chosen_host_keys {
+            return keys;
+        }
+        let is_known = |key: &Algorithm| {
+            known.iter().any(|known| match (key, known) {
+                (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+                (key, known) => key == known,
+            })
+        };
+        let more = known.iter().filter(|known| matches!(known, Algorithm::Ecdsa { .. })).cloned();
+        keys.splice(0..0, more);
+        // Stable: what is known keeps its order before what is not.
+        keys.sort_by_key(|key| !is_known(key));
+        keys
+    }
+
+    /// Whether a signature of this kind under a certificate counts.
+    pub(super) fn signs_certificates(&self, algorithm: &Algorithm) -> bool {
+        self.ca_signatures.iter().any(|name| name == algorithm.as_str())
+    }
+
+    /// Why this key is too weak, if it is.
+    pub(super) fn weakness(&self, key: &russh::keys::PublicKey) -> Option<String> {
+        let bits = key.key_data().rsa()?.key_size();
+        (bits < self.rsa_bits).then(|| {
+            format!(
+                "an RSA key of {bits} bits is too small, and only --ssh-option RequiredRSASize \
+                 {bits} would allow it"
+            )
+        })
+    }
+}
+
+/// What to do when nothing is in common with a server that offers `theirs`.
+pub(super) fn remedy(kind: &AlgorithmKind, theirs: &[String]) -> Option<String> {
+    let option = match kind {
+        AlgorithmKind::Kex => "KexAlgorithms",
+        AlgorithmKind::Key => "HostKeyAlgorithms",
+        AlgorithmKind::Cipher => "Ciphers",
+        AlgorithmKind::Mac => "MACs",
+        AlgorithmKind::Compression => return None,
+    };
+    // The first that we could use at all.
+    let usable = theirs.iter().find(|name| Algorithms::default().set(option, name).is_ok())?;
+    Some(format!("if it has to be: --ssh-option {option} +{}", Printable(usable)))
+}
+
+fn certificate_keys() -> Vec<Algorithm> {
+    vec![
+        Algorithm::Ed25519,
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+    ]
+}
+
+/// A list of ssh_config(5): instead of the defaults, or with a sign before it
+/// (`+` after, `^` before, `-` out of) a change to them.
+fn modified(value: &str, defaults: &[String], known: &[String]) -> Result<Vec<String>, String> {
+    let (sign, names) = match value.chars().next() {
+        Some(sign @ ('+' | '-' | '^')) => (sign, value.get(1..).unwrap_or_default()),
+        _ => ('=', value),
+    };
+    let mut named = Vec::new();
+    for pattern in names.split(',').map(str::trim) {
+        let matches = |name: &&String| {
+            super::known_hosts::matches_pattern(pattern.as_bytes(), name.as_bytes())
+        };
+        let before = named.len();
+        named.extend(known.iter().filter(matches).cloned());
+        if named.len() == before {
+            return Err(format!("nothing here is called {}", Printable(pattern)));
+        }
+    }
+    let without: Vec<String> =
+        defaults.iter().filter(|name| !named.contains(name)).cloned().collect();
+    let mut list = match sign {
+        '=' => named,
+        '-' => without,
+        '^' => [named, without].concat(),
+        _ => [defaults.to_vec(), named].concat(),
+    };
+    let mut seen = std::collections::HashSet::new();
+    list.retain(|name| seen.insert(name.clone()));
+    if list.is_empty() {
+        return Err("nothing is left".to_owned());
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
+        list.iter().map(AsRef::as_ref).collect()
+    }
+
+    #[test]
+    fn nothing_weak_is_offered_and_strict_kex_is() {
+        let preferred = Algorithms::default().preferred(&[], false);
+        assert_eq!(
+            names(&preferred.kex),
+            [&KEX[..], &["ext-info-c", "kex-strict-c-v00@openssh.com"]].concat()
+        );
+        assert_eq!(names(&preferred.cipher), CIPHERS);
+        assert_eq!(names(&preferred.mac), MACS);
+        assert_eq!(preferred.key.iter().map(Algorithm::as_str).collect::<Vec<_>>(), HOST_KEYS);
+        assert!(preferred.host_key_certificates.is_empty());
+        let with = Algorithms::default().preferred(&[], true);
+        assert!(!with.host_key_certificates.contains(&Algorithm::Rsa { hash: None }));
+        assert_eq!(with.host_key_certificates.len(), 6);
+    }
+
+    #[test]
+    fn known_key_types_are_asked_for_first_whatever_they_are() {
+        let first = |known| Algorithms::default().preferred(&[known], false).key[0].clone();
+        let rsa = Algorithm::Rsa { hash: None };
+        assert_eq!(first(rsa), Algorithm::Rsa { hash: Some(HashAlg::Sha512) });
+        let ecdsa = Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 };
+        assert_eq!(first(ecdsa.clone()), ecdsa);
+        let mut chosen = Algorithms::default();
+        assert!(chosen.set("HostKeyAlgorithms", "rsa-sha2-256").unwrap());
+        assert_eq!(chosen.preferred(&[ecdsa], false).key.len(), 1);
+    }
+
+    #[test]
+    fn lists_are_replaced_and_changed_as_in_ssh_config() {
+        let host_keys = |value: &str| {
+            let mut algorithms = Algorithms::default();
+            algorithms.set("hostkeyalgorithms", value).map(|_| algorithms.host_keys.join(" "))
+        };
+        let all = HOST_KEYS.join(" ");
+        assert_eq!(host_keys("+ssh-rsa").unwrap(), format!("{all} ssh-rsa"));
+        assert_eq!(host_keys("^ssh-rsa").unwrap(), format!("ssh-rsa {all}"));
+        assert_eq!(host_keys("-rsa-*").unwrap(), "ssh-ed25519");
+        assert_eq!(host_keys("ssh-rsa,ssh-ed25519").unwrap(), "ssh-rsa ssh-ed25519");
+        assert_eq!(
+            host_keys("ecdsa-*,ssh-ed25519,ecdsa-sha2-nistp256").unwrap(),
+            "ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521 ssh-ed25519"
+        );
+        for bad in ["", "nonsense", "+", "-*", "ssh-dss", "ssh-rsa,"] {
+            assert!(host_keys(bad).is_err(), "{bad:?}");
+        }
+        let mut algorithms = Algorithms::default();
+        assert!(!algorithms.set("User", "x").unwrap());
+        for bad in ["none", "clear", "+none"] {
+            assert!(algorithms.set("Ciphers", bad).is_err(), "{bad}");
+        }
+        assert!(algorithms.set("RequiredRSASize", "512").is_err());
+    }
+
+    #[test]
+    fn a_server_that_offers_only_weak_ones_is_named_the_option() {
+        let theirs =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let remedy = |kind, names: &[&str]| remedy(&kind, &theirs(names));
+        assert_eq!(
+            remedy(AlgorithmKind::Key, &["ssh-dss", "ssh-rsa"]).unwrap(),
+            "if it has to be: --ssh-option HostKeyAlgorithms +ssh-rsa"
+        );
+        assert!(
+            remedy(AlgorithmKind::Kex, &["diffie-hellman-group14-sha1"])
+                .unwrap()
+                .ends_with("KexAlgorithms +diffie-hellman-group14-sha1")
+        );
+        assert_eq!(remedy(AlgorithmKind::Cipher, &["arcfour"]), None);
+    }
+
+    #[test]
+    fn small_rsa_keys_are_too_weak_unless_allowed() {
+        use crate::ssh::known_hosts::test_keys::{ED25519, RSA, key};
+        let mut algorithms = Algorithms::default();
+        let why = algorithms.weakness(&key(RSA)).unwrap();
+        assert!(why.contains("1024 bits") && why.contains("RequiredRSASize 1024"), "{why}");
+        assert_eq!(algorithms.weakness(&key(ED25519)), None);
+        assert!(algorithms.set("RequiredRSASize", "1024").unwrap());
+        assert_eq!(algorithms.weakness(&key(RSA)), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Host certificates: whether one vouches for the host that was asked for
+//! (OpenSSH's PROTOCOL.certkeys). Owns every rule but the signature of the key
+//! exchange, which russh has checked against the key inside.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use russh::keys::ssh_key::Certificate;
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{HashAlg, PublicKey};
+
+use super::{HostKeyPolicy, type_name};
+use crate::printable;
+use crate::ssh::known_hosts::{Entry, KnownHosts, matches_pattern};
+
+/// What a good certificate says.
+pub(super) struct Vouched {
+    /// The line with the key that signed it.
+    pub(super) authority: Entry,
+    /// The name it was checked for.
+    pub(super) name: String,
+}
+
+/// Checks everything, and says what is wrong first.
+pub(super) fn check(
+    policy: &HostKeyPolicy,
+    known: &KnownHosts,
+    certificate: &Certificate,
+    now: SystemTime,
+) -> Result<Vouched, String> {
+    let signer = PublicKey::new(certificate.signature_key().clone(), "");
+    let of_signer = |entry: &Entry| entry.key.key_data() == signer.key_data();
+    // Every name that an authority which signed it may vouch for.
+    let names: Vec<(&String, Entry)> = policy
+        .certificate_names()
+        .iter()
+        .filter_map(|name| {
+            let mut authorities = known.authorities(name, policy.port).into_iter();
+            Some((name, authorities.find(of_signer)?))
+        })
+        .collect();
+    if names.is_empty() {
+        return Err(format!(
+            "it is signed by {} key {}, which is no authority for this host",
+            type_name(&signer.algorithm()),
+            signer.fingerprint(HashAlg::Sha256)
+        ));
+    }
+    if certificate.cert_type() != CertType::Host {
+        return Err("it is a user's certificate and no host's".to_owned());
+    }
+    let for_name = |name: &str| {
+        let mut principals = certificate.valid_principals().iter();
+        principals.any(|pattern| matches_pattern(pattern.as_bytes(), name.as_bytes()))
+    };
+    // One without principals would be good for every host of the authority;
+    // OpenSSH, too, has come to refuse it.
+    let Some((name, authority)) =
+        names.iter().find(|(name, _)| for_name(&name.to_ascii_lowercase()))
+    else {
+        let principals: Vec<String> = certificate
+            .valid_principals()
+            .iter()
+            .take(8)
+            .map(|name| printable::line(name))
+            .collect();
+        let wanted: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(match principals.is_empty() {
+            true => "it names no host at all".to_owned(),
+            false => format!(
+                "it is for {} and not for {}",
+                principals.join(", "),
+                printable::line(&wanted.join(" or "))
+            ),
+        });
+    };
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if now < certificate.valid_after() {
+        let ahead = certificate.valid_after() - now;
+        return Err(format!("it is not valid before {}", duration(ahead, "from now")));
+    }
+    if now >= certificate.valid_before() {
+        let ago = now - certificate.valid_before();
+        return Err(format!("it has expired {}", duration(ago, "ago")));
+    }
+    if let Some(why) = policy.algorithms.weakness(&signer) {
+        return Err(format!("of its authority: {why}"));
+    }
+    if let Some((option, _)) = certificate.critical_options().iter().next() {
+        return Err(format!("it has the critical option {}", printable::line(option)));
+    }
+    let algorithm = certificate.signature().algorithm();
+    if !policy.algorithms.signs_certificates(&algorithm) {
+        return Err(format!(
+            "it is signed with {}, which --ssh-option CASignatureAlgorithms +{0} would allow",
+            printable::line(algorithm.as_str())
+        ));
+    }
+    certificate.verify_signature().map_err(|_| "its signature is wrong".to_owned())?;
+    Ok(Vouched { authority: authority.clone(), name: (*name).clone() })
+}
+
+fn duration(seconds: u64, end: &str) -> String {
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "s"),
+        120..7200 => (seconds / 60, "min"),
+        7200..172_800 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit} {end}")
+}
