@@ -444,7 +444,7 @@ fn protocol_text(error: &russh::Error) -> String {
 /// What to do about it, if that is known.
 fn remedy(error: &russh::Error) -> Option<String> {
     match error {
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => algorithms::remedy(kind, theirs),
+        russh::Error::NoCommonAlgo { kind, theirs, .. } => Some(algorithms::remedy(kind, theirs)),
         _ => None,
     }
 }

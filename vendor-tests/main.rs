@@ -19,6 +19,7 @@ mod dropbear;
 mod harness;
 mod installer;
 mod known_hosts;
+mod known_hosts_matrix;
 mod links;
 mod name_servers;
 mod nix;

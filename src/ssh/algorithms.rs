@@ -176,17 +176,19 @@ impl Algorithms {
 }
 
 /// What to do when nothing is in common with a server that offers `theirs`.
-pub(super) fn remedy(kind: &AlgorithmKind, theirs: &[String]) -> Option<String> {
+pub(super) fn remedy(kind: &AlgorithmKind, theirs: &[String]) -> String {
     let option = match kind {
         AlgorithmKind::Kex => "KexAlgorithms",
         AlgorithmKind::Key => "HostKeyAlgorithms",
         AlgorithmKind::Cipher => "Ciphers",
         AlgorithmKind::Mac => "MACs",
-        AlgorithmKind::Compression => return None,
+        AlgorithmKind::Compression => "Compression",
     };
     // The first that we could use at all.
-    let usable = theirs.iter().find(|name| Algorithms::default().set(option, name).is_ok())?;
-    Some(format!("if it has to be: --ssh-option {option} +{}", Printable(usable)))
+    match theirs.iter().find(|name| matches!(Algorithms::default().set(option, name), Ok(true))) {
+        Some(usable) => format!("if it has to be: --ssh-option {option} +{}", Printable(usable)),
+        None => "none of these can be used here, the server has to offer a better one".to_owned(),
+    }
 }
 
 fn certificate_keys() -> Vec<Algorithm> {
@@ -302,15 +304,15 @@ mod tests {
             |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let remedy = |kind, names: &[&str]| remedy(&kind, &theirs(names));
         assert_eq!(
-            remedy(AlgorithmKind::Key, &["ssh-dss", "ssh-rsa"]).unwrap(),
+            remedy(AlgorithmKind::Key, &["ssh-dss", "ssh-rsa"]),
             "if it has to be: --ssh-option HostKeyAlgorithms +ssh-rsa"
         );
         assert!(
             remedy(AlgorithmKind::Kex, &["diffie-hellman-group14-sha1"])
-                .unwrap()
                 .ends_with("KexAlgorithms +diffie-hellman-group14-sha1")
         );
-        assert_eq!(remedy(AlgorithmKind::Cipher, &["arcfour"]), None);
+        let none = remedy(AlgorithmKind::Cipher, &["arcfour"]);
+        assert!(none.starts_with("none of these"), "{none}");
     }
 
     #[test]
