@@ -114,7 +114,8 @@ pub async fn connect(
         };
         let Won { place, route, target, stream, .. } = won;
         let started = Instant::now();
-        let options = trust.options(&request, &target, allow_first_use);
+        let mut options = trust.options(&request, &target, allow_first_use);
+        options.policy.sshfp = trust.sshfp(&request, &target).await;
         let (error, hint) = match Session::handshake(stream, &options).await {
             Ok(mut session) => {
                 let credentials =

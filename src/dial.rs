@@ -4,10 +4,12 @@
 //! may be shown.
 
 mod direct;
+mod sshfp;
 pub mod tor;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::error::Stage;
 use crate::exports::Technology;
 use crate::secret::Secret;
+use crate::sshfp::Sshfp;
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
 /// that only `label` can ever be printed.
@@ -75,6 +78,18 @@ impl Dialer {
                 Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
             }
         }
+    }
+}
+
+/// The fingerprints that the DNS has for the keys of `target` (RFC 4255), as far
+/// as DNSSEC proves them, from the keys in `anchor` on or those of the internet's
+/// root. Only names in the DNS are asked for, and never a secret one.
+pub async fn sshfp(target: &Target, anchor: Option<&Path>) -> Vec<Sshfp> {
+    let host = target.host.expose();
+    let is_name = direct::is_name(host) && target.technology == Technology::Direct;
+    match is_name && !target.secret {
+        true => sshfp::lookup(host, anchor).await,
+        false => Vec::new(),
     }
 }
 

@@ -35,6 +35,7 @@ pub mod remembered;
 pub mod secret;
 pub mod select;
 pub mod ssh;
+pub mod sshfp;
 pub mod term;
 pub mod user;
 pub mod vars;

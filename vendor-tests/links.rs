@@ -9,13 +9,14 @@ use serde_json::json;
 
 use crate::harness::{Home, Run, run, sshd_config, start, until, wait};
 
-const PORT: u16 = 2222;
+/// Where sshd listens.
+pub const PORT: u16 = 2222;
 
 /// A namespace that exists as long as the process in it.
-struct Namespace(Child);
+pub struct Namespace(Child);
 
 impl Namespace {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut command = Command::new("/usr/bin/unshare");
         let child = start(command.args(["--net", "sleep", "600"]), "util-linux");
         let namespace = Self(child);
@@ -30,7 +31,8 @@ impl Namespace {
         self.0.id().to_string()
     }
 
-    fn enter(&self) -> [String; 2] {
+    /// What starts a program there.
+    pub fn enter(&self) -> [String; 2] {
         ["/usr/bin/nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.pid())]
     }
 
@@ -46,6 +48,19 @@ impl Drop for Namespace {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// OpenSSH's sshd there, on every address; it writes sshd.log.
+pub fn sshd_in(namespace: &Namespace, home: &Home, authorized: &str, config: &str) -> Child {
+    let config = sshd_config(home, "0.0.0.0", PORT, authorized, config);
+    let log = std::fs::File::create(home.path("sshd.log")).unwrap();
+    let [program, place] = namespace.enter();
+    let mut command = Command::new(program);
+    command.args([&place, "/usr/sbin/sshd", "-D", "-e", "-f"]).arg(config);
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let sshd = start(&mut command, "openssh-server");
+    until("sshd", || home.read("sshd.log").contains("Server listening"));
+    sshd
 }
 
 /// A client and a machine, with a link for every network.
@@ -76,16 +91,8 @@ impl World {
             client.ip(&format!("neigh add 10.91.{link}.9 lladdr 02:00:00:00:00:09 dev n{link}"));
         }
         let more = "LogLevel DEBUG1\nMaxStartups 100\n";
-        let config = sshd_config(&home, "0.0.0.0", PORT, &key, more);
-        let log = std::fs::File::create(home.path("sshd.log")).unwrap();
-        let [program, place] = machine.enter();
-        let mut command = Command::new(program);
-        command.args([&place, "/usr/sbin/sshd", "-D", "-e", "-f"]).arg(config);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let sshd = start(&mut command, "openssh-server");
-        let world = Self { home, client, machine, sshd, slow: None };
-        until("sshd", || world.log().contains("Server listening"));
-        world
+        let sshd = sshd_in(&machine, &home, &key, more);
+        Self { home, client, machine, sshd, slow: None }
     }
 
     /// A link that joins 10.91.4.1 and 10.91.4.2 with this round trip.

@@ -13,6 +13,7 @@
 )]
 
 mod age;
+mod bind;
 mod clan;
 mod clan_keys;
 mod dropbear;

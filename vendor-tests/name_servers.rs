@@ -76,8 +76,13 @@ fn answer(query: &[u8], manner: Manner) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// `ssh m` to a name, in a root that knows only this resolv.conf.
 fn ssh_in_root(home: &Home, resolv_conf: &str, host: &str, port: &str) -> Run {
+    in_root(&[], home, resolv_conf, &["ssh", "m", "-p", port, "--target-host", host, "-c", "true"])
+}
+
+/// Our binary, started through these programs in a root that knows only this
+/// resolv.conf.
+pub fn in_root(through: &[String], home: &Home, resolv_conf: &str, args: &[&str]) -> Run {
     assert!(rustix::process::geteuid().is_root(), "only root can chroot");
     home.write("root/etc/resolv.conf", resolv_conf);
     if home.path("home/.ssh/id_ed25519").exists() {
@@ -88,21 +93,20 @@ fn ssh_in_root(home: &Home, resolv_conf: &str, host: &str, port: &str) -> Run {
         // writing: then it cannot be executed.
         run("cp", &[BINARY, home.path("root/clan-connect").to_str().unwrap()], "coreutils");
     }
-    let mut command = Command::new("/usr/sbin/chroot");
+    let chroot = ["/usr/sbin/chroot".to_owned()];
+    let words = [through, &chroot].concat();
+    let mut command = Command::new(&words[0]);
     command
+        .args(&words[1..])
         .arg(home.path("root"))
-        .args(["/clan-connect", "ssh", "m", "-p", port, "--target-host", host, "-c", "true"])
+        .arg("/clan-connect")
+        .args(args)
         .env_clear()
         .env("HOME", "/home")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let output = wait(start(&mut command, "coreutils"));
-    Run {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Run::of(wait(start(&mut command, "coreutils")))
 }
 
 #[test]

@@ -286,7 +286,9 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
         },
         host_keys: HostKeySettings {
             check: options.host_key_check.unwrap_or(arguments.host_key_check),
-            update: options.update_host_keys.unwrap_or(options.user_known_hosts.is_none()),
+            update: options
+                .update_host_keys
+                .unwrap_or(options.user_known_hosts.is_none() && !options.verify_dns),
             files: KnownHostsFiles {
                 user: options.user_known_hosts.unwrap_or(files.user),
                 global: options.global_known_hosts.unwrap_or(files.global),
@@ -298,6 +300,8 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
                 program.login = login;
                 program
             }),
+            verify_dns: options.verify_dns,
+            dnssec_anchor: options.dnssec_anchor,
             algorithms: options.algorithms,
             of_clan,
         },
@@ -453,6 +457,9 @@ struct SshOptions {
     update_host_keys: Option<bool>,
     revoked_host_keys: Vec<PathBuf>,
     known_hosts_command: Option<Program>,
+    verify_dns: bool,
+    /// Ours, for a DNS with a root of its own.
+    dnssec_anchor: Option<PathBuf>,
     algorithms: Algorithms,
 }
 
@@ -494,6 +501,15 @@ impl SshOptions {
                 // Nobody is asked about keys that the server proves to have.
                 "updatehostkeys" => options.update_host_keys = Some(yes()?),
                 "revokedhostkeys" => options.revoked_host_keys = files(),
+                "verifyhostkeydns" => options.verify_dns = yes()?,
+                "dnssecanchor" => {
+                    let file = expand_home(value);
+                    let failed =
+                        |source| Error::File { action: "read", path: file.clone(), source };
+                    // Without it nothing would be proved, and nothing said.
+                    std::fs::File::open(&file).map_err(failed)?;
+                    options.dnssec_anchor = Some(file);
+                }
                 "knownhostscommand" => options.known_hosts_command = Program::parse(value)?,
                 "identityfile" => options.identity_files.push(expand_home(value)),
                 "connecttimeout" => {
@@ -510,11 +526,11 @@ impl SshOptions {
                 _ => {
                     return Err(bad(
                         "not supported here, only CASignatureAlgorithms, Ciphers, ConnectTimeout, \
-                         GlobalKnownHostsFile, HashKnownHosts, HostKeyAlgorithms, HostKeyAlias, \
+                         DnssecAnchor, GlobalKnownHostsFile, HashKnownHosts, HostKeyAlgorithms, HostKeyAlias, \
                          IdentityFile, KexAlgorithms, KnownHostsCommand, MACs, Port, \
                          RequiredRSASize, RevokedHostKeys, ServerAliveCountMax, \
                          ServerAliveInterval, StrictHostKeyChecking, TorAuth, UpdateHostKeys, \
-                         User, UserKnownHostsFile",
+                         User, UserKnownHostsFile, VerifyHostKeyDNS",
                     ));
                 }
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Request;
-use crate::dial::Target;
+use crate::dial::{self, Target};
 use crate::error::{Error, Result};
 use crate::host_keys::HostKeys;
 use crate::plan::DEFAULT_PORT;
@@ -14,6 +14,7 @@ use crate::ssh::Options;
 use crate::ssh::algorithms::Algorithms;
 use crate::ssh::hostkey::{ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Revoked};
 use crate::ssh::known_hosts::{Entry, KnownHosts, Program};
+use crate::sshfp::Sshfp;
 
 /// What is asked of host keys.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,10 @@ pub struct HostKeySettings {
     pub program: Option<Program>,
     /// `UpdateHostKeys`: keep what the user's file says of a server up to date.
     pub update: bool,
+    /// `VerifyHostKeyDNS`: believe SSHFP records that DNSSEC proves.
+    pub verify_dns: bool,
+    /// The keys of another root of the DNS than the internet's.
+    pub dnssec_anchor: Option<PathBuf>,
     /// What may be used.
     pub algorithms: Algorithms,
     /// What the clan itself says of the machine.
@@ -138,6 +143,17 @@ impl Trust {
         counted
     }
 
+    /// What the DNS proves about the keys of `target`, where the user wants it and
+    /// nothing nearer is known of it.
+    pub(super) async fn sshfp(&self, request: &Request, target: &Target) -> Vec<Sshfp> {
+        let settings = &request.host_keys;
+        let is_known = !self.known.keys(target.host.expose(), target.port).is_empty();
+        if !settings.verify_dns || settings.alias.is_some() || self.is_of_clan() || is_known {
+            return Vec::new();
+        }
+        dial::sshfp(target, settings.dnssec_anchor.as_deref()).await
+    }
+
     /// How a session with `target` is set up. Without `allow_first_use` only
     /// keys that are known already pass.
     pub(super) fn options(
@@ -173,6 +189,7 @@ impl Trust {
             certificate_names,
             revoked: self.revoked.clone(),
             program,
+            sshfp: Vec::new(),
             algorithms: settings.algorithms.clone(),
             of_clan,
         };

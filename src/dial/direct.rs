@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::net::TcpStream;
@@ -98,16 +99,22 @@ impl Direct {
 
 /// The resolver of /etc/resolv.conf; none when it names no server.
 fn system_resolver() -> Option<TokioResolver> {
+    let (config, options) = system_config()?;
+    TokioResolver::builder_with_config(config, Default::default())
+        .with_options(options)
+        .build()
+        .ok()
+}
+
+/// What /etc/resolv.conf says, if it names a server.
+pub(super) fn system_config() -> Option<(ResolverConfig, ResolverOpts)> {
     let (config, mut options) = hickory_resolver::system_conf::read_system_conf().ok()?;
     if config.name_servers().is_empty() {
         return None;
     }
     // /etc/hosts is read by `hosts`, which stops there as getaddrinfo does.
-    options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
-    TokioResolver::builder_with_config(config, Default::default())
-        .with_options(options)
-        .build()
-        .ok()
+    options.use_hosts_file = ResolveHosts::Never;
+    Some((config, options))
 }
 
 /// Asks for AAAA and A separately and passes on what comes first, but gives
@@ -302,6 +309,11 @@ fn zone_index(zone: &str) -> Option<u32> {
     // The kernel wants some socket to ask on; it is never connected.
     let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
     rustix::net::netdevice::name_to_index(&socket, zone).ok()
+}
+
+/// Whether `host` is a name for the DNS.
+pub(super) fn is_name(host: &str) -> bool {
+    matches!(literal(host, 0), Ok(None)) && check_name(host).is_ok()
 }
 
 /// Rejects what no resolver should ever see.

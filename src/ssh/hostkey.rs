@@ -21,6 +21,7 @@ use crate::printable;
 use super::algorithms::Algorithms;
 use super::known_hosts::{self, Entry, KnownHosts, Program, Verdict};
 use crate::error::{Error, Result};
+use crate::sshfp::Sshfp;
 pub use clan::ClanKeys;
 pub use revoked::Revoked;
 
@@ -76,6 +77,8 @@ pub struct HostKeyPolicy {
     pub revoked: Vec<Arc<Revoked>>,
     /// `KnownHostsCommand`.
     pub program: Option<Program>,
+    /// What the DNS proves about the host's keys (`VerifyHostKeyDNS`).
+    pub sshfp: Vec<Sshfp>,
     /// What is too weak.
     pub algorithms: Algorithms,
     /// The keys are those in the clan's own repository.
@@ -208,7 +211,9 @@ fn decide_key(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> De
         }
         Verdict::Changed { entries } => decide_changed(policy, key, &entries, false),
         Verdict::OtherType { entries } => decide_changed(policy, key, &entries, true),
-        Verdict::Unknown => decide_unknown(policy, known, key),
+        Verdict::Unknown => {
+            decide_by_dns(policy, key).unwrap_or_else(|| decide_unknown(policy, known, key))
+        }
     }
 }
 
@@ -291,6 +296,31 @@ fn decide_changed(
         error: policy.error(format!("{} is not the one known from {places}", describe(key))),
         changed: true,
     }
+}
+
+/// What the DNS says of a key that nobody else knows, if it says anything.
+fn decide_by_dns(policy: &HostKeyPolicy, key: &PublicKey) -> Option<Decision> {
+    let algorithm = key.algorithm();
+    let mut about =
+        policy.sshfp.iter().filter(|sshfp| sshfp.is_about(algorithm.as_str())).peekable();
+    about.peek()?;
+    let bytes = key.to_bytes().ok()?;
+    Some(match about.any(|sshfp| sshfp.is_of(&bytes)) {
+        true => Decision::Accept {
+            note: None,
+            by: "its SSHFP record, which DNSSEC proves".to_owned(),
+            remember: false,
+            mismatch: false,
+        },
+        false => Decision::Reject {
+            warning: Vec::new(),
+            error: policy.error(format!(
+                "{} is not the one in its SSHFP records, which DNSSEC proves",
+                describe(key)
+            )),
+            changed: true,
+        },
+    })
 }
 
 fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {

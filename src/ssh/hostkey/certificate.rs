@@ -108,3 +108,78 @@ fn duration(seconds: u64, end: &str) -> String {
     };
     format!("{count} {unit} {end}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use russh::keys::key::safe_rng;
+    use russh::keys::ssh_key::certificate::Builder;
+    use russh::keys::{Algorithm, PrivateKey};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn new_key(algorithm: Algorithm) -> PrivateKey {
+        PrivateKey::random(&mut safe_rng(), algorithm).unwrap()
+    }
+
+    /// What is wrong with the certificate that `with` makes, for host `m.test`.
+    fn judged(with: impl FnOnce(&mut Builder)) -> Result<(), String> {
+        judged_as(CertType::Host, with)
+    }
+
+    fn judged_as(kind: CertType, with: impl FnOnce(&mut Builder)) -> Result<(), String> {
+        let authority = new_key(Algorithm::Ed25519);
+        let host = new_key(Algorithm::Ed25519);
+        let key = host.public_key().key_data().clone();
+        let mut builder =
+            Builder::new_with_random_nonce(&mut safe_rng(), key, NOW - 60, NOW + 60).unwrap();
+        builder.cert_type(kind).unwrap();
+        builder.key_id("id\u{1b}[2J").unwrap();
+        with(&mut builder);
+        let certificate = builder.sign(&authority).unwrap();
+        let mut known = KnownHosts::default();
+        let line = authority.public_key().to_openssh().unwrap();
+        known.parse(Path::new("kh"), format!("@cert-authority *.test {line}").as_bytes());
+        let policy = HostKeyPolicy { name: "M.test".into(), port: 22, ..HostKeyPolicy::default() };
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        check(&policy, &known, &certificate, now).map(|_| ())
+    }
+
+    #[test]
+    fn every_rule_has_a_reason_of_its_own() {
+        let named = |name: &str| {
+            let name = name.to_owned();
+            move |builder: &mut Builder| {
+                builder.valid_principal(name).unwrap();
+            }
+        };
+        assert_eq!(judged(named("m.test")), Ok(()));
+        assert_eq!(judged(named("?.t*t")), Ok(()));
+        let wrong = judged(named("evil\u{1b}]0;x")).unwrap_err();
+        assert_eq!(wrong, "it is for evil\\u{1b}]0;x and not for M.test");
+        let nobody = judged(|builder| {
+            builder.all_principals_valid().unwrap();
+        });
+        assert_eq!(nobody.unwrap_err(), "it names no host at all");
+        let users = judged_as(CertType::User, named("m.test"));
+        assert_eq!(users.unwrap_err(), "it is a user's certificate and no host's");
+        let option = judged(|builder| {
+            builder.valid_principal("m.test").unwrap();
+            builder.critical_option("x@y", "").unwrap();
+        });
+        assert_eq!(option.unwrap_err(), "it has the critical option x@y");
+    }
+
+    #[test]
+    fn a_duration_is_said_in_its_own_unit() {
+        for (seconds, text) in
+            [(1, "1 s ago"), (600, "10 min ago"), (10_000, "2 h ago"), (1 << 20, "12 days ago")]
+        {
+            assert_eq!(duration(seconds, "ago"), text);
+        }
+    }
+}
