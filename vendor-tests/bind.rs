@@ -72,7 +72,7 @@ fn a_key_in_the_dns_counts_when_dnssec_proves_it_and_not_otherwise() {
     let keys = [&ksk, &zsk].map(|name| home.read(&format!("dns/{name}.key")));
     home.write("dns/keyed", format!("{zone}{}{}", keys[0], keys[1]));
     let (from, to) = (format!("{dir}/keyed"), format!("{dir}/signed"));
-    let args = ["-q", "-K", &dir, "-o", ".", "-f", &to, &from];
+    let args = ["-q", "-K", &dir, "-d", &dir, "-o", ".", "-f", &to, &from];
     run("dnssec-signzone", &args, "bind9-utils");
     let anchor = keys[0].lines().find(|line| !line.starts_with(';')).unwrap();
     home.write("root/anchor", format!("{anchor}\n"));
