@@ -15,7 +15,7 @@ use age::secrecy::ExposeSecret as _;
 use clan_connect::connect::{HostKeySettings, Request, connect};
 use clan_connect::plan::{Overrides, plan};
 use clan_connect::race::{self, Event};
-use clan_connect::ssh::auth::Credentials;
+use clan_connect::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
 use clan_connect::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use clan_connect::ssh::remote::{Remote, Streams, quote};
 use clan_connect::user::User;
@@ -72,6 +72,9 @@ async fn main() -> Result<(), Failure> {
             identities: vec![key],
             default_identities: Vec::new(),
             agent: None,
+            identities_only: false,
+            methods: Method::ALL.to_vec(),
+            prompts: PASSWORD_PROMPTS,
             password: None,
             user: nobody,
         },

@@ -6,6 +6,7 @@ mod board;
 mod complete;
 mod exports;
 mod network;
+mod openssh;
 mod progress;
 mod reach;
 mod select;
@@ -95,6 +96,12 @@ enum Command {
     /// Show generated values
     #[command(subcommand)]
     Vars(vars::Command),
+    /// OpenSSH's command line; also when called as `ssh`
+    Openssh {
+        /// As for ssh(1)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Print what makes a shell complete our commands, machines and networks
     Completions {
         /// The shell
@@ -130,6 +137,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     if complete::answer(&args) {
         return 0;
     }
+    if let Some(arguments) = as_ssh(&args) {
+        return openssh::main(&arguments);
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -155,6 +165,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         }
         Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, &ui),
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
+        // Taken above, with every letter in its place.
+        Command::Openssh { arguments } => return openssh::main(&arguments),
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
         Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
@@ -171,6 +183,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             error.exit_code(opens_session)
         }
     }
+}
+
+/// The arguments for the `ssh` personality, if it is asked for: by the program's
+/// name, or by the first word.
+fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
+    let text = |arg: &OsString| arg.to_string_lossy().into_owned();
+    let (program, rest) = args.split_first()?;
+    let name = std::path::Path::new(program).file_name()?;
+    let rest = match rest.split_first() {
+        _ if name == "ssh" => rest,
+        Some((first, rest)) if first == "openssh" => rest,
+        _ => return None,
+    };
+    Some(rest.iter().map(text).collect())
 }
 
 fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> {

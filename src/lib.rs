@@ -27,6 +27,7 @@ pub mod host_keys;
 mod hosts;
 pub mod installer;
 mod log;
+pub mod openssh;
 pub mod overlay;
 pub mod plan;
 pub mod printable;
@@ -35,8 +36,10 @@ pub mod remembered;
 pub mod secret;
 pub mod select;
 pub mod ssh;
+pub mod ssh_config;
 pub mod sshfp;
 pub mod term;
+mod tokens;
 pub mod user;
 pub mod vars;
 

@@ -4,6 +4,7 @@
 pub mod algorithms;
 pub mod auth;
 pub mod escape;
+pub mod forward;
 pub mod hostkey;
 pub mod known_hosts;
 pub mod remote;
@@ -13,15 +14,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::Disconnect;
-use russh::client::{self, DisconnectReason};
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::ssh_key::Certificate;
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::user::User;
+use forward::SharedRemotes;
 use hostkey::{Decision, HostKeyPolicy};
 use known_hosts::{KnownHosts, Purpose, Renewal};
 
@@ -67,6 +69,8 @@ pub struct Session {
     /// Keys that the server says it has.
     announced: watch::Receiver<Vec<PublicKey>>,
     update_host_keys: bool,
+    /// What the server was asked to forward to us.
+    remotes: SharedRemotes,
     policy: HostKeyPolicy,
 }
 
@@ -110,6 +114,7 @@ impl Session {
         let asking = Arc::new(AtomicBool::new(false));
         let trust = Arc::new(Mutex::new(None));
         let (announced_to_us, announced) = watch::channel(Vec::new());
+        let remotes = SharedRemotes::default();
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
         let client = Client {
@@ -120,6 +125,7 @@ impl Session {
             asking: asking.clone(),
             trust: trust.clone(),
             announced: announced_to_us,
+            remotes: remotes.clone(),
             ended: ended.clone(),
         };
         let connecting = client::connect_stream(config, stream, client);
@@ -145,6 +151,7 @@ impl Session {
                     vouched_by: by,
                     announced,
                     update_host_keys: options.update_host_keys && !mismatch,
+                    remotes,
                     policy: options.policy.clone(),
                 })
             }
@@ -162,6 +169,13 @@ impl Session {
     /// What the peer said as it closed the connection, if it did.
     pub fn ended(&self) -> Option<String> {
         lock(&self.ended).clone()
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn closed(&self) {
+        while !self.handle.is_closed() {
+            tokio::time::sleep(CLOSED_TICK).await;
+        }
     }
 
     /// What vouches for the server's key, in half a sentence for `-v`.
@@ -208,6 +222,9 @@ impl Session {
         let _ = tokio::time::timeout(Duration::from_millis(500), goodbye).await;
     }
 }
+
+/// How often a session without a channel is looked at.
+const CLOSED_TICK: Duration = Duration::from_millis(200);
 
 /// A key exchange takes several round trips; no `--timeout` may be so short
 /// that a far machine can never be reached.
@@ -267,6 +284,7 @@ struct Client {
     asking: Arc<AtomicBool>,
     trust: Arc<Mutex<Option<Trust>>>,
     announced: watch::Sender<Vec<PublicKey>>,
+    remotes: SharedRemotes,
     ended: Ended,
 }
 
@@ -314,6 +332,33 @@ impl client::Handler for Client {
             .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
     }
 
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let place = lock(&self.remotes).of_tcp(address, port);
+        take(channel, place, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let place = lock(&self.remotes).of_unix(path);
+        take(channel, place, reply).await;
+        Ok(())
+    }
+
     async fn openssh_ext_host_keys_announced(
         &mut self,
         keys: Vec<PublicKey>,
@@ -336,6 +381,17 @@ impl client::Handler for Client {
         };
         lock(&self.ended).get_or_insert(text);
         result
+    }
+}
+
+/// Takes a connection that was asked for, and no other.
+async fn take(channel: Channel<Msg>, place: Option<forward::Place>, reply: ChannelOpenHandle) {
+    match place {
+        Some(place) => {
+            reply.accept().await;
+            tokio::spawn(forward::accept(channel, place));
+        }
+        None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
     }
 }
 

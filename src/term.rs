@@ -93,6 +93,42 @@ fn change(tty: File, edit: impl FnOnce(&mut Termios)) -> io::Result<()> {
     Ok(())
 }
 
+/// Standard input, output and error as our own reads and writes need them: who
+/// started us may have left them non-blocking, as rsync does. What was there
+/// before comes back in the end.
+pub struct Blocking(Vec<(u8, rustix::fs::OFlags)>);
+
+impl Blocking {
+    /// Makes them wait.
+    pub fn enter() -> Self {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        let mut changed = Vec::new();
+        for (number, file) in standard() {
+            if let Ok(flags) = fcntl_getfl(file)
+                && flags.contains(OFlags::NONBLOCK)
+                && fcntl_setfl(file, flags - OFlags::NONBLOCK).is_ok()
+            {
+                changed.push((number, flags));
+            }
+        }
+        Self(changed)
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        for (number, file) in standard() {
+            if let Some((_, flags)) = self.0.iter().find(|(changed, _)| *changed == number) {
+                let _ = rustix::fs::fcntl_setfl(file, *flags);
+            }
+        }
+    }
+}
+
+fn standard() -> [(u8, rustix::fd::BorrowedFd<'static>); 3] {
+    [(0, rustix::stdio::stdin()), (1, rustix::stdio::stdout()), (2, rustix::stdio::stderr())]
+}
+
 /// The size of the terminal on standard input or output.
 pub fn size() -> Option<Size> {
     let size =

@@ -14,21 +14,21 @@ use crate::connect::{Connection, HostKeySettings, LastResort, Request, connect};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
+use crate::host_keys::HostKeys;
 use crate::installer::{self, Installer};
+use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
+use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::algorithms::Algorithms;
-use crate::ssh::auth::Credentials;
+use crate::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
 use crate::ssh::escape::{Action, HELP};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use crate::ssh::known_hosts::{self, Program};
 use crate::ssh::remote::{Ending, Remote, Streams, quote};
 use crate::term;
-
-/// Key files that ssh(1) tries by itself, as far as we can use them.
-const DEFAULT_IDENTITIES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -111,6 +111,7 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let note = |machine: &str, network: &str| {
         remembered.as_ref().inspect(|memory| memory.note(&clan, machine, network));
     };
+    let _blocking = term::Blocking::enter();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut stop = Stop::new()?;
@@ -162,6 +163,30 @@ async fn session(
         "connected to {machine} over network {} as {}@{host} port {}",
         route.network, route.user, route.port
     ));
+    ui.verbose(&vouched(&session, &route));
+    let input = Box::pin(tokio::io::stdin());
+    let ended = converse(&session, &machine, remote, ui, input).await;
+    session.disconnect().await;
+    // In this order: the dialler carries the session.
+    drop(session);
+    drop(dialer);
+    let ended = ended?;
+    match &ended {
+        Ending::Escaped if !ui.quiet => ui.write(&format!("connection to {machine} closed\n")),
+        Ending::Signal(name) => ui.verbose(&format!("ended by signal {name}")),
+        _ => {}
+    }
+    Ok(ended.exit_code())
+}
+
+/// Runs what `remote` says with our own output and this input.
+pub(super) async fn converse(
+    session: &Session,
+    machine: &str,
+    remote: &Remote,
+    ui: &Arc<Ui>,
+    input: impl tokio::io::AsyncRead + Send + Unpin,
+) -> Result<Ending> {
     let (size_changed, sizes) = mpsc::unbounded_channel();
     let raw = match &remote.pty {
         Some(_) if term::is_interactive() => {
@@ -171,7 +196,7 @@ async fn session(
         _ => None,
     };
     let streams = Streams {
-        input: tokio::io::stdin(),
+        input,
         output: unbuffered(std::io::stdout())?,
         errors: unbuffered(std::io::stderr())?,
         sizes,
@@ -184,9 +209,8 @@ async fn session(
             }) as Box<dyn FnMut(Action) + Send>
         }),
     };
-    ui.verbose(&vouched(&session, &route));
     let ended = {
-        let running = session.run(&machine, remote, streams);
+        let running = session.run(machine, remote, streams);
         let renewing = session.renew_host_keys();
         tokio::pin!(running, renewing);
         tokio::select! {
@@ -202,17 +226,7 @@ async fn session(
         }
     };
     drop(raw);
-    session.disconnect().await;
-    // In this order: the dialler carries the session.
-    drop(session);
-    drop(dialer);
-    let ended = ended?;
-    match &ended {
-        Ending::Escaped if !ui.quiet => ui.write(&format!("connection to {machine} closed\n")),
-        Ending::Signal(name) => ui.verbose(&format!("ended by signal {name}")),
-        _ => {}
-    }
-    Ok(ended.exit_code())
+    ended
 }
 
 /// What has told that this is the machine.
@@ -236,7 +250,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
     let overrides = Overrides {
         network: arguments.network.clone(),
         target_host,
-        user: arguments.login.clone().or(options.user),
+        user: arguments.login.clone().or(options.user.clone()),
         port: arguments.port.or(options.port),
     };
     let installer = installer(arguments, &overrides)?;
@@ -263,6 +277,45 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
             }
         }
     };
+    let way = Way {
+        machine,
+        routes,
+        last_resort,
+        of_clan,
+        password,
+        identities: arguments.identity_file.clone(),
+    };
+    let request = assemble(way, options, arguments.host_key_check, global, ui)?;
+    Ok(Request {
+        deadline: request.deadline.or(arguments.timeout),
+        grace: match arguments.prefer {
+            Prefer::Fastest => Duration::ZERO,
+            Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
+        },
+        ..request
+    })
+}
+
+/// How a machine is to be reached.
+pub(super) struct Way {
+    pub(super) machine: String,
+    pub(super) routes: Vec<Route>,
+    pub(super) last_resort: Option<LastResort>,
+    pub(super) of_clan: Option<HostKeys>,
+    pub(super) password: Option<Secret<String>>,
+    /// Key files that come before those of the options.
+    pub(super) identities: Vec<PathBuf>,
+}
+
+/// All that connecting takes; `check` is for where the options say nothing.
+pub(super) fn assemble(
+    way: Way,
+    options: SshOptions,
+    check: HostKeyCheck,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Request> {
+    let Way { machine, routes, last_resort, of_clan, password, identities } = way;
     let bare = bare_request(global, ui, false)?;
     let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
         true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
@@ -278,14 +331,11 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
         routes,
         last_resort,
         last: None,
-        deadline: options.connect_timeout.or(arguments.timeout),
+        deadline: options.connect_timeout,
         tor,
-        grace: match arguments.prefer {
-            Prefer::Fastest => Duration::ZERO,
-            Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
-        },
+        grace: bare.grace,
         host_keys: HostKeySettings {
-            check: options.host_key_check.unwrap_or(arguments.host_key_check),
+            check: options.host_key_check.unwrap_or(check),
             update: options
                 .update_host_keys
                 .unwrap_or(options.user_known_hosts.is_none() && !options.verify_dns),
@@ -310,7 +360,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
         credentials: Credentials {
             machine,
             password,
-            identities: [arguments.identity_file.clone(), options.identity_files].concat(),
+            identities: [identities, options.identity_files].concat(),
             default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
             agent: std::env::var_os("SSH_AUTH_SOCK")
                 .filter(|path| !path.is_empty())
@@ -324,7 +374,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
 
 /// Where Clan looks last: the configuration of the machine itself, if nix can be
 /// asked and has not been yet.
-fn configuration(
+pub(super) fn configuration(
     clan: &Clan,
     machine: &str,
     overrides: &Overrides,
@@ -404,6 +454,9 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
             identities: Vec::new(),
             default_identities: Vec::new(),
             agent: None,
+            identities_only: false,
+            methods: Method::ALL.to_vec(),
+            prompts: PASSWORD_PROMPTS,
             password: None,
             user: ui.clone(),
         },
@@ -435,12 +488,12 @@ fn remote(arguments: &Ssh) -> Result<Remote> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name == "LANG" || name.starts_with("LC_"))
         .collect();
-    Ok(Remote { command, pty, env })
+    Ok(Remote { command, is_subsystem: false, pty, env })
 }
 
 /// The options of ssh_config(5) that `--ssh-option` takes.
 #[derive(Debug, Default)]
-struct SshOptions {
+pub(super) struct SshOptions {
     user: Option<String>,
     port: Option<u16>,
     host_key_alias: Option<String>,
@@ -464,7 +517,7 @@ struct SshOptions {
 }
 
 impl SshOptions {
-    fn parse(pairs: &[String]) -> Result<Self> {
+    pub(super) fn parse(pairs: &[String]) -> Result<Self> {
         let mut options = Self::default();
         for pair in pairs.chunks_exact(2) {
             let [name, value] = pair else { continue };
@@ -547,7 +600,7 @@ fn expand_home(path: &str) -> PathBuf {
 }
 
 /// The signals that end us while a terminal may have to be restored.
-struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -555,7 +608,7 @@ struct Stop {
 }
 
 impl Stop {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let on = |kind| {
             signal(kind)
                 .map_err(|source| Error::System { what: "cannot listen for signals", source })
@@ -569,7 +622,7 @@ impl Stop {
     }
 
     /// The exit status for the signal that came: 128 + its number.
-    async fn signalled(&mut self) -> u8 {
+    pub(super) async fn signalled(&mut self) -> u8 {
         tokio::select! {
             _ = self.hangup.recv() => 128 + 1,
             _ = self.interrupt.recv() => 128 + 2,

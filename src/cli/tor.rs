@@ -15,7 +15,7 @@ use crate::vars::Vars;
 /// A key for client authorization is one line; its file is no larger, in bytes.
 const MAX_KEY_FILE: u64 = 4096;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Tor")]
 pub(super) struct TorOptions {
     /// Which Tor client connects: our own, one that runs already, or whichever
@@ -35,8 +35,9 @@ pub(super) struct TorOptions {
     auth: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, ValueEnum)]
 enum Which {
+    #[default]
     Auto,
     Embedded,
     System,

@@ -10,6 +10,7 @@ use russh::server::{self, Server as _};
 use super::*;
 use crate::exports::Technology;
 use crate::race;
+use crate::ssh::auth::{Method, PASSWORD_PROMPTS};
 use crate::ssh::hostkey::KnownHostsFiles;
 use crate::ssh::known_hosts;
 use crate::user::User;
@@ -140,6 +141,9 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
             identities: Vec::new(),
             default_identities: Vec::new(),
             agent: None,
+            identities_only: false,
+            methods: Method::ALL.to_vec(),
+            prompts: PASSWORD_PROMPTS,
             password: None,
             user: user.clone(),
         },

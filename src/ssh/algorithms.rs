@@ -75,43 +75,64 @@ impl Algorithms {
     /// [`Error::Usage`] for names that nobody knows here.
     pub fn set(&mut self, option: &str, value: &str) -> Result<bool> {
         let bad = |why: String| Error::Usage(format!("{option} {value:?}: {why}"));
-        let all = |names: &[&str]| -> Vec<String> {
-            names.iter().map(|name| (*name).to_owned()).collect()
-        };
-        let (list, known) = match option.to_ascii_lowercase().as_str() {
+        let option = option.to_ascii_lowercase();
+        if option == "requiredrsasize" {
+            let bits = value.parse().ok().filter(|bits| (1024..=16_384).contains(bits));
+            self.rsa_bits = bits.ok_or_else(|| bad("not from 1024 to 16384 bits".to_owned()))?;
+            return Ok(true);
+        }
+        let known: Vec<String> = Self::known(&option).into_iter().map(str::to_owned).collect();
+        let Some(list) = self.list_mut(&option) else { return Ok(false) };
+        let defaults = std::mem::take(list);
+        *list = modified(value, &defaults, &known).map_err(bad)?;
+        self.chosen_host_keys |= option == "hostkeyalgorithms";
+        Ok(true)
+    }
+
+    /// The options that are lists, in lower case.
+    pub const LISTS: [&str; 5] =
+        ["ciphers", "hostkeyalgorithms", "kexalgorithms", "casignaturealgorithms", "macs"];
+
+    /// What may be in one of [`Algorithms::LISTS`] at all.
+    pub fn known(option: &str) -> Vec<&'static str> {
+        let usable = |name: &&str| !["none", "clear"].contains(name);
+        match option {
             "kexalgorithms" => {
-                let known = kex::ALL_KEX_ALGORITHMS.iter().map(|name| name.as_ref());
-                (&mut self.kex, known.filter(|name| *name != "none").collect::<Vec<_>>())
+                kex::ALL_KEX_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
             "ciphers" => {
-                let known = cipher::ALL_CIPHERS.iter().map(|name| name.as_ref());
-                (
-                    &mut self.ciphers,
-                    known.filter(|name| *name != "none" && *name != "clear").collect(),
-                )
+                cipher::ALL_CIPHERS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
             "macs" => {
-                let known = mac::ALL_MAC_ALGORITHMS.iter().map(|name| name.as_ref());
-                (&mut self.macs, known.filter(|name| *name != "none").collect())
+                mac::ALL_MAC_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
-            "hostkeyalgorithms" => {
-                self.chosen_host_keys = true;
-                (&mut self.host_keys, [&HOST_KEYS[..], &MORE_HOST_KEYS].concat())
-            }
-            "casignaturealgorithms" => {
-                (&mut self.ca_signatures, [&CA_SIGNATURES[..], &["ssh-rsa"]].concat())
-            }
-            "requiredrsasize" => {
-                let bits = value.parse().ok().filter(|bits| (1024..=16_384).contains(bits));
-                self.rsa_bits =
-                    bits.ok_or_else(|| bad("not from 1024 to 16384 bits".to_owned()))?;
-                return Ok(true);
-            }
-            _ => return Ok(false),
-        };
-        let defaults = std::mem::take(list);
-        *list = modified(value, &defaults, &all(&known)).map_err(bad)?;
-        Ok(true)
+            "hostkeyalgorithms" => [&HOST_KEYS[..], &MORE_HOST_KEYS].concat(),
+            "casignaturealgorithms" => [&CA_SIGNATURES[..], &["ssh-rsa"]].concat(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is in one of [`Algorithms::LISTS`] now.
+    pub fn list(&self, option: &str) -> &[String] {
+        match option {
+            "kexalgorithms" => &self.kex,
+            "ciphers" => &self.ciphers,
+            "macs" => &self.macs,
+            "hostkeyalgorithms" => &self.host_keys,
+            "casignaturealgorithms" => &self.ca_signatures,
+            _ => &[],
+        }
+    }
+
+    fn list_mut(&mut self, option: &str) -> Option<&mut Vec<String>> {
+        Some(match option {
+            "kexalgorithms" => &mut self.kex,
+            "ciphers" => &mut self.ciphers,
+            "macs" => &mut self.macs,
+            "hostkeyalgorithms" => &mut self.host_keys,
+            "casignaturealgorithms" => &mut self.ca_signatures,
+            _ => return None,
+        })
     }
 
     /// For russh; `known` are the types of keys that this host is known by, and

@@ -24,7 +24,7 @@ use agent::{Agent, SignError};
 use keyfile::{KeyFile, Probe};
 
 /// Questions asked for one password, as NumberOfPasswordPrompts in ssh_config(5).
-const PASSWORD_PROMPTS: usize = 3;
+pub const PASSWORD_PROMPTS: usize = 3;
 /// Key offers before the other methods get their turn. sshd closes after
 /// MaxAuthTries, 6 by default, failures of any kind.
 const MAX_KEY_OFFERS: usize = 5;
@@ -48,14 +48,43 @@ pub struct Credentials {
     pub default_identities: Vec<PathBuf>,
     /// The agent's socket, from `SSH_AUTH_SOCK`.
     pub agent: Option<PathBuf>,
+    /// Whether the agent's keys count only as far as they are those of the files.
+    pub identities_only: bool,
+    /// What may be tried, in this order.
+    pub methods: Vec<Method>,
+    /// Questions asked for one password.
+    pub prompts: usize,
     /// A password that is known already, tried once before asking.
     pub password: Option<Secret<String>>,
     /// Who answers questions.
     pub user: Arc<dyn User>,
 }
 
-/// Authenticates `session`. Methods go in OpenSSH's order: publickey,
-/// keyboard-interactive, password.
+/// A way to authenticate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `publickey`.
+    PublicKey,
+    /// `keyboard-interactive`.
+    KeyboardInteractive,
+    /// `password`.
+    Password,
+}
+
+impl Method {
+    /// OpenSSH's order.
+    pub const ALL: [Self; 3] = [Self::PublicKey, Self::KeyboardInteractive, Self::Password];
+
+    fn kind(self) -> MethodKind {
+        match self {
+            Self::PublicKey => MethodKind::PublicKey,
+            Self::KeyboardInteractive => MethodKind::KeyboardInteractive,
+            Self::Password => MethodKind::Password,
+        }
+    }
+}
+
+/// Authenticates `session`.
 ///
 /// # Errors
 /// [`Error::Auth`] when the server accepts nothing we have,
@@ -123,7 +152,9 @@ impl<'a> Authentication<'a> {
                 None => keys.push_back(Candidate::File(key)),
             }
         }
-        keys.extend(held.into_iter().map(Candidate::Agent));
+        if !credentials.identities_only {
+            keys.extend(held.drain(..).map(Candidate::Agent));
+        }
         for path in &credentials.default_identities {
             // Missing defaults are normal; broken ones are worth a word.
             match KeyFile::read(path).await {
@@ -132,8 +163,11 @@ impl<'a> Authentication<'a> {
                         Candidate::Agent(identity) => key.is(&identity.public_key()),
                         Candidate::File(other) => key.same_as(other),
                     });
-                    if !known {
-                        keys.push_back(Candidate::File(key));
+                    let in_agent = held.iter().position(|identity| key.is(&identity.public_key()));
+                    match in_agent {
+                        Some(at) => keys.push_back(Candidate::Agent(held.remove(at))),
+                        None if known => {}
+                        None => keys.push_back(Candidate::File(key)),
                     }
                 }
                 Err(keyfile::Unreadable::Missing) => {}
@@ -145,41 +179,45 @@ impl<'a> Authentication<'a> {
     }
 
     async fn next_factor(&mut self) -> Result<Step> {
-        if self.takes(MethodKind::PublicKey) {
-            match self.publickey().await? {
+        for method in self.credentials.methods.clone() {
+            if method != Method::PublicKey {
+                match self.ask_what_is_taken().await? {
+                    Step::Failed => {}
+                    step => return Ok(step),
+                }
+                if !self.session.may_send_secrets {
+                    let why = "password and keyboard-interactive are off: the host key is not \
+                               the known one";
+                    self.tried.push(why.to_owned());
+                    return Ok(Step::Failed);
+                }
+            }
+            if !self.takes(method.kind()) {
+                continue;
+            }
+            let step = match method {
+                Method::PublicKey => self.publickey().await?,
+                Method::KeyboardInteractive => self.keyboard_interactive().await?,
+                Method::Password => self.password().await?,
+            };
+            match step {
                 Step::Failed => {}
                 step => return Ok(step),
             }
         }
-        if self.remaining.is_none() {
-            // Not one key to offer: ask what the server takes.
-            let login = self.credentials.login.clone();
-            let answer = self.session.handle.authenticate_none(login);
-            let answer = timed(self.session.deadline, answer).await?;
-            match self.judge(answer)? {
-                Step::Failed => {}
-                step => return Ok(step),
-            }
-        }
-        if !self.session.may_send_secrets {
-            let why =
-                "password and keyboard-interactive are off: the host key is not the known one";
-            self.tried.push(why.to_owned());
+        // Also what the server takes from everybody.
+        self.ask_what_is_taken().await
+    }
+
+    /// Not one key to offer: asks what the server takes.
+    async fn ask_what_is_taken(&mut self) -> Result<Step> {
+        if self.remaining.is_some() {
             return Ok(Step::Failed);
         }
-        if self.takes(MethodKind::KeyboardInteractive) {
-            match self.keyboard_interactive().await? {
-                Step::Failed => {}
-                step => return Ok(step),
-            }
-        }
-        if self.takes(MethodKind::Password) {
-            match self.password().await? {
-                Step::Failed => {}
-                step => return Ok(step),
-            }
-        }
-        Ok(Step::Failed)
+        let login = self.credentials.login.clone();
+        let answer = self.session.handle.authenticate_none(login);
+        let answer = timed(self.session.deadline, answer).await?;
+        self.judge(answer)
     }
 
     fn takes(&self, method: MethodKind) -> bool {
@@ -326,7 +364,7 @@ impl<'a> Authentication<'a> {
     }
 
     async fn keyboard_interactive(&mut self) -> Result<Step> {
-        for _ in 0..PASSWORD_PROMPTS {
+        for _ in 0..self.credentials.prompts {
             let login = self.credentials.login.clone();
             let start = self.session.handle.authenticate_keyboard_interactive_start(login, None);
             let mut answer = timed(self.session.deadline, start).await?;
@@ -409,7 +447,7 @@ impl<'a> Authentication<'a> {
     }
 
     async fn password(&mut self) -> Result<Step> {
-        for _ in 0..PASSWORD_PROMPTS {
+        for _ in 0..self.credentials.prompts {
             let password = match self.password.take() {
                 Some(password) => Some(password),
                 None => {

@@ -20,6 +20,8 @@ const CHUNK: usize = 64 << 10;
 pub struct Remote {
     /// The command for the login shell; `None` starts the shell itself.
     pub command: Option<String>,
+    /// Whether `command` is the name of a subsystem instead.
+    pub is_subsystem: bool,
     /// The pseudo-terminal to run it on, if any.
     pub pty: Option<Pty>,
     /// Environment, which sshd takes only as far as its AcceptEnv allows.
@@ -245,6 +247,7 @@ async fn request(
         channel.request_pty(true, &pty.term, columns, rows, width, height, &modes).await?;
     }
     match &remote.command {
+        Some(name) if remote.is_subsystem => channel.request_subsystem(true, name.as_str()).await,
         Some(command) => channel.exec(true, command.as_bytes()).await,
         None => channel.request_shell(true).await,
     }

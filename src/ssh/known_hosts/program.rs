@@ -10,6 +10,7 @@ use russh::keys::{HashAlg, PublicKey};
 use super::{KnownHosts, lookup_name};
 use crate::command;
 use crate::error::{Error, Result};
+use crate::tokens;
 
 /// Bound on what it prints, in bytes.
 const MAX_OUTPUT: u64 = 64 << 20;
@@ -82,45 +83,29 @@ impl Program {
         key: Option<&PublicKey>,
     ) -> Result<String> {
         let variable = |name| std::env::var(name).unwrap_or_default();
+        let none = || "NONE".to_owned();
         let blob = || key.and_then(|key| key.to_bytes().ok()).map(|bytes| BASE64.encode(&bytes));
-        let mut out = String::new();
-        let mut chars = word.chars();
-        while let Some(char) = chars.next() {
-            if char != '%' {
-                out.push(char);
-                continue;
-            }
-            match chars.next() {
-                Some('%') => out.push('%'),
-                Some('I') => out.push_str(match purpose {
-                    Purpose::Order => "ORDER",
-                    Purpose::Hostname => "HOSTNAME",
-                }),
-                Some('H') => out.push_str(&lookup_name(name, port)),
-                Some('h' | 'k' | 'n') => out.push_str(name),
-                Some('p') => out.push_str(&port.to_string()),
-                Some('r') => out.push_str(&self.login),
-                Some('u') => out.push_str(&variable("USER")),
-                Some('d') => out.push_str(&variable("HOME")),
-                Some('i') => out.push_str(&rustix::process::getuid().as_raw().to_string()),
-                Some('T') => out.push_str("NONE"),
-                Some('j') => {}
-                Some('t') => out.push_str(
-                    &key.map_or("NONE".to_owned(), |key| key.algorithm().as_str().to_owned()),
-                ),
-                Some('f') => {
-                    out.push_str(&key.map_or("NONE".to_owned(), |key| {
-                        key.fingerprint(HashAlg::Sha256).to_string()
-                    }))
-                }
-                Some('K') => out.push_str(&blob().unwrap_or_else(|| "NONE".to_owned())),
-                other => {
-                    let token = other.map_or_else(String::new, String::from);
-                    return Err(failed(&format!("it has the unknown token %{token}")));
-                }
-            }
-        }
-        Ok(out)
+        tokens::expand(word, &|token| {
+            Some(match token {
+                'I' => match purpose {
+                    Purpose::Order => "ORDER".to_owned(),
+                    Purpose::Hostname => "HOSTNAME".to_owned(),
+                },
+                'H' => lookup_name(name, port),
+                'h' | 'k' | 'n' => name.to_owned(),
+                'p' => port.to_string(),
+                'r' => self.login.clone(),
+                'u' => variable("USER"),
+                'd' => variable("HOME"),
+                'i' => rustix::process::getuid().as_raw().to_string(),
+                'T' => none(),
+                'j' => String::new(),
+                't' => key.map_or_else(none, |key| key.algorithm().as_str().to_owned()),
+                'f' => key.map_or_else(none, |key| key.fingerprint(HashAlg::Sha256).to_string()),
+                'K' => blob().unwrap_or_else(none),
+                _ => return None,
+            })
+        })
     }
 }
 

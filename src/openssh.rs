@@ -1,0 +1,189 @@
+//! The `ssh` personality: OpenSSH's command line and configuration, understood.
+//! Owns the grammar and the defaults; connecting is the same as for `ssh MACHINE`.
+
+pub mod arguments;
+mod dump;
+mod forwards;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::ssh_config::{About, Config};
+use crate::tokens;
+
+pub use dump::{dump, query};
+pub use forwards::Forwards;
+
+/// Key files that ssh(1) tries by itself, as far as we can use them.
+pub const DEFAULT_IDENTITIES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
+
+/// A host with all that applies to it.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// As typed.
+    pub original_host: String,
+    /// Where to connect to.
+    pub host_name: String,
+    /// On this port.
+    pub port: u16,
+    /// As this user.
+    pub user: String,
+    /// Who runs us.
+    pub local_user: String,
+    /// Everything else.
+    pub config: Config,
+}
+
+/// Reads the configuration files for `host`, after what the command line says.
+/// `config_file` is `-F`: `none`, or the only file.
+///
+/// # Errors
+/// [`Error::Usage`] naming file and line.
+pub fn resolve(
+    host: &str,
+    command_line: &Config,
+    config_file: Option<&str>,
+    exec: &dyn Fn(&str) -> Result<bool>,
+) -> Result<Resolved> {
+    let local_user = local_user();
+    let mut config = command_line.clone();
+    let home = home();
+    let read = |config: &mut Config, is_final| -> Result<()> {
+        let run = |config: &Config, command: &str| {
+            let resolved = finished(host, &local_user, config.clone())?;
+            exec(&tokens::expand(command, &|token| resolved.token(token))?)
+        };
+        let about = About { original_host: host, local_user: &local_user, is_final, exec: &run };
+        match config_file {
+            Some("none") => Ok(()),
+            Some(file) => config.read_user(Path::new(file), true, &about),
+            None => {
+                if let Some(home) = &home {
+                    config.read_user(&home.join(".ssh/config"), false, &about)?;
+                }
+                config.read_system(Path::new("/etc/ssh/ssh_config"), &about)
+            }
+        }
+    };
+    read(&mut config, false)?;
+    if config.wants_final() {
+        read(&mut config, true)?;
+    }
+    finished(host, &local_user, config)
+}
+
+fn finished(host: &str, local_user: &str, config: Config) -> Result<Resolved> {
+    let port = match config.get("port") {
+        None => 22,
+        Some(setting) => {
+            let port = setting.value().parse().ok().filter(|port| *port > 0);
+            port.ok_or_else(|| setting.wrong("Bad port"))?
+        }
+    };
+    let user = config.get("user").map_or(local_user, |setting| setting.value()).to_owned();
+    let mut host_name = config.host_name(host);
+    if host_name.parse::<std::net::IpAddr>().is_err() {
+        host_name = host_name.to_ascii_lowercase();
+    }
+    let (original_host, local_user) = (host.to_owned(), local_user.to_owned());
+    Ok(Resolved { original_host, host_name, port, user, local_user, config })
+}
+
+impl Resolved {
+    /// What a token of ssh_config(5), TOKENS, stands for.
+    pub fn token(&self, token: char) -> Option<String> {
+        let local_name = || {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            name.trim().to_owned()
+        };
+        let alias = || self.config.get("hostkeyalias").map(|setting| setting.value().to_owned());
+        Some(match token {
+            'h' => self.host_name.clone(),
+            'n' => self.original_host.clone(),
+            'p' => self.port.to_string(),
+            'r' => self.user.clone(),
+            'u' => self.local_user.clone(),
+            'd' => home()?.to_string_lossy().into_owned(),
+            'i' => rustix::process::getuid().as_raw().to_string(),
+            'k' => alias().unwrap_or_else(|| self.original_host.clone()),
+            'l' => local_name(),
+            'L' => local_name().split('.').next().unwrap_or_default().to_owned(),
+            'j' => self.config.get("proxyjump").map_or("", |setting| setting.value()).to_owned(),
+            'T' => "NONE".to_owned(),
+            'C' => {
+                use sha1::{Digest, Sha1};
+                let text = format!("{}{}{}{}", local_name(), self.host_name, self.port, self.user);
+                data_encoding::HEXLOWER.encode(&Sha1::digest(text))
+            }
+            _ => return None,
+        })
+    }
+
+    /// A file's name with `~`, tokens and variables replaced.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn file(&self, text: &str) -> Result<PathBuf> {
+        let text = match (text.strip_prefix("~/"), home()) {
+            (Some(rest), Some(home)) => format!("{}/{rest}", home.display()),
+            _ => text.to_owned(),
+        };
+        let text = tokens::expand_variables(&text)?;
+        Ok(PathBuf::from(tokens::expand(&text, &|token| self.token(token))?))
+    }
+
+    /// A command or another value with its tokens replaced.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn expand(&self, text: &str) -> Result<String> {
+        tokens::expand(text, &|token| self.token(token))
+    }
+
+    /// The hosts to jump over, in their order; none where a command leads there.
+    pub fn jumps(&self) -> Vec<String> {
+        let jump = self.config.get("proxyjump").filter(|setting| {
+            // Whichever of the two was set first counts.
+            !setting.value().eq_ignore_ascii_case("none")
+                && self.config.is_before("proxyjump", "proxycommand")
+        });
+        jump.map_or_else(Vec::new, |setting| {
+            setting.value().split(',').map(str::to_owned).collect()
+        })
+    }
+
+    /// The command that leads there, its tokens replaced.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn proxy_command(&self) -> Result<Option<String>> {
+        let command = self.config.get("proxycommand").filter(|setting| {
+            !setting.value().eq_ignore_ascii_case("none")
+                && self.config.is_before("proxycommand", "proxyjump")
+        });
+        command.map(|setting| self.expand(setting.value())).transpose()
+    }
+}
+
+/// `$USER` is not to be trusted for who runs us, but it is all that there is
+/// without the name service of the C library; `/etc/passwd` has most of them.
+fn local_user() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of_uid = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
+    });
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    of_uid.or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or(uid)
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// An [`Error::Usage`] in few words.
+fn usage(text: String) -> Error {
+    Error::Usage(text)
+}

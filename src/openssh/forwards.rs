@@ -1,0 +1,150 @@
+//! What LocalForward, RemoteForward and DynamicForward ask for. Owns their
+//! addresses; opens nothing.
+
+use std::path::PathBuf;
+
+use super::arguments::forward_fields;
+use super::{Resolved, usage};
+use crate::error::Result;
+use crate::printable::Printable;
+use crate::ssh::forward::{Listen, Place};
+
+/// Everything that is to be forwarded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwards {
+    /// Listeners here.
+    pub local: Vec<(Listen, Place)>,
+    /// Listeners on the machine.
+    pub remote: Vec<(Listen, Place)>,
+    /// Whether listeners here are for everybody.
+    pub gateway_ports: bool,
+    /// Whether one that fails ends everything.
+    pub exit_on_failure: bool,
+    /// Whether an old socket is removed first.
+    pub unlink: bool,
+}
+
+impl Forwards {
+    /// What applies to a host.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] naming what cannot be understood.
+    pub fn of(resolved: &Resolved) -> Result<Self> {
+        let config = &resolved.config;
+        let mut forwards = Self {
+            gateway_ports: config.flag("gatewayports", false)?,
+            exit_on_failure: config.flag("exitonforwardfailure", false)?,
+            unlink: config.flag("streamlocalbindunlink", false)?,
+            ..Self::default()
+        };
+        if config.flag("clearallforwardings", false)? {
+            return Ok(forwards);
+        }
+        for setting in config.all("dynamicforward") {
+            let listen = listen(&resolved.expand(setting.value())?)?;
+            forwards.local.push((listen, Place::Dynamic));
+        }
+        for (keyword, list) in
+            [("localforward", &mut forwards.local), ("remoteforward", &mut forwards.remote)]
+        {
+            for setting in config.all(keyword) {
+                let from = listen(&resolved.expand(setting.value())?)?;
+                let to = match setting.args.get(1) {
+                    Some(to) => place(&resolved.expand(to)?)?,
+                    None if keyword == "remoteforward" => Place::Dynamic,
+                    None => return Err(setting.wrong("it leads nowhere")),
+                };
+                list.push((from, to));
+            }
+        }
+        Ok(forwards)
+    }
+
+    /// Whether there is nothing to forward.
+    pub fn is_empty(&self) -> bool {
+        self.local.is_empty() && self.remote.is_empty()
+    }
+}
+
+/// `[address:]port`, `address/port`, or a path.
+fn listen(text: &str) -> Result<Listen> {
+    let bad = || usage(format!("Bad forwarding specification '{}'", Printable(text)));
+    if text.starts_with('/') {
+        return Ok(Listen::Unix(PathBuf::from(text)));
+    }
+    let port = |text: &str| text.parse::<u16>().map_err(|_| bad());
+    if let Some((address, number)) = text.rsplit_once('/') {
+        return Ok(Listen::Tcp(address.to_owned(), port(number)?));
+    }
+    let fields = forward_fields(text).ok_or_else(bad)?;
+    match fields.as_slice() {
+        [one] => Ok(Listen::Tcp(String::new(), port(one)?)),
+        [address, number] => Ok(Listen::Tcp(bare(address).to_owned(), port(number)?)),
+        _ => Err(bad()),
+    }
+}
+
+/// `host:port`, `host/port`, or a path.
+pub(super) fn place(text: &str) -> Result<Place> {
+    let bad = || usage(format!("Bad forwarding specification '{}'", Printable(text)));
+    if text.starts_with('/') {
+        return Ok(Place::Unix(PathBuf::from(text)));
+    }
+    let fields = forward_fields(text).ok_or_else(bad)?;
+    let (host, port) = match (text.rsplit_once('/'), fields.as_slice()) {
+        (Some(slashed), _) => slashed,
+        (None, [host, port]) => (host.as_str(), port.as_str()),
+        _ => return Err(bad()),
+    };
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?;
+    if host.is_empty() {
+        return Err(bad());
+    }
+    Ok(Place::Tcp(bare(host).to_owned(), port))
+}
+
+/// Without the brackets of IPv6.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+impl Resolved {
+    /// Where `-W` leads.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`].
+    pub fn stdio_forward(&self, text: &str) -> Result<Place> {
+        place(&self.expand(text)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_what_ssh_takes_for_one() {
+        let tcp = |host: &str, port| Listen::Tcp(host.to_owned(), port);
+        for (text, expected) in [
+            ("22", tcp("", 22)),
+            ("localhost:22", tcp("localhost", 22)),
+            (":22", tcp("", 22)),
+            ("*:22", tcp("*", 22)),
+            ("[::1]:22", tcp("::1", 22)),
+            ("::1/22", tcp("::1", 22)),
+            ("0", tcp("", 0)),
+            ("/run/x", Listen::Unix("/run/x".into())),
+        ] {
+            assert_eq!(listen(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["", "x", "70000", "a:b", "a:1:2"] {
+            assert!(listen(bad).is_err(), "{bad}");
+        }
+        assert_eq!(place("[::1]:22").unwrap(), Place::Tcp("::1".into(), 22));
+        assert_eq!(place("h:22").unwrap(), Place::Tcp("h".into(), 22));
+        assert_eq!(place("/run/x").unwrap(), Place::Unix("/run/x".into()));
+        for bad in ["h", ":22", "h:0", "h:x", "a:b:1"] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Forwarding (RFC 4254, section 7; OpenSSH's PROTOCOL, section 2.4): streams
+//! through the machine, and listeners there and here. Owns what a forward leads
+//! to; knows no command line.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use russh::client::Msg;
+use russh::{Channel, ChannelStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tor_socksproto::{Buffer, Handshake, NextStep, SocksCmd, SocksProxyHandshake, SocksStatus};
+
+use super::{Session, lock};
+use crate::printable;
+
+/// Where a forward leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A host and a port.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// Wherever the client says, by SOCKS.
+    Dynamic,
+}
+
+/// Where connections to be forwarded come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// An address (`*` and nothing for all) and a port; 0 lets the system choose.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, port) if address.is_empty() => write!(f, "port {port}"),
+            Self::Tcp(address, port) => {
+                write!(f, "{} port {port}", printable::line(address))
+            }
+            Self::Unix(path) => write!(f, "{}", printable::line(&path.to_string_lossy())),
+        }
+    }
+}
+
+/// What the server may open towards us, by what it says was connected to.
+#[derive(Debug, Default)]
+pub(super) struct Remotes {
+    tcp: HashMap<(String, u32), Place>,
+    unix: HashMap<String, Place>,
+}
+
+impl Session {
+    /// Opens a stream from the machine to a host and a port.
+    ///
+    /// # Errors
+    /// The server's reason, printable.
+    pub async fn open_tcp(&self, host: &str, port: u16) -> Result<ChannelStream<Msg>, String> {
+        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
+        self.opened(opening).await
+    }
+
+    /// Opens a stream from the machine to a Unix socket there.
+    ///
+    /// # Errors
+    /// The server's reason, printable.
+    pub async fn open_unix(&self, path: &str) -> Result<ChannelStream<Msg>, String> {
+        self.opened(self.handle.channel_open_direct_streamlocal(path)).await
+    }
+
+    async fn opened(
+        &self,
+        opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
+    ) -> Result<ChannelStream<Msg>, String> {
+        match opening.await {
+            Ok(channel) => Ok(channel.into_stream()),
+            Err(error) => Err(printable::lines(&error.to_string())),
+        }
+    }
+
+    /// Asks the server to listen at `listen` and to pass what connects there on to
+    /// `place`, seen from here. Returns the port that it listens on.
+    ///
+    /// # Errors
+    /// The server's reason, printable.
+    pub async fn listen_there(&self, listen: &Listen, place: Place) -> Result<u16, String> {
+        let words = |error: russh::Error| printable::lines(&error.to_string());
+        match listen {
+            Listen::Tcp(address, port) => {
+                let asked = u32::from(*port);
+                // Known before the answer, which connections may overtake.
+                lock(&self.remotes).tcp.insert((address.clone(), asked), place.clone());
+                let given =
+                    self.handle.tcpip_forward(address.as_str(), asked).await.map_err(words)?;
+                let port = if asked == 0 { given } else { asked };
+                lock(&self.remotes).tcp.insert((address.clone(), port), place);
+                Ok(u16::try_from(port).unwrap_or(*port_of(listen)))
+            }
+            Listen::Unix(path) => {
+                let path = path.to_string_lossy().into_owned();
+                lock(&self.remotes).unix.insert(path.clone(), place);
+                self.handle.streamlocal_forward(path).await.map_err(words)?;
+                Ok(0)
+            }
+        }
+    }
+}
+
+fn port_of(listen: &Listen) -> &u16 {
+    match listen {
+        Listen::Tcp(_, port) => port,
+        Listen::Unix(_) => &0,
+    }
+}
+
+/// A socket here of which every connection goes through the machine.
+pub enum Listener {
+    /// On a port.
+    Tcp(TcpListener),
+    /// On a path, which goes with it.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Listener {
+    /// Listens on an address that is known already.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn tcp(address: SocketAddr) -> std::io::Result<Self> {
+        TcpListener::bind(address).await.map(Self::Tcp)
+    }
+
+    /// Listens at a path, which nobody else may connect to; an old socket goes
+    /// first if `unlink` says so.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unix(path: PathBuf, unlink: bool) -> std::io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        if unlink {
+            let _ = std::fs::remove_file(&path);
+        }
+        let listener = UnixListener::bind(&path)?;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private)?;
+        Ok(Self::Unix(listener, path))
+    }
+
+    /// Serves connections until it is dropped.
+    pub async fn serve(self, session: Arc<Session>, place: Place) {
+        loop {
+            let stream: Box<dyn Duplex> = match &self {
+                Self::Tcp(listener) => match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let _ = stream.set_nodelay(true);
+                        Box::new(stream)
+                    }
+                    // Out of files, perhaps only for now.
+                    Err(_) => {
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+                Self::Unix(listener, _) => match listener.accept().await {
+                    Ok((stream, _)) => Box::new(stream),
+                    Err(_) => continue,
+                },
+            };
+            let (session, place) = (session.clone(), place.clone());
+            tokio::spawn(async move { carry(stream, &session, place).await });
+        }
+    }
+}
+
+/// Something to read and to write.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// One connection from here through the machine.
+async fn carry(mut here: Box<dyn Duplex>, session: &Session, place: Place) {
+    let (there, answer) = match place {
+        Place::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
+        Place::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
+        Place::Dynamic => {
+            let Some((host, port, proxy)) = socks(&mut here).await else { return };
+            (session.open_tcp(&host, port).await, Some(proxy))
+        }
+    };
+    if let Some(proxy) = answer {
+        let status =
+            if there.is_ok() { SocksStatus::SUCCEEDED } else { SocksStatus::GENERAL_FAILURE };
+        let Ok(bytes) = proxy.reply(status, None) else { return };
+        if here.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    match there {
+        Ok(mut there) => join(&mut here, &mut there).await,
+        Err(reason) => tracing::debug!(reason, "a forwarded connection was refused"),
+    }
+}
+
+/// Bytes both ways, each end on its own.
+pub async fn join(
+    one: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
+    other: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
+) {
+    let _ = tokio::io::copy_bidirectional(one, other).await;
+}
+
+/// What a SOCKS client (4, 4a or 5) wants; names are resolved by the machine.
+async fn socks(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Option<(String, u16, tor_socksproto::SocksRequest)> {
+    let mut handshake = SocksProxyHandshake::new();
+    let mut buffer = Buffer::new_precise();
+    let request = loop {
+        match handshake.step(&mut buffer).ok()? {
+            NextStep::Send(bytes) => stream.write_all(&bytes).await.ok()?,
+            NextStep::Recv(mut step) => {
+                let count = stream.read(step.buf()).await.ok()?;
+                step.note_received(count).ok()?;
+            }
+            NextStep::Finished(done) => break done.into_output_forbid_pipelining().ok()?,
+        }
+    };
+    if request.command() != SocksCmd::CONNECT {
+        let reply = request.reply(SocksStatus::COMMAND_NOT_SUPPORTED, None).ok()?;
+        let _ = stream.write_all(&reply).await;
+        return None;
+    }
+    Some((request.addr().to_string(), request.port(), request))
+}
+
+/// A connection that the server has accepted for us.
+pub(super) async fn accept(channel: Channel<Msg>, place: Place) {
+    let mut there = channel.into_stream();
+    match place {
+        Place::Tcp(host, port) => {
+            // Names are for the caller to resolve; what is left is an address.
+            let Ok(ip) = host.trim_matches(['[', ']']).parse() else { return };
+            if let Ok(mut here) = TcpStream::connect(SocketAddr::new(ip, port)).await {
+                let _ = here.set_nodelay(true);
+                join(&mut here, &mut there).await;
+            }
+        }
+        Place::Unix(path) => {
+            if let Ok(mut here) = UnixStream::connect(path).await {
+                join(&mut here, &mut there).await;
+            }
+        }
+        Place::Dynamic => {}
+    }
+}
+
+impl Remotes {
+    /// Where a connection to this address on the server leads.
+    pub(super) fn of_tcp(&self, address: &str, port: u32) -> Option<Place> {
+        let exact = self.tcp.get(&(address.to_owned(), port));
+        // Servers name the address in words of their own.
+        let by_port =
+            || self.tcp.iter().find(|((_, known), _)| *known == port).map(|(_, place)| place);
+        exact.or_else(by_port).cloned()
+    }
+
+    pub(super) fn of_unix(&self, path: &str) -> Option<Place> {
+        self.unix.get(path).cloned()
+    }
+}
+
+pub(super) type SharedRemotes = Arc<Mutex<Remotes>>;

@@ -1,0 +1,130 @@
+use super::*;
+
+fn about(host: &str) -> About<'_> {
+    About {
+        original_host: host,
+        local_user: "me",
+        is_final: false,
+        exec: &|_, command| Ok(command == "true"),
+    }
+}
+
+fn read(text: &str, about: &About<'_>) -> Result<Config> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config");
+    std::fs::write(&path, text.replace("DIR", &dir.path().to_string_lossy())).unwrap();
+    std::fs::write(dir.path().join("more.conf"), "User included\nHost other\nPort 7\n").unwrap();
+    let mut config = Config::default();
+    config.read_user(&path, true, about)?;
+    Ok(config)
+}
+
+fn value(text: &str, host: &str, keyword: &str) -> Option<String> {
+    read(text, &about(host)).unwrap().get(keyword).map(|setting| setting.args.join(" "))
+}
+
+#[test]
+fn the_first_value_that_applies_counts() {
+    let text = "User all-early\nHost a*.example !ab*\n  Port 1\n  HostName=real.%h\n\
+                Host *\nPort 2\nUser late\n";
+    assert_eq!(value(text, "ac.example", "port").as_deref(), Some("1"));
+    assert_eq!(value(text, "ab.example", "port").as_deref(), Some("2"));
+    assert_eq!(value(text, "x", "user").as_deref(), Some("all-early"));
+    let config = read(text, &about("ac.example")).unwrap();
+    assert_eq!(config.host_name("ac.example"), "real.ac.example");
+}
+
+#[test]
+fn match_knows_its_criteria_and_final_waits() {
+    for (criteria, holds) in [
+        ("all", true),
+        ("host h", true),
+        ("host x,h", true),
+        ("host x", false),
+        ("!host x", true),
+        ("originalhost h user me", true),
+        ("user you", false),
+        ("localuser m*", true),
+        ("exec true", true),
+        ("exec false", false),
+        ("exec \"true\" host x", false),
+        ("final", false),
+        ("!final", true),
+    ] {
+        let text = format!("Match {criteria}\nPort 5\n");
+        assert_eq!(value(&text, "h", "port").is_some(), holds, "{criteria}");
+    }
+    let text = "HostName real\nMatch host real\nPort 1\nMatch final host real\nUser late\n";
+    let mut config = read(text, &about("h")).unwrap();
+    assert!(config.wants_final() && config.get("port").is_some() && config.get("user").is_none());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c");
+    std::fs::write(&path, text).unwrap();
+    config.read_user(&path, true, &About { is_final: true, ..about("h") }).unwrap();
+    assert_eq!(config.get("user").unwrap().value(), "late");
+}
+
+#[test]
+fn includes_end_with_the_state_they_began_with() {
+    let text = "Host h\nInclude DIR/*.conf\nPort 9\n";
+    assert_eq!(value(text, "h", "user").as_deref(), Some("included"));
+    assert_eq!(value(text, "h", "port").as_deref(), Some("9"));
+    assert_eq!(value(text, "other", "port"), None, "a Host within counts only within");
+    assert_eq!(value("Include DIR/none*\nPort 3", "h", "port").as_deref(), Some("3"));
+    let error = read("Include DIR/config", &about("h")).unwrap_err().to_string();
+    assert!(error.contains("too many includes"), "{error}");
+}
+
+#[test]
+fn mistakes_name_the_file_and_the_line_and_all_of_them() {
+    let text =
+        "Port 1\nNonsense yes\nHost x\nPort 1 2\nUser\nMatch\nMatch all host x\nMatch foo x\n";
+    let error = read(text, &about("h")).unwrap_err().to_string();
+    for words in [
+        "line 2: Bad configuration option: Nonsense",
+        "line 4: Port: extra arguments",
+        "line 5: User: missing argument",
+        "line 6: Match: missing condition",
+        "line 7: 'all' cannot be combined",
+        "line 8: Unsupported Match attribute foo",
+    ] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert!(read("IgnoreUnknown non*\nNonsense yes\n", &about("h")).is_ok());
+    assert!(read("Protocol 2\nUseRoaming no\n", &about("h")).is_ok());
+}
+
+#[test]
+fn what_may_be_given_often_counts_often_and_commands_stay_whole() {
+    let text = "IdentityFile a\nIdentityFile b\nIdentityFile a\nProxyCommand = nc \"%h\" # %p\n\
+                UserKnownHostsFile x y\nSendEnv A B\nSendEnv C\n";
+    let config = read(text, &about("h")).unwrap();
+    let files: Vec<&str> = config.all("identityfile").map(Setting::value).collect();
+    assert_eq!(files, ["a", "b"]);
+    assert_eq!(config.get("proxycommand").unwrap().value(), "nc \"%h\" # %p");
+    assert_eq!(config.get("userknownhostsfile").unwrap().args, ["x", "y"]);
+    assert_eq!(config.all("sendenv").count(), 2);
+    let mut config = Config::default();
+    config.line("Port=3").unwrap();
+    config.line("port 4").unwrap();
+    assert_eq!(config.get("port").unwrap().value(), "3");
+    for bad in ["Nonsense=1", "Host x", "Port", "Include x"] {
+        assert!(config.line(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_file_that_others_may_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config");
+    std::fs::write(&path, "Port 1").unwrap();
+    let mut config = Config::default();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o622)).unwrap();
+    let error = config.read_user(&path, false, &about("h")).unwrap_err().to_string();
+    assert!(error.starts_with("Bad owner or permissions on "), "{error}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    config.read_user(&path, false, &about("h")).unwrap();
+    config.read_user(&dir.path().join("missing"), false, &about("h")).unwrap();
+    assert!(config.read_user(&dir.path().join("missing"), true, &about("h")).is_err());
+}

@@ -1,0 +1,322 @@
+//! Called as `ssh`: beside OpenSSH's own ssh, and by the programs that call it.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use crate::harness::{BINARY, Home, Run, Server, free_port, noise, run, sshd, start, wait};
+
+const IP: &str = "127.0.0.1";
+
+/// A folder in which our binary is the only `ssh`, and a server that takes its key.
+struct Place {
+    home: Home,
+    server: Server,
+}
+
+impl Place {
+    fn new(config: &str) -> Self {
+        let home = Home::new();
+        let key = home.default_key();
+        let server = sshd(&home, IP, &key, config);
+        std::fs::create_dir_all(home.path("bin")).unwrap();
+        symlink(BINARY, home.path("bin/ssh")).unwrap();
+        let text = format!(
+            "Host box\n  HostName {IP}\n  Port {}\n  User root\n  StrictHostKeyChecking accept-new\n",
+            server.port()
+        );
+        home.write("home/.ssh/config", text);
+        Self { home, server }
+    }
+
+    /// A program with our `ssh` before all others, in `dir` below the folder.
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        let path = format!("{}:/usr/bin:/bin:/usr/sbin", self.home.path("bin").display());
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.home.path("home"))
+            .env("PATH", path)
+            .current_dir(self.home.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, program: &str, args: &[&str], package: &str) -> Run {
+        Run::of(wait(start(&mut self.command(program, args), package)))
+    }
+
+    fn ssh(&self, args: &[&str]) -> Run {
+        self.run(self.home.path("bin/ssh").to_str().unwrap(), args, "")
+    }
+}
+
+#[test]
+fn it_runs_what_ssh_runs_and_exits_as_ssh_does() {
+    let place = Place::new("");
+    assert_eq!(place.ssh(&["box", "echo", "a  b", "'c  d'"]).exits(0).text(), "a b c  d\n");
+    place.ssh(&["box", "exit", "7"]).exits(7);
+    place.ssh(&["-p", "1", "box", "true"]).exits(255).says(&["Connection refused"]);
+    let unknown = place.ssh(&["-oHostName=nowhere.invalid", "box", "true"]).exits(255);
+    unknown.says(&["Could not resolve hostname nowhere.invalid"]);
+    let denied =
+        ["-oIdentityFile=/nonexistent", "-oIdentitiesOnly=yes", "-oBatchMode=yes", "box", "true"];
+    place.ssh(&denied).exits(255).says(&["root@127.0.0.1: Permission denied (publickey"]);
+    let strict = ["-oUserKnownHostsFile=/dev/null", "-oStrictHostKeyChecking=yes", "box", "true"];
+    place.ssh(&strict).exits(255).says(&["Host key verification failed."]);
+    place.ssh(&["-oNonsense=1", "box"]).exits(255).says(&["Bad configuration option: Nonsense"]);
+    place.ssh(&["-z", "box"]).exits(255).says(&["unknown option -- z"]);
+    place.ssh(&["-V"]).exits(0).says(&["OpenSSH_"]);
+    assert!(place.ssh(&["-Q", "cipher"]).exits(0).text().contains("aes256-gcm@openssh.com\n"));
+    let set = ["-oSetEnv=LC_TEST=one", "box", "echo $LC_TEST"];
+    assert_eq!(place.ssh(&set).exits(0).text(), "one\n");
+    let local =
+        ["-oPermitLocalCommand=yes", "-oLocalCommand=echo started %n %p", "box", "echo", "in"];
+    let text = place.ssh(&local).exits(0).text();
+    assert_eq!(text, format!("started box {}\nin\n", place.server.port()));
+    // Standard input is passed on, and not read with -n.
+    let data = noise(3 << 20);
+    let mut command = place.command(place.home.path("bin/ssh").to_str().unwrap(), &["box", "cat"]);
+    let mut child = start(command.stdin(Stdio::piped()), "");
+    let mut input = child.stdin.take().unwrap();
+    let sent = data.clone();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut input, &sent));
+    assert!(wait(child).stdout == data);
+    writer.join().unwrap().unwrap();
+    assert_eq!(place.ssh(&["-n", "box", "cat"]).exits(0).text(), "");
+}
+
+#[test]
+fn what_applies_is_what_applies_to_openssh() {
+    let place = Place::new("");
+    let more = place.home.path("more");
+    let config = place.home.write(
+        "config",
+        "Host box b*\n HostName=%h.example\n User \"me too\"\n IdentityFile ~/.ssh/a\n\
+         Include MORE/*.conf\nMatch host *.example user me*\n Port 2222\n SendEnv LANG LC_*\n\
+         Match exec \"test %n = box\"\n ServerAliveInterval 7\nMatch final host *.example\n \
+         Compression yes\nHost *\n Port 1\n ForwardAgent yes\n ProxyJump a@j1:5,j2\n\
+         LocalForward 8080 [::1]:80\n RemoteForward 9090 localhost:90\n DynamicForward 1080\n\
+         UserKnownHostsFile /x /y\n StrictHostKeyChecking no\n IdentityFile ~/.ssh/b\n"
+            .replace("MORE", more.to_str().unwrap()),
+    );
+    place.home.write("more/one.conf", "ConnectTimeout 11\n");
+    // Lists of algorithms, and what is Debian's own, are each program's.
+    let own = [
+        "ciphers",
+        "hostkeyalgorithms",
+        "kexalgorithms",
+        "casignaturealgorithms",
+        "macs",
+        "pubkeyacceptedalgorithms",
+        "hostbasedacceptedalgorithms",
+        "requiredrsasize",
+        "gssapi",
+        "securitykeyprovider",
+        "xauthlocation",
+        "canonicaldomains",
+        "logverbose",
+        "permitremoteopen",
+        "canonicalizepermittedcnames",
+        "ipqos",
+        "forwardx11trusted",
+        "hashknownhosts",
+    ];
+    let lines = |text: String| -> Vec<String> {
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| !own.iter().any(|name| line.to_lowercase().starts_with(name)))
+            // Types of keys that we cannot use.
+            .filter(|line| !["_sk", "_xmss", "_dsa"].iter().any(|end| line.ends_with(end)))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        // The second pass makes OpenSSH 9.2 say some things twice.
+        lines.dedup();
+        lines
+    };
+    for args in [
+        &["box"][..],
+        &["b2"],
+        &["other"],
+        &["-p", "77", "-l", "you", "box"],
+        &["-oPort=5", "-J", "x", "-A", "-C", "box"],
+        &["-tt", "-L", "1:h:2", "-R", "3:[::2]:4", "-D", "[::1]:5", "me@other"],
+        &["-N", "-W", "h:1", "ssh://u@other:99"],
+        &["-a", "-4", "-q", "-oControlMaster=auto", "-S", "/x/%C", "other"],
+        &["-F", "none", "other"],
+    ] {
+        let file = if args.contains(&"-F") { &[][..] } else { &["-F", config.to_str().unwrap()] };
+        let args = [&["-G"], file, args].concat();
+        let ours = lines(place.ssh(&args).exits(0).text());
+        let theirs = place.run("/usr/bin/ssh", &args, "openssh-client").exits(0);
+        let theirs = lines(theirs.text());
+        let only = |one: &[String], other: &[String]| {
+            one.iter().filter(|line| !other.contains(line)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(only(&ours, &theirs), only(&theirs, &ours), "{args:?}");
+        assert_eq!(ours, theirs, "{args:?}");
+    }
+}
+
+#[test]
+fn ports_are_forwarded_every_way() {
+    use std::io::{Read, Write};
+    let place = Place::new("AllowTcpForwarding yes\nAllowStreamLocalForwarding yes\n");
+    let (local, socks, remote) = (free_port(IP), free_port(IP), free_port(IP));
+    let unix = place.home.path("sock");
+    let web = std::net::TcpListener::bind((IP, 0)).unwrap();
+    let to = web.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in web.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut line = [0; 5];
+                if stream.read_exact(&mut line).is_ok() {
+                    let _ = stream.write_all(&[b"got ", &line[..]].concat());
+                }
+            });
+        }
+    });
+    let (l, u) = (format!("{local}:localhost:{to}"), format!("{}:{IP}:{to}", unix.display()));
+    let (r, d) = (format!("{IP}:{remote}:{IP}:{to}"), socks.to_string());
+    let args = ["-N", "-oExitOnForwardFailure=yes", "-L", &l, "-L", &u, "-R", &r, "-D", &d, "box"];
+    let ssh = place.home.path("bin/ssh");
+    let mut child = start(&mut place.command(ssh.to_str().unwrap(), &args), "");
+    crate::harness::until("the listeners", || {
+        std::net::TcpStream::connect((IP, remote)).is_ok()
+            && std::net::TcpStream::connect((IP, local)).is_ok()
+    });
+    let ask = |mut stream: Box<dyn Duplex>| {
+        stream.write_all(b"hello").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let tcp = |port| Box::new(std::net::TcpStream::connect((IP, port)).unwrap()) as Box<dyn Duplex>;
+    assert_eq!(ask(tcp(local)), "got hello");
+    assert_eq!(ask(tcp(remote)), "got hello");
+    assert_eq!(ask(Box::new(std::os::unix::net::UnixStream::connect(&unix).unwrap())), "got hello");
+    // curl is not needed: SOCKS 5 by hand, a name for the other side to resolve.
+    let mut stream = std::net::TcpStream::connect((IP, socks)).unwrap();
+    stream.write_all(&[5, 1, 0]).unwrap();
+    let mut two = [0; 2];
+    stream.read_exact(&mut two).unwrap();
+    assert_eq!(two, [5, 0]);
+    let mut request = vec![5, 1, 0, 3, 9];
+    request.extend(b"localhost");
+    request.extend(to.to_be_bytes());
+    stream.write_all(&request).unwrap();
+    let mut reply = [0; 10];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[..2], [5, 0]);
+    assert_eq!(ask(Box::new(stream)), "got hello");
+    // A hundred at the same time.
+    let many: Vec<_> = (0..100)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut stream = std::net::TcpStream::connect((IP, local)).unwrap();
+                stream.write_all(b"hello").unwrap();
+                let mut text = String::new();
+                stream.read_to_string(&mut text).unwrap();
+                text
+            })
+        })
+        .collect();
+    assert!(many.into_iter().all(|thread| thread.join().unwrap() == "got hello"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // -W, as a ProxyCommand of another ssh would.
+    let place_of = format!("{IP}:{}", place.server.port());
+    let banner = place.ssh(&["-W", &place_of, "box"]);
+    assert!(banner.text().starts_with("SSH-2.0-OpenSSH"), "{banner:?}");
+    // A port that is taken.
+    let taken = format!("{IP}:{}:localhost:1", place.server.port());
+    let args = ["-oExitOnForwardFailure=yes", "-L", &taken, "box", "true"];
+    place.ssh(&args).exits(255).says(&["could not request local forwarding"]);
+}
+
+trait Duplex: std::io::Read + std::io::Write {}
+impl<T: std::io::Read + std::io::Write> Duplex for T {}
+
+#[test]
+fn jump_hosts_and_proxy_commands_lead_there() {
+    let place = Place::new("");
+    let other = sshd(&place.home, IP, &place.home.read("home/.ssh/id_ed25519.pub"), "");
+    let config = place.home.read("home/.ssh/config");
+    let ssh = place.home.path("bin/ssh");
+    place.home.write(
+        "home/.ssh/config",
+        format!(
+            "{config}Host far\n  HostName {IP}\n  Port {0}\n  User root\n  ProxyJump box\n\
+             StrictHostKeyChecking accept-new\nHost piped\n  HostName {IP}\n  Port {0}\n  User root\n\
+             ProxyCommand {1} -W %h:%p box\n  StrictHostKeyChecking accept-new\n",
+            other.port(),
+            ssh.display()
+        ),
+    );
+    for host in ["far", "piped"] {
+        assert_eq!(place.ssh(&[host, "echo", "far"]).exits(0).text(), "far\n");
+    }
+    let twice = ["-J", "box,far", "-oStrictHostKeyChecking=accept-new", "box", "echo", "back"];
+    assert_eq!(place.ssh(&twice).exits(0).text(), "back\n");
+    place.ssh(&["-J", "none", "-p", "1", "far", "true"]).exits(255).says(&["Connection refused"]);
+    let broken = ["-oProxyCommand=false", "box", "true"];
+    place.ssh(&broken).exits(255);
+}
+
+#[test]
+fn git_and_rsync_and_scp_and_sftp_and_nix_take_it_for_ssh() {
+    let place = Place::new(&format!("Subsystem sftp {}\n", sftp_server()));
+    let data = noise(8 << 20);
+    place.home.write("tree/big", &data);
+    place.home.write("tree/dir/small", "small\n");
+    let path = |name: &str| place.home.path(name).to_str().unwrap().to_owned();
+    // git
+    let git = |args: &[&str]| place.run("git", args, "git").exits(0);
+    let tree = path("tree");
+    for args in [
+        &["init", "-q", "-b", "main", &tree][..],
+        &["-C", &tree, "add", "."],
+        &["-C", &tree, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ] {
+        git(args);
+    }
+    let (from, clone) = (format!("box:{tree}"), path("clone"));
+    git(&["clone", "-q", &from, &clone]);
+    assert!(std::fs::read(place.home.path("clone/big")).unwrap() == data);
+    git(&["-C", &clone, "push", "-q", "origin", "HEAD:refs/heads/new"]);
+    git(&["-C", &clone, "fetch", "-q", "--all"]);
+    // rsync, both ways
+    let rsync = |args: &[&str]| place.run("rsync", args, "rsync").exits(0);
+    rsync(&["-az", "--delete", &format!("{tree}/"), &format!("box:{}/", path("synced"))]);
+    rsync(&["-a", &format!("root@box:{}/", path("synced")), &path("back")]);
+    assert!(std::fs::read(place.home.path("back/big")).unwrap() == data);
+    // scp and sftp are OpenSSH's own, with our ssh below them.
+    let ssh = path("bin/ssh");
+    let scp = |args: &[&str]| {
+        place.run("scp", &[&["-S", &ssh], args].concat(), "openssh-client").exits(0)
+    };
+    scp(&["-q", &path("tree/big"), &format!("box:{}", path("copied"))]);
+    scp(&["-qr", &format!("box:{}", path("tree/dir")), &path("dir")]);
+    assert!(std::fs::read(place.home.path("copied")).unwrap() == data);
+    assert_eq!(place.home.read("dir/small"), "small\n");
+    scp(&["-qO", &format!("box:{}", path("tree/big")), &path("legacy")]);
+    assert!(std::fs::read(place.home.path("legacy")).unwrap() == data);
+    place.home.write("batch", format!("get {} {}\n", path("tree/dir/small"), path("got")));
+    place.run("sftp", &["-S", &ssh, "-b", &path("batch"), "box"], "openssh-client").exits(0);
+    assert_eq!(place.home.read("got"), "small\n");
+    // ssh-copy-id
+    place.home.keygen("new", "ed25519", "");
+    let copy = place.run("ssh-copy-id", &["-f", "-i", &path("new.pub"), "box"], "openssh-client");
+    println!("{}", copy.stderr);
+}
+
+/// Where Debian has it.
+fn sftp_server() -> &'static str {
+    let path = "/usr/lib/openssh/sftp-server";
+    assert!(std::path::Path::new(path).exists(), "apt-get install openssh-sftp-server");
+    println!("{}", run("git", &["--version"], "git"));
+    path
+}
