@@ -2,6 +2,7 @@
 //! The only place that prints.
 
 mod askpass;
+mod background;
 mod board;
 mod complete;
 mod exports;

@@ -140,6 +140,12 @@ impl Resolved {
         tokens::expand(text, &|token| self.token(token))
     }
 
+    /// Whether only what is fatal is said: by `-q` or `LogLevel`.
+    pub fn is_quiet(&self) -> bool {
+        let level = self.config.get("loglevel").map_or("", |setting| setting.value());
+        ["silent", "quiet", "fatal", "error"].contains(&level.to_ascii_lowercase().as_str())
+    }
+
     /// The hosts to jump over, in their order; none where a command leads there.
     pub fn jumps(&self) -> Vec<String> {
         let jump = self.config.get("proxyjump").filter(|setting| {

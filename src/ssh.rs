@@ -359,6 +359,23 @@ impl client::Handler for Client {
         Ok(())
     }
 
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let agent = lock(&self.remotes).agent();
+        match agent {
+            Some(agent) => {
+                reply.accept().await;
+                tokio::spawn(forward::accept_agent(channel, agent));
+            }
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+        Ok(())
+    }
+
     async fn openssh_ext_host_keys_announced(
         &mut self,
         keys: Vec<PublicKey>,

@@ -124,13 +124,15 @@ fn what_applies_is_what_applies_to_openssh() {
         "forwardx11trusted",
         "hashknownhosts",
     ];
+    let home = place.home.path("home").display().to_string();
     let lines = |text: String| -> Vec<String> {
         let mut lines: Vec<String> = text
             .lines()
             .filter(|line| !own.iter().any(|name| line.to_lowercase().starts_with(name)))
             // Types of keys that we cannot use.
             .filter(|line| !["_sk", "_xmss", "_dsa"].iter().any(|end| line.ends_with(end)))
-            .map(str::to_owned)
+            // OpenSSH asks the system where the home is.
+            .map(|line| line.replace("/root/", &format!("{home}/")))
             .collect();
         lines.sort();
         // The second pass makes OpenSSH 9.2 say some things twice.
@@ -319,4 +321,123 @@ fn sftp_server() -> &'static str {
     assert!(std::path::Path::new(path).exists(), "apt-get install openssh-sftp-server");
     println!("{}", run("git", &["--version"], "git"));
     path
+}
+
+#[test]
+fn an_agent_is_lent_to_the_machine_and_only_when_asked() {
+    let place = Place::new("AllowAgentForwarding yes\n");
+    let socket = place.home.path("agent");
+    let socket = socket.to_str().unwrap();
+    let mut agent = start(
+        Command::new("ssh-agent").args(["-D", "-a", socket]).stdout(Stdio::null()),
+        "openssh-client",
+    );
+    crate::harness::until("the agent", || std::path::Path::new(socket).exists());
+    let key = place.home.path("home/.ssh/id_ed25519");
+    let with_agent = |program: &str, args: &[&str]| {
+        let mut command = place.command(program, args);
+        command.env("SSH_AUTH_SOCK", socket);
+        Run::of(wait(start(&mut command, "openssh-client")))
+    };
+    // Only where the key's way leads: to this server, and no further.
+    with_agent("/usr/bin/ssh-add", &["-q", key.to_str().unwrap()]).exits(0);
+    let ssh = place.home.path("bin/ssh");
+    let list = ["-A", "box", "ssh-add -l"];
+    let listed = with_agent(ssh.to_str().unwrap(), &list).exits(0).text();
+    assert!(listed.contains("SHA256:"), "{listed}");
+    let without = with_agent(ssh.to_str().unwrap(), &["box", "ssh-add -l"]);
+    assert_eq!(without.code, Some(2), "{without:?}");
+    let again = with_agent(ssh.to_str().unwrap(), &["-A", "-a", "box", "ssh-add -l"]);
+    assert_eq!(again.code, Some(2), "{again:?}");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[test]
+fn it_goes_to_the_background_when_all_stands() {
+    let place = Place::new("");
+    let mark = place.home.path("mark");
+    let script = format!("sleep 1; echo done > {}", mark.display());
+    let started = std::time::Instant::now();
+    let ssh = place.home.path("bin/ssh");
+    let mut command = place.command(ssh.to_str().unwrap(), &["-f", "box", &script]);
+    // Who stays keeps what it was given to write to.
+    let child = start(command.stdout(Stdio::null()).stderr(Stdio::null()), "");
+    assert!(wait(child).status.success());
+    assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(!mark.exists());
+    crate::harness::until("the end of the command", || place.home.read("mark") == "done\n");
+    place.ssh(&["-f", "-oBatchMode=yes", "-p", "1", "box", "true"]).exits(255).says(&["refused"]);
+}
+
+#[test]
+fn ansible_and_nix_take_it_for_ssh() {
+    let place = Place::new(&format!("Subsystem sftp {}\n", sftp_server()));
+    let mut tasks = String::new();
+    for at in 0..10 {
+        tasks += &format!("    - shell: echo {at} >> {}\n", place.home.path("log").display());
+        tasks += &format!(
+            "    - copy: {{ content: 'text {at}', dest: '{}' }}\n",
+            place.home.path(&format!("file{at}")).display()
+        );
+    }
+    place.home.write("play.yml", format!("- hosts: all\n  gather_facts: false\n  tasks:\n{tasks}"));
+    place.home.write(
+        "ansible.cfg",
+        "[ssh_connection]\npipelining = true\n[defaults]\nhost_key_checking = false\n",
+    );
+    let args = ["-i", "box,", "-e", "ansible_python_interpreter=/usr/bin/python3", "play.yml"];
+    let mut command = place.command("ansible-playbook", &args);
+    command.env("LC_ALL", "C.UTF-8");
+    let done = Run::of(wait(start(&mut command, "ansible-core"))).exits(0);
+    assert!(done.text().contains("ok=20"), "{}", done.text());
+    assert_eq!(place.home.read("log").lines().count(), 10);
+    assert_eq!(place.home.read("file9"), "text 9");
+    // nix
+    place.home.write("thing", "a thing for the store\n");
+    let thing = place.home.path("thing");
+    let path =
+        place.run("nix-store", &["--add", thing.to_str().unwrap()], "nix-bin").exits(0).text();
+    place.run("nix-copy-closure", &["--to", "box", path.trim()], "nix-bin").exits(0);
+    place.run("nix-copy-closure", &["--from", "box", path.trim()], "nix-bin").exits(0);
+    let ping =
+        ["--extra-experimental-features", "nix-command", "store", "ping", "--store", "ssh://box"];
+    place.run("nix", &ping, "nix-bin").exits(0);
+    let copy =
+        ["--extra-experimental-features", "nix-command", "copy", "--to", "ssh://box", path.trim()];
+    place.run("nix", &copy, "nix-bin").exits(0);
+}
+
+#[test]
+fn a_machine_of_the_clan_is_reached_over_its_networks_and_others_directly() {
+    let place = Place::new("");
+    let dir = place.home.path("clan");
+    std::fs::create_dir_all(&dir).unwrap();
+    place.home.write("clan/.clan-flake", "");
+    let exports = serde_json::json!({
+        "dead": { "priority": 20, "peers": { "web": { "host": { "plain": IP }, "port": 1 } } },
+        "good": { "priority": 10, "peers": { "web": { "host": { "plain": IP },
+            "port": place.server.address.port() } } },
+    });
+    let public = place.home.read(&format!("sshd-{}/host_key.pub", place.server.port()));
+    let snapshot = serde_json::json!({
+        "clan_connect_snapshot": 1,
+        "fingerprint": clan_connect::flake::fingerprint(&dir),
+        "machines": { "web": { "host_keys": [public.trim()] } },
+        "exports": exports,
+    });
+    place.home.write("clan/clan-connect.json", snapshot.to_string());
+    let ssh = place.home.path("bin/ssh");
+    let in_clan = |args: &[&str]| {
+        let mut command = place.command(ssh.to_str().unwrap(), args);
+        Run::of(wait(start(command.env("CLAN_DIR", &dir), "")))
+    };
+    // Its key is the clan's, so that nobody is asked.
+    assert_eq!(in_clan(&["web", "echo", "in"]).exits(0).text(), "in\n");
+    assert_eq!(in_clan(&["box", "echo", "in"]).exits(0).text(), "in\n");
+    in_clan(&["-oHostName=127.0.0.1", "-oPort=1", "web", "true"]).exits(255).says(&["refused"]);
+    // As a jump host, too.
+    let config = place.home.read("home/.ssh/config");
+    place.home.write("home/.ssh/config", format!("{config}Host behind\n  HostName {IP}\n  Port {}\n  User root\n  ProxyJump web\n  StrictHostKeyChecking accept-new\n", place.server.port()));
+    assert_eq!(in_clan(&["behind", "echo", "in"]).exits(0).text(), "in\n");
 }

@@ -577,3 +577,50 @@ fn no_program_is_started_and_no_database_of_the_c_library_is_asked() {
         assert!(!calls.contains(file), "{file} was opened");
     }
 }
+
+#[test]
+fn git_and_rsync_work_over_an_onion_with_ours_as_their_ssh() {
+    let (network, _turn) = network();
+    let machine = Machine::reachable(network);
+    let home = &machine.home;
+    let clan = home.path("clan");
+    home.write("clan/.clan-flake", "");
+    let exports: serde_json::Value = serde_json::from_str(&home.read("exports.json")).unwrap();
+    let snapshot = json!({
+        "clan_connect_snapshot": 1,
+        "fingerprint": clan_connect::flake::fingerprint(&clan),
+        "exports": exports,
+    });
+    home.write("clan/clan-connect.json", snapshot.to_string());
+    home.write("home/.config/clan-connect/tor.toml", home.read("arti.toml"));
+    home.write("home/.ssh/config", "StrictHostKeyChecking accept-new\n");
+    fs::create_dir_all(home.path("bin")).unwrap();
+    std::os::unix::fs::symlink(crate::harness::BINARY, home.path("bin/ssh")).unwrap();
+    home.write("tree/file", noise(1 << 20));
+    let path = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    let tool = |program: &str, args: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", home.path("home"))
+            .env("CLAN_DIR", &clan)
+            // Whatever listens on this computer's port 9050 is not ours.
+            .env("TOR_SOCKS", "127.0.0.1:1")
+            .env("PATH", format!("{}:/usr/bin:/bin", path("bin")))
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        Run::of(crate::harness::wait(crate::harness::start(&mut command, program))).exits(0)
+    };
+    let tree = path("tree");
+    tool("git", &["init", "-q", "-b", "main", &tree]);
+    tool("git", &["-C", &tree, "add", "."]);
+    let name = ["-c", "user.name=a", "-c", "user.email=a@b"];
+    tool("git", &[&["-C", &tree][..], &name, &["commit", "-qm", "x"]].concat());
+    tool("git", &["clone", "-q", &format!("m:{tree}"), &path("clone")]);
+    tool("rsync", &["-a", &format!("m:{tree}/file"), &path("synced")]);
+    for copy in ["clone/file", "synced"] {
+        assert!(fs::read(home.path(copy)).unwrap() == noise(1 << 20), "{copy}");
+    }
+}

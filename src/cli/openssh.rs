@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 
+use super::background;
 use super::ssh::{self, SshOptions, Stop, Way};
 use super::{Global, Ui, print, tor};
 use crate::connect::{Connection, Request, connect, connect_on};
@@ -63,29 +64,25 @@ pub(super) fn main(args: &[String]) -> u8 {
             return 255;
         }
     };
-    crate::log::start(arguments.verbose.min(3));
-    let global = global(&arguments);
-    let ui = Arc::new(Ui::new(&global));
-    match run(&arguments, &global, &ui) {
+    crate::log::start(arguments.verbose);
+    match run(&arguments) {
         Ok(code) => code,
         Err(Error::Output(_)) => 255,
         Err(error) => {
-            if !arguments.quiet {
-                say(&error.to_string());
-            }
+            say(&error.to_string());
             255
         }
     }
 }
 
 /// Our own options, of which there are none on such a command line.
-fn global(arguments: &Arguments) -> Global {
+fn global(arguments: &Arguments, resolved: &Resolved) -> Global {
     Global {
         flake: None,
         exports: None,
         identity: Vec::new(),
         verbose: arguments.verbose,
-        quiet: arguments.quiet,
+        quiet: resolved.is_quiet(),
         color: super::Color::Never,
         show_secrets: false,
         tor: tor::TorOptions::default(),
@@ -98,7 +95,7 @@ fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.version {
         let version = env!("CARGO_PKG_VERSION");
         say(&format!("clan-connect {version}, with the command line of OpenSSH_9.9"));
@@ -117,18 +114,20 @@ fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
         print(dump(&resolved).as_bytes())?;
         return Ok(0);
     }
+    let global = global(arguments, &resolved);
+    let ui = Arc::new(Ui::new(&global));
     if let Some(command) = &arguments.control {
         return Err(control(command, &resolved));
     }
-    if resolved.config.flag("forkafterauthentication", false)? {
-        return Err(Error::Usage("going to the background (-f) is not supported yet".to_owned()));
+    if resolved.config.flag("forkafterauthentication", false)? && !background::is_child() {
+        return background::start();
     }
     let _blocking = term::Blocking::enter();
     let runtime = ssh::runtime()?;
     let done = runtime.block_on(async {
         let mut stop = Stop::new()?;
         tokio::select! {
-            done = session(arguments, &resolved, global, ui) => done,
+            done = session(arguments, &resolved, &global, &ui) => done,
             code = stop.signalled() => Ok(code),
         }
     });
@@ -159,6 +158,7 @@ fn in_shell(command: &str) -> std::process::Command {
     #[allow(clippy::disallowed_methods, reason = "the user configured this very command")]
     let mut run = std::process::Command::new(shell.unwrap_or_else(|| "/bin/sh".into()));
     run.arg("-c").arg(command);
+    background::hide_from(&mut run);
     run
 }
 
@@ -182,7 +182,11 @@ async fn session(
         // Before anything that comes from the other side.
         let _ = tokio::task::spawn_blocking(move || in_shell(&command).status()).await;
     }
+    if let Some(agent) = lent_agent(resolved)? {
+        session.lend_agent(agent);
+    }
     let listeners = forward(&session, &forwards, ui).await?;
+    background::ready();
     let ended = match (through, remote) {
         (Some(place), _) => stdio(&session, &place).await.map(|()| 0),
         (None, Some(remote)) => {
@@ -436,6 +440,20 @@ fn agent(resolved: &Resolved, default: Option<PathBuf>) -> Result<Option<PathBuf
     }
 }
 
+/// The agent that the machine may use (`ForwardAgent`).
+fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
+    let Some(setting) = resolved.config.get("forwardagent") else { return Ok(None) };
+    let own = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+    match setting.value() {
+        value if value.eq_ignore_ascii_case("no") => Ok(None),
+        value if value.eq_ignore_ascii_case("yes") => Ok(own.map(PathBuf::from)),
+        value => match value.strip_prefix('$') {
+            Some(name) if !name.starts_with('{') => Ok(std::env::var_os(name).map(PathBuf::from)),
+            _ => resolved.file(value).map(Some),
+        },
+    }
+}
+
 /// What may be tried, in the order of `PreferredAuthentications`.
 fn methods(resolved: &Resolved) -> Result<Vec<Method>> {
     let config = &resolved.config;
@@ -504,7 +522,9 @@ fn remote(arguments: &Arguments, resolved: &Resolved, ui: &Ui) -> Result<Option<
         say("Pseudo-terminal will not be allocated because stdin is not a terminal.");
     }
     let pty = (wanted && is_there && !is_subsystem).then(term::pty);
-    Ok(Some(Remote { command, is_subsystem, pty, env: environment(resolved) }))
+    let with_agent = lent_agent(resolved)?.is_some();
+    let env = environment(resolved);
+    Ok(Some(Remote { command, is_subsystem, with_agent, pty, env }))
 }
 
 /// `SetEnv`, then what `SendEnv` names of our own.

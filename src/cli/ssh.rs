@@ -488,7 +488,7 @@ fn remote(arguments: &Ssh) -> Result<Remote> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name == "LANG" || name.starts_with("LC_"))
         .collect();
-    Ok(Remote { command, is_subsystem: false, pty, env })
+    Ok(Remote { command, pty, env, ..Remote::default() })
 }
 
 /// The options of ssh_config(5) that `--ssh-option` takes.

@@ -33,8 +33,6 @@ pub struct Arguments {
     pub stdio_forward: Option<String>,
     /// `-v`, how often.
     pub verbose: u8,
-    /// `-q`.
-    pub quiet: bool,
     /// `-E`.
     pub log_file: Option<String>,
     /// `-M`, how often.
@@ -135,11 +133,16 @@ impl Arguments {
             'M' => self.master += 1,
             'N' => config.put("sessiontype", &["none"]),
             'n' => config.put("stdinnull", &["yes"]),
-            'q' => self.quiet = true,
+            'q' => config.replace("loglevel", &["SILENT"]),
             's' => config.put("sessiontype", &["subsystem"]),
             'T' => config.replace("requesttty", &["no"]),
             'V' => self.version = true,
-            'v' => self.verbose = self.verbose.saturating_add(1),
+            'v' => {
+                self.verbose = self.verbose.saturating_add(1).min(3);
+                let levels = ["DEBUG", "DEBUG2", "DEBUG3"];
+                let level = levels.get(usize::from(self.verbose) - 1).unwrap_or(&"DEBUG3");
+                config.replace("loglevel", &[level]);
+            }
             'X' => config.replace("forwardx11", &["yes"]),
             'x' => config.replace("forwardx11", &["no"]),
             'Y' => {

@@ -107,6 +107,9 @@ pub fn dump(resolved: &Resolved) -> String {
                 || config.flag("verifyhostkeydns", false).unwrap_or(true));
         let value = match config.get(keyword) {
             None if is_own => "false".to_owned(),
+            Some(setting) if keyword == "controlpath" => resolved
+                .file(setting.value())
+                .map_or_else(|_| String::new(), |path| path.display().to_string()),
             Some(setting) => shown(keyword, &setting.args.join(" ")),
             None => default.to_owned(),
         };
@@ -121,8 +124,9 @@ pub fn dump(resolved: &Resolved) -> String {
         }
         line(keyword, &algorithms.list(keyword).join(","));
     }
+    let clears = config.flag("clearallforwardings", false).unwrap_or(false);
     for keyword in ["dynamicforward", "localforward", "remoteforward"] {
-        for setting in config.all(keyword) {
+        for setting in config.all(keyword).filter(|_| !clears) {
             let ends: Vec<String> = setting.args.iter().map(|end| bracketed(end)).collect();
             line(keyword, &ends.join(" "));
         }

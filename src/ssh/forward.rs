@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use russh::client::Msg;
+use russh::keys::agent::AgentSessionBinding;
+use russh::keys::agent::client::AgentClient;
 use russh::{Channel, ChannelStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -54,9 +56,18 @@ impl fmt::Display for Listen {
 pub(super) struct Remotes {
     tcp: HashMap<(String, u32), Place>,
     unix: HashMap<String, Place>,
+    /// The user's agent, and what it has to know of this session.
+    agent: Option<(PathBuf, Option<AgentSessionBinding>)>,
 }
 
 impl Session {
+    /// Lets the machine use the agent at `path`, which is told where it is used, so
+    /// that it can enforce destination constraints (PROTOCOL.agent, section 1).
+    pub fn lend_agent(&self, path: PathBuf) {
+        let binding = self.handle.agent_session_binding().cloned();
+        lock(&self.remotes).agent = Some((path, binding));
+    }
+
     /// Opens a stream from the machine to a host and a port.
     ///
     /// # Errors
@@ -267,7 +278,24 @@ pub(super) async fn accept(channel: Channel<Msg>, place: Place) {
     }
 }
 
+/// A connection that the server has accepted for the user's agent.
+pub(super) async fn accept_agent(
+    channel: Channel<Msg>,
+    (path, binding): (PathBuf, Option<AgentSessionBinding>),
+) {
+    let Ok(mut agent) = AgentClient::connect_uds(path).await else { return };
+    if let Some(binding) = &binding {
+        // Old agents refuse what they do not know, and lose nothing.
+        let _ = agent.bind_session(binding, true).await;
+    }
+    join(&mut agent.into_inner(), &mut channel.into_stream()).await;
+}
+
 impl Remotes {
+    pub(super) fn agent(&self) -> Option<(PathBuf, Option<AgentSessionBinding>)> {
+        self.agent.clone()
+    }
+
     /// Where a connection to this address on the server leads.
     pub(super) fn of_tcp(&self, address: &str, port: u32) -> Option<Place> {
         let exact = self.tcp.get(&(address.to_owned(), port));

@@ -22,6 +22,8 @@ pub struct Remote {
     pub command: Option<String>,
     /// Whether `command` is the name of a subsystem instead.
     pub is_subsystem: bool,
+    /// Whether the machine may use the agent that [`Session::lend_agent`] lends.
+    pub with_agent: bool,
     /// The pseudo-terminal to run it on, if any.
     pub pty: Option<Pty>,
     /// Environment, which sshd takes only as far as its AcceptEnv allows.
@@ -234,6 +236,9 @@ async fn request(
     channel: &russh::ChannelWriteHalf<russh::client::Msg>,
     remote: &Remote,
 ) -> Result<(), russh::Error> {
+    if remote.with_agent {
+        channel.agent_forward(false).await?;
+    }
     for (name, value) in &remote.env {
         channel.set_env(false, name.as_str(), value.as_str()).await?;
     }
