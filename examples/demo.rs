@@ -54,6 +54,7 @@ async fn main() -> Result<(), Failure> {
         deadline: Some(Duration::from_secs(10)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
+        family: Default::default(),
         host_keys: HostKeySettings {
             check: HostKeyCheck::Tofu,
             files: KnownHostsFiles {

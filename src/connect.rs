@@ -8,7 +8,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dial::{Dialer, Stream, Target, tor};
+use crate::dial::{Dialer, Family, Stream, Target, tor};
 use crate::error::{Attempt, Error, Result, Stage};
 use crate::exports::Host;
 use crate::plan::{CONFIGURATION, Route};
@@ -50,6 +50,8 @@ pub struct Request {
     pub grace: Duration,
     /// How onion services are reached.
     pub tor: tor::Settings,
+    /// Which addresses are dialled.
+    pub family: Family,
     /// What is asked of the machine's key.
     pub host_keys: HostKeySettings,
     /// Interval of keepalives; none when zero.
@@ -86,7 +88,7 @@ pub async fn connect(
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Connection> {
     let trust = Trust::load(&request).await?;
-    let dialer = Arc::new(Dialer::new(request.tor.clone()));
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.family));
     let mut race = Race::new(
         request.routes.clone(),
         dialer.clone(),

@@ -37,6 +37,28 @@ pub struct Target {
     pub port: u16,
 }
 
+/// Which addresses are dialled directly (`AddressFamily`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// All.
+    #[default]
+    Any,
+    /// IPv4.
+    Four,
+    /// IPv6.
+    Six,
+}
+
+impl Family {
+    fn has(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Four => ip.is_ipv4(),
+            Self::Six => ip.is_ipv6(),
+        }
+    }
+}
+
 /// Dials every technology; keeps what they share between dials.
 #[derive(Debug)]
 pub struct Dialer {
@@ -46,8 +68,8 @@ pub struct Dialer {
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
-    pub fn new(tor: tor::Settings) -> Self {
-        Self { direct: direct::Direct::default(), tor: tor::Tor::new(tor) }
+    pub fn new(tor: tor::Settings, family: Family) -> Self {
+        Self { direct: direct::Direct::new(family), tor: tor::Tor::new(tor) }
     }
 
     /// Begins in the background what dialling `technology` will need. Streams

@@ -343,7 +343,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let place = lock(&self.remotes).of_tcp(address, port);
-        take(channel, place, reply).await;
+        self.take(channel, place, reply).await;
         Ok(())
     }
 
@@ -355,7 +355,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let place = lock(&self.remotes).of_unix(path);
-        take(channel, place, reply).await;
+        self.take(channel, place, reply).await;
         Ok(())
     }
 
@@ -401,14 +401,22 @@ impl client::Handler for Client {
     }
 }
 
-/// Takes a connection that was asked for, and no other.
-async fn take(channel: Channel<Msg>, place: Option<forward::Place>, reply: ChannelOpenHandle) {
-    match place {
-        Some(place) => {
-            reply.accept().await;
-            tokio::spawn(forward::accept(channel, place));
+impl Client {
+    /// Takes a connection that was asked for, and no other.
+    async fn take(
+        &self,
+        channel: Channel<Msg>,
+        place: Option<forward::Place>,
+        reply: ChannelOpenHandle,
+    ) {
+        let connector = lock(&self.remotes).connector();
+        match place {
+            Some(place) => {
+                reply.accept().await;
+                tokio::spawn(forward::accept(channel, place, connector));
+            }
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
         }
-        None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
     }
 }
 

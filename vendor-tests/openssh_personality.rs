@@ -59,6 +59,8 @@ fn it_runs_what_ssh_runs_and_exits_as_ssh_does() {
     assert_eq!(place.ssh(&["box", "echo", "a  b", "'c  d'"]).exits(0).text(), "a b c  d\n");
     place.ssh(&["box", "exit", "7"]).exits(7);
     place.ssh(&["-p", "1", "box", "true"]).exits(255).says(&["Connection refused"]);
+    place.ssh(&["-4", "-oHostName=localhost", "box", "true"]).exits(0);
+    place.ssh(&["-6", "-oHostName=localhost", "box", "true"]).exits(255);
     let unknown = place.ssh(&["-oHostName=nowhere.invalid", "box", "true"]).exits(255);
     unknown.says(&["Could not resolve hostname nowhere.invalid"]);
     let denied =
@@ -182,7 +184,7 @@ fn ports_are_forwarded_every_way() {
         }
     });
     let (l, u) = (format!("{local}:localhost:{to}"), format!("{}:{IP}:{to}", unix.display()));
-    let (r, d) = (format!("{IP}:{remote}:{IP}:{to}"), socks.to_string());
+    let (r, d) = (format!("{IP}:{remote}:localhost:{to}"), socks.to_string());
     let args = ["-N", "-oExitOnForwardFailure=yes", "-L", &l, "-L", &u, "-R", &r, "-D", &d, "box"];
     let ssh = place.home.path("bin/ssh");
     let mut child = start(&mut place.command(ssh.to_str().unwrap(), &args), "");

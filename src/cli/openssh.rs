@@ -13,7 +13,7 @@ use super::background;
 use super::ssh::{self, SshOptions, Stop, Way};
 use super::{Global, Ui, print, tor};
 use crate::connect::{Connection, Request, connect, connect_on};
-use crate::dial::{Dialer, Stream, Target};
+use crate::dial::{Dialer, Family, Stream, Target};
 use crate::error::{Attempt, Error, Result};
 use crate::exports::Technology;
 use crate::openssh::arguments::{self, Arguments};
@@ -23,7 +23,7 @@ use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::auth::Method;
-use crate::ssh::forward::{Listen, Listener, Place, join};
+use crate::ssh::forward::{Connector, Duplex, Listen, Listener, Place, join};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::remote::Remote;
 use crate::term;
@@ -350,6 +350,14 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> 
         None => way.routes = direct(),
     }
     let mut request = ssh::assemble(way, options(resolved)?, HostKeyCheck::Ask, global, ui)?;
+    if let Some(setting) = config.get("addressfamily") {
+        request.family = match setting.value().to_ascii_lowercase().as_str() {
+            "any" => Family::Any,
+            "inet" => Family::Four,
+            "inet6" => Family::Six,
+            _ => return Err(setting.wrong("neither any nor inet nor inet6")),
+        };
+    }
     let credentials = &mut request.credentials;
     credentials.login.clone_from(&resolved.user);
     if config.get("identityfile").is_some() {
@@ -586,6 +594,9 @@ async fn forward(
             failed(format!("could not request local forwarding: {listen}: {reason}"))?;
         }
     }
+    if !forwards.remote.is_empty() {
+        session.connect_with(connector());
+    }
     for (listen, place) in &forwards.remote {
         match session.listen_there(listen, place.clone()).await {
             Ok(port) if matches!(listen, Listen::Tcp(_, 0)) && !ui.quiet => {
@@ -598,6 +609,25 @@ async fn forward(
         }
     }
     Ok(tasks)
+}
+
+/// Connects to what the server's forwards lead to, names included.
+fn connector() -> Connector {
+    let dialer = Arc::new(Dialer::new(Default::default(), Family::Any));
+    Arc::new(move |host, port| {
+        let dialer = dialer.clone();
+        Box::pin(async move {
+            let target = Target {
+                technology: Technology::Direct,
+                label: host.clone(),
+                host: Secret::new(host),
+                secret: false,
+                port,
+            };
+            let stream = dialer.dial(&target, &|_| ()).await.ok()?;
+            Some(Box::new(stream) as Box<dyn Duplex>)
+        })
+    })
 }
 
 fn shown(place: &Place) -> String {

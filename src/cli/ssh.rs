@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{Global, Ui, complete, tor};
 use crate::connect::{Connection, HostKeySettings, LastResort, Request, connect};
+use crate::dial::Family;
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
@@ -333,6 +334,7 @@ pub(super) fn assemble(
         last: None,
         deadline: options.connect_timeout,
         tor,
+        family: bare.family,
         grace: bare.grace,
         host_keys: HostKeySettings {
             check: options.host_key_check.unwrap_or(check),
@@ -436,6 +438,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         deadline: None,
         grace: race::DEFAULT_GRACE,
         tor,
+        family: Family::Any,
         host_keys: HostKeySettings {
             check: HostKeyCheck::Strict,
             files: KnownHostsFiles {

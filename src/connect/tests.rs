@@ -123,6 +123,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
+        family: Default::default(),
         host_keys: HostKeySettings {
             check,
             files: KnownHostsFiles {

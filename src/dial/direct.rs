@@ -13,7 +13,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, mpsc};
 
-use super::{DialError, Failure, Phase, Stream};
+use super::{DialError, Failure, Family, Phase, Stream};
 use crate::error::Stage;
 use crate::hosts;
 
@@ -27,8 +27,9 @@ const MAX_ADDRESSES: usize = 32;
 const MAX_NAME: usize = 253;
 
 /// The dialler for addresses the operating system can reach by itself.
-#[derive(Default)]
 pub(super) struct Direct {
+    /// The only addresses that are dialled.
+    family: Family,
     resolver: OnceCell<Option<TokioResolver>>,
 }
 
@@ -39,6 +40,10 @@ impl std::fmt::Debug for Direct {
 }
 
 impl Direct {
+    pub(super) fn new(family: Family) -> Self {
+        Self { family, resolver: OnceCell::new() }
+    }
+
     pub(super) async fn dial(
         &self,
         host: &str,
@@ -48,7 +53,7 @@ impl Direct {
         let (found, addresses) = mpsc::channel(MAX_ADDRESSES);
         enter(Phase::Resolving);
         let resolution = self.resolve(host, port, found);
-        let connecting = connect_first(addresses, enter);
+        let connecting = connect_first(addresses, self.family, enter);
         // Both run at once: the first address is dialled while the other
         // family is still being asked for.
         tokio::pin!(resolution, connecting);
@@ -233,6 +238,7 @@ impl Connecting {
 /// soon as one has failed, until the first succeeds.
 async fn connect_first(
     mut addresses: mpsc::Receiver<SocketAddr>,
+    family: Family,
     enter: &(dyn Fn(Phase) + Sync),
 ) -> Result<Stream, Connecting> {
     let mut running = FuturesUnordered::new();
@@ -257,6 +263,7 @@ async fn connect_first(
                 }
             },
             address = addresses.recv(), if more && start_next => match address {
+                Some(address) if !family.has(address.ip()) => {}
                 Some(address) if started < MAX_ADDRESSES => {
                     started += 1;
                     enter(Phase::Connecting);
@@ -388,7 +395,7 @@ mod tests {
         found.send(open).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, &|_| ()).await.is_ok());
+        assert!(connect_first(addresses, Family::Any, &|_| ()).await.is_ok());
         assert!(before.elapsed() < ATTEMPT_DELAY, "{:?}", before.elapsed());
     }
 
@@ -401,7 +408,7 @@ mod tests {
         found.send(listener.local_addr().unwrap()).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, &|_| ()).await.is_ok());
+        assert!(connect_first(addresses, Family::Any, &|_| ()).await.is_ok());
         assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
         assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
     }

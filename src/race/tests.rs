@@ -58,7 +58,7 @@ fn race(routes: Vec<Route>, deadline: Duration) -> Race<impl Fn(Route) -> BoxedR
     let reveal = |route| -> BoxedReveal { Box::pin(reveal(route)) };
     let deadline = Some(deadline);
     let rules = Rules { deadline, grace: DEFAULT_GRACE, early: None, hello: "SSH-2.0-test\r\n" };
-    Race::new(routes, Arc::new(Dialer::new(Default::default())), reveal, rules)
+    Race::new(routes, Arc::new(Dialer::new(Default::default(), Default::default())), reveal, rules)
 }
 
 type BoxedReveal = std::pin::Pin<Box<dyn Future<Output = Revealed> + Send>>;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use russh::client::Msg;
@@ -13,8 +14,10 @@ use russh::keys::agent::AgentSessionBinding;
 use russh::keys::agent::client::AgentClient;
 use russh::{Channel, ChannelStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tor_socksproto::{Buffer, Handshake, NextStep, SocksCmd, SocksProxyHandshake, SocksStatus};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tor_socksproto::{
+    Buffer, Handshake, NextStep, SocksCmd, SocksProxyHandshake, SocksRequest, SocksStatus,
+};
 
 use super::{Session, lock};
 use crate::printable;
@@ -51,16 +54,29 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Connects to a host and a port, seen from here; `None` when it cannot.
+pub type Connector = Arc<
+    dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = Option<Box<dyn Duplex>>> + Send>>
+        + Send
+        + Sync,
+>;
+
 /// What the server may open towards us, by what it says was connected to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Remotes {
     tcp: HashMap<(String, u32), Place>,
     unix: HashMap<String, Place>,
     /// The user's agent, and what it has to know of this session.
     agent: Option<(PathBuf, Option<AgentSessionBinding>)>,
+    connector: Option<Connector>,
 }
 
 impl Session {
+    /// What connects to the hosts that the server's forwards lead to.
+    pub fn connect_with(&self, connector: Connector) {
+        lock(&self.remotes).connector = Some(connector);
+    }
+
     /// Lets the machine use the agent at `path`, which is told where it is used, so
     /// that it can enforce destination constraints (PROTOCOL.agent, section 1).
     pub fn lend_agent(&self, path: PathBuf) {
@@ -203,7 +219,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// One connection from here through the machine.
 async fn carry(mut here: Box<dyn Duplex>, session: &Session, place: Place) {
-    let (there, answer) = match place {
+    let (there, proxy) = match place {
         Place::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
         Place::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
         Place::Dynamic => {
@@ -211,13 +227,10 @@ async fn carry(mut here: Box<dyn Duplex>, session: &Session, place: Place) {
             (session.open_tcp(&host, port).await, Some(proxy))
         }
     };
-    if let Some(proxy) = answer {
-        let status =
-            if there.is_ok() { SocksStatus::SUCCEEDED } else { SocksStatus::GENERAL_FAILURE };
-        let Ok(bytes) = proxy.reply(status, None) else { return };
-        if here.write_all(&bytes).await.is_err() {
-            return;
-        }
+    if let Some(proxy) = proxy
+        && !answer(&mut here, &proxy, there.is_ok()).await
+    {
+        return;
     }
     match there {
         Ok(mut there) => join(&mut here, &mut there).await,
@@ -236,7 +249,7 @@ pub async fn join(
 /// What a SOCKS client (4, 4a or 5) wants; names are resolved by the machine.
 async fn socks(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> Option<(String, u16, tor_socksproto::SocksRequest)> {
+) -> Option<(String, u16, SocksRequest)> {
     let mut handshake = SocksProxyHandshake::new();
     let mut buffer = Buffer::new_precise();
     let request = loop {
@@ -258,14 +271,15 @@ async fn socks(
 }
 
 /// A connection that the server has accepted for us.
-pub(super) async fn accept(channel: Channel<Msg>, place: Place) {
+pub(super) async fn accept(channel: Channel<Msg>, place: Place, connector: Option<Connector>) {
     let mut there = channel.into_stream();
+    let connect = async |host: String, port| match &connector {
+        Some(connector) => connector(host, port).await,
+        None => None,
+    };
     match place {
         Place::Tcp(host, port) => {
-            // Names are for the caller to resolve; what is left is an address.
-            let Ok(ip) = host.trim_matches(['[', ']']).parse() else { return };
-            if let Ok(mut here) = TcpStream::connect(SocketAddr::new(ip, port)).await {
-                let _ = here.set_nodelay(true);
+            if let Some(mut here) = connect(host, port).await {
                 join(&mut here, &mut there).await;
             }
         }
@@ -274,7 +288,24 @@ pub(super) async fn accept(channel: Channel<Msg>, place: Place) {
                 join(&mut here, &mut there).await;
             }
         }
-        Place::Dynamic => {}
+        Place::Dynamic => {
+            let Some((host, port, proxy)) = socks(&mut there).await else { return };
+            let here = connect(host, port).await;
+            if answer(&mut there, &proxy, here.is_some()).await
+                && let Some(mut here) = here
+            {
+                join(&mut here, &mut there).await;
+            }
+        }
+    }
+}
+
+/// Says to a SOCKS client whether it has what it wants; false when it is gone.
+async fn answer(stream: &mut (impl AsyncWrite + Unpin), proxy: &SocksRequest, ok: bool) -> bool {
+    let status = if ok { SocksStatus::SUCCEEDED } else { SocksStatus::GENERAL_FAILURE };
+    match proxy.reply(status, None) {
+        Ok(bytes) => stream.write_all(&bytes).await.is_ok(),
+        Err(_) => false,
     }
 }
 
@@ -292,6 +323,10 @@ pub(super) async fn accept_agent(
 }
 
 impl Remotes {
+    pub(super) fn connector(&self) -> Option<Connector> {
+        self.connector.clone()
+    }
+
     pub(super) fn agent(&self) -> Option<(PathBuf, Option<AgentSessionBinding>)> {
         self.agent.clone()
     }
