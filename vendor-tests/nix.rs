@@ -74,6 +74,14 @@ fn a_snapshot_works_where_there_is_no_nix_and_says_when_it_is_old() {
     let server = sshd(&home, IP, &key, "");
     clan(&home, &server, "null");
     in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    // With the host keys that the clan's vars have.
+    let public = home.read(&format!("sshd-{}/host_key.pub", server.port()));
+    home.write("clan/vars/per-machine/m/openssh/ssh.id_ed25519.pub/value", &public);
+    in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    let with_keys = home.read("clan/clan-connect.json");
+    assert!(with_keys.contains(public.trim()), "{with_keys}");
+    fs::remove_dir_all(home.path("clan/vars")).unwrap();
+    in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
     let first = home.read("clan/clan-connect.json");
     in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
     assert_eq!(home.read("clan/clan-connect.json"), first, "it is deterministic");

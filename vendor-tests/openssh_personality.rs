@@ -70,6 +70,23 @@ fn it_runs_what_ssh_runs_and_exits_as_ssh_does() {
     place.ssh(&strict).exits(255).says(&["Host key verification failed."]);
     place.ssh(&["-oNonsense=1", "box"]).exits(255).says(&["Bad configuration option: Nonsense"]);
     place.ssh(&["-z", "box"]).exits(255).says(&["unknown option -- z"]);
+    place.ssh(&["box;true"]).exits(255).says(&["hostname contains invalid characters"]);
+    let log = place.home.path("log");
+    let logged = place.ssh(&["-E", log.to_str().unwrap(), "-p", "1", "box", "true"]).exits(255);
+    assert_eq!(logged.stderr, "");
+    assert!(place.home.read("log").contains("Connection refused"));
+    assert_eq!(place.ssh(&["-C", "box", "echo", "in"]).exits(0).text(), "in\n");
+    // Nothing is asked with `no`, and a changed key is gone on with.
+    let known = place.home.read("home/.ssh/known_hosts");
+    place.home.keygen("stale", "ed25519", "");
+    let stale = place.home.read("stale.pub");
+    let stale = stale.split_whitespace().nth(1).unwrap();
+    let blob = known.split_whitespace().nth(2).unwrap();
+    place.home.write("home/.ssh/known_hosts", known.replace(blob, stale));
+    place.ssh(&["box", "true"]).exits(255).says(&["Host key verification failed."]);
+    let no = ["-oStrictHostKeyChecking=no", "box", "true"];
+    place.ssh(&no).exits(0).says(&["HAS CHANGED", "going on all the same"]);
+    place.home.write("home/.ssh/known_hosts", known);
     place.ssh(&["-V"]).exits(0).says(&["OpenSSH_"]);
     assert!(place.ssh(&["-Q", "cipher"]).exits(0).text().contains("aes256-gcm@openssh.com\n"));
     let set = ["-oSetEnv=LC_TEST=one", "box", "echo $LC_TEST"];

@@ -177,15 +177,24 @@ fn a_list_of_a_thousand_machines_in_seven_networks_takes_no_time() {
         (0..1000).map(|machine| (format!("m{machine}"), json!({}))).collect();
     let snapshot = json!({ "clan_connect_snapshot": 1, "machines": machines, "exports": exports });
     home.write("snapshot.json", snapshot.to_string());
-    let mut fastest = Duration::MAX;
+    // Time of a processor, which does not depend on the tests beside this one.
+    let mut fastest = f64::MAX;
     for _ in 0..10 {
-        let started = Instant::now();
-        let done = home.run(&["--exports", "snapshot.json", "network", "list"]).exits(0);
-        fastest = fastest.min(started.elapsed());
-        assert!(done.text().contains("m0, m1, m2 ...(997 more)"), "{}", done.text());
+        let mut command = std::process::Command::new("/usr/bin/time");
+        command.args(["-f", "%e %U %S"]).arg(crate::harness::BINARY);
+        command.args(["--exports", "snapshot.json", "network", "list"]);
+        command.env_clear().env("HOME", home.path("home")).current_dir(home.dir.path());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let done = crate::harness::wait(crate::harness::start(&mut command, "time"));
+        let (text, times) = (String::from_utf8_lossy(&done.stdout), done.stderr);
+        assert!(text.contains("m0, m1, m2 ...(997 more)"), "{text}");
+        let times = String::from_utf8_lossy(&times).into_owned();
+        let times: Vec<f64> = times.split_whitespace().map(|time| time.parse().unwrap()).collect();
+        println!("wall, user, system: {times:?}");
+        fastest = fastest.min(times[1] + times[2]);
     }
-    println!("1,000 machines in 7 networks listed in {fastest:?}");
+    println!("1,000 machines in 7 networks listed in {fastest} s");
     // Compiled for tests it is an order of magnitude slower.
-    let limit = if cfg!(debug_assertions) { 500 } else { 50 };
-    assert!(fastest < Duration::from_millis(limit), "{fastest:?}");
+    let limit = if cfg!(debug_assertions) { 0.5 } else { 0.05 };
+    assert!(fastest <= limit, "{fastest}");
 }

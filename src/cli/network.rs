@@ -162,7 +162,9 @@ fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
 /// told without a packet: from the addresses of its peers.
 fn running(network: &Network) -> &'static str {
     match &network.technology {
-        Technology::Tor | Technology::Iroh => "in-process",
+        Technology::Tor => "in-process",
+        // Nothing here carries it yet.
+        Technology::Iroh => "no",
         Technology::Unsupported(_) => "unknown",
         Technology::Direct | Technology::Zerotier => {
             let hosts = network.peers.iter().flat_map(|peer| &peer.hosts).take(SHOWN_PEERS);
@@ -252,7 +254,7 @@ mod tests {
         let expected = "\
 Network          Priority  Module        Running     Peers
 ----------------------------------------------------------
-p2p              3000      p2p_ssh_iroh  in-process  web, db
+p2p              3000      p2p_ssh_iroh  no          web, db
 mine/vpn:office  2000      direct        n/a         web, db, build ...(2 more)
 zt               900       zerotier      unknown     web
 lab              800       pigeons       unknown     No peers

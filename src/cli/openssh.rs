@@ -23,7 +23,7 @@ use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::auth::Method;
-use crate::ssh::forward::{Connector, Duplex, Listen, Listener, Place, join};
+use crate::ssh::forward::{Connector, Duplex, Listen, Listener, Place};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::remote::Remote;
 use crate::term;
@@ -35,9 +35,10 @@ const DIRECT: &str = "direct";
 const MAX_JUMPS: usize = 16;
 
 /// Options of ssh_config(5) that are understood as `--ssh-option` is.
-const SHARED: [&str; 17] = [
+const SHARED: [&str; 18] = [
     "casignaturealgorithms",
     "ciphers",
+    "compression",
     "connecttimeout",
     "dnssecanchor",
     "hashknownhosts",
@@ -64,6 +65,12 @@ pub(super) fn main(args: &[String]) -> u8 {
             return 255;
         }
     };
+    if let Some(file) = &arguments.log_file
+        && let Err(error) = log_to(file)
+    {
+        say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
+        return 255;
+    }
     crate::log::start(arguments.verbose);
     match run(&arguments) {
         Ok(code) => code,
@@ -87,6 +94,12 @@ fn global(arguments: &Arguments, resolved: &Resolved) -> Global {
         show_secrets: false,
         tor: tor::TorOptions::default(),
     }
+}
+
+/// `-E`: what would be on standard error goes to the end of a file.
+fn log_to(file: &str) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+    rustix::stdio::dup2_stderr(&file).map_err(Into::into)
 }
 
 fn say(text: &str) {
@@ -285,7 +298,7 @@ async fn jump(
 
 /// A program's standard input and output.
 fn proxy(command: &str) -> Result<Stream> {
-    // Killed by its group, the shell would leave the program behind.
+    // Without a shell that would stay between us and it.
     let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}")));
     let failed = |source| Error::System { what: "cannot start the ProxyCommand", source };
     let mut child = run
@@ -424,9 +437,8 @@ fn options(resolved: &Resolved) -> Result<SshOptions> {
         }
     }
     if let Some(setting) = resolved.config.get("stricthostkeychecking") {
-        // ssh(1) stores what it does not check.
         let value = match setting.value().to_ascii_lowercase().as_str() {
-            "no" | "off" | "false" => "accept-new".to_owned(),
+            "false" => "no".to_owned(),
             "true" => "yes".to_owned(),
             other => other.to_owned(),
         };
@@ -669,9 +681,19 @@ async fn stdio(session: &Session, place: &Place) -> Result<()> {
     };
     let mut there =
         opened.map_err(|reason| Error::Ssh(format!("stdio forwarding failed: {reason}")))?;
-    let mut here = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-    join(&mut here, &mut there).await;
-    let _ = here.flush().await;
+    let (mut from, mut to) = tokio::io::split(&mut there);
+    let sending = async {
+        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut to).await;
+        let _ = to.shutdown().await;
+        // The other side may have more to say.
+        std::future::pending::<()>().await;
+    };
+    let mut output = tokio::io::stdout();
+    tokio::select! {
+        _ = tokio::io::copy(&mut from, &mut output) => {}
+        () = sending => {}
+    }
+    let _ = output.flush().await;
     Ok(())
 }
 

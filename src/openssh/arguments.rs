@@ -218,8 +218,17 @@ impl Arguments {
         if host.is_empty() || host.starts_with('-') || user.is_some_and(str::is_empty) {
             return Err(bad());
         }
-        if host.chars().any(|char| char.is_control() || char.is_whitespace()) {
-            return Err(bad());
+        // They become words of a shell in ProxyCommand and others (CVE-2023-51385).
+        let is_foul = |text: &str, foul: &str| {
+            text.chars()
+                .any(|char| char.is_control() || char.is_whitespace() || foul.contains(char))
+        };
+        if is_foul(host, "'`\"$\\;&<>|(){}") {
+            return Err(Error::Usage("hostname contains invalid characters".to_owned()));
+        }
+        let name = user.or_else(|| self.config.get("user").map(|setting| setting.value()));
+        if name.is_some_and(|name| name.starts_with('-') || is_foul(name, "'`\";&<>|(){}")) {
+            return Err(Error::Usage("remote username contains invalid characters".to_owned()));
         }
         self.host = host.to_owned();
         if let Some(user) = user {
@@ -378,6 +387,10 @@ mod tests {
             "me@",
             "-L 1 h",
             "-L a:b h",
+            "a;b",
+            "$(x)@h;",
+            "h`x`",
+            "-l a|b h",
         ] {
             assert!(words(line).is_err(), "{line}");
         }

@@ -49,6 +49,8 @@ pub struct Algorithms {
     chosen_host_keys: bool,
     ca_signatures: Vec<String>,
     rsa_bits: u32,
+    /// Whether data is compressed.
+    compression: bool,
 }
 
 impl Default for Algorithms {
@@ -62,6 +64,7 @@ impl Default for Algorithms {
             chosen_host_keys: false,
             ca_signatures: names(&CA_SIGNATURES),
             rsa_bits: RSA_BITS,
+            compression: false,
         }
     }
 }
@@ -79,6 +82,14 @@ impl Algorithms {
         if option == "requiredrsasize" {
             let bits = value.parse().ok().filter(|bits| (1024..=16_384).contains(bits));
             self.rsa_bits = bits.ok_or_else(|| bad("not from 1024 to 16384 bits".to_owned()))?;
+            return Ok(true);
+        }
+        if option == "compression" {
+            self.compression = match value.to_ascii_lowercase().as_str() {
+                "yes" | "true" => true,
+                "no" | "false" => false,
+                _ => return Err(bad("neither yes nor no".to_owned())),
+            };
             return Ok(true);
         }
         let known: Vec<String> = Self::known(&option).into_iter().map(str::to_owned).collect();
@@ -150,11 +161,11 @@ impl Algorithms {
                 .into(),
             cipher: ciphers.filter_map(|name| cipher::Name::try_from(name.as_str()).ok()).collect(),
             mac: macs.filter_map(|name| mac::Name::try_from(name.as_str()).ok()).collect(),
-            compression: Cow::Borrowed(&[
-                compression::NONE,
-                compression::ZLIB_LEGACY,
-                compression::ZLIB,
-            ]),
+            // Before authentication there is nothing worth it, and much to attack.
+            compression: Cow::Borrowed(match self.compression {
+                true => &[compression::ZLIB_LEGACY, compression::NONE],
+                false => &[compression::NONE],
+            }),
         }
     }
 
@@ -317,6 +328,10 @@ mod tests {
             assert!(algorithms.set("Ciphers", bad).is_err(), "{bad}");
         }
         assert!(algorithms.set("RequiredRSASize", "512").is_err());
+        assert!(algorithms.set("Compression", "9").is_err());
+        assert!(algorithms.set("Compression", "yes").unwrap());
+        let compression = algorithms.preferred(&[], false).compression;
+        assert_eq!(names(&compression), ["zlib@openssh.com", "none"]);
     }
 
     #[test]

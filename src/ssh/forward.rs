@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use russh::client::Msg;
 use russh::keys::agent::AgentSessionBinding;
@@ -21,6 +22,9 @@ use tor_socksproto::{
 
 use super::{Session, lock};
 use crate::printable;
+
+/// After a connection could not be taken: out of files, perhaps only for now.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a forward leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,15 +200,17 @@ impl Listener {
                         let _ = stream.set_nodelay(true);
                         Box::new(stream)
                     }
-                    // Out of files, perhaps only for now.
                     Err(_) => {
-                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        tokio::time::sleep(PAUSE).await;
                         continue;
                     }
                 },
                 Self::Unix(listener, _) => match listener.accept().await {
                     Ok((stream, _)) => Box::new(stream),
-                    Err(_) => continue,
+                    Err(_) => {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
                 },
             };
             let (session, place) = (session.clone(), place.clone());
@@ -239,7 +245,7 @@ async fn carry(mut here: Box<dyn Duplex>, session: &Session, place: Place) {
 }
 
 /// Bytes both ways, each end on its own.
-pub async fn join(
+async fn join(
     one: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
     other: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
 ) {

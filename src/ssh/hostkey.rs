@@ -38,8 +38,11 @@ pub enum HostKeyCheck {
     /// Python clan has for it (clan_lib/ssh/host_key.py).
     #[default]
     Tofu,
+    /// `no`, of ssh_config(5) alone: store the keys of new hosts, go on with
+    /// changed ones after a warning.
+    No,
     /// `none`: accept every key that is not revoked, store nothing. As in the
-    /// Python clan, and unlike `StrictHostKeyChecking=no`, which stores new keys.
+    /// Python clan.
     None,
 }
 
@@ -281,8 +284,8 @@ fn decide_changed(
     other_type: bool,
 ) -> Decision {
     let mut warning = warning::changed(policy, key, entries, other_type);
-    if policy.check == HostKeyCheck::None {
-        warning.push("going on all the same, because the host key check is none".into());
+    if matches!(policy.check, HostKeyCheck::None | HostKeyCheck::No) {
+        warning.push("going on all the same, because host keys are not checked".into());
         return Decision::Accept {
             note: Some(warning.join("\n")),
             by: "nothing: it is not the known key".to_owned(),
@@ -345,7 +348,7 @@ fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -
             question: warning::question(policy, known, key),
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
         },
-        HostKeyCheck::AcceptNew | HostKeyCheck::Tofu => {
+        HostKeyCheck::AcceptNew | HostKeyCheck::Tofu | HostKeyCheck::No => {
             let kept = match policy.files.user.first() {
                 Some(path) => format!("stored in {}", printable::line(&path.to_string_lossy())),
                 None => "not stored, for there is no known_hosts file".into(),
@@ -374,7 +377,8 @@ impl FromStr for HostKeyCheck {
             "ask" => Ok(Self::Ask),
             "accept-new" => Ok(Self::AcceptNew),
             "tofu" => Ok(Self::Tofu),
-            "none" | "no" | "off" => Ok(Self::None),
+            "no" | "off" => Ok(Self::No),
+            "none" => Ok(Self::None),
             _ => Err(Error::Usage(format!(
                 "unknown host key check {text:?}: it is strict, ask, accept-new, tofu or none"
             ))),
@@ -389,6 +393,7 @@ impl fmt::Display for HostKeyCheck {
             Self::Ask => "ask",
             Self::AcceptNew => "accept-new",
             Self::Tofu => "tofu",
+            Self::No => "no",
             Self::None => "none",
         })
     }

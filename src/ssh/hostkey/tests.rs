@@ -210,7 +210,7 @@ fn checks_have_the_words_of_the_command_line_and_of_openssh() {
         assert_eq!(check.to_string().parse::<HostKeyCheck>().unwrap(), check);
     }
     for (word, check) in
-        [("yes", HostKeyCheck::Strict), ("no", HostKeyCheck::None), ("OFF", HostKeyCheck::None)]
+        [("yes", HostKeyCheck::Strict), ("no", HostKeyCheck::No), ("OFF", HostKeyCheck::No)]
     {
         assert_eq!(word.parse::<HostKeyCheck>().unwrap(), check);
     }
