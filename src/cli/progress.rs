@@ -5,8 +5,12 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::term;
+
 /// What is done in less needs no explanation.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Of a terminal that does not tell.
+const COLUMNS: u32 = 80;
 /// How often the line is renewed.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -95,11 +99,22 @@ fn tick(line: &Mutex<Line>) {
             return;
         };
         if since.elapsed() >= PATIENCE && !state.paused {
-            let text = format!("\r\x1b[K{what} … {} s", since.elapsed().as_secs());
+            let columns = term::size().map_or(COLUMNS, |size| size.columns);
+            let text = one_line(&what, since.elapsed().as_secs(), columns);
+            let text = format!("\r\x1b[K{text}");
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
             state.shown = true;
         }
     }
+}
+
+/// What fits into a line of the terminal: of a longer one, only the last piece
+/// would go away again.
+fn one_line(what: &str, seconds: u64, columns: u32) -> String {
+    let end = format!(" … {seconds} s");
+    let room = usize::try_from(columns).unwrap_or(usize::MAX).saturating_sub(1);
+    let room = room.saturating_sub(end.chars().count());
+    what.chars().take(room).chain(end.chars()).collect()
 }
 
 fn erase(state: &mut Line) {
@@ -110,4 +125,18 @@ fn erase(state: &mut Line) {
 
 fn lock(line: &Mutex<Line>) -> std::sync::MutexGuard<'_, Line> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_never_wraps_and_keeps_its_end() {
+        assert_eq!(one_line("connecting to web", 3, 80), "connecting to web … 3 s");
+        let long = one_line(&"x".repeat(200), 12, 40);
+        assert_eq!(long.chars().count(), 39);
+        assert!(long.ends_with("x … 12 s"), "{long}");
+        assert_eq!(one_line("abc", 1, 0), " … 1 s");
+    }
 }
