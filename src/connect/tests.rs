@@ -28,10 +28,18 @@ struct Machine {
 }
 
 #[derive(Clone)]
-struct Handler(Arc<AtomicUsize>);
+struct Handler {
+    authenticated: Arc<AtomicUsize>,
+    /// Whether it asks, in foul words, instead of taking the password.
+    asks: bool,
+}
 
 impl Machine {
     async fn start() -> Self {
+        Self::start_as(false).await
+    }
+
+    async fn start_as(asks: bool) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let private = key();
@@ -42,7 +50,7 @@ impl Machine {
             ..server::Config::default()
         };
         let authenticated = Arc::new(AtomicUsize::new(0));
-        let mut handler = Handler(authenticated.clone());
+        let mut handler = Handler { authenticated: authenticated.clone(), asks };
         tokio::spawn(async move { handler.run_on_socket(Arc::new(config), &listener).await });
         Self { address, key: public, authenticated }
     }
@@ -75,11 +83,36 @@ impl server::Handler for Handler {
         _: &str,
         password: &str,
     ) -> Result<server::Auth, russh::Error> {
-        if password != "right" {
+        if password != "right" || self.asks {
             return Ok(server::Auth::reject());
         }
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.authenticated.fetch_add(1, Ordering::SeqCst);
         Ok(server::Auth::Accept)
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _: &str,
+        _: &str,
+        response: Option<server::Response<'a>>,
+    ) -> Result<server::Auth, russh::Error> {
+        if !self.asks {
+            return Ok(server::Auth::reject());
+        }
+        let Some(mut response) = response else {
+            return Ok(server::Auth::Partial {
+                name: "\x1b[2Jlocal passphrase".into(),
+                instructions: "do\x07 it\r\x1b]0;owned\x07".into(),
+                prompts: vec![("Pass\x1b[31mword\x08: ".into(), false)].into(),
+            });
+        };
+        match response.next() {
+            Some(answer) if &*answer == b"right" => {
+                self.authenticated.fetch_add(1, Ordering::SeqCst);
+                Ok(server::Auth::Accept)
+            }
+            _ => Ok(server::Auth::reject()),
+        }
     }
 }
 
@@ -91,8 +124,9 @@ struct Script {
 }
 
 impl User for Script {
-    fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
+    fn ask(&self, prompt: &str, _: bool) -> Option<Secret<String>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        self.tell(prompt);
         (!self.answer.is_empty()).then(|| Secret::new(self.answer.to_owned()))
     }
 
@@ -234,4 +268,16 @@ async fn without_checking_a_wrong_key_gets_no_password() {
     let error = case.connect().await.err().unwrap();
     assert!(matches!(error, Error::Auth { .. }), "{error}");
     assert_eq!(case.user.asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_a_server_asks_names_it_and_cannot_touch_the_terminal() {
+    let machine = Machine::start_as(true).await;
+    let case = case(vec![machine.route("only")], HostKeyCheck::Tofu, "right");
+    case.connect().await.unwrap();
+    let told = case.told();
+    assert!(told.contains("(root@m) Pass"), "{told}");
+    assert!(told.contains("local passphrase") && told.contains("do"), "{told}");
+    assert!(!told.chars().any(|char| char.is_control() && char != '\n'), "{told:?}");
+    assert_eq!(machine.authenticated.load(Ordering::SeqCst), 1);
 }
