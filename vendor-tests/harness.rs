@@ -288,6 +288,8 @@ pub fn sshd_config(home: &Home, ip: &str, port: u16, authorized: &str, config: &
     // would have made.
     let _ = fs::create_dir_all("/run/sshd");
     let name = format!("sshd-{port}");
+    // The port may have been another server's before.
+    let _ = fs::remove_dir_all(home.path(&name));
     let host_key = home.keygen(&format!("{name}/host_key"), "ed25519", "");
     let keys = home.write(&format!("{name}/authorized_keys"), authorized);
     let host_key = match config.contains("HostKey ") {
