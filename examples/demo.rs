@@ -99,9 +99,10 @@ async fn main() -> Result<(), Failure> {
         errors: tokio::io::stderr(),
         sizes,
         escapes: None,
+        no_terminal: None,
     };
     println!("\nthe machine answers:");
-    let ending = connection.session.run(MACHINE, &remote, streams).await?;
+    let ending = connection.session.start(MACHINE, &remote).await?.converse(streams).await?;
     connection.session.disconnect().await;
     println!("\nexit status {}", ending.exit_code());
     let known = std::fs::read_to_string(clan.path().join("known_hosts"))?;

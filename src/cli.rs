@@ -6,6 +6,7 @@ mod background;
 mod board;
 mod complete;
 mod exports;
+mod mux;
 mod network;
 mod openssh;
 mod progress;

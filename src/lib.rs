@@ -27,6 +27,7 @@ pub mod host_keys;
 mod hosts;
 pub mod installer;
 mod log;
+pub mod mux;
 pub mod openssh;
 pub mod overlay;
 pub mod plan;

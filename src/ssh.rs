@@ -7,7 +7,9 @@ pub mod escape;
 pub mod forward;
 pub mod hostkey;
 pub mod known_hosts;
+pub mod open_forwards;
 pub mod remote;
+mod uses;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,7 @@ use crate::user::User;
 use forward::SharedRemotes;
 use hostkey::{Decision, HostKeyPolicy};
 use known_hosts::{KnownHosts, Purpose, Renewal};
+pub use uses::{Use, Uses};
 
 /// What a session says first, with its line end (RFC 4253, section 4.2).
 pub const IDENTIFICATION: &str =
@@ -71,6 +74,7 @@ pub struct Session {
     update_host_keys: bool,
     /// What the server was asked to forward to us.
     remotes: SharedRemotes,
+    uses: Uses,
     policy: HostKeyPolicy,
 }
 
@@ -115,6 +119,7 @@ impl Session {
         let trust = Arc::new(Mutex::new(None));
         let (announced_to_us, announced) = watch::channel(Vec::new());
         let remotes = SharedRemotes::default();
+        let uses = Uses::default();
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
         let client = Client {
@@ -126,6 +131,7 @@ impl Session {
             trust: trust.clone(),
             announced: announced_to_us,
             remotes: remotes.clone(),
+            uses: uses.clone(),
             ended: ended.clone(),
         };
         let connecting = client::connect_stream(config, stream, client);
@@ -152,6 +158,7 @@ impl Session {
                     announced,
                     update_host_keys: options.update_host_keys && !mismatch,
                     remotes,
+                    uses,
                     policy: options.policy.clone(),
                 })
             }
@@ -176,6 +183,11 @@ impl Session {
         while !self.handle.is_closed() {
             tokio::time::sleep(CLOSED_TICK).await;
         }
+    }
+
+    /// What uses this session now.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// What vouches for the server's key, in half a sentence for `-v`.
@@ -285,6 +297,7 @@ struct Client {
     trust: Arc<Mutex<Option<Trust>>>,
     announced: watch::Sender<Vec<PublicKey>>,
     remotes: SharedRemotes,
+    uses: Uses,
     ended: Ended,
 }
 
@@ -369,7 +382,11 @@ impl client::Handler for Client {
         match agent {
             Some(agent) => {
                 reply.accept().await;
-                tokio::spawn(forward::accept_agent(channel, agent));
+                let using = self.uses.begin();
+                tokio::spawn(async move {
+                    forward::accept_agent(channel, agent).await;
+                    drop(using);
+                });
             }
             None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
         }
@@ -413,7 +430,11 @@ impl Client {
         match place {
             Some(place) => {
                 reply.accept().await;
-                tokio::spawn(forward::accept(channel, place, connector));
+                let using = self.uses.begin();
+                tokio::spawn(async move {
+                    forward::accept(channel, place, connector).await;
+                    drop(using);
+                });
             }
             None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
         }

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::{
@@ -131,8 +132,12 @@ fn standard() -> [(u8, rustix::fd::BorrowedFd<'static>); 3] {
 
 /// The size of the terminal on standard input or output.
 pub fn size() -> Option<Size> {
-    let size =
-        termios::tcgetwinsize(io::stdin()).or_else(|_| termios::tcgetwinsize(io::stdout())).ok()?;
+    size_of(io::stdin()).or_else(|| size_of(io::stdout()))
+}
+
+/// The size of some terminal.
+pub fn size_of(tty: impl AsFd) -> Option<Size> {
+    let size = termios::tcgetwinsize(tty).ok()?;
     Some(Size {
         columns: size.ws_col.into(),
         rows: size.ws_row.into(),
@@ -144,15 +149,19 @@ pub fn size() -> Option<Size> {
 /// A pseudo-terminal like the one we are on; a plain one of 80 × 24 when we are
 /// on none.
 pub fn pty() -> Pty {
-    let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+    pty_like(io::stdin(), size(), std::env::var("TERM").unwrap_or_default())
+}
+
+/// A pseudo-terminal like `tty`, if that is one.
+pub fn pty_like(tty: impl AsFd, size: Option<Size>, term: String) -> Pty {
     Pty {
-        term: term.unwrap_or_else(|| "dumb".to_owned()),
-        size: size().filter(|size| size.columns > 0).unwrap_or(Size {
+        term: if term.is_empty() { "dumb".to_owned() } else { term },
+        size: size.filter(|size| size.columns > 0).unwrap_or(Size {
             columns: 80,
             rows: 24,
             ..Size::default()
         }),
-        modes: termios::tcgetattr(io::stdin()).map(|settings| modes(&settings)).unwrap_or_default(),
+        modes: termios::tcgetattr(tty).map(|settings| modes(&settings)).unwrap_or_default(),
     }
 }
 

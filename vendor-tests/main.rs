@@ -28,6 +28,7 @@ mod openssh;
 mod openssh_awkward;
 mod openssh_choices;
 mod openssh_host_keys;
+mod openssh_mux;
 mod openssh_personality;
 mod reach;
 mod sops;

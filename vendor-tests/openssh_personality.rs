@@ -8,13 +8,13 @@ use crate::harness::{BINARY, Home, Run, Server, free_port, noise, run, sshd, sta
 const IP: &str = "127.0.0.1";
 
 /// A folder in which our binary is the only `ssh`, and a server that takes its key.
-struct Place {
-    home: Home,
-    server: Server,
+pub(crate) struct Place {
+    pub(crate) home: Home,
+    pub(crate) server: Server,
 }
 
 impl Place {
-    fn new(config: &str) -> Self {
+    pub(crate) fn new(config: &str) -> Self {
         let home = Home::new();
         let key = home.default_key();
         let server = sshd(&home, IP, &key, config);
@@ -29,7 +29,7 @@ impl Place {
     }
 
     /// A program with our `ssh` before all others, in `dir` below the folder.
-    fn command(&self, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         let path = format!("{}:/usr/bin:/bin:/usr/sbin", self.home.path("bin").display());
         command
@@ -44,11 +44,11 @@ impl Place {
         command
     }
 
-    fn run(&self, program: &str, args: &[&str], package: &str) -> Run {
+    pub(crate) fn run(&self, program: &str, args: &[&str], package: &str) -> Run {
         Run::of(wait(start(&mut self.command(program, args), package)))
     }
 
-    fn ssh(&self, args: &[&str]) -> Run {
+    pub(crate) fn ssh(&self, args: &[&str]) -> Run {
         self.run(self.home.path("bin/ssh").to_str().unwrap(), args, "")
     }
 }

@@ -1,6 +1,6 @@
-//! Going to the background (`ssh -f`): another process of this program connects,
-//! and asks on the terminal if it must; when it is ready, this one ends. Nothing
-//! is forked once threads run.
+//! Going to the background (`ssh -f`, ControlPersist): another process of this
+//! program connects, and asks on the terminal if it must; when it is ready, this
+//! one goes on. Nothing is forked once threads run.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -9,25 +9,44 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 
-/// Set for the process that stays; its standard input then is a socket to the one
-/// that waits for it.
+/// Set to the role of the process that stays; its standard input then is a socket
+/// to the one that waits for it.
 const MARK: &str = "CLAN_CONNECT_BACKGROUND";
 
-/// Whether this is the process that stays.
-pub(super) fn is_child() -> bool {
-    std::env::var_os(MARK).is_some()
+/// What the process that stays is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `-f`: what was asked for on the command line.
+    Session,
+    /// ControlPersist: a connection for others to use.
+    Master,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Master => "master",
+        }
+    }
+}
+
+/// What this process is for, if it is one that stays.
+pub(super) fn role() -> Option<Role> {
+    let mark = std::env::var_os(MARK)?;
+    [Role::Session, Role::Master].into_iter().find(|role| mark == role.name())
 }
 
 /// Starts the process that stays, waits until it is ready, and returns what this
 /// one ends with: 0, or the other's status if it was never ready.
-pub(super) fn start() -> Result<u8> {
+pub(super) fn start(role: Role) -> Result<u8> {
     let failed = |source| Error::System { what: "cannot go to the background", source };
     let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
     #[allow(clippy::disallowed_methods, reason = "it is this program")]
     let mut child = Command::new("/proc/self/exe")
         .arg("openssh")
         .args(arguments())
-        .env(MARK, "1")
+        .env(MARK, role.name())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .map_err(failed)?;
@@ -41,7 +60,7 @@ pub(super) fn start() -> Result<u8> {
 
 /// Keeps what only this process has to know from a program that it starts.
 pub(super) fn hide_from(command: &mut Command) {
-    if is_child() {
+    if role().is_some() {
         command.env_remove(MARK).stdin(Stdio::null());
     }
 }
@@ -55,15 +74,20 @@ fn arguments() -> Vec<std::ffi::OsString> {
 }
 
 /// Says that everything stands, and leaves the terminal; nothing happens in a
-/// process that was not started for the background.
-pub(super) fn ready() {
-    if !is_child() {
-        return;
-    }
+/// process that was not started for the background. A master leaves its output,
+/// too, for whose end somebody may wait, unless it is to log there.
+pub(super) fn ready(logs: bool) {
+    let Some(role) = role() else { return };
     let Ok(waiting) = rustix::io::dup(rustix::stdio::stdin()) else { return };
     let _ = rustix::process::setsid();
-    if let Ok(null) = std::fs::File::open("/dev/null") {
+    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
+        if role == Role::Master {
+            let _ = rustix::stdio::dup2_stdout(&null);
+            if !logs {
+                let _ = rustix::stdio::dup2_stderr(&null);
+            }
+        }
     }
     let _ = UnixStream::from(waiting).write_all(&[1]);
 }

@@ -2,14 +2,12 @@
 //! words and exit statuses that its callers look for.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
-
-use super::background;
+use super::background::{self, Role};
+use super::mux::{self, Control, Shared, Wanted};
 use super::ssh::{self, SshOptions, Stop, Way};
 use super::{Global, Ui, print, tor};
 use crate::connect::{Connection, Request, connect, connect_on};
@@ -23,9 +21,10 @@ use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::auth::Method;
-use crate::ssh::forward::{Connector, Duplex, Listen, Listener, Place};
+use crate::ssh::forward::{Connector, Duplex, Forward, Listen, Place, Side, pipe};
 use crate::ssh::hostkey::HostKeyCheck;
-use crate::ssh::remote::Remote;
+use crate::ssh::open_forwards::{OpenForwards, Rules};
+use crate::ssh::remote::{Ending, Remote};
 use crate::term;
 use crate::user::User;
 
@@ -102,7 +101,7 @@ fn log_to(file: &str) -> std::io::Result<()> {
     rustix::stdio::dup2_stderr(&file).map_err(Into::into)
 }
 
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     use std::io::Write;
     // Nobody is left to tell when standard error is closed.
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
@@ -130,10 +129,10 @@ fn run(arguments: &Arguments) -> Result<u8> {
     let global = global(arguments, &resolved);
     let ui = Arc::new(Ui::new(&global));
     if let Some(command) = &arguments.control {
-        return Err(control(command, &resolved));
+        return ssh::runtime()?.block_on(mux::command(command, &resolved, &ui));
     }
-    if resolved.config.flag("forkafterauthentication", false)? && !background::is_child() {
-        return background::start();
+    if resolved.config.flag("forkafterauthentication", false)? && background::role().is_none() {
+        return background::start(Role::Session);
     }
     let _blocking = term::Blocking::enter();
     let runtime = ssh::runtime()?;
@@ -147,22 +146,6 @@ fn run(arguments: &Arguments) -> Result<u8> {
     runtime.shutdown_background();
     term::restore();
     done.map_err(|error| in_words_of_ssh(error, &resolved))
-}
-
-/// There is no master: every connection is its own.
-fn control(command: &str, resolved: &Resolved) -> Error {
-    let path = resolved.config.get("controlpath").map(|setting| resolved.file(setting.value()));
-    match path {
-        Some(Ok(path)) => Error::Usage(format!(
-            "Control socket connect({}): No such file or directory",
-            printable::line(&path.to_string_lossy())
-        )),
-        Some(Err(error)) => error,
-        None => Error::Usage(format!(
-            "No ControlPath specified for \"-O {}\" command",
-            Printable(command)
-        )),
-    }
 }
 
 /// A command of the user's, as ssh(1) runs it.
@@ -182,12 +165,37 @@ async fn session(
     ui: &Arc<Ui>,
 ) -> Result<u8> {
     let config = &resolved.config;
-    let remote = remote(arguments, resolved, ui)?;
+    let is_master = background::role() == Some(Role::Master);
+    let remote = if is_master { None } else { remote(arguments, resolved, ui)? };
     let forwards = Forwards::of(resolved)?;
-    let through = arguments.stdio_forward.as_deref().map(|text| resolved.stdio_forward(text));
-    let through = through.transpose()?;
+    let through = arguments.stdio_forward.as_deref().filter(|_| !is_master);
+    let through = through.map(|text| resolved.stdio_forward(text)).transpose()?;
+    let control = Control::of(resolved)?;
+    if let Some(control) = control.as_ref().filter(|_| !is_master) {
+        let wanted = match (&through, &remote) {
+            (Some(place), _) => Wanted::Stdio(place),
+            (None, Some(remote)) => Wanted::Session(remote),
+            (None, None) => Wanted::Forwards,
+        };
+        if let Some(code) = mux::shared(control, &wanted, &forwards, resolved, ui).await? {
+            return Ok(code);
+        }
+    }
     let link = open(resolved, arguments, global, ui, 0).await?;
     let session = link.session.clone();
+    let agent = lent_agent(resolved)?;
+    let lends_agent = agent.is_some();
+    if let Some(agent) = agent {
+        session.lend_agent(agent);
+    }
+    session.connect_with(connector());
+    let open = Arc::new(OpenForwards::new(
+        session.clone(),
+        Rules { gateway_ports: forwards.gateway_ports, unlink: forwards.unlink },
+    ));
+    forward(&open, &forwards, ui).await?;
+    let host = resolved.original_host.as_str();
+    let shared = Shared::start(control.as_ref(), &session, &open, host, lends_agent, ui)?;
     if let Some(command) = config.get("localcommand")
         && config.flag("permitlocalcommand", false)?
     {
@@ -195,34 +203,68 @@ async fn session(
         // Before anything that comes from the other side.
         let _ = tokio::task::spawn_blocking(move || in_shell(&command).status()).await;
     }
-    if let Some(agent) = lent_agent(resolved)? {
-        session.lend_agent(agent);
-    }
-    let listeners = forward(&session, &forwards, ui).await?;
-    background::ready();
-    let ended = match (through, remote) {
-        (Some(place), _) => stdio(&session, &place).await.map(|()| 0),
-        (None, Some(remote)) => {
-            let input = input(config.flag("stdinnull", false)?);
-            let host = resolved.original_host.as_str();
-            let ended = ssh::converse(&session, host, &remote, ui, input).await;
-            if remote.pty.is_some() && !ui.quiet && ended.is_ok() {
-                say(&format!("Connection to {} closed.\r", Printable(&resolved.host_name)));
+    background::ready(arguments.verbose > 0 || arguments.log_file.is_some());
+    let conversation = async {
+        match (through, remote) {
+            (Some(place), _) => stdio(&session, &place).await.map(|()| (0, true)),
+            (None, Some(remote)) => {
+                let input = input(config.flag("stdinnull", false)?);
+                let ended = ssh::converse(&session, host, &remote, ui, input).await;
+                if remote.pty.is_some() && !ui.quiet && ended.is_ok() {
+                    say(&format!("Connection to {} closed.\r", Printable(&resolved.host_name)));
+                }
+                ended.map(|ending| (ending.exit_code(), ending != Ending::Escaped))
             }
-            ended.map(|ending| ending.exit_code())
-        }
-        // Nothing but forwarding, until the connection ends.
-        (None, None) => {
-            session.closed().await;
-            let reason = session.ended().unwrap_or_else(|| "closed by the peer".to_owned());
-            Err(Error::ConnectionLost { machine: resolved.original_host.clone(), reason })
+            // Another one was first to be the master.
+            (None, None) if is_master && shared.is_none() => Ok((0, false)),
+            // Nothing but forwarding and sharing, until the connection ends.
+            (None, None) => {
+                tokio::select! {
+                    () = session.closed() => {
+                        let reason = session.ended();
+                        let reason = reason.unwrap_or_else(|| "closed by the peer".to_owned());
+                        Err(Error::ConnectionLost { machine: host.to_owned(), reason })
+                    }
+                    () = unused(shared.as_ref(), &session) => Ok((0, false)),
+                }
+            }
         }
     };
-    drop(listeners);
+    let whole = async {
+        let (code, waits) = conversation.await?;
+        // As ssh(1) does: others may still be at it, and connections be forwarded.
+        if waits {
+            tokio::select! {
+                () = session.uses().none() => {}
+                () = session.closed() => {}
+            }
+        }
+        Ok(code)
+    };
+    let ended = tokio::select! {
+        ended = whole => ended,
+        () = terminated(shared.as_ref()) => Ok(if is_master { 0 } else { 255 }),
+    };
+    drop(shared);
+    drop(open);
     session.disconnect().await;
     drop(session);
     drop(link);
     ended
+}
+
+async fn terminated(shared: Option<&Shared>) {
+    match shared {
+        Some(shared) => shared.terminated().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn unused(shared: Option<&Shared>, session: &Session) {
+    match shared {
+        Some(shared) => shared.unused(session).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Standard input, unless nothing is to be read.
@@ -574,53 +616,31 @@ fn environment(resolved: &Resolved) -> Vec<(String, String)> {
     env
 }
 
-/// Opens every listener; the tasks end with what is returned.
-async fn forward(
-    session: &Arc<Session>,
-    forwards: &Forwards,
-    ui: &Ui,
-) -> Result<tokio::task::JoinSet<()>> {
-    let mut tasks = tokio::task::JoinSet::new();
-    let failed = |text: String| match forwards.exit_on_failure {
-        true => Err(Error::Usage(text)),
-        false => {
-            if !ui.quiet {
-                say(&format!("Warning: {text}"));
-            }
-            Ok(())
-        }
-    };
-    for (listen, place) in &forwards.local {
-        let mut count = 0;
-        let mut reason = "no such address".to_owned();
-        for listener in listeners(listen, forwards).await {
-            match listener {
-                Ok(listener) => {
-                    count += 1;
-                    tasks.spawn(listener.serve(session.clone(), place.clone()));
-                }
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        if count == 0 {
-            failed(format!("could not request local forwarding: {listen}: {reason}"))?;
-        }
-    }
-    if !forwards.remote.is_empty() {
-        session.connect_with(connector());
-    }
-    for (listen, place) in &forwards.remote {
-        match session.listen_there(listen, place.clone()).await {
-            Ok(port) if matches!(listen, Listen::Tcp(_, 0)) && !ui.quiet => {
+/// Opens every listener.
+async fn forward(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> Result<()> {
+    for forward in &forwards.all {
+        let Forward { side, listen, place } = forward;
+        let text = match (open.open(forward).await, side) {
+            (Ok(port), Side::Remote) if matches!(listen, Listen::Tcp(_, 0)) && !ui.quiet => {
                 say(&format!("Allocated port {port} for remote forward to {}", shown(place)));
+                continue;
             }
-            Ok(_) => {}
-            Err(reason) => {
-                failed(format!("remote port forwarding failed for listen {listen}: {reason}"))?;
+            (Ok(_), _) => continue,
+            (Err(reason), Side::Local) => {
+                format!("could not request local forwarding: {listen}: {reason}")
             }
+            (Err(reason), Side::Remote) => {
+                format!("remote port forwarding failed for listen {listen}: {reason}")
+            }
+        };
+        if forwards.exit_on_failure {
+            return Err(Error::Usage(text));
+        }
+        if !ui.quiet {
+            say(&format!("Warning: {text}"));
         }
     }
-    Ok(tasks)
+    Ok(())
 }
 
 /// Connects to what the server's forwards lead to, names included.
@@ -642,7 +662,7 @@ fn connector() -> Connector {
     })
 }
 
-fn shown(place: &Place) -> String {
+pub(super) fn shown(place: &Place) -> String {
     match place {
         Place::Tcp(host, port) => format!("{}:{port}", printable::line(host)),
         Place::Unix(path) => printable::line(&path.to_string_lossy()),
@@ -650,50 +670,11 @@ fn shown(place: &Place) -> String {
     }
 }
 
-/// The sockets that a listener here is: both families where it says neither.
-async fn listeners(listen: &Listen, forwards: &Forwards) -> Vec<std::io::Result<Listener>> {
-    let (address, port) = match listen {
-        Listen::Unix(path) => return vec![Listener::unix(path.clone(), forwards.unlink)],
-        Listen::Tcp(address, port) => (address.as_str(), *port),
-    };
-    let (four, six) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
-    let all: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    let ips = match (address, address.parse()) {
-        ("*", _) => vec![all[1], all[0]],
-        ("", _) if forwards.gateway_ports => vec![all[1], all[0]],
-        ("" | "localhost", _) => vec![six, four],
-        (_, Ok(ip)) => vec![ip],
-        (name, Err(_)) => crate::hosts::addresses(name),
-    };
-    let mut listeners = Vec::new();
-    for ip in ips {
-        listeners.push(Listener::tcp(SocketAddr::new(ip, port)).await);
-    }
-    listeners
-}
-
 /// `-W`: standard input and output are the stream.
 async fn stdio(session: &Session, place: &Place) -> Result<()> {
-    let opened = match place {
-        Place::Tcp(host, port) => session.open_tcp(host, *port).await,
-        Place::Unix(path) => session.open_unix(&path.to_string_lossy()).await,
-        Place::Dynamic => Err("it leads nowhere".to_owned()),
-    };
-    let mut there =
-        opened.map_err(|reason| Error::Ssh(format!("stdio forwarding failed: {reason}")))?;
-    let (mut from, mut to) = tokio::io::split(&mut there);
-    let sending = async {
-        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut to).await;
-        let _ = to.shutdown().await;
-        // The other side may have more to say.
-        std::future::pending::<()>().await;
-    };
-    let mut output = tokio::io::stdout();
-    tokio::select! {
-        _ = tokio::io::copy(&mut from, &mut output) => {}
-        () = sending => {}
-    }
-    let _ = output.flush().await;
+    let there = session.open(place).await;
+    let there = there.map_err(|reason| Error::Ssh(format!("stdio forwarding failed: {reason}")))?;
+    pipe(there, tokio::io::stdin(), tokio::io::stdout()).await;
     Ok(())
 }
 

@@ -188,6 +188,7 @@ pub(super) async fn converse(
     ui: &Arc<Ui>,
     input: impl tokio::io::AsyncRead + Send + Unpin,
 ) -> Result<Ending> {
+    let mut process = session.start(machine, remote).await?;
     let (size_changed, sizes) = mpsc::unbounded_channel();
     let raw = match &remote.pty {
         Some(_) if term::is_interactive() => {
@@ -209,9 +210,10 @@ pub(super) async fn converse(
                 Action::Disconnect | Action::Rekey => {}
             }) as Box<dyn FnMut(Action) + Send>
         }),
+        no_terminal: None,
     };
     let ended = {
-        let running = session.run(machine, remote, streams);
+        let running = process.converse(streams);
         let renewing = session.renew_host_keys();
         tokio::pin!(running, renewing);
         tokio::select! {

@@ -35,8 +35,6 @@ pub struct Arguments {
     pub verbose: u8,
     /// `-E`.
     pub log_file: Option<String>,
-    /// `-M`, how often.
-    pub master: u8,
 }
 
 /// Parses what follows the program's name.
@@ -130,7 +128,12 @@ impl Arguments {
                 config.put("gssapidelegatecredentials", &["yes"]);
             }
             'k' => config.put("gssapidelegatecredentials", &["no"]),
-            'M' => self.master += 1,
+            // Twice: every use of the connection is to be confirmed.
+            'M' => {
+                let is_second =
+                    config.get("controlmaster").is_some_and(|known| known.value() == "yes");
+                config.replace("controlmaster", &[if is_second { "ask" } else { "yes" }]);
+            }
             'N' => config.put("sessiontype", &["none"]),
             'n' => config.put("stdinnull", &["yes"]),
             'q' => config.replace("loglevel", &["SILENT"]),

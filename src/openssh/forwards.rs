@@ -7,15 +7,13 @@ use super::arguments::forward_fields;
 use super::{Resolved, usage};
 use crate::error::Result;
 use crate::printable::Printable;
-use crate::ssh::forward::{Listen, Place};
+use crate::ssh::forward::{Forward, Listen, Place, Side};
 
 /// Everything that is to be forwarded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwards {
-    /// Listeners here.
-    pub local: Vec<(Listen, Place)>,
-    /// Listeners on the machine.
-    pub remote: Vec<(Listen, Place)>,
+    /// Each one, those that listen here first.
+    pub all: Vec<Forward>,
     /// Whether listeners here are for everybody.
     pub gateway_ports: bool,
     /// Whether one that fails ends everything.
@@ -42,27 +40,20 @@ impl Forwards {
         }
         for setting in config.all("dynamicforward") {
             let listen = listen(&resolved.expand(setting.value())?)?;
-            forwards.local.push((listen, Place::Dynamic));
+            forwards.all.push(Forward { side: Side::Local, listen, place: Place::Dynamic });
         }
-        for (keyword, list) in
-            [("localforward", &mut forwards.local), ("remoteforward", &mut forwards.remote)]
-        {
+        for (keyword, side) in [("localforward", Side::Local), ("remoteforward", Side::Remote)] {
             for setting in config.all(keyword) {
-                let from = listen(&resolved.expand(setting.value())?)?;
-                let to = match setting.args.get(1) {
+                let listen = listen(&resolved.expand(setting.value())?)?;
+                let place = match setting.args.get(1) {
                     Some(to) => place(&resolved.expand(to)?)?,
                     None if keyword == "remoteforward" => Place::Dynamic,
                     None => return Err(setting.wrong("it leads nowhere")),
                 };
-                list.push((from, to));
+                forwards.all.push(Forward { side, listen, place });
             }
         }
         Ok(forwards)
-    }
-
-    /// Whether there is nothing to forward.
-    pub fn is_empty(&self) -> bool {
-        self.local.is_empty() && self.remote.is_empty()
     }
 }
 
@@ -79,6 +70,8 @@ fn listen(text: &str) -> Result<Listen> {
     let fields = forward_fields(text).ok_or_else(bad)?;
     match fields.as_slice() {
         [one] => Ok(Listen::Tcp(String::new(), port(one)?)),
+        // An address that is there and empty is for everybody, as `*` is.
+        [address, number] if address.is_empty() => Ok(Listen::Tcp("*".to_owned(), port(number)?)),
         [address, number] => Ok(Listen::Tcp(bare(address).to_owned(), port(number)?)),
         _ => Err(bad()),
     }
@@ -128,7 +121,7 @@ mod tests {
         for (text, expected) in [
             ("22", tcp("", 22)),
             ("localhost:22", tcp("localhost", 22)),
-            (":22", tcp("", 22)),
+            (":22", tcp("*", 22)),
             ("*:22", tcp("*", 22)),
             ("[::1]:22", tcp("::1", 22)),
             ("::1/22", tcp("::1", 22)),

@@ -46,6 +46,26 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// Which side of a forward listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// This one.
+    Local,
+    /// The machine.
+    Remote,
+}
+
+/// A forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Who listens.
+    pub side: Side,
+    /// Where.
+    pub listen: Listen,
+    /// Where it leads, seen from the other side.
+    pub place: Place,
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,6 +125,18 @@ impl Session {
         self.opened(self.handle.channel_open_direct_streamlocal(path)).await
     }
 
+    /// Opens a stream from the machine to a place.
+    ///
+    /// # Errors
+    /// The server's reason, printable.
+    pub async fn open(&self, place: &Place) -> Result<ChannelStream<Msg>, String> {
+        match place {
+            Place::Tcp(host, port) => self.open_tcp(host, *port).await,
+            Place::Unix(path) => self.open_unix(&path.to_string_lossy()).await,
+            Place::Dynamic => Err("it leads nowhere".to_owned()),
+        }
+    }
+
     async fn opened(
         &self,
         opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
@@ -126,9 +158,13 @@ impl Session {
             Listen::Tcp(address, port) => {
                 let asked = u32::from(*port);
                 // Known before the answer, which connections may overtake.
-                lock(&self.remotes).tcp.insert((address.clone(), asked), place.clone());
-                let given =
-                    self.handle.tcpip_forward(address.as_str(), asked).await.map_err(words)?;
+                let key = (address.clone(), asked);
+                lock(&self.remotes).tcp.insert(key.clone(), place.clone());
+                let given = self.handle.tcpip_forward(address.as_str(), asked).await;
+                if given.is_err() || asked == 0 {
+                    lock(&self.remotes).tcp.remove(&key);
+                }
+                let given = given.map_err(words)?;
                 let port = if asked == 0 { given } else { asked };
                 lock(&self.remotes).tcp.insert((address.clone(), port), place);
                 Ok(u16::try_from(port).unwrap_or(*port_of(listen)))
@@ -136,10 +172,34 @@ impl Session {
             Listen::Unix(path) => {
                 let path = path.to_string_lossy().into_owned();
                 lock(&self.remotes).unix.insert(path.clone(), place);
-                self.handle.streamlocal_forward(path).await.map_err(words)?;
-                Ok(0)
+                let asked = self.handle.streamlocal_forward(path.clone()).await;
+                if asked.is_err() {
+                    lock(&self.remotes).unix.remove(&path);
+                }
+                asked.map(|()| 0).map_err(words)
             }
         }
+    }
+
+    /// Asks the server to listen no more; `port` is what [`Session::listen_there`]
+    /// returned.
+    ///
+    /// # Errors
+    /// The server's reason, printable.
+    pub async fn stop_listening_there(&self, listen: &Listen, port: u16) -> Result<(), String> {
+        let done = match listen {
+            Listen::Tcp(address, _) => {
+                let port = u32::from(port);
+                lock(&self.remotes).tcp.remove(&(address.clone(), port));
+                self.handle.cancel_tcpip_forward(address.as_str(), port).await
+            }
+            Listen::Unix(path) => {
+                let path = path.to_string_lossy().into_owned();
+                lock(&self.remotes).unix.remove(&path);
+                self.handle.cancel_streamlocal_forward(path).await
+            }
+        };
+        done.map_err(|error| printable::lines(&error.to_string()))
     }
 }
 
@@ -225,6 +285,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// One connection from here through the machine.
 async fn carry(mut here: Box<dyn Duplex>, session: &Session, place: Place) {
+    let _use = session.uses.begin();
     let (there, proxy) = match place {
         Place::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
         Place::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
@@ -250,6 +311,26 @@ async fn join(
     other: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
 ) {
     let _ = tokio::io::copy_bidirectional(one, other).await;
+}
+
+/// Joins a stream to an input and an output, until the other side has ended it.
+pub async fn pipe(
+    stream: impl AsyncRead + AsyncWrite,
+    mut input: impl AsyncRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
+) {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let sending = async {
+        let _ = tokio::io::copy(&mut input, &mut to).await;
+        let _ = to.shutdown().await;
+        // The other side may have more to say.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = tokio::io::copy(&mut from, &mut output) => {}
+        () = sending => {}
+    }
+    let _ = output.flush().await;
 }
 
 /// What a SOCKS client (4, 4a or 5) wants; names are resolved by the machine.

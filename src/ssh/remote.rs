@@ -1,12 +1,13 @@
 //! A shell or a command on the machine (RFC 4254, section 6). Owns the session
 //! channel: what is asked for, how bytes flow, how it ends. Knows no terminal.
 
-use russh::{ChannelMsg, Sig};
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::escape::{Action, Escapes, Piece};
-use super::{MIN_ANSWER, Session};
+use super::{MIN_ANSWER, Session, Use};
 use crate::error::{Error, Result};
 use crate::printable::lines;
 
@@ -115,27 +116,28 @@ pub struct Streams<I, O, E> {
     /// Recognizes escape sequences and hears of all but `~.` and `~R`. `None`
     /// passes every byte through.
     pub escapes: Option<Box<dyn FnMut(Action) + Send>>,
+    /// Hears that the server has no terminal for it.
+    pub no_terminal: Option<oneshot::Sender<()>>,
+}
+
+/// A remote shell or command.
+pub struct Process<'a> {
+    session: &'a Session,
+    machine: String,
+    incoming: ChannelReadHalf,
+    outgoing: ChannelWriteHalf<Msg>,
+    expected: Expected,
+    _use: Use,
 }
 
 impl Session {
-    /// Runs `remote` to its end.
+    /// Starts `remote`; whether the server takes it shows in
+    /// [`Process::converse`].
     ///
     /// # Errors
-    /// [`Error::Ssh`] when the server refuses to run it,
-    /// [`Error::ConnectionLost`] when the connection breaks,
-    /// [`Error::Output`] when our output cannot be written.
-    pub async fn run<I, O, E>(
-        &self,
-        machine: &str,
-        remote: &Remote,
-        streams: Streams<I, O, E>,
-    ) -> Result<Ending>
-    where
-        I: AsyncRead + Send + Unpin,
-        O: AsyncWrite + Send + Unpin,
-        E: AsyncWrite + Send + Unpin,
-    {
-        let Streams { input, mut output, mut errors, sizes, escapes } = streams;
+    /// [`Error::Ssh`] when the server opens no session,
+    /// [`Error::ConnectionLost`] when the connection breaks.
+    pub async fn start(&self, machine: &str, remote: &Remote) -> Result<Process<'_>> {
         let opening = self.handle.channel_open_session();
         let channel = tokio::time::timeout(self.deadline.max(MIN_ANSWER), opening)
             .await
@@ -144,75 +146,13 @@ impl Session {
                 reason: "timed out: the server does not open a session".to_owned(),
             })?
             .map_err(|error| self.broken(machine, "session refused by the server", &error))?;
-        let (mut incoming, outgoing) = channel.split();
+        let (incoming, outgoing) = channel.split();
         request(&outgoing, remote)
             .await
             .map_err(|error| self.broken(machine, "request failed", &error))?;
-
-        let mut expected = Expected::of(remote);
-        let sending = send(self, &outgoing, input, sizes, escapes);
-        tokio::pin!(sending);
-        let mut sent = false;
-        let mut ending = None;
-        let mut closed = false;
-        loop {
-            let message = tokio::select! {
-                message = incoming.wait() => message,
-                stopped = &mut sending, if !sent => {
-                    sent = true;
-                    if stopped == Stopped::Escaped {
-                        ending = Some(Ending::Escaped);
-                        closed = true;
-                        break;
-                    }
-                    continue;
-                }
-            };
-            let Some(message) = message else { break };
-            match message {
-                ChannelMsg::Data { data } => {
-                    if let Err(error) = output.write_all(&data).await {
-                        // As with any pipe: the reader is gone, so is the process.
-                        let _ = outgoing.close().await;
-                        return Err(Error::Output(error));
-                    }
-                }
-                ChannelMsg::ExtendedData { data, ext: STDERR } => {
-                    errors.write_all(&data).await.map_err(Error::Output)?;
-                }
-                ChannelMsg::ExitStatus { exit_status } => {
-                    ending = Some(Ending::Status(exit_status));
-                }
-                ChannelMsg::ExitSignal { signal_name, .. } => {
-                    ending = Some(Ending::Signal(name_of(&signal_name)));
-                }
-                ChannelMsg::Success => {
-                    expected.answered();
-                }
-                ChannelMsg::Failure => match expected.answered() {
-                    Some(Request::Pty) => {
-                        let text = b"PTY allocation request failed\r\n";
-                        errors.write_all(text).await.map_err(Error::Output)?;
-                    }
-                    Some(Request::Run) => {
-                        return Err(Error::Ssh("the server refused to run the command".into()));
-                    }
-                    None => {}
-                },
-                ChannelMsg::Close => {
-                    closed = true;
-                    break;
-                }
-                _ => {}
-            }
-        }
-        let _ = output.flush().await;
-        let _ = errors.flush().await;
-        match ending {
-            Some(ending) => Ok(ending),
-            None if closed && !self.handle.is_closed() => Ok(Ending::Unknown),
-            None => Err(self.lost(machine)),
-        }
+        let (machine, expected, _use) =
+            (machine.to_owned(), Expected::of(remote), self.uses.begin());
+        Ok(Process { session: self, machine, incoming, outgoing, expected, _use })
     }
 
     fn broken(&self, machine: &str, what: &str, error: &russh::Error) -> Error {
@@ -230,12 +170,56 @@ impl Session {
     }
 }
 
+impl Process<'_> {
+    /// Joins it to our streams until its end.
+    ///
+    /// # Errors
+    /// [`Error::Ssh`] when the server refuses to run it,
+    /// [`Error::ConnectionLost`] when the connection breaks,
+    /// [`Error::Output`] when our output cannot be written.
+    pub async fn converse<I, O, E>(&mut self, streams: Streams<I, O, E>) -> Result<Ending>
+    where
+        I: AsyncRead + Send + Unpin,
+        O: AsyncWrite + Send + Unpin,
+        E: AsyncWrite + Send + Unpin,
+    {
+        let Streams { input, output, errors, sizes, escapes, no_terminal } = streams;
+        let Self { session, machine, incoming, outgoing, expected, .. } = self;
+        let sending = send(session, outgoing, input, sizes, escapes);
+        let receiving = receive(incoming, expected, output, errors, no_terminal);
+        tokio::pin!(sending, receiving);
+        let mut sent = false;
+        // At the same time: output that nobody reads must not hold up the input.
+        let received = loop {
+            tokio::select! {
+                received = &mut receiving => break received,
+                stopped = &mut sending, if !sent => match stopped {
+                    Stopped::Escaped => return Ok(Ending::Escaped),
+                    Stopped::InputEnded => sent = true,
+                },
+            }
+        };
+        match received {
+            Ok((Some(ending), _)) => Ok(ending),
+            Ok((None, true)) if !session.handle.is_closed() => Ok(Ending::Unknown),
+            Ok((None, _)) => Err(session.lost(machine)),
+            Err(error) => {
+                // As with any pipe: the reader is gone, so is the process.
+                let _ = outgoing.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets go of it before its end; the server ends it then.
+    pub async fn close(&self) {
+        let _ = self.outgoing.close().await;
+    }
+}
+
 /// Sends every request at once: waiting for each answer would cost a round
 /// trip a piece. The answers come in this order (RFC 4254, section 5.4).
-async fn request(
-    channel: &russh::ChannelWriteHalf<russh::client::Msg>,
-    remote: &Remote,
-) -> Result<(), russh::Error> {
+async fn request(channel: &ChannelWriteHalf<Msg>, remote: &Remote) -> Result<(), russh::Error> {
     if remote.with_agent {
         channel.agent_forward(false).await?;
     }
@@ -281,6 +265,57 @@ impl Expected {
     }
 }
 
+/// Passes output on until the channel is closed; returns how the process ended,
+/// if that was said, and whether the server has closed the channel.
+async fn receive(
+    incoming: &mut ChannelReadHalf,
+    expected: &mut Expected,
+    mut output: impl AsyncWrite + Unpin,
+    mut errors: impl AsyncWrite + Unpin,
+    mut no_terminal: Option<oneshot::Sender<()>>,
+) -> Result<(Option<Ending>, bool)> {
+    let mut ending = None;
+    let mut closed = false;
+    while let Some(message) = incoming.wait().await {
+        match message {
+            ChannelMsg::Data { data } => output.write_all(&data).await.map_err(Error::Output)?,
+            ChannelMsg::ExtendedData { data, ext: STDERR } => {
+                errors.write_all(&data).await.map_err(Error::Output)?;
+            }
+            ChannelMsg::ExitStatus { exit_status } => {
+                ending = Some(Ending::Status(exit_status));
+            }
+            ChannelMsg::ExitSignal { signal_name, .. } => {
+                ending = Some(Ending::Signal(name_of(&signal_name)));
+            }
+            ChannelMsg::Success => {
+                expected.answered();
+            }
+            ChannelMsg::Failure => match expected.answered() {
+                Some(Request::Pty) => {
+                    let text = b"PTY allocation request failed\r\n";
+                    errors.write_all(text).await.map_err(Error::Output)?;
+                    if let Some(no_terminal) = no_terminal.take() {
+                        let _ = no_terminal.send(());
+                    }
+                }
+                Some(Request::Run) => {
+                    return Err(Error::Ssh("the server refused to run the command".into()));
+                }
+                None => {}
+            },
+            ChannelMsg::Close => {
+                closed = true;
+                break;
+            }
+            _ => {}
+        }
+    }
+    let _ = output.flush().await;
+    let _ = errors.flush().await;
+    Ok((ending, closed))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Stopped {
     InputEnded,
@@ -290,7 +325,7 @@ enum Stopped {
 /// Passes input and sizes on until the input ends.
 async fn send(
     session: &Session,
-    channel: &russh::ChannelWriteHalf<russh::client::Msg>,
+    channel: &ChannelWriteHalf<Msg>,
     mut input: impl AsyncRead + Unpin,
     mut sizes: mpsc::UnboundedReceiver<Size>,
     mut on_action: Option<Box<dyn FnMut(Action) + Send>>,

@@ -1,0 +1,437 @@
+//! ControlMaster, ControlPath, ControlPersist and `-O` of the `ssh` personality:
+//! when a connection is shared, and what is said about it.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::background::{self, Role};
+use super::openssh::{say, shown};
+use super::{Ui, print};
+use crate::error::{Error, Result};
+use crate::mux::ControlSocket;
+use crate::mux::client::{Client, Event, Failure, Running};
+use crate::mux::master::Master;
+use crate::mux::message::NewSession;
+use crate::openssh::{Forwards, Resolved};
+use crate::printable::{self, Printable};
+use crate::ssh::Session;
+use crate::ssh::forward::{Forward, Place};
+use crate::ssh::open_forwards::OpenForwards;
+use crate::ssh::remote::Remote;
+use crate::term;
+
+/// What ControlMaster, ControlPath and ControlPersist say together.
+pub(super) struct Control {
+    path: PathBuf,
+    /// Whether a master is looked for, and not only made.
+    tries_client: bool,
+    /// Whether we become one where there is none.
+    is_master: bool,
+    /// Whether every use of it has to be confirmed.
+    confirms: bool,
+    persist: Option<Persist>,
+}
+
+/// How long a master stays that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Persist {
+    Forever,
+    For(Duration),
+}
+
+/// What is to be done over a shared connection.
+pub(super) enum Wanted<'a> {
+    /// Run something.
+    Session(&'a Remote),
+    /// `-W`.
+    Stdio(&'a Place),
+    /// `-N`.
+    Forwards,
+}
+
+impl Control {
+    /// `None` without a ControlPath: nothing is shared then.
+    pub(super) fn of(resolved: &Resolved) -> Result<Option<Self>> {
+        let config = &resolved.config;
+        let path = config.get("controlpath").filter(|setting| setting.value() != "none");
+        let Some(path) = path else { return Ok(None) };
+        let path = resolved.file(path.value())?;
+        let (is_master, tries_client, confirms) = match config.get("controlmaster") {
+            None => (false, true, false),
+            Some(setting) => match setting.value().to_ascii_lowercase().as_str() {
+                "no" | "false" => (false, true, false),
+                "yes" | "true" => (true, false, false),
+                "auto" => (true, true, false),
+                "ask" => (true, false, true),
+                "autoask" => (true, true, true),
+                _ => return Err(setting.wrong("none of yes, no, ask, auto, autoask")),
+            },
+        };
+        let persist = match config.get("controlpersist") {
+            None => None,
+            Some(setting) => match setting.value().to_ascii_lowercase().as_str() {
+                "no" | "false" => None,
+                "yes" | "true" | "0" => Some(Persist::Forever),
+                time => {
+                    let seconds = seconds(time).ok_or_else(|| setting.wrong("not a time"))?;
+                    Some(Persist::For(Duration::from_secs(seconds)))
+                }
+            },
+        };
+        Ok(Some(Self { path, tries_client, is_master, confirms, persist }))
+    }
+
+    /// Whether the master is to be a process of its own.
+    pub(super) fn persists(&self) -> bool {
+        self.is_master && self.persist.is_some()
+    }
+
+    fn shown(&self) -> String {
+        printable::line(&self.path.to_string_lossy())
+    }
+
+    /// Listens, if we are to be the master and nobody else is.
+    fn listen(&self) -> Result<Option<ControlSocket>> {
+        match ControlSocket::listen(&self.path) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let path = self.shown();
+                if background::role() != Some(Role::Master) {
+                    say(&format!("ControlSocket {path} already exists, disabling multiplexing"));
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                let path = self.shown();
+                Err(Error::Usage(format!("unix_listener: cannot bind to path {path}: {error}")))
+            }
+        }
+    }
+}
+
+/// A time of sshd_config(5), "TIME FORMATS", in seconds: `90`, `10m`, `1h30m`.
+fn seconds(text: &str) -> Option<u64> {
+    let mut total = 0_u64;
+    let mut number = None;
+    for char in text.chars() {
+        if let Some(digit) = char.to_digit(10) {
+            let before = number.unwrap_or(0_u64);
+            number = Some(before.checked_mul(10)?.checked_add(digit.into())?);
+            continue;
+        }
+        let unit = match char.to_ascii_lowercase() {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    let is_there = !text.is_empty();
+    is_there.then(|| total.checked_add(number.unwrap_or(0))).flatten()
+}
+
+/// Runs what is wanted by a master that is there; `None` when there is none that
+/// will, and nothing has happened yet.
+pub(super) async fn run(
+    control: &Control,
+    wanted: &Wanted<'_>,
+    forwards: &Forwards,
+    resolved: &Resolved,
+    ui: &Ui,
+) -> Result<Option<u8>> {
+    let mut client = match Client::connect(&control.path).await {
+        Ok(client) => client,
+        Err(failure) => {
+            let kind = match &failure {
+                Failure::Io(error) => Some(error.kind()),
+                _ => None,
+            };
+            match kind {
+                Some(ErrorKind::NotFound) => {}
+                // Its master is gone, and its place is ours.
+                Some(ErrorKind::ConnectionRefused) if control.is_master => {
+                    let _ = std::fs::remove_file(&control.path);
+                }
+                _ => say(&format!("Control socket connect({}): {failure}", control.shown())),
+            }
+            return Ok(None);
+        }
+    };
+    let opened = async {
+        for forward in &forwards.all {
+            open_forward(&mut client, forward, ui).await?;
+        }
+        client.pid().await
+    };
+    let pid = match opened.await {
+        Ok(pid) => pid,
+        Err(failure) => {
+            say(&format!("the master at {} is of no use: {failure}", control.shown()));
+            return Ok(None);
+        }
+    };
+    let null = std::fs::File::open("/dev/null")
+        .map_err(|source| Error::System { what: "cannot open /dev/null", source })?;
+    let stdin = std::io::stdin();
+    let reads = !resolved.config.flag("stdinnull", false)? && background::role().is_none();
+    let input = if reads { stdin.as_fd() } else { null.as_fd() };
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    let (running, tty) = match wanted {
+        Wanted::Session(remote) => {
+            let files = [input, stdout.as_fd(), stderr.as_fd()];
+            (client.session(new_session(remote), files).await, remote.pty.is_some())
+        }
+        Wanted::Stdio(place) => (client.stdio(place, [input, stdout.as_fd()]).await, false),
+        Wanted::Forwards => {
+            background::ready(false);
+            // As with OpenSSH the forwards stay as long as the master does.
+            client.gone().await;
+            return Ok(Some(255));
+        }
+    };
+    let running = match running {
+        Ok(running) => running,
+        Err(failure) => {
+            say(&format!("the master at {} refuses: {failure}", control.shown()));
+            return Ok(None);
+        }
+    };
+    background::ready(false);
+    let code = wait(running, tty, pid).await?;
+    if tty && !ui.quiet {
+        say(&format!("Shared connection to {} closed.\r", Printable(&resolved.host_name)));
+    }
+    // Of a stream there is no status.
+    let code = if matches!(wanted, Wanted::Stdio(_)) { code.or(Some(0)) } else { code };
+    Ok(Some(code.unwrap_or(255)))
+}
+
+fn new_session(remote: &Remote) -> NewSession {
+    NewSession {
+        tty: remote.pty.is_some(),
+        agent: remote.with_agent,
+        subsystem: remote.is_subsystem,
+        escape: remote.pty.is_some().then_some(b'~'),
+        term: remote.pty.as_ref().map(|pty| pty.term.clone()).unwrap_or_default(),
+        command: remote.command.clone().unwrap_or_default(),
+        env: remote.env.clone(),
+        ..NewSession::default()
+    }
+}
+
+/// Waits for the end; the terminal is raw meanwhile, if there is one.
+async fn wait(mut running: Running, tty: bool, master: u32) -> Result<Option<u8>> {
+    let mut raw = match tty && term::is_interactive() {
+        true => Some(term::Raw::enter().map_err(Error::Terminal)?),
+        false => None,
+    };
+    let mut resized = signal(SignalKind::window_change())
+        .map_err(|source| Error::System { what: "cannot listen for signals", source })?;
+    loop {
+        // An event that has begun is not to be dropped.
+        let event = running.event();
+        tokio::pin!(event);
+        let event = loop {
+            tokio::select! {
+                event = &mut event => break event,
+                _ = resized.recv() => relay(master),
+            }
+        };
+        match event {
+            Event::NoTerminal => raw = None,
+            Event::Ended(status) => {
+                drop(raw);
+                // A status has eight bits on every system that has one.
+                return Ok(status.map(|status| (status & 0xff) as u8));
+            }
+        }
+    }
+}
+
+/// The master asks the terminal for its size.
+fn relay(master: u32) {
+    let pid = i32::try_from(master).ok().filter(|pid| *pid > 1);
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::WINCH);
+    }
+}
+
+async fn open_forward(client: &mut Client, forward: &Forward, ui: &Ui) -> Result<(), Failure> {
+    if let Some(port) = client.open_forward(forward).await?
+        && !ui.quiet
+    {
+        say(&format!("Allocated port {port} for remote forward to {}", shown(&forward.place)));
+    }
+    Ok(())
+}
+
+/// `-O`: speaks to a master and returns the exit status.
+pub(super) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<u8> {
+    let Some(control) = Control::of(resolved)? else {
+        let name = Printable(name);
+        return Err(Error::Usage(format!("No ControlPath specified for \"-O\" command {name}")));
+    };
+    let path = control.shown();
+    let failed = |failure: Failure| match failure {
+        Failure::Io(error) => Error::Usage(format!(
+            "Control socket connect({path}): {}",
+            match error.kind() {
+                ErrorKind::NotFound => "No such file or directory".to_owned(),
+                ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
+                _ => error.to_string(),
+            }
+        )),
+        failure => Error::Usage(format!("{}: master returned error: {failure}", Printable(name))),
+    };
+    if !["check", "exit", "stop", "forward", "cancel"].contains(&name) {
+        return Err(Error::Usage("Invalid multiplex command.".to_owned()));
+    }
+    let mut client = Client::connect(&control.path).await.map_err(failed)?;
+    let done = match name {
+        "check" => format!("Master running (pid={})\r", client.pid().await.map_err(failed)?),
+        "exit" => {
+            client.terminate().await.map_err(failed)?;
+            "Exit request sent.\r".to_owned()
+        }
+        "stop" => {
+            client.stop_listening().await.map_err(failed)?;
+            "Stop listening request sent.\r".to_owned()
+        }
+        _ => {
+            for forward in &Forwards::of(resolved)?.all {
+                if name == "cancel" {
+                    client.close_forward(forward).await.map_err(failed)?;
+                } else if let Some(port) = client.open_forward(forward).await.map_err(failed)? {
+                    print(format!("{port}\n").as_bytes())?;
+                }
+            }
+            return Ok(0);
+        }
+    };
+    if name == "check" || !ui.quiet {
+        say(&done);
+    }
+    Ok(0)
+}
+
+/// A session that others use, if it is shared.
+pub(super) struct Shared {
+    master: Arc<Master>,
+    persist: Option<Persist>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.master.hide();
+    }
+}
+
+impl Shared {
+    /// Begins to serve; `None` when this connection is not shared.
+    pub(super) fn start(
+        control: Option<&Control>,
+        session: &Arc<Session>,
+        forwards: &Arc<OpenForwards>,
+        host: &str,
+        lends_agent: bool,
+        ui: &Arc<Ui>,
+    ) -> Result<Option<Self>> {
+        let Some(control) = control.filter(|control| control.is_master) else { return Ok(None) };
+        let Some(socket) = control.listen()? else { return Ok(None) };
+        let confirm = control.confirms.then(|| ui.clone() as Arc<dyn crate::user::User>);
+        let (session, forwards) = (session.clone(), forwards.clone());
+        let master = Master::new(socket, session, forwards, host.to_owned(), lends_agent, confirm);
+        tokio::spawn(master.clone().serve());
+        Ok(Some(Self { master, persist: control.persist }))
+    }
+
+    /// Waits until a client ends the connection.
+    pub(super) async fn terminated(&self) {
+        self.master.terminated().await;
+    }
+
+    /// Waits until it is no longer of use: as ControlPersist says, or when it
+    /// takes no more clients.
+    pub(super) async fn unused(&self, session: &Session) {
+        let lasting = async {
+            loop {
+                session.uses().none().await;
+                match self.persist {
+                    Some(Persist::For(time)) => tokio::select! {
+                        () = tokio::time::sleep(time) => return,
+                        () = session.uses().any() => {}
+                    },
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = lasting => {}
+            () = self.master.left() => {}
+        }
+    }
+}
+
+/// Tries a master, and starts one that stays if that is what ControlPersist asks
+/// for; `None` when this process has to connect itself.
+pub(super) async fn shared(
+    control: &Control,
+    wanted: &Wanted<'_>,
+    forwards: &Forwards,
+    resolved: &Resolved,
+    ui: &Ui,
+) -> Result<Option<u8>> {
+    if control.tries_client
+        && let Some(code) = run(control, wanted, forwards, resolved, ui).await?
+    {
+        return Ok(Some(code));
+    }
+    if !control.persists() {
+        return Ok(None);
+    }
+    match background::start(Role::Master)? {
+        0 => {}
+        code => return Ok(Some(code)),
+    }
+    if matches!(wanted, Wanted::Forwards) {
+        // Nothing is left to be done here.
+        return Ok(Some(0));
+    }
+    // It has them already.
+    let forwards = Forwards::default();
+    match run(control, wanted, &forwards, resolved, ui).await? {
+        Some(code) => Ok(Some(code)),
+        None => Err(Error::Usage("Failed to connect to new control master".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_openssh() {
+        for (text, expected) in [
+            ("60", Some(60)),
+            ("60s", Some(60)),
+            ("10m", Some(600)),
+            ("1h30m", Some(5400)),
+            ("1w2d", Some(777_600)),
+            ("1m30", Some(90)),
+            ("", None),
+            ("m", None),
+            ("5x", None),
+            ("99999999999999999999w", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
+}

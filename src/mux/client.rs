@@ -1,0 +1,209 @@
+//! The client's side: requests to a master. Owns the order of messages; knows no
+//! terminal.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use tokio::net::UnixStream;
+
+use super::message::{NewSession, Reply, Request, VERSION};
+use super::passing::{receive, send, send_descriptor};
+use super::socket;
+use crate::printable;
+use crate::ssh::forward::{Forward, Place};
+
+/// A connection to a master.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    /// The number of the next request.
+    next: u32,
+}
+
+/// Why a master is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is none, or it is gone.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It will not; its words, printable.
+    #[error("{0}")]
+    Refused(String),
+    /// It says what no master says.
+    #[error("it does not speak version 4 of the multiplexing protocol")]
+    Protocol,
+}
+
+impl Client {
+    /// Connects to the master at `path`.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn connect(path: &Path) -> Result<Self, Failure> {
+        let mut stream = socket::connect(path).await?;
+        send(&mut stream, &Request::Hello { version: VERSION }.encode(0)).await?;
+        let mut client = Self { stream, next: 0 };
+        match client.receive().await? {
+            (_, Reply::Hello { version: VERSION }) => Ok(client),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    /// The master's process.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn pid(&mut self) -> Result<u32, Failure> {
+        match self.ask(&Request::AliveCheck).await? {
+            Reply::Alive(pid) => Ok(pid),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    /// Ends the master.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn terminate(&mut self) -> Result<(), Failure> {
+        match self.ask(&Request::Terminate).await {
+            // OpenSSH's may be gone before it has answered.
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            done => expect_ok(done?),
+        }
+    }
+
+    /// Has the master take no more clients.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn stop_listening(&mut self) -> Result<(), Failure> {
+        expect_ok(self.ask(&Request::StopListening).await?)
+    }
+
+    /// Opens a forward; returns the port where the machine has chosen one.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn open_forward(&mut self, forward: &Forward) -> Result<Option<u32>, Failure> {
+        match self.ask(&Request::OpenForward(forward.clone())).await? {
+            Reply::RemotePort(port) => Ok(Some(port)),
+            reply => expect_ok(reply).map(|()| None),
+        }
+    }
+
+    /// Closes a forward.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn close_forward(&mut self, forward: &Forward) -> Result<(), Failure> {
+        expect_ok(self.ask(&Request::CloseForward(forward.clone())).await?)
+    }
+
+    /// Starts a shell or command that reads and writes these descriptors.
+    ///
+    /// # Errors
+    /// See [`Failure`]; nothing was read from them.
+    pub async fn session(
+        mut self,
+        wanted: NewSession,
+        files: [BorrowedFd<'_>; 3],
+    ) -> Result<Running, Failure> {
+        let id = self.send(&Request::NewSession(wanted)).await?;
+        self.opened(id, &files).await
+    }
+
+    /// Joins two descriptors to a place seen from the machine.
+    ///
+    /// # Errors
+    /// See [`Failure`]; nothing was read from them.
+    pub async fn stdio(
+        mut self,
+        place: &Place,
+        files: [BorrowedFd<'_>; 2],
+    ) -> Result<Running, Failure> {
+        let id = self.send(&Request::NewStdioForward(place.clone())).await?;
+        self.opened(id, &files).await
+    }
+
+    /// Waits until the master is gone.
+    pub async fn gone(&mut self) {
+        while self.receive().await.is_ok() {}
+    }
+
+    async fn opened(mut self, id: u32, files: &[BorrowedFd<'_>]) -> Result<Running, Failure> {
+        for file in files {
+            send_descriptor(&self.stream, *file).await?;
+        }
+        match self.answer(id).await? {
+            Reply::SessionOpened(number) => Ok(Running { client: self, number }),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let id = self.send(request).await?;
+        self.answer(id).await
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<u32, Failure> {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        send(&mut self.stream, &request.encode(id)).await?;
+        Ok(id)
+    }
+
+    async fn answer(&mut self, id: u32) -> Result<Reply, Failure> {
+        match self.receive().await? {
+            (number, _) if number != id => Err(Failure::Protocol),
+            (_, Reply::PermissionDenied(reason) | Reply::Failure(reason)) => {
+                Err(Failure::Refused(printable::line(&reason)))
+            }
+            (_, reply) => Ok(reply),
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(u32, Reply), Failure> {
+        let message = receive(&mut self.stream).await?;
+        Reply::decode(&message).map_err(|_| Failure::Protocol)
+    }
+}
+
+fn expect_ok(reply: Reply) -> Result<(), Failure> {
+    match reply {
+        Reply::Ok => Ok(()),
+        _ => Err(Failure::Protocol),
+    }
+}
+
+/// A session of ours in a master. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    client: Client,
+    number: u32,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The server has no terminal for it.
+    NoTerminal,
+    /// It has ended, with a status if the master knows one.
+    Ended(Option<u32>),
+}
+
+impl Running {
+    /// What happens next. Not to be dropped before it has come: a part of a
+    /// message could be lost.
+    pub async fn event(&mut self) -> Event {
+        match self.client.receive().await {
+            Ok((_, Reply::TtyAllocFail(number))) if number == self.number => Event::NoTerminal,
+            Ok((_, Reply::Exit { session, status })) if session == self.number => {
+                // The master closes when the last of the output is written.
+                self.client.gone().await;
+                Event::Ended(Some(status))
+            }
+            _ => Event::Ended(None),
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! The messages of PROTOCOL.mux. Owns their bytes; knows no socket.
+
+use std::path::PathBuf;
+
+use crate::ssh::forward::{Forward, Listen, Place, Side};
+
+/// The version of the protocol that both sides have to speak.
+pub const VERSION: u32 = 4;
+/// No message is longer, in bytes: OpenSSH's own bound on a packet.
+pub const MAX_LENGTH: usize = 256 << 10;
+/// Variables of the environment in one request, as in OpenSSH.
+const MAX_ENV: usize = 4096;
+
+const HELLO: u32 = 0x0000_0001;
+const NEW_SESSION: u32 = 0x1000_0002;
+const ALIVE_CHECK: u32 = 0x1000_0004;
+const TERMINATE: u32 = 0x1000_0005;
+const OPEN_FORWARD: u32 = 0x1000_0006;
+const CLOSE_FORWARD: u32 = 0x1000_0007;
+const NEW_STDIO_FORWARD: u32 = 0x1000_0008;
+const STOP_LISTENING: u32 = 0x1000_0009;
+const OK: u32 = 0x8000_0001;
+const PERMISSION_DENIED: u32 = 0x8000_0002;
+const FAILURE: u32 = 0x8000_0003;
+const EXIT_MESSAGE: u32 = 0x8000_0004;
+const ALIVE: u32 = 0x8000_0005;
+const SESSION_OPENED: u32 = 0x8000_0006;
+const REMOTE_PORT: u32 = 0x8000_0007;
+const TTY_ALLOC_FAIL: u32 = 0x8000_0008;
+
+/// In the place of a port: the host is the path of a Unix socket.
+const STREAMLOCAL: u32 = u32::MAX - 1;
+/// In the place of an escape character: there is none.
+const NO_ESCAPE: u32 = u32::MAX;
+/// What a dynamic forward connects to, in words.
+const SOCKS: &str = "socks";
+
+/// What a client asks for. All but the first are answered under their number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// The first message of either side.
+    Hello {
+        /// Of the protocol.
+        version: u32,
+    },
+    /// A shell, command or subsystem; three descriptors follow.
+    NewSession(NewSession),
+    /// Whether the master lives, and as which process.
+    AliveCheck,
+    /// End the connection and everything on it.
+    Terminate,
+    /// Forward more.
+    OpenForward(Forward),
+    /// Forward less.
+    CloseForward(Forward),
+    /// Join two descriptors, which follow, to a place seen from the machine.
+    NewStdioForward(Place),
+    /// Take no more clients.
+    StopListening,
+    /// Something that this program does not do.
+    Unknown,
+}
+
+/// A shell, command or subsystem.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewSession {
+    /// Whether it is to run on a pseudo-terminal.
+    pub tty: bool,
+    /// Whether it may show windows, which is not supported.
+    pub x11: bool,
+    /// Whether it may use the agent.
+    pub agent: bool,
+    /// Whether the command is a subsystem's name.
+    pub subsystem: bool,
+    /// The escape character, if it has one.
+    pub escape: Option<u8>,
+    /// `$TERM`.
+    pub term: String,
+    /// The command; a shell when empty.
+    pub command: String,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// What a master answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The first message of either side.
+    Hello {
+        /// Of the protocol.
+        version: u32,
+    },
+    /// It is done.
+    Ok,
+    /// The user does not allow it.
+    PermissionDenied(String),
+    /// It cannot be done.
+    Failure(String),
+    /// The master's process.
+    Alive(u32),
+    /// The session runs, under this number.
+    SessionOpened(u32),
+    /// The machine listens on this port.
+    RemotePort(u32),
+    /// The session of this number has ended with this status.
+    Exit {
+        /// As in [`Reply::SessionOpened`].
+        session: u32,
+        /// Of the command.
+        status: u32,
+    },
+    /// The session of this number has no terminal.
+    TtyAllocFail(u32),
+}
+
+/// A message that cannot be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message")]
+pub struct Malformed;
+
+impl Request {
+    /// The message without its length; `id` is the number for the answer.
+    pub fn encode(&self, id: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut start = |kind: u32| {
+            put_u32(&mut out, kind);
+            put_u32(&mut out, id);
+        };
+        match self {
+            Self::Hello { version } => return hello(*version),
+            Self::NewSession(session) => {
+                start(NEW_SESSION);
+                session.encode(&mut out);
+            }
+            Self::AliveCheck => start(ALIVE_CHECK),
+            Self::Terminate => start(TERMINATE),
+            Self::OpenForward(forward) => {
+                start(OPEN_FORWARD);
+                put_forward(&mut out, forward);
+            }
+            Self::CloseForward(forward) => {
+                start(CLOSE_FORWARD);
+                put_forward(&mut out, forward);
+            }
+            Self::NewStdioForward(place) => {
+                start(NEW_STDIO_FORWARD);
+                put_string(&mut out, "");
+                put_place(&mut out, place);
+            }
+            Self::StopListening => start(STOP_LISTENING),
+            Self::Unknown => start(0),
+        }
+        out
+    }
+
+    /// The number for the answer, and the message.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<(u32, Self), Malformed> {
+        let mut rest = bytes;
+        let kind = take_u32(&mut rest)?;
+        let id = take_u32(&mut rest)?;
+        let request = match kind {
+            HELLO => return Ok((0, Self::Hello { version: id })),
+            NEW_SESSION => Self::NewSession(NewSession::decode(&mut rest)?),
+            ALIVE_CHECK => Self::AliveCheck,
+            TERMINATE => Self::Terminate,
+            OPEN_FORWARD => Self::OpenForward(take_forward(&mut rest)?),
+            CLOSE_FORWARD => Self::CloseForward(take_forward(&mut rest)?),
+            NEW_STDIO_FORWARD => {
+                let _reserved = take_string(&mut rest)?;
+                let (host, port) = (take_string(&mut rest)?, take_u32(&mut rest)?);
+                Self::NewStdioForward(place(host, port)?)
+            }
+            STOP_LISTENING => Self::StopListening,
+            _ => Self::Unknown,
+        };
+        Ok((id, request))
+    }
+}
+
+impl NewSession {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_string(out, "");
+        for flag in [self.tty, self.x11, self.agent, self.subsystem] {
+            put_u32(out, flag.into());
+        }
+        put_u32(out, self.escape.map_or(NO_ESCAPE, u32::from));
+        put_string(out, &self.term);
+        put_string(out, &self.command);
+        for (name, value) in &self.env {
+            put_string(out, &format!("{name}={value}"));
+        }
+    }
+
+    fn decode(rest: &mut &[u8]) -> Result<Self, Malformed> {
+        let _reserved = take_string(rest)?;
+        let mut flag = || take_u32(rest).map(|flag| flag != 0);
+        let (tty, x11, agent, subsystem) = (flag()?, flag()?, flag()?, flag()?);
+        let escape = u8::try_from(take_u32(rest)?).ok();
+        let (term, command) = (take_string(rest)?, take_string(rest)?);
+        let mut env = Vec::new();
+        while !rest.is_empty() && env.len() < MAX_ENV {
+            let pair = take_string(rest)?;
+            if let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) {
+                env.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Ok(Self { tty, x11, agent, subsystem, escape, term, command, env })
+    }
+}
+
+fn put_forward(out: &mut Vec<u8>, forward: &Forward) {
+    put_u32(
+        out,
+        match (forward.side, &forward.place) {
+            (Side::Local, Place::Dynamic) => 3,
+            (Side::Local, _) => 1,
+            (Side::Remote, _) => 2,
+        },
+    );
+    match &forward.listen {
+        Listen::Tcp(address, port) => {
+            put_string(out, address);
+            put_u32(out, (*port).into());
+        }
+        Listen::Unix(path) => put_path(out, path),
+    }
+    put_place(out, &forward.place);
+}
+
+fn take_forward(rest: &mut &[u8]) -> Result<Forward, Malformed> {
+    let kind = take_u32(rest)?;
+    let (host, port) = (take_string(rest)?, take_u32(rest)?);
+    let listen = match port {
+        STREAMLOCAL => Listen::Unix(PathBuf::from(host)),
+        port => Listen::Tcp(host, u16::try_from(port).map_err(|_| Malformed)?),
+    };
+    let (host, port) = (take_string(rest)?, take_u32(rest)?);
+    let (side, place) = match (kind, port) {
+        (3, _) => (Side::Local, Place::Dynamic),
+        (2, 0) => (Side::Remote, Place::Dynamic),
+        (2, port) => (Side::Remote, place(host, port)?),
+        (1, port) => (Side::Local, place(host, port)?),
+        _ => return Err(Malformed),
+    };
+    Ok(Forward { side, listen, place })
+}
+
+impl Reply {
+    /// The message without its length; `id` is the number of the request, which
+    /// those that belong to a session do not have.
+    pub fn encode(&self, id: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut start = |kind: u32, number: u32| {
+            put_u32(&mut out, kind);
+            put_u32(&mut out, number);
+        };
+        match self {
+            Self::Hello { version } => return hello(*version),
+            Self::Ok => start(OK, id),
+            Self::PermissionDenied(reason) => {
+                start(PERMISSION_DENIED, id);
+                put_string(&mut out, reason);
+            }
+            Self::Failure(reason) => {
+                start(FAILURE, id);
+                put_string(&mut out, reason);
+            }
+            Self::Alive(pid) => {
+                start(ALIVE, id);
+                put_u32(&mut out, *pid);
+            }
+            Self::SessionOpened(session) => {
+                start(SESSION_OPENED, id);
+                put_u32(&mut out, *session);
+            }
+            Self::RemotePort(port) => {
+                start(REMOTE_PORT, id);
+                put_u32(&mut out, *port);
+            }
+            Self::Exit { session, status } => {
+                start(EXIT_MESSAGE, *session);
+                put_u32(&mut out, *status);
+            }
+            Self::TtyAllocFail(session) => start(TTY_ALLOC_FAIL, *session),
+        }
+        out
+    }
+
+    /// The number of the request, 0 where there is none, and the message.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<(u32, Self), Malformed> {
+        let mut rest = bytes;
+        let kind = take_u32(&mut rest)?;
+        let number = take_u32(&mut rest)?;
+        Ok(match kind {
+            HELLO => (0, Self::Hello { version: number }),
+            OK => (number, Self::Ok),
+            PERMISSION_DENIED => (number, Self::PermissionDenied(take_string(&mut rest)?)),
+            FAILURE => (number, Self::Failure(take_string(&mut rest)?)),
+            ALIVE => (number, Self::Alive(take_u32(&mut rest)?)),
+            SESSION_OPENED => (number, Self::SessionOpened(take_u32(&mut rest)?)),
+            REMOTE_PORT => (number, Self::RemotePort(take_u32(&mut rest)?)),
+            EXIT_MESSAGE => (0, Self::Exit { session: number, status: take_u32(&mut rest)? }),
+            TTY_ALLOC_FAIL => (0, Self::TtyAllocFail(number)),
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+fn hello(version: u32) -> Vec<u8> {
+    [HELLO.to_be_bytes(), version.to_be_bytes()].concat()
+}
+
+fn place(host: String, port: u32) -> Result<Place, Malformed> {
+    match port {
+        STREAMLOCAL => Ok(Place::Unix(PathBuf::from(host))),
+        port => match u16::try_from(port) {
+            Ok(port) if port > 0 && !host.is_empty() => Ok(Place::Tcp(host, port)),
+            _ => Err(Malformed),
+        },
+    }
+}
+
+fn put_place(out: &mut Vec<u8>, place: &Place) {
+    match place {
+        Place::Tcp(host, port) => {
+            put_string(out, host);
+            put_u32(out, (*port).into());
+        }
+        Place::Unix(path) => put_path(out, path),
+        Place::Dynamic => {
+            put_string(out, SOCKS);
+            put_u32(out, 0);
+        }
+    }
+}
+
+fn put_path(out: &mut Vec<u8>, path: &std::path::Path) {
+    put_string(out, &path.to_string_lossy());
+    put_u32(out, STREAMLOCAL);
+}
+
+fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    // A text that is too long makes a message that no master takes.
+    put_u32(out, u32::try_from(text.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn take_u32(rest: &mut &[u8]) -> Result<u32, Malformed> {
+    let (number, after) = rest.split_first_chunk().ok_or(Malformed)?;
+    *rest = after;
+    Ok(u32::from_be_bytes(*number))
+}
+
+fn take_string(rest: &mut &[u8]) -> Result<String, Malformed> {
+    let length = usize::try_from(take_u32(rest)?).map_err(|_| Malformed)?;
+    let (text, after) = rest.split_at_checked(length).ok_or(Malformed)?;
+    *rest = after;
+    String::from_utf8(text.to_vec()).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_they_were_written() {
+        let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
+        let listen = |address: &str, port| Listen::Tcp(address.to_owned(), port);
+        let session = NewSession {
+            tty: true,
+            agent: true,
+            escape: Some(b'~'),
+            term: "xterm".to_owned(),
+            command: "echo ü".to_owned(),
+            env: vec![("LANG".to_owned(), "a=b".to_owned())],
+            ..NewSession::default()
+        };
+        let forward = |side, listen, place| Forward { side, listen, place };
+        for request in [
+            Request::NewSession(session),
+            Request::NewSession(NewSession::default()),
+            Request::AliveCheck,
+            Request::Terminate,
+            Request::StopListening,
+            Request::NewStdioForward(tcp("h", 22)),
+            Request::NewStdioForward(Place::Unix("/run/x".into())),
+            Request::OpenForward(forward(Side::Local, listen("*", 1), tcp("::1", 2))),
+            Request::OpenForward(forward(Side::Local, listen("", 1), Place::Dynamic)),
+            Request::OpenForward(forward(Side::Remote, listen("", 0), Place::Dynamic)),
+            Request::CloseForward(forward(Side::Remote, Listen::Unix("/a".into()), tcp("h", 2))),
+            Request::CloseForward(forward(
+                Side::Local,
+                Listen::Unix("/a".into()),
+                Place::Unix("/b".into()),
+            )),
+        ] {
+            assert_eq!(Request::decode(&request.encode(7)), Ok((7, request)));
+        }
+        let hello = Request::Hello { version: VERSION };
+        assert_eq!(Request::decode(&hello.encode(7)), Ok((0, hello)));
+    }
+
+    #[test]
+    fn replies_are_read_as_they_were_written() {
+        for (id, reply) in [
+            (7, Reply::Ok),
+            (7, Reply::PermissionDenied("no".to_owned())),
+            (7, Reply::Failure("why".to_owned())),
+            (7, Reply::Alive(1)),
+            (7, Reply::SessionOpened(3)),
+            (7, Reply::RemotePort(40_000)),
+            (0, Reply::Exit { session: 3, status: 255 }),
+            (0, Reply::TtyAllocFail(3)),
+            (0, Reply::Hello { version: VERSION }),
+        ] {
+            assert_eq!(Reply::decode(&reply.encode(7)), Ok((id, reply)));
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_openssh() {
+        let forward = Forward {
+            side: Side::Local,
+            listen: Listen::Tcp("".to_owned(), 1080),
+            place: Place::Dynamic,
+        };
+        let expected = [
+            &[0x10, 0, 0, 6, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 56][..],
+            &[0, 0, 0, 5, b's', b'o', b'c', b'k', b's', 0, 0, 0, 0],
+        ];
+        assert_eq!(Request::OpenForward(forward).encode(2), expected.concat());
+        assert_eq!(Request::Hello { version: 4 }.encode(0), [0, 0, 0, 1, 0, 0, 0, 4]);
+    }
+
+    #[test]
+    fn what_is_cut_or_wrong_is_refused() {
+        let whole = Request::NewSession(NewSession::default()).encode(1);
+        for length in 0..whole.len() {
+            assert_eq!(Request::decode(&whole[..length]), Err(Malformed), "{length}");
+        }
+        let unknown = [0x10, 0, 0, 15, 0, 0, 0, 9];
+        assert_eq!(Request::decode(&unknown), Ok((9, Request::Unknown)));
+        assert_eq!(Reply::decode(&unknown), Err(Malformed));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(0_u8.., 0..200)) {
+            let _ = Request::decode(&bytes);
+            let _ = Reply::decode(&bytes);
+        }
+    }
+}

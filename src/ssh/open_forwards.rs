@@ -1,0 +1,119 @@
+//! The forwards that a session has. Owns opening and closing them one by one;
+//! what comes through them is `forward`'s.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use tokio::task::AbortHandle;
+
+use super::forward::{Forward, Listen, Listener, Side};
+use super::{Session, lock};
+
+/// What applies to all listeners here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// They are for everybody, where nothing else is said (`GatewayPorts`).
+    pub gateway_ports: bool,
+    /// An old socket is removed first (`StreamLocalBindUnlink`).
+    pub unlink: bool,
+}
+
+/// The forwards of a session; those that listen here end with this.
+pub struct OpenForwards {
+    session: Arc<Session>,
+    rules: Rules,
+    open: Mutex<Vec<Open>>,
+}
+
+struct Open {
+    forward: Forward,
+    /// The port on the machine.
+    port: u16,
+    listeners: Vec<AbortHandle>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.listeners.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl OpenForwards {
+    /// None yet.
+    pub fn new(session: Arc<Session>, rules: Rules) -> Self {
+        Self { session, rules, open: Mutex::default() }
+    }
+
+    /// Opens one, unless it is open; the port is the one that the machine listens
+    /// on.
+    ///
+    /// # Errors
+    /// The system's or the server's reason, printable.
+    pub async fn open(&self, forward: &Forward) -> Result<u16, String> {
+        if let Some(open) = lock(&self.open).iter().find(|open| open.forward == *forward) {
+            return Ok(open.port);
+        }
+        let (port, listeners) = match forward.side {
+            Side::Local => (0, self.listen_here(forward).await?),
+            Side::Remote => {
+                let place = forward.place.clone();
+                (self.session.listen_there(&forward.listen, place).await?, Vec::new())
+            }
+        };
+        lock(&self.open).push(Open { forward: forward.clone(), port, listeners });
+        Ok(port)
+    }
+
+    /// Closes one; connections that came through it go on.
+    ///
+    /// # Errors
+    /// When there is no such forward, or in the server's words.
+    pub async fn close(&self, forward: &Forward) -> Result<(), String> {
+        let closed = {
+            let mut open = lock(&self.open);
+            let at = open.iter().position(|open| open.forward == *forward);
+            at.map(|at| open.remove(at)).ok_or("port not forwarded")?
+        };
+        match forward.side {
+            Side::Local => Ok(()),
+            Side::Remote => self.session.stop_listening_there(&forward.listen, closed.port).await,
+        }
+    }
+
+    async fn listen_here(&self, forward: &Forward) -> Result<Vec<AbortHandle>, String> {
+        let mut tasks = Vec::new();
+        let mut reason = "no such address".to_owned();
+        for listener in self.listeners(&forward.listen).await {
+            match listener {
+                Ok(listener) => {
+                    let serving = listener.serve(self.session.clone(), forward.place.clone());
+                    tasks.push(tokio::spawn(serving).abort_handle());
+                }
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        if tasks.is_empty() { Err(reason) } else { Ok(tasks) }
+    }
+
+    /// The sockets that a listener here is: both families where it says neither.
+    async fn listeners(&self, listen: &Listen) -> Vec<std::io::Result<Listener>> {
+        let (address, port) = match listen {
+            Listen::Unix(path) => return vec![Listener::unix(path.clone(), self.rules.unlink)],
+            Listen::Tcp(address, port) => (address.as_str(), *port),
+        };
+        let (four, six) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+        let all: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let ips = match (address, address.parse()) {
+            ("*", _) => vec![all[1], all[0]],
+            ("", _) if self.rules.gateway_ports => vec![all[1], all[0]],
+            ("" | "localhost", _) => vec![six, four],
+            (_, Ok(ip)) => vec![ip],
+            (name, Err(_)) => crate::hosts::addresses(name),
+        };
+        let mut listeners = Vec::new();
+        for ip in ips {
+            listeners.push(Listener::tcp(SocketAddr::new(ip, port)).await);
+        }
+        listeners
+    }
+}
