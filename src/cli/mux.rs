@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::background::{self, Role};
-use super::openssh::{say, shown};
+use super::openssh::say;
+use super::openssh::words::shown;
 use super::{Ui, print};
 use crate::error::{Error, Result};
 use crate::mux::ControlSocket;

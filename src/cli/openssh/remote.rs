@@ -1,0 +1,82 @@
+//! What the `ssh` personality runs on the machine, and in which environment.
+
+use std::io::IsTerminal;
+
+use super::super::Ui;
+use super::login::lent_agent;
+use super::say;
+use crate::error::{Error, Result};
+use crate::openssh::Resolved;
+use crate::openssh::arguments::Arguments;
+use crate::ssh::remote::Remote;
+use crate::term;
+
+/// What to run, and on what; nothing with `-N`.
+pub(super) fn remote(
+    arguments: &Arguments,
+    resolved: &Resolved,
+    ui: &Ui,
+) -> Result<Option<Remote>> {
+    let config = &resolved.config;
+    let kind = config.get("sessiontype").map_or("default", |setting| setting.value());
+    let is_subsystem = match kind.to_ascii_lowercase().as_str() {
+        "none" => return Ok(None),
+        "subsystem" => true,
+        _ => false,
+    };
+    let configured = config.get("remotecommand").filter(|setting| setting.value() != "none");
+    let command = match (arguments.command.is_empty(), configured) {
+        (true, Some(setting)) => Some(resolved.expand(setting.value())?),
+        (false, Some(_)) => {
+            return Err(Error::Usage("Cannot execute command-line and remote command.".to_owned()));
+        }
+        (true, None) => None,
+        (false, None) => Some(arguments.command.join(" ")),
+    };
+    if is_subsystem && command.is_none() {
+        return Err(Error::Usage("You must specify a subsystem to invoke.".to_owned()));
+    }
+    let asked = config.get("requesttty").map_or("auto", |setting| setting.value());
+    let asked = asked.to_ascii_lowercase();
+    let has_input = std::io::stdin().is_terminal() && !config.flag("stdinnull", false)?;
+    let wanted = match asked.as_str() {
+        "no" | "false" => false,
+        "auto" => command.is_none(),
+        _ => true,
+    };
+    let is_there = has_input || asked == "force";
+    if wanted && !is_there && !ui.quiet {
+        say("Pseudo-terminal will not be allocated because stdin is not a terminal.");
+    }
+    let pty = (wanted && is_there && !is_subsystem).then(term::pty);
+    let with_agent = lent_agent(resolved)?.is_some();
+    let env = environment(resolved);
+    Ok(Some(Remote { command, is_subsystem, with_agent, pty, env }))
+}
+
+/// `SetEnv`, then what `SendEnv` names of our own.
+fn environment(resolved: &Resolved) -> Vec<(String, String)> {
+    let config = &resolved.config;
+    let mut env: Vec<(String, String)> = config
+        .get("setenv")
+        .into_iter()
+        .flat_map(|setting| &setting.args)
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let patterns: Vec<&String> = config.all("sendenv").flat_map(|setting| &setting.args).collect();
+    let is_sent = |name: &str| {
+        let matches = |pattern: &str| {
+            crate::ssh::known_hosts::matches_pattern(pattern.as_bytes(), name.as_bytes())
+        };
+        let is_cleared = patterns.iter().any(|text| text.strip_prefix('-').is_some_and(matches));
+        !is_cleared && patterns.iter().any(|text| !text.starts_with('-') && matches(text))
+    };
+    for (name, value) in std::env::vars_os() {
+        let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
+        if is_sent(&name) && !env.iter().any(|(known, _)| *known == name) {
+            env.push((name, value));
+        }
+    }
+    env
+}

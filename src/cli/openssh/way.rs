@@ -1,0 +1,264 @@
+//! The way to a host of the `ssh` personality: directly, over the clan's networks,
+//! over jump hosts, or by a command. Owns which of them it is.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use super::super::ssh::{self, SshOptions, Way};
+use super::super::{Global, Ui};
+use super::login::{Batch, agent, methods};
+use super::words::DIRECT;
+use super::{holds, in_shell};
+use crate::connect::{Connection, Request, connect, connect_on};
+use crate::dial::{Dialer, Family, Stream, Target};
+use crate::error::{Error, Result};
+use crate::exports::Technology;
+use crate::openssh::arguments::{self, Arguments};
+use crate::openssh::{Resolved, resolve};
+use crate::plan::{Overrides, Route, TargetHost, plan};
+use crate::secret::Secret;
+use crate::ssh::Session;
+use crate::ssh::auth::Method;
+use crate::ssh::hostkey::HostKeyCheck;
+
+/// Jump hosts on the way to one host.
+const MAX_JUMPS: usize = 16;
+
+/// Options of ssh_config(5) that are understood as `--ssh-option` is.
+const SHARED: [&str; 18] = [
+    "casignaturealgorithms",
+    "ciphers",
+    "compression",
+    "connecttimeout",
+    "dnssecanchor",
+    "hashknownhosts",
+    "hostkeyalgorithms",
+    "hostkeyalias",
+    "kexalgorithms",
+    "knownhostscommand",
+    "macs",
+    "requiredrsasize",
+    "revokedhostkeys",
+    "serveralivecountmax",
+    "serveraliveinterval",
+    "torauth",
+    "updatehostkeys",
+    "verifyhostkeydns",
+];
+
+/// A session and what carries it.
+pub(super) struct Link {
+    pub(super) session: Arc<Session>,
+    /// The dialler that owns the stream, if it is ours.
+    _dialer: Option<Arc<Dialer>>,
+    /// The session that the stream goes through.
+    _before: Option<Box<Link>>,
+}
+
+/// Connects to a host by whatever way its configuration has.
+pub(super) async fn open(
+    resolved: &Resolved,
+    arguments: &Arguments,
+    global: &Global,
+    ui: &Arc<Ui>,
+    depth: usize,
+) -> Result<Link> {
+    if depth > MAX_JUMPS {
+        return Err(Error::Usage("too many jump hosts, or one jumps over itself".to_owned()));
+    }
+    let jumps = resolved.jumps();
+    let command = resolved.proxy_command()?;
+    if jumps.is_empty() && command.is_none() {
+        let request = request(resolved, global, ui, true)?;
+        let mut watch = |_: crate::race::Event<'_>| ();
+        let Connection { session, dialer, .. } = connect(request, &mut watch).await?;
+        return Ok(Link { session: Arc::new(session), _dialer: Some(dialer), _before: None });
+    }
+    let request = request(resolved, global, ui, false)?;
+    let (stream, before) = match command {
+        Some(command) => (proxy(&command)?, None),
+        None => {
+            let before = jump(&jumps, arguments, global, ui, depth + 1).await?;
+            let to = before.session.open_tcp(&resolved.host_name, resolved.port).await;
+            let to =
+                to.map_err(|reason| Error::Ssh(format!("stdio forwarding failed: {reason}")))?;
+            (Stream::new(to, None), Some(Box::new(before)))
+        }
+    };
+    let session = connect_on(&request, stream, &target(resolved)).await?;
+    Ok(Link { session: Arc::new(session), _dialer: None, _before: before })
+}
+
+/// The last of some jump hosts, over the others.
+async fn jump(
+    jumps: &[String],
+    arguments: &Arguments,
+    global: &Global,
+    ui: &Arc<Ui>,
+    depth: usize,
+) -> Result<Link> {
+    let Some((last, before)) = jumps.split_last() else {
+        return Err(Error::Usage("no jump host".to_owned()));
+    };
+    // As ssh(1) does: only the file's name is passed on to a jump host.
+    let uri = if last.starts_with("ssh://") { last.clone() } else { format!("ssh://{last}") };
+    let mut hop = arguments::parse(&["--".to_owned(), uri])?;
+    hop.config_file.clone_from(&arguments.config_file);
+    if !before.is_empty() {
+        hop.config.put("proxyjump", &[&before.join(",")]);
+    }
+    let resolved = resolve(&hop.host, &hop.config, hop.config_file.as_deref(), &holds)?;
+    Box::pin(open(&resolved, &hop, global, ui, depth)).await
+}
+
+/// A program's standard input and output.
+fn proxy(command: &str) -> Result<Stream> {
+    // Without a shell that would stay between us and it.
+    let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}")));
+    let failed = |source| Error::System { what: "cannot start the ProxyCommand", source };
+    let mut child = run
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {
+        return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
+    };
+    // The program ends when its input does, which is when the stream is dropped.
+    tokio::spawn(async move { child.wait().await });
+    Ok(Stream::new(tokio::io::join(output, input), None))
+}
+
+fn target(resolved: &Resolved) -> Target {
+    Target {
+        technology: Technology::Direct,
+        host: Secret::new(resolved.host_name.clone()),
+        label: resolved.host_name.clone(),
+        secret: false,
+        port: resolved.port,
+    }
+}
+
+/// What connecting takes; `routes` of a clan only where nothing else leads there.
+fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> Result<Request> {
+    let config = &resolved.config;
+    let overrides = Overrides {
+        user: config.get("user").map(|_| resolved.user.clone()),
+        port: config.get("port").map(|_| resolved.port),
+        ..Overrides::default()
+    };
+    let direct = || {
+        let target = TargetHost {
+            user: Some(resolved.user.clone()),
+            host: resolved.host_name.clone(),
+            port: Some(resolved.port),
+            options: Vec::new(),
+        };
+        vec![Route::to(&target, DIRECT, &Overrides::default())]
+    };
+    let mut way = Way {
+        machine: resolved.original_host.clone(),
+        routes: Vec::new(),
+        last_resort: None,
+        of_clan: None,
+        password: None,
+        identities: Vec::new(),
+    };
+    let machine = if routes { machine(resolved, global, ui) } else { None };
+    match machine {
+        Some(clan) => {
+            way.of_clan = global.host_keys(&way.machine, Some(&clan), ui)?;
+            way.last_resort = ssh::configuration(&clan, &way.machine, &overrides, global, ui);
+            way.routes = match plan(&clan, &way.machine, &overrides) {
+                Err(Error::NoRoute { .. }) if way.last_resort.is_some() => Vec::new(),
+                routes => routes?,
+            };
+        }
+        None => way.routes = direct(),
+    }
+    let mut request = ssh::assemble(way, options(resolved)?, HostKeyCheck::Ask, global, ui)?;
+    if let Some(setting) = config.get("addressfamily") {
+        request.family = match setting.value().to_ascii_lowercase().as_str() {
+            "any" => Family::Any,
+            "inet" => Family::Four,
+            "inet6" => Family::Six,
+            _ => return Err(setting.wrong("neither any nor inet nor inet6")),
+        };
+    }
+    let credentials = &mut request.credentials;
+    credentials.login.clone_from(&resolved.user);
+    if config.get("identityfile").is_some() {
+        let files = config.all("identityfile").filter(|setting| setting.value() != "none");
+        let files = files.map(|setting| resolved.file(setting.value()));
+        credentials.default_identities = files.collect::<Result<_>>()?;
+    }
+    credentials.identities_only = config.flag("identitiesonly", false)?;
+    credentials.agent = agent(resolved, credentials.agent.take())?;
+    credentials.methods = methods(resolved)?;
+    if let Some(setting) = config.get("numberofpasswordprompts") {
+        let number = setting.value().parse().map_err(|_| setting.wrong("not a number"))?;
+        credentials.prompts = number;
+    }
+    if config.flag("batchmode", false)? {
+        credentials.methods.retain(|method| *method == Method::PublicKey);
+        credentials.user = Arc::new(Batch(ui.clone()));
+    }
+    // What nobody says is as in ssh(1), and not as in clan.
+    if config.get("serveraliveinterval").is_none() && request.host_keys.of_clan.is_none() {
+        request.keepalive_interval = std::time::Duration::ZERO;
+    }
+    Ok(request)
+}
+
+/// The clan, if the host is one of its machines and nothing else is said of it.
+fn machine(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Option<crate::exports::Clan> {
+    let name = &resolved.original_host;
+    let is_plain = !name.contains(['.', ':', '/']) && resolved.config.get("hostname").is_none();
+    if !is_plain {
+        return None;
+    }
+    // Where there is no clan there is nothing to say.
+    global.flake().ok()?;
+    match global.clan(ui) {
+        Ok(clan) => clan.knows(name).then_some(clan),
+        Err(error) => {
+            ui.verbose(&format!("the clan here is of no use: {error}"));
+            None
+        }
+    }
+}
+
+/// The options that mean the same as in `--ssh-option`.
+fn options(resolved: &Resolved) -> Result<SshOptions> {
+    let mut pairs = Vec::new();
+    for keyword in SHARED {
+        for setting in resolved.config.all(keyword) {
+            let value = match keyword {
+                "revokedhostkeys" => resolved.file(setting.value())?.display().to_string(),
+                _ => setting.args.join(" "),
+            };
+            if !value.eq_ignore_ascii_case("none") {
+                pairs.extend([keyword.to_owned(), value]);
+            }
+        }
+    }
+    for keyword in ["userknownhostsfile", "globalknownhostsfile"] {
+        if let Some(setting) = resolved.config.get(keyword) {
+            let files = setting.args.iter().map(|file| resolved.file(file));
+            let files: Vec<PathBuf> = files.collect::<Result<_>>()?;
+            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            pairs.extend([keyword.to_owned(), files.join(" ")]);
+        }
+    }
+    if let Some(setting) = resolved.config.get("stricthostkeychecking") {
+        let value = match setting.value().to_ascii_lowercase().as_str() {
+            "false" => "no".to_owned(),
+            "true" => "yes".to_owned(),
+            other => other.to_owned(),
+        };
+        pairs.extend(["stricthostkeychecking".to_owned(), value]);
+    }
+    SshOptions::parse(&pairs)
+}

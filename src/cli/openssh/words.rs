@@ -1,0 +1,61 @@
+//! The words that scripts look for in what ssh(1) says.
+
+use crate::error::{Attempt, Error};
+use crate::openssh::Resolved;
+use crate::printable::{self, Printable};
+use crate::ssh::forward::Place;
+
+/// The network's name in messages.
+pub(super) const DIRECT: &str = "direct";
+/// Where a forward leads.
+pub(in crate::cli) fn shown(place: &Place) -> String {
+    match place {
+        Place::Tcp(host, port) => format!("{}:{port}", printable::line(host)),
+        Place::Unix(path) => printable::line(&path.to_string_lossy()),
+        Place::Dynamic => "anywhere".to_owned(),
+    }
+}
+
+/// An error as ssh(1) has it.
+pub(super) fn in_words_of_ssh(error: Error, resolved: &Resolved) -> Error {
+    let host = Printable(&resolved.host_name);
+    let text = match &error {
+        Error::Auth { user, offered, .. } => {
+            format!("{}@{host}: Permission denied ({}).", Printable(user), offered.join(","))
+        }
+        Error::HostKey { .. } => format!("{error}\r\nHost key verification failed."),
+        Error::Unreachable { attempts, .. } => {
+            let lines: Vec<String> =
+                attempts.iter().map(|attempt| one_attempt(attempt, resolved)).collect();
+            lines.join("\n")
+        }
+        Error::ConnectionLost { reason, .. } => {
+            format!("Connection to {host} closed by remote host.\r\n{reason}")
+        }
+        Error::Usage(_) => return error,
+        other => format!("ssh: {other}"),
+    };
+    Error::Usage(text)
+}
+
+fn one_attempt(attempt: &Attempt, resolved: &Resolved) -> String {
+    let (host, port) = (Printable(&attempt.host), resolved.port);
+    let Attempt { reason, network, .. } = attempt;
+    let over = if network == DIRECT { String::new() } else { format!("{network}: ") };
+    match reason.as_str() {
+        "connection refused" => {
+            format!("{over}ssh: connect to host {host} port {port}: Connection refused")
+        }
+        "connection timed out" => {
+            format!("{over}ssh: connect to host {host} port {port}: Connection timed out")
+        }
+        _ if reason.contains("could not resolve hostname") => format!(
+            "{over}ssh: Could not resolve hostname {host}: {}",
+            reason.replace("could not resolve hostname: ", "")
+        ),
+        _ if reason.contains("host key verification failed") => {
+            format!("{over}{reason}\r\nHost key verification failed.")
+        }
+        _ => format!("{over}ssh: connect to host {host} port {port}: {reason}"),
+    }
+}
