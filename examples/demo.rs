@@ -54,7 +54,8 @@ async fn main() -> Result<(), Failure> {
         deadline: Some(Duration::from_secs(10)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
-        family: Default::default(),
+        origin: Default::default(),
+        rekey: Default::default(),
         host_keys: HostKeySettings {
             check: HostKeyCheck::Tofu,
             files: KnownHostsFiles {
@@ -74,6 +75,8 @@ async fn main() -> Result<(), Failure> {
             default_identities: Vec::new(),
             agent: None,
             identities_only: false,
+            certificates: Vec::new(),
+            add_keys: None,
             methods: Method::ALL.to_vec(),
             prompts: PASSWORD_PROMPTS,
             password: None,

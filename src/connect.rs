@@ -8,7 +8,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dial::{Dialer, Family, Stream, Target, tor};
+use crate::dial::{Dialer, Origin, Stream, Target, tor};
 use crate::error::{Attempt, Error, Result, Stage};
 use crate::exports::Host;
 use crate::plan::{CONFIGURATION, Route};
@@ -16,7 +16,7 @@ use crate::race::{Event, Race, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::HostKeyCheck;
-use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
+use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
 use crate::vars::Vars;
 
 pub use probe::{Answer, KeyState, Probed, probe};
@@ -50,14 +50,16 @@ pub struct Request {
     pub grace: Duration,
     /// How onion services are reached.
     pub tor: tor::Settings,
-    /// Which addresses are dialled.
-    pub family: Family,
+    /// Where direct connections come from.
+    pub origin: Origin,
     /// What is asked of the machine's key.
     pub host_keys: HostKeySettings,
     /// Interval of keepalives; none when zero.
     pub keepalive_interval: Duration,
     /// Unanswered keepalives after which the peer counts as dead.
     pub keepalive_max: usize,
+    /// When keys are exchanged again.
+    pub rekey: Rekey,
     /// Print secret hosts as they are.
     pub show_secrets: bool,
     /// What to authenticate with. Its `login` is replaced by the route's.
@@ -88,7 +90,7 @@ pub async fn connect(
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Connection> {
     let trust = Trust::load(&request).await?;
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.family));
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
     let mut race = Race::new(
         request.routes.clone(),
         dialer.clone(),

@@ -59,6 +59,17 @@ impl Family {
     }
 }
 
+/// Where direct connections come from and go to.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// Which addresses are dialled.
+    pub family: Family,
+    /// The address here that they come from (`BindAddress`).
+    pub address: Option<IpAddr>,
+    /// The interface here that they leave by (`BindInterface`).
+    pub interface: Option<String>,
+}
+
 /// Dials every technology; keeps what they share between dials.
 #[derive(Debug)]
 pub struct Dialer {
@@ -68,8 +79,8 @@ pub struct Dialer {
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
-    pub fn new(tor: tor::Settings, family: Family) -> Self {
-        Self { direct: direct::Direct::new(family), tor: tor::Tor::new(tor) }
+    pub fn new(tor: tor::Settings, origin: Origin) -> Self {
+        Self { direct: direct::Direct::new(origin), tor: tor::Tor::new(tor) }
     }
 
     /// Begins in the background what dialling `technology` will need. Streams
@@ -100,6 +111,11 @@ impl Dialer {
                 Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
             }
         }
+    }
+
+    /// Whether a name has an address, and the name that it is an alias of, if any.
+    pub async fn canonical(&self, name: &str) -> Option<String> {
+        self.direct.canonical(name).await
     }
 }
 

@@ -1,7 +1,9 @@
 //! The `ssh` personality: OpenSSH's command line and configuration, understood.
 //! Owns the grammar and the defaults; connecting is the same as for `ssh MACHINE`.
 
+mod amounts;
 pub mod arguments;
+mod canonical;
 mod dump;
 mod forwards;
 
@@ -11,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ssh_config::{About, Config};
 use crate::tokens;
 
+pub use amounts::{bytes, seconds};
 pub use dump::{dump, query};
 pub use forwards::Forwards;
 
@@ -35,7 +38,9 @@ pub struct Resolved {
 }
 
 /// Reads the configuration files for `host`, after what the command line says.
-/// `config_file` is `-F`: `none`, or the only file.
+/// `config_file` is `-F`: `none`, or the only file. `exec` runs the commands of
+/// `Match exec`; `find` says whether a name has an address, and the name that it
+/// is an alias of.
 ///
 /// # Errors
 /// [`Error::Usage`] naming file and line.
@@ -44,16 +49,18 @@ pub fn resolve(
     command_line: &Config,
     config_file: Option<&str>,
     exec: &dyn Fn(&str) -> Result<bool>,
+    find: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Resolved> {
     let local_user = local_user();
     let mut config = command_line.clone();
     let home = home();
-    let read = |config: &mut Config, is_final| -> Result<()> {
+    let read = |config: &mut Config, canonical: Option<&str>, is_final| -> Result<()> {
         let run = |config: &Config, command: &str| {
             let resolved = finished(host, &local_user, config.clone())?;
             exec(&tokens::expand(command, &|token| resolved.token(token))?)
         };
-        let about = About { original_host: host, local_user: &local_user, is_final, exec: &run };
+        let local_user = local_user.as_str();
+        let about = About { original_host: host, canonical, local_user, is_final, exec: &run };
         match config_file {
             Some("none") => Ok(()),
             Some(file) => config.read_user(Path::new(file), true, &about),
@@ -65,9 +72,13 @@ pub fn resolve(
             }
         }
     };
-    read(&mut config, false)?;
-    if config.wants_final() {
-        read(&mut config, true)?;
+    read(&mut config, None, false)?;
+    let canonical = canonical::find(&config, &config.host_name(host), find)?;
+    if canonical.is_some() || config.wants_final() {
+        if let Some(name) = &canonical {
+            config.replace("hostname", &[name]);
+        }
+        read(&mut config, canonical.as_deref(), true)?;
     }
     finished(host, &local_user, config)
 }
@@ -138,6 +149,17 @@ impl Resolved {
     /// [`Error::Usage`].
     pub fn expand(&self, text: &str) -> Result<String> {
         tokens::expand(text, &|token| self.token(token))
+    }
+
+    /// How much is told, as by so many `-v`.
+    pub fn verbosity(&self) -> u8 {
+        let level = self.config.get("loglevel").map_or("", |setting| setting.value());
+        match level.to_ascii_lowercase().as_str() {
+            "verbose" | "debug" | "debug1" => 1,
+            "debug2" => 2,
+            "debug3" => 3,
+            _ => 0,
+        }
     }
 
     /// Whether only what is fatal is said: by `-q` or `LogLevel`.

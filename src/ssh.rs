@@ -48,6 +48,8 @@ pub struct Options {
     pub keepalive_interval: Duration,
     /// Unanswered keepalives after which the peer counts as dead.
     pub keepalive_max: usize,
+    /// When keys are exchanged again.
+    pub rekey: Rekey,
     /// Bound on key exchange and on each answer during authentication.
     pub deadline: Duration,
     /// What is expected of the server's key.
@@ -58,6 +60,16 @@ pub struct Options {
     pub update_host_keys: bool,
     /// Who answers questions.
     pub user: Arc<dyn User>,
+}
+
+/// When keys are exchanged again (`RekeyLimit`): after so much has been sent or
+/// received, and after so long. Where nothing is said, after 1 GiB and an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rekey {
+    /// Bytes in one direction.
+    pub bytes: Option<usize>,
+    /// Since the last exchange.
+    pub time: Option<Duration>,
 }
 
 /// An SSH connection, authenticated or about to be.
@@ -281,7 +293,19 @@ fn config(options: &Options, known: &KnownHosts) -> client::Config {
         keepalive_interval: (!options.keepalive_interval.is_zero())
             .then_some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,
+        limits: limits(options.rekey),
         ..client::Config::default()
+    }
+}
+
+/// RFC 4253, section 9, wants no more than 1 GiB with one key.
+fn limits(rekey: Rekey) -> russh::Limits {
+    let default = russh::Limits::default();
+    let bytes = |most: usize| rekey.bytes.map_or(most, |bytes| bytes.min(most));
+    russh::Limits {
+        rekey_write_limit: bytes(default.rekey_write_limit),
+        rekey_read_limit: bytes(default.rekey_read_limit),
+        rekey_time_limit: rekey.time.unwrap_or(default.rekey_time_limit),
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Setting {
 pub struct About<'a> {
     /// The host as the user typed it.
     pub original_host: &'a str,
+    /// Its full name, once that has been found (`CanonicalizeHostname`).
+    pub canonical: Option<&'a str>,
     /// Who runs us.
     pub local_user: &'a str,
     /// Whether this is the second pass, in which `Match final` holds.
@@ -214,7 +216,10 @@ impl Config {
         };
         let args = || line::words(rest).map_err(|why| bad(origin, &why));
         match name.to_ascii_lowercase().as_str() {
-            "host" => *active = is_listed(&args()?, about.original_host) && !reading.is_inactive,
+            "host" => {
+                let host = about.canonical.unwrap_or(about.original_host);
+                *active = is_listed(&args()?, host) && !reading.is_inactive;
+            }
             "match" => *active = self.matches(&args()?, origin, about)? && !reading.is_inactive,
             "include" => {
                 for file in included(&args()?, &reading.include_dir) {
@@ -313,10 +318,11 @@ impl Config {
                     }
                     true
                 }
-                "final" | "canonical" => {
-                    self.wants_final |= name == "final";
+                "final" => {
+                    self.wants_final = true;
                     about.is_final
                 }
+                "canonical" => about.canonical.is_some(),
                 _ => {
                     let Some(value) = own.or_else(|| words.next().cloned()) else {
                         return Err(bad(origin, &format!("Match {name}: missing argument")));
@@ -326,7 +332,10 @@ impl Config {
                         is_listed(&patterns, text)
                     };
                     match name.as_str() {
-                        "host" => list(&self.host_name(about.original_host)),
+                        "host" => match about.canonical {
+                            Some(name) => list(name),
+                            None => list(&self.host_name(about.original_host)),
+                        },
                         "originalhost" => list(about.original_host),
                         "user" => {
                             let user = self.get("user").map(Setting::value);
@@ -374,7 +383,7 @@ fn bad(origin: &str, why: &str) -> Error {
 }
 
 /// Whether a list of patterns has `text`; one that is negated says no for all.
-fn is_listed(patterns: &[String], text: &str) -> bool {
+pub fn is_listed(patterns: &[String], text: &str) -> bool {
     let mut found = false;
     for pattern in patterns {
         match pattern.strip_prefix('!') {

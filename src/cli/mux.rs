@@ -18,7 +18,7 @@ use crate::mux::ControlSocket;
 use crate::mux::client::{Client, Event, Failure, Running};
 use crate::mux::master::Master;
 use crate::mux::message::NewSession;
-use crate::openssh::{Forwards, Resolved};
+use crate::openssh::{Forwards, Resolved, seconds};
 use crate::printable::{self, Printable};
 use crate::ssh::Session;
 use crate::ssh::forward::{Forward, Place};
@@ -115,30 +115,6 @@ impl Control {
     }
 }
 
-/// A time of sshd_config(5), "TIME FORMATS", in seconds: `90`, `10m`, `1h30m`.
-fn seconds(text: &str) -> Option<u64> {
-    let mut total = 0_u64;
-    let mut number = None;
-    for char in text.chars() {
-        if let Some(digit) = char.to_digit(10) {
-            let before = number.unwrap_or(0_u64);
-            number = Some(before.checked_mul(10)?.checked_add(digit.into())?);
-            continue;
-        }
-        let unit = match char.to_ascii_lowercase() {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return None,
-        };
-        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
-    }
-    let is_there = !text.is_empty();
-    is_there.then(|| total.checked_add(number.unwrap_or(0))).flatten()
-}
-
 /// Runs what is wanted by a master that is there; `None` when there is none that
 /// will, and nothing has happened yet.
 pub(super) async fn run(
@@ -220,7 +196,7 @@ fn new_session(remote: &Remote) -> NewSession {
         tty: remote.pty.is_some(),
         agent: remote.with_agent,
         subsystem: remote.is_subsystem,
-        escape: remote.pty.is_some().then_some(b'~'),
+        escape: remote.escape.filter(|_| remote.pty.is_some()),
         term: remote.pty.as_ref().map(|pty| pty.term.clone()).unwrap_or_default(),
         command: remote.command.clone().unwrap_or_default(),
         env: remote.env.clone(),
@@ -411,28 +387,5 @@ pub(super) async fn shared(
     match run(control, wanted, &forwards, resolved, ui).await? {
         Some(code) => Ok(Some(code)),
         None => Err(Error::Usage("Failed to connect to new control master".to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_those_of_openssh() {
-        for (text, expected) in [
-            ("60", Some(60)),
-            ("60s", Some(60)),
-            ("10m", Some(600)),
-            ("1h30m", Some(5400)),
-            ("1w2d", Some(777_600)),
-            ("1m30", Some(90)),
-            ("", None),
-            ("m", None),
-            ("5x", None),
-            ("99999999999999999999w", None),
-        ] {
-            assert_eq!(seconds(text), expected, "{text}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use super::background::{self, Role};
 use super::mux::{self, Control, Shared, Wanted};
 use super::ssh::{self, Stop};
 use super::{Global, Ui, print, tor};
-use crate::dial::{Dialer, Family, Target};
+use crate::dial::{Dialer, Origin, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::openssh::arguments::{self, Arguments};
@@ -42,7 +42,6 @@ pub(super) fn main(args: &[String]) -> u8 {
         say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
         return 255;
     }
-    crate::log::start(arguments.verbose);
     match run(&arguments) {
         Ok(code) => code,
         Err(Error::Output(_)) => 255,
@@ -54,12 +53,12 @@ pub(super) fn main(args: &[String]) -> u8 {
 }
 
 /// Our own options, of which there are none on such a command line.
-fn global(arguments: &Arguments, resolved: &Resolved) -> Global {
+fn global(resolved: &Resolved) -> Global {
     Global {
         flake: None,
         exports: None,
         identity: Vec::new(),
-        verbose: arguments.verbose,
+        verbose: resolved.verbosity(),
         quiet: resolved.is_quiet(),
         color: super::Color::Never,
         show_secrets: false,
@@ -92,12 +91,13 @@ fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(0);
     }
     let file = arguments.config_file.as_deref();
-    let resolved = resolve(&arguments.host, &arguments.config, file, &holds)?;
+    let resolved = resolve(&arguments.host, &arguments.config, file, &holds, &canonical)?;
     if arguments.dump {
         print(dump(&resolved).as_bytes())?;
         return Ok(0);
     }
-    let global = global(arguments, &resolved);
+    crate::log::start(resolved.verbosity());
+    let global = global(&resolved);
     let ui = Arc::new(Ui::new(&global));
     if let Some(command) = &arguments.control {
         return ssh::runtime()?.block_on(mux::command(command, &resolved, &ui));
@@ -132,6 +132,16 @@ fn in_shell(command: &str) -> std::process::Command {
 /// Whether a command of `Match exec` says yes.
 fn holds(command: &str) -> Result<bool> {
     Ok(in_shell(command).status().is_ok_and(|status| status.success()))
+}
+
+/// The name that a name with an address is an alias of, or the name itself.
+fn canonical(name: &str) -> Option<String> {
+    let dialer = Dialer::new(Default::default(), Origin::default());
+    // Jump hosts are looked up while the runtime of the session is at work.
+    std::thread::scope(|scope| {
+        let find = || ssh::runtime().ok()?.block_on(dialer.canonical(name));
+        scope.spawn(find).join().ok().flatten()
+    })
 }
 
 async fn session(
@@ -179,7 +189,7 @@ async fn session(
         // Before anything that comes from the other side.
         let _ = tokio::task::spawn_blocking(move || in_shell(&command).status()).await;
     }
-    background::ready(arguments.verbose > 0 || arguments.log_file.is_some());
+    background::ready(resolved.verbosity() > 0 || arguments.log_file.is_some());
     let conversation = async {
         match (through, remote) {
             (Some(place), _) => stdio(&session, &place).await.map(|()| (0, true)),
@@ -277,7 +287,7 @@ async fn forward(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> Result<()
 
 /// Connects to what the server's forwards lead to, names included.
 fn connector() -> Connector {
-    let dialer = Arc::new(Dialer::new(Default::default(), Family::Any));
+    let dialer = Arc::new(Dialer::new(Default::default(), Origin::default()));
     Arc::new(move |host, port| {
         let dialer = dialer.clone();
         Box::pin(async move {

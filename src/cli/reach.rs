@@ -154,7 +154,7 @@ fn probe_all(
         }
         _ => None,
     };
-    let dialer = Arc::new(Dialer::new(base.tor.clone(), base.family));
+    let dialer = Arc::new(Dialer::new(base.tor.clone(), base.origin.clone()));
     let costly = Semaphore::new(COSTLY_FAN_OUT);
     let one = async |(place, (machine, route)): (usize, (String, Route))| {
         let is_costly = matches!(route.technology, Technology::Tor | Technology::Iroh);

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::{Global, Ui, complete, tor};
 use crate::connect::{Connection, HostKeySettings, LastResort, Request, connect};
-use crate::dial::Family;
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
@@ -25,10 +24,10 @@ use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::algorithms::Algorithms;
 use crate::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
-use crate::ssh::escape::{Action, HELP};
+use crate::ssh::escape::{Action, help};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use crate::ssh::known_hosts::{self, Program};
-use crate::ssh::remote::{Ending, Remote, Streams, quote};
+use crate::ssh::remote::{Ending, OnEscape, Remote, Streams, quote};
 use crate::term;
 
 #[derive(Debug, Args)]
@@ -202,13 +201,14 @@ pub(super) async fn converse(
         output: unbuffered(std::io::stdout())?,
         errors: unbuffered(std::io::stderr())?,
         sizes,
-        escapes: raw.is_some().then(|| {
+        escapes: remote.escape.filter(|_| raw.is_some()).map(|escape| {
             let ui = ui.clone();
-            Box::new(move |action| match action {
-                Action::Help => ui.write(HELP),
+            let hear = Box::new(move |action| match action {
+                Action::Help => ui.write(&help(escape)),
                 Action::Suspend => term::suspend(),
                 Action::Disconnect | Action::Rekey => {}
-            }) as Box<dyn FnMut(Action) + Send>
+            }) as OnEscape;
+            (escape, hear)
         }),
         no_terminal: None,
     };
@@ -336,7 +336,8 @@ pub(super) fn assemble(
         last: None,
         deadline: options.connect_timeout,
         tor,
-        family: bare.family,
+        origin: bare.origin,
+        rekey: bare.rekey,
         grace: bare.grace,
         host_keys: HostKeySettings {
             check: options.host_key_check.unwrap_or(check),
@@ -440,7 +441,8 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         deadline: None,
         grace: race::DEFAULT_GRACE,
         tor,
-        family: Family::Any,
+        origin: Default::default(),
+        rekey: Default::default(),
         host_keys: HostKeySettings {
             check: HostKeyCheck::Strict,
             files: KnownHostsFiles {
@@ -460,6 +462,8 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
             default_identities: Vec::new(),
             agent: None,
             identities_only: false,
+            certificates: Vec::new(),
+            add_keys: None,
             methods: Method::ALL.to_vec(),
             prompts: PASSWORD_PROMPTS,
             password: None,

@@ -157,7 +157,8 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
-        family: Default::default(),
+        origin: Default::default(),
+        rekey: Default::default(),
         host_keys: HostKeySettings {
             check,
             files: KnownHostsFiles {
@@ -177,6 +178,8 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
             default_identities: Vec::new(),
             agent: None,
             identities_only: false,
+            certificates: Vec::new(),
+            add_keys: None,
             methods: Method::ALL.to_vec(),
             prompts: PASSWORD_PROMPTS,
             password: None,

@@ -195,6 +195,7 @@ impl Trust {
         };
         Options {
             keepalive_interval: request.keepalive_interval,
+            rekey: request.rekey,
             keepalive_max: request.keepalive_max,
             deadline: request.deadline.unwrap_or(super::ANSWER_DEADLINE),
             update_host_keys: settings.update && !of_clan,

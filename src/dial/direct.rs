@@ -10,10 +10,10 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{RData, RecordType};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OnceCell, mpsc};
 
-use super::{DialError, Failure, Family, Phase, Stream};
+use super::{DialError, Failure, Origin, Phase, Stream};
 use crate::error::Stage;
 use crate::hosts;
 
@@ -28,8 +28,7 @@ const MAX_NAME: usize = 253;
 
 /// The dialler for addresses the operating system can reach by itself.
 pub(super) struct Direct {
-    /// The only addresses that are dialled.
-    family: Family,
+    origin: Origin,
     resolver: OnceCell<Option<TokioResolver>>,
 }
 
@@ -40,8 +39,8 @@ impl std::fmt::Debug for Direct {
 }
 
 impl Direct {
-    pub(super) fn new(family: Family) -> Self {
-        Self { family, resolver: OnceCell::new() }
+    pub(super) fn new(origin: Origin) -> Self {
+        Self { origin, resolver: OnceCell::new() }
     }
 
     pub(super) async fn dial(
@@ -53,7 +52,7 @@ impl Direct {
         let (found, addresses) = mpsc::channel(MAX_ADDRESSES);
         enter(Phase::Resolving);
         let resolution = self.resolve(host, port, found);
-        let connecting = connect_first(addresses, self.family, enter);
+        let connecting = connect_first(addresses, &self.origin, enter);
         // Both run at once: the first address is dialled while the other
         // family is still being asked for.
         tokio::pin!(resolution, connecting);
@@ -81,9 +80,8 @@ impl Direct {
             return Ok(());
         }
         check_name(host)?;
-        // RFC 6761, section 6.3: localhost never leaves this machine.
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if name == "localhost" || name.ends_with(".localhost") {
+        if is_localhost(&name) {
             for ip in [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)] {
                 let _ = found.send(SocketAddr::new(ip, port)).await;
             }
@@ -99,6 +97,37 @@ impl Direct {
         let resolver = self.resolver.get_or_init(async || system_resolver()).await;
         let Some(resolver) = resolver else { return Err(Failure::NoNameServer) };
         ask_both(resolver, host, port, &found).await
+    }
+}
+
+impl Origin {
+    /// Whether an address can be dialled from here.
+    fn has(&self, ip: IpAddr) -> bool {
+        let here = self.address.is_none_or(|here| here.is_ipv4() == ip.is_ipv4());
+        here && self.family.has(ip)
+    }
+}
+
+impl Direct {
+    /// Whether a name has an address, and the name that it is an alias of.
+    pub(super) async fn canonical(&self, name: &str) -> Option<String> {
+        check_name(name).ok()?;
+        if is_localhost(name) || !hosts::addresses(name).is_empty() {
+            return Some(name.to_owned());
+        }
+        let resolver = self.resolver.get_or_init(async || system_resolver()).await.as_ref()?;
+        // As it stands: it is not for the resolver to try other domains.
+        let absolute = format!("{}.", name.trim_end_matches('.'));
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let Ok(lookup) = resolver.lookup(absolute.as_str(), kind).await else { continue };
+            let answers = lookup.answers();
+            let address =
+                answers.iter().rfind(|record| matches!(record.data, RData::A(_) | RData::AAAA(_)));
+            if let Some(address) = address {
+                return Some(address.name.to_string().trim_end_matches('.').to_ascii_lowercase());
+            }
+        }
+        None
     }
 }
 
@@ -238,7 +267,7 @@ impl Connecting {
 /// soon as one has failed, until the first succeeds.
 async fn connect_first(
     mut addresses: mpsc::Receiver<SocketAddr>,
-    family: Family,
+    origin: &Origin,
     enter: &(dyn Fn(Phase) + Sync),
 ) -> Result<Stream, Connecting> {
     let mut running = FuturesUnordered::new();
@@ -263,11 +292,11 @@ async fn connect_first(
                 }
             },
             address = addresses.recv(), if more && start_next => match address {
-                Some(address) if !family.has(address.ip()) => {}
+                Some(address) if !origin.has(address.ip()) => {}
                 Some(address) if started < MAX_ADDRESSES => {
                     started += 1;
                     enter(Phase::Connecting);
-                    running.push(connect(address));
+                    running.push(connect(address, origin));
                     start_next = false;
                     delay.as_mut().reset(tokio::time::Instant::now() + ATTEMPT_DELAY);
                 }
@@ -287,11 +316,27 @@ fn worse(before: Option<Failure>, now: Failure) -> Failure {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<Stream, Failure> {
-    let stream = TcpStream::connect(address).await.map_err(|error| Failure::from(&error))?;
+async fn connect(address: SocketAddr, origin: &Origin) -> Result<Stream, Failure> {
+    let stream = open(address, origin).await.map_err(|error| Failure::from(&error))?;
     // Keystrokes and window changes are small; Nagle would hold them back.
     stream.set_nodelay(true).map_err(|error| Failure::from(&error))?;
     Ok(Stream::new(stream, Some(address.ip())))
+}
+
+async fn open(address: SocketAddr, origin: &Origin) -> std::io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // What ServerAliveInterval is not asked to notice (TCPKeepAlive).
+    socket.set_keepalive(true)?;
+    if let Some(interface) = &origin.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if let Some(here) = origin.address {
+        socket.bind(SocketAddr::new(here, 0))?;
+    }
+    socket.connect(address).await
 }
 
 /// An IP literal with an optional RFC 4007 zone (`fe80::1%eth0`), with or
@@ -316,6 +361,11 @@ fn zone_index(zone: &str) -> Option<u32> {
     // The kernel wants some socket to ask on; it is never connected.
     let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
     rustix::net::netdevice::name_to_index(&socket, zone).ok()
+}
+
+/// RFC 6761, section 6.3: localhost never leaves this machine.
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Whether `host` is a name for the DNS.
@@ -395,7 +445,7 @@ mod tests {
         found.send(open).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, Family::Any, &|_| ()).await.is_ok());
+        assert!(connect_first(addresses, &Origin::default(), &|_| ()).await.is_ok());
         assert!(before.elapsed() < ATTEMPT_DELAY, "{:?}", before.elapsed());
     }
 
@@ -408,7 +458,7 @@ mod tests {
         found.send(listener.local_addr().unwrap()).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, Family::Any, &|_| ()).await.is_ok());
+        assert!(connect_first(addresses, &Origin::default(), &|_| ()).await.is_ok());
         assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
         assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
     }

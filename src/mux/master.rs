@@ -18,10 +18,10 @@ use super::socket::{self, ControlSocket, Name};
 use super::stdio::Input;
 use crate::printable::Printable;
 use crate::ssh::Session;
-use crate::ssh::escape::{Action, HELP};
+use crate::ssh::escape::{Action, help};
 use crate::ssh::forward::{Forward, Place, Side, pipe};
 use crate::ssh::open_forwards::OpenForwards;
-use crate::ssh::remote::{Remote, Streams};
+use crate::ssh::remote::{OnEscape, Remote, Streams};
 use crate::term;
 use crate::user::User;
 
@@ -225,9 +225,9 @@ impl Master {
             output: tokio::fs::File::from_std(output),
             errors: tokio::fs::File::from_std(errors.try_clone()?),
             sizes,
-            escapes: match wanted.tty && wanted.escape.is_some() {
-                true => Some(on_escape(errors.try_clone()?)),
-                false => None,
+            escapes: match wanted.escape.filter(|_| wanted.tty) {
+                Some(escape) => Some((escape, on_escape(escape, errors.try_clone()?))),
+                None => None,
             },
             no_terminal: Some(told_no_terminal),
         };
@@ -279,6 +279,7 @@ impl Master {
             // that the session is open.
             pty: tty.map(|tty| term::pty_like(tty, term::size_of(tty), wanted.term.clone())),
             env: wanted.env.clone(),
+            escape: wanted.escape,
         }
     }
 
@@ -317,10 +318,10 @@ impl Master {
 }
 
 /// What is left of escape sequences where the terminal is another process's.
-fn on_escape(mut errors: File) -> Box<dyn FnMut(Action) + Send> {
+fn on_escape(escape: u8, mut errors: File) -> OnEscape {
     Box::new(move |action| {
         if action == Action::Help {
-            let _ = errors.write_all(HELP.as_bytes());
+            let _ = errors.write_all(help(escape).as_bytes());
         }
     })
 }

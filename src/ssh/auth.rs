@@ -3,6 +3,7 @@
 
 mod agent;
 mod keyfile;
+mod keys;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
+use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 
 use super::Session;
@@ -20,8 +21,10 @@ use crate::error::{Error, Result};
 use crate::printable::lines;
 use crate::secret::Secret;
 use crate::user::User;
+pub use agent::AddKeys;
 use agent::{Agent, SignError};
 use keyfile::{KeyFile, Probe};
+use keys::{Candidate, Holder, Keys};
 
 /// Questions asked for one password, as NumberOfPasswordPrompts in ssh_config(5).
 pub const PASSWORD_PROMPTS: usize = 3;
@@ -50,6 +53,10 @@ pub struct Credentials {
     pub agent: Option<PathBuf>,
     /// Whether the agent's keys count only as far as they are those of the files.
     pub identities_only: bool,
+    /// Certificates for keys of the files or the agent (`CertificateFile`).
+    pub certificates: Vec<PathBuf>,
+    /// Whether keys of files are given to the agent (`AddKeysToAgent`).
+    pub add_keys: Option<AddKeys>,
     /// What may be tried, in this order.
     pub methods: Vec<Method>,
     /// Questions asked for one password.
@@ -120,60 +127,9 @@ struct Authentication<'a> {
     password: Option<Secret<String>>,
 }
 
-/// A key to offer, and who signs for it.
-enum Candidate {
-    Agent(AgentIdentity),
-    File(KeyFile),
-}
-
 impl<'a> Authentication<'a> {
     async fn start(session: &'a mut Session, credentials: &'a Credentials) -> Result<Self> {
-        let mut tried = Vec::new();
-        let mut named = Vec::new();
-        for path in &credentials.identities {
-            match KeyFile::read(path).await {
-                Ok(key) => named.push(key),
-                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
-            }
-        }
-        let mut agent = None;
-        let mut held = Vec::new();
-        if let Some(path) = &credentials.agent {
-            match agent::open(path, &session.handle).await {
-                Ok((client, identities)) => (agent, held) = (Some(client), identities),
-                Err(reason) => tried.push(format!("agent ({reason})")),
-            }
-        }
-        let mut keys = VecDeque::new();
-        // A named key that the agent holds is signed for there: no passphrase.
-        for key in named {
-            match held.iter().position(|identity| key.is(&identity.public_key())) {
-                Some(at) => keys.push_back(Candidate::Agent(held.remove(at))),
-                None => keys.push_back(Candidate::File(key)),
-            }
-        }
-        if !credentials.identities_only {
-            keys.extend(held.drain(..).map(Candidate::Agent));
-        }
-        for path in &credentials.default_identities {
-            // Missing defaults are normal; broken ones are worth a word.
-            match KeyFile::read(path).await {
-                Ok(key) => {
-                    let known = keys.iter().any(|candidate| match candidate {
-                        Candidate::Agent(identity) => key.is(&identity.public_key()),
-                        Candidate::File(other) => key.same_as(other),
-                    });
-                    let in_agent = held.iter().position(|identity| key.is(&identity.public_key()));
-                    match in_agent {
-                        Some(at) => keys.push_back(Candidate::Agent(held.remove(at))),
-                        None if known => {}
-                        None => keys.push_back(Candidate::File(key)),
-                    }
-                }
-                Err(keyfile::Unreadable::Missing) => {}
-                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
-            }
-        }
+        let Keys { agent, keys, tried } = Keys::gather(credentials, &session.handle).await;
         let password = credentials.password.clone();
         Ok(Self { session, credentials, agent, keys, offered: 0, remaining: None, tried, password })
     }
@@ -235,9 +191,10 @@ impl<'a> Authentication<'a> {
                 self.keys.clear();
                 break;
             }
-            let step = match candidate {
-                Candidate::Agent(identity) => self.offer_agent_key(&identity).await?,
-                Candidate::File(key) => self.offer_key_file(key).await?,
+            let Candidate { holder, certificate } = candidate;
+            let step = match holder {
+                Holder::Agent(identity) => self.offer_agent_key(&identity, certificate).await?,
+                Holder::File(key) => self.offer_key_file(key, certificate).await?,
             };
             match step {
                 Step::Failed if self.takes(MethodKind::PublicKey) => {}
@@ -247,22 +204,34 @@ impl<'a> Authentication<'a> {
         Ok(Step::Failed)
     }
 
-    async fn offer_agent_key(&mut self, identity: &AgentIdentity) -> Result<Step> {
+    /// With a certificate it is that which is offered; the agent signs with the key
+    /// that it has.
+    async fn offer_agent_key(
+        &mut self,
+        identity: &AgentIdentity,
+        certificate: Option<Certificate>,
+    ) -> Result<Step> {
         let public = identity.public_key().into_owned();
         let hash = self.rsa_hash(&public).await?;
         let Some(agent) = &mut self.agent else { return Ok(Step::Failed) };
-        self.tried.push(format!("agent key {}", public.fingerprint(HashAlg::Sha256)));
+        let what = if certificate.is_some() { "certificate of agent key" } else { "agent key" };
+        self.tried.push(format!("{what} {}", public.fingerprint(HashAlg::Sha256)));
         self.offered += 1;
         let login = self.credentials.login.clone();
         let handle = &mut self.session.handle;
         let signing = AtomicBool::new(false);
-        let mut signer = agent::Bounded { agent, signing: &signing };
+        let mut signer = agent::Bounded { agent, signing: &signing, identity };
         let offer = async {
-            match identity {
-                AgentIdentity::PublicKey { key, .. } => {
+            match (certificate, identity) {
+                (None, AgentIdentity::PublicKey { key, .. }) => {
                     handle.authenticate_publickey_with(login, key.clone(), hash, &mut signer).await
                 }
-                AgentIdentity::Certificate { certificate, .. } => {
+                (Some(certificate), _) => {
+                    handle
+                        .authenticate_certificate_with(login, certificate, hash, &mut signer)
+                        .await
+                }
+                (None, AgentIdentity::Certificate { certificate, .. }) => {
                     let certificate = certificate.clone();
                     handle
                         .authenticate_certificate_with(login, certificate, hash, &mut signer)
@@ -294,13 +263,19 @@ impl<'a> Authentication<'a> {
         }
     }
 
-    async fn offer_key_file(&mut self, key: KeyFile) -> Result<Step> {
+    async fn offer_key_file(
+        &mut self,
+        key: KeyFile,
+        certificate: Option<Certificate>,
+    ) -> Result<Step> {
         let public = key.public().cloned();
         let login = self.credentials.login.clone();
+        let is_for_certificate = certificate.is_some();
+        let certificate = certificate.or_else(|| key.certificate().cloned());
         // A locked key is offered by its public half first: no passphrase is
         // asked for a key that the server does not want.
         if key.is_locked()
-            && let Some(public) = public.as_ref().filter(|_| key.certificate().is_none())
+            && let Some(public) = public.as_ref().filter(|_| certificate.is_none())
         {
             let hash = self.rsa_hash(public).await?;
             let mut probe = Probe::default();
@@ -327,16 +302,16 @@ impl<'a> Authentication<'a> {
                 return Ok(Step::Failed);
             }
         };
-        if let Some(certificate) = key.certificate() {
+        self.add_to_agent(&key, &private).await?;
+        if let Some(certificate) = certificate {
             self.offered += 1;
             let handle = &mut self.session.handle;
-            let answer = handle.authenticate_openssh_cert(
-                login.clone(),
-                private.clone(),
-                certificate.clone(),
-            );
+            let answer =
+                handle.authenticate_openssh_cert(login.clone(), private.clone(), certificate);
             let answer = timed(self.session.deadline, answer).await?;
             match self.judge(answer)? {
+                // The key alone is a candidate of its own.
+                step if is_for_certificate => return Ok(step),
                 Step::Failed => {}
                 step => return Ok(step),
             }
@@ -349,6 +324,26 @@ impl<'a> Authentication<'a> {
             .authenticate_publickey(login, PrivateKeyWithHashAlg::new(private, hash));
         let answer = timed(self.session.deadline, answer).await?;
         self.judge(answer)
+    }
+
+    /// Gives a key that was read from a file to the agent, if the user wants that.
+    async fn add_to_agent(&mut self, key: &KeyFile, private: &PrivateKey) -> Result<()> {
+        let (Some(add), Some(agent)) = (self.credentials.add_keys, &mut self.agent) else {
+            return Ok(());
+        };
+        if add.asks {
+            let user = self.credentials.user.clone();
+            let question = format!("add key {} to the agent (yes/no)? ", key.path().display());
+            let answer = blocking(move || user.ask(&question, true)).await?;
+            if !answer.is_some_and(|answer| answer.expose().eq_ignore_ascii_case("yes")) {
+                return Ok(());
+            }
+        }
+        if !agent::add(agent, private, add).await {
+            let text = format!("warning: the agent does not take key {}", key.path().display());
+            self.credentials.user.warn(&text);
+        }
+        Ok(())
     }
 
     /// The hash for an RSA key; never SHA-1. Only RSA is worth the wait for

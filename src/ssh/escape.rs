@@ -1,17 +1,24 @@
 //! Escape sequences of an interactive session, as ssh(1) "ESCAPE CHARACTERS"
 //! has them. Pure: turns typed bytes into what to send and what to do.
 
-/// What `~?` shows. Raw mode needs the carriage returns.
-pub const HELP: &str = "~?\r\n\
-supported escape sequences:\r\n \
-~.   - terminate connection\r\n \
-~R   - request rekey\r\n \
-~^Z  - suspend clan-connect\r\n \
-~?   - this message\r\n \
-~~   - send the escape character by typing it twice\r\n\
-(escapes are only recognized immediately after newline)\r\n";
+/// What begins an escape sequence if nobody says otherwise.
+pub const DEFAULT: u8 = b'~';
 
-const ESCAPE: u8 = b'~';
+/// What `~?` shows. Raw mode needs the carriage returns.
+pub fn help(escape: u8) -> String {
+    let escape = std::ascii::escape_default(escape);
+    format!(
+        "{escape}?\r\n\
+         supported escape sequences:\r\n \
+         {escape}.   - terminate connection\r\n \
+         {escape}R   - request rekey\r\n \
+         {escape}^Z  - suspend clan-connect\r\n \
+         {escape}?   - this message\r\n \
+         {escape}{escape}   - send the escape character by typing it twice\r\n\
+         (escapes are only recognized immediately after newline)\r\n"
+    )
+}
+
 const CTRL_Z: u8 = 0x1a;
 
 /// Something the user asked of us rather than of the machine.
@@ -19,7 +26,7 @@ const CTRL_Z: u8 = 0x1a;
 pub enum Action {
     /// End the connection now.
     Disconnect,
-    /// Show [`HELP`].
+    /// Show [`help`].
     Help,
     /// Stop this process as the shell's job control does.
     Suspend,
@@ -39,17 +46,17 @@ pub enum Piece {
 /// Where in a line the input is. Escapes count only at the start of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Escapes {
+    escape: u8,
     at_line_start: bool,
     pending: bool,
 }
 
-impl Default for Escapes {
-    fn default() -> Self {
-        Self { at_line_start: true, pending: false }
-    }
-}
-
 impl Escapes {
+    /// At the start of a line.
+    pub fn new(escape: u8) -> Self {
+        Self { escape, at_line_start: true, pending: false }
+    }
+
     /// Splits `input`. An escape character at the end is held back until the
     /// next call shows what it means.
     pub fn feed(&mut self, input: &[u8]) -> Vec<Piece> {
@@ -74,12 +81,12 @@ impl Escapes {
                     continue;
                 }
                 // `~~` sends one; anything else sends both characters.
-                send.push(ESCAPE);
-                if byte == ESCAPE {
+                send.push(self.escape);
+                if byte == self.escape {
                     self.at_line_start = false;
                     continue;
                 }
-            } else if self.at_line_start && byte == ESCAPE {
+            } else if self.at_line_start && byte == self.escape {
                 self.pending = true;
                 continue;
             }
@@ -98,7 +105,7 @@ mod tests {
     use super::*;
 
     fn fed(chunks: &[&str]) -> (String, Vec<Action>) {
-        let mut escapes = Escapes::default();
+        let mut escapes = Escapes::new(DEFAULT);
         let (mut sent, mut actions) = (Vec::new(), Vec::new());
         for piece in chunks.iter().flat_map(|chunk| escapes.feed(chunk.as_bytes())) {
             match piece {

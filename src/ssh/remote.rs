@@ -6,7 +6,7 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::escape::{Action, Escapes, Piece};
+use super::escape::{Action, DEFAULT, Escapes, Piece};
 use super::{MIN_ANSWER, Session, Use};
 use crate::error::{Error, Result};
 use crate::printable::lines;
@@ -17,7 +17,7 @@ const STDERR: u32 = 1;
 const CHUNK: usize = 64 << 10;
 
 /// What to run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Remote {
     /// The command for the login shell; `None` starts the shell itself.
     pub command: Option<String>,
@@ -29,6 +29,21 @@ pub struct Remote {
     pub pty: Option<Pty>,
     /// Environment, which sshd takes only as far as its AcceptEnv allows.
     pub env: Vec<(String, String)>,
+    /// What begins escape sequences on a terminal (`EscapeChar`), if anything.
+    pub escape: Option<u8>,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self {
+            command: None,
+            is_subsystem: false,
+            with_agent: false,
+            pty: None,
+            env: Vec::new(),
+            escape: Some(DEFAULT),
+        }
+    }
 }
 
 /// A pseudo-terminal.
@@ -103,6 +118,9 @@ fn signal_number(name: &str) -> Option<u8> {
     })
 }
 
+/// Hears of escape sequences.
+pub type OnEscape = Box<dyn FnMut(Action) + Send>;
+
 /// Our end of the remote process.
 pub struct Streams<I, O, E> {
     /// Its standard input; the end of it is passed on as a half-close.
@@ -113,9 +131,9 @@ pub struct Streams<I, O, E> {
     pub errors: E,
     /// New sizes of the terminal.
     pub sizes: mpsc::UnboundedReceiver<Size>,
-    /// Recognizes escape sequences and hears of all but `~.` and `~R`. `None`
-    /// passes every byte through.
-    pub escapes: Option<Box<dyn FnMut(Action) + Send>>,
+    /// The character that begins escape sequences, and what hears of all but `~.`
+    /// and `~R`. `None` passes every byte through.
+    pub escapes: Option<(u8, OnEscape)>,
     /// Hears that the server has no terminal for it.
     pub no_terminal: Option<oneshot::Sender<()>>,
 }
@@ -328,9 +346,10 @@ async fn send(
     channel: &ChannelWriteHalf<Msg>,
     mut input: impl AsyncRead + Unpin,
     mut sizes: mpsc::UnboundedReceiver<Size>,
-    mut on_action: Option<Box<dyn FnMut(Action) + Send>>,
+    escapes: Option<(u8, OnEscape)>,
 ) -> Stopped {
-    let mut escapes = Escapes::default();
+    let (escape, mut on_action) = escapes.unzip();
+    let mut escapes = Escapes::new(escape.unwrap_or(DEFAULT));
     let mut buffer = vec![0; CHUNK];
     let mut open = true;
     loop {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::super::Ui;
 use crate::error::Result;
-use crate::openssh::Resolved;
+use crate::openssh::{Resolved, seconds};
 use crate::secret::Secret;
-use crate::ssh::auth::Method;
+use crate::ssh::auth::{AddKeys, Method};
 use crate::user::User;
 
 /// `IdentityAgent`, or what the environment says.
@@ -87,4 +87,23 @@ impl User for Batch {
     fn warn(&self, text: &str) {
         self.0.warn(text);
     }
+}
+
+/// `AddKeysToAgent`: yes, no, ask, confirm, a time, or confirm and a time.
+pub(super) fn add_keys(resolved: &Resolved) -> Result<Option<AddKeys>> {
+    let Some(setting) = resolved.config.get("addkeystoagent") else { return Ok(None) };
+    let mut add = AddKeys::default();
+    for word in &setting.args {
+        match word.to_ascii_lowercase().as_str() {
+            "no" | "false" => return Ok(None),
+            "yes" | "true" => {}
+            "ask" => add.asks = true,
+            "confirm" => add.confirm = true,
+            time => {
+                let seconds = seconds(time).and_then(|seconds| u32::try_from(seconds).ok());
+                add.lifetime = Some(seconds.ok_or_else(|| setting.wrong("not a time"))?);
+            }
+        }
+    }
+    Ok(Some(add))
 }

@@ -8,6 +8,7 @@ use super::say;
 use crate::error::{Error, Result};
 use crate::openssh::Resolved;
 use crate::openssh::arguments::Arguments;
+use crate::ssh::escape::DEFAULT;
 use crate::ssh::remote::Remote;
 use crate::term;
 
@@ -51,7 +52,8 @@ pub(super) fn remote(
     let pty = (wanted && is_there && !is_subsystem).then(term::pty);
     let with_agent = lent_agent(resolved)?.is_some();
     let env = environment(resolved);
-    Ok(Some(Remote { command, is_subsystem, with_agent, pty, env }))
+    let escape = escape(resolved)?;
+    Ok(Some(Remote { command, is_subsystem, with_agent, pty, env, escape }))
 }
 
 /// `SetEnv`, then what `SendEnv` names of our own.
@@ -79,4 +81,15 @@ fn environment(resolved: &Resolved) -> Vec<(String, String)> {
         }
     }
     env
+}
+
+/// `EscapeChar`: one character, `^` and a letter, or none.
+fn escape(resolved: &Resolved) -> Result<Option<u8>> {
+    let Some(setting) = resolved.config.get("escapechar") else { return Ok(Some(DEFAULT)) };
+    match setting.value().as_bytes() {
+        b"none" => Ok(None),
+        [one] => Ok(Some(*one)),
+        [b'^', letter @ 64..128] => Ok(Some(letter & 31)),
+        _ => Err(setting.wrong("not a character, ^ and a letter, or none")),
+    }
 }

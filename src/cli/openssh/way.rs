@@ -4,23 +4,26 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::ssh::{self, SshOptions, Way};
 use super::super::{Global, Ui};
-use super::login::{Batch, agent, methods};
+use super::login::{Batch, add_keys, agent, methods};
 use super::words::DIRECT;
-use super::{holds, in_shell};
+use super::{canonical, holds, in_shell};
 use crate::connect::{Connection, Request, connect, connect_on};
 use crate::dial::{Dialer, Family, Stream, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
+use crate::hosts;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Resolved, resolve};
+use crate::openssh::{Resolved, bytes, resolve, seconds};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::secret::Secret;
-use crate::ssh::Session;
 use crate::ssh::auth::Method;
 use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh::{Rekey, Session};
+use crate::ssh_config::Config;
 
 /// Jump hosts on the way to one host.
 const MAX_JUMPS: usize = 16;
@@ -71,8 +74,7 @@ pub(super) async fn open(
     let command = resolved.proxy_command()?;
     if jumps.is_empty() && command.is_none() {
         let request = request(resolved, global, ui, true)?;
-        let mut watch = |_: crate::race::Event<'_>| ();
-        let Connection { session, dialer, .. } = connect(request, &mut watch).await?;
+        let Connection { session, dialer, .. } = attempts(request, &resolved.config).await?;
         return Ok(Link { session: Arc::new(session), _dialer: Some(dialer), _before: None });
     }
     let request = request(resolved, global, ui, false)?;
@@ -88,6 +90,27 @@ pub(super) async fn open(
     };
     let session = connect_on(&request, stream, &target(resolved)).await?;
     Ok(Link { session: Arc::new(session), _dialer: None, _before: before })
+}
+
+/// As often as `ConnectionAttempts` says, with a second between.
+async fn attempts(request: Request, config: &Config) -> Result<Connection> {
+    let mut left = match config.get("connectionattempts") {
+        None => 1,
+        Some(setting) => {
+            let number = setting.value().parse().ok().filter(|number: &u32| *number > 0);
+            number.ok_or_else(|| setting.wrong("not a number from 1"))?
+        }
+    };
+    let mut watch = |_: crate::race::Event<'_>| ();
+    loop {
+        left -= 1;
+        match connect(request.clone(), &mut watch).await {
+            Err(Error::Unreachable { .. }) if left > 0 => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The last of some jump hosts, over the others.
@@ -108,7 +131,7 @@ async fn jump(
     if !before.is_empty() {
         hop.config.put("proxyjump", &[&before.join(",")]);
     }
-    let resolved = resolve(&hop.host, &hop.config, hop.config_file.as_deref(), &holds)?;
+    let resolved = resolve(&hop.host, &hop.config, hop.config_file.as_deref(), &holds, &canonical)?;
     Box::pin(open(&resolved, &hop, global, ui, depth)).await
 }
 
@@ -180,13 +203,22 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> 
     }
     let mut request = ssh::assemble(way, options(resolved)?, HostKeyCheck::Ask, global, ui)?;
     if let Some(setting) = config.get("addressfamily") {
-        request.family = match setting.value().to_ascii_lowercase().as_str() {
+        request.origin.family = match setting.value().to_ascii_lowercase().as_str() {
             "any" => Family::Any,
             "inet" => Family::Four,
             "inet6" => Family::Six,
             _ => return Err(setting.wrong("neither any nor inet nor inet6")),
         };
     }
+    if let Some(setting) = config.get("bindaddress") {
+        let address = setting.value();
+        let found = address.parse().ok().or_else(|| hosts::addresses(address).first().copied());
+        request.origin.address =
+            Some(found.ok_or_else(|| setting.wrong("not an address of here"))?);
+    }
+    let interface = config.get("bindinterface").map(|setting| setting.value().to_owned());
+    request.origin.interface = interface;
+    request.rekey = rekey(config)?;
     let credentials = &mut request.credentials;
     credentials.login.clone_from(&resolved.user);
     if config.get("identityfile").is_some() {
@@ -197,6 +229,9 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> 
     credentials.identities_only = config.flag("identitiesonly", false)?;
     credentials.agent = agent(resolved, credentials.agent.take())?;
     credentials.methods = methods(resolved)?;
+    credentials.add_keys = add_keys(resolved)?;
+    let certificates = config.all("certificatefile").map(|setting| resolved.file(setting.value()));
+    credentials.certificates = certificates.collect::<Result<_>>()?;
     if let Some(setting) = config.get("numberofpasswordprompts") {
         let number = setting.value().parse().map_err(|_| setting.wrong("not a number"))?;
         credentials.prompts = number;
@@ -207,9 +242,25 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> 
     }
     // What nobody says is as in ssh(1), and not as in clan.
     if config.get("serveraliveinterval").is_none() && request.host_keys.of_clan.is_none() {
-        request.keepalive_interval = std::time::Duration::ZERO;
+        request.keepalive_interval = Duration::ZERO;
     }
     Ok(request)
+}
+
+/// `RekeyLimit`: an amount of data, then perhaps a time; `default` and `none` leave
+/// each as it is.
+fn rekey(config: &Config) -> Result<Rekey> {
+    let Some(setting) = config.get("rekeylimit") else { return Ok(Rekey::default()) };
+    let mut words = setting.args.iter().map(|word| word.to_ascii_lowercase());
+    let said = |word: Option<String>| word.filter(|word| word != "default" && word != "none");
+    let bad = || setting.wrong("not an amount of data and a time");
+    let bytes = said(words.next()).map(|word| bytes(&word).ok_or_else(bad)).transpose()?;
+    let time = said(words.next()).map(|word| seconds(&word).ok_or_else(bad)).transpose()?;
+    let bytes = bytes.filter(|bytes| *bytes > 0);
+    Ok(Rekey {
+        bytes: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        time: time.filter(|time| *time > 0).map(Duration::from_secs),
+    })
 }
 
 /// The clan, if the host is one of its machines and nothing else is said of it.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client;
-use russh::keys::HashAlg;
-use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
+use russh::keys::agent::{AgentIdentity, Constraint};
+use russh::keys::{HashAlg, PrivateKey};
 
 use super::super::Client;
 
@@ -38,11 +38,33 @@ pub(super) async fn open(
     tokio::time::timeout(LIST_DEADLINE, opening).await.map_err(|_| "does not answer")?
 }
 
+/// How keys are given to the agent (`AddKeysToAgent` in ssh_config(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AddKeys {
+    /// The user is asked before.
+    pub asks: bool,
+    /// The agent asks at every use.
+    pub confirm: bool,
+    /// The agent forgets it after so many seconds.
+    pub lifetime: Option<u32>,
+}
+
+/// Adds a key; false if the agent does not take it.
+pub(super) async fn add(agent: &mut Agent, key: &PrivateKey, how: AddKeys) -> bool {
+    let mut constraints = Vec::new();
+    constraints.extend(how.lifetime.map(|seconds| Constraint::KeyLifetime { seconds }));
+    constraints.extend(how.confirm.then_some(Constraint::Confirm));
+    let adding = agent.add_identity(key, &constraints);
+    matches!(tokio::time::timeout(LIST_DEADLINE, adding).await, Ok(Ok(())))
+}
+
 /// An agent that cannot hold up the session for ever.
 pub(super) struct Bounded<'a> {
     pub(super) agent: &'a mut Agent,
     /// Whether it is the agent that is waited for, and not the server.
     pub(super) signing: &'a AtomicBool,
+    /// What the agent calls the key: it need not know of its certificate.
+    pub(super) identity: &'a AgentIdentity,
 }
 
 pub(super) enum SignError {
@@ -61,12 +83,12 @@ impl russh::Signer for Bounded<'_> {
 
     async fn auth_sign(
         &mut self,
-        key: &AgentIdentity,
+        _: &AgentIdentity,
         hash: Option<HashAlg>,
         data: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
         self.signing.store(true, Ordering::Relaxed);
-        let signing = self.agent.sign_request(key, hash, data);
+        let signing = self.agent.sign_request(self.identity, hash, data);
         let signed = tokio::time::timeout(SIGN_DEADLINE, signing).await;
         self.signing.store(false, Ordering::Relaxed);
         match signed {

@@ -17,6 +17,7 @@ const MAX_KEY_FILE: u64 = 1 << 20;
 const PASSPHRASE_PROMPTS: usize = 3;
 
 /// A key file that could be read. It may still be locked by a passphrase.
+#[derive(Clone)]
 pub(super) struct KeyFile {
     path: PathBuf,
     text: Arc<Zeroizing<String>>,
@@ -36,23 +37,15 @@ impl KeyFile {
             Err(russh::keys::Error::SshKey(error)) if is_locked(&error) => (None, true),
             Err(_) => return Err(Unreadable::NoKey),
         };
-        let beside = |suffix: &str| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
         // An OpenSSH file holds its public half in the clear.
         let public = match parsed.or_else(|| public_of(&text)) {
             Some(public) => Some(public),
-            None => read_bounded(&beside(".pub"))
+            None => read_bounded(&beside(path, ".pub"))
                 .await
                 .ok()
                 .and_then(|text| PublicKey::from_openssh(text.trim()).ok()),
         };
-        let certificate = read_bounded(&beside("-cert.pub"))
-            .await
-            .ok()
-            .and_then(|text| Certificate::from_openssh(text.trim()).ok());
+        let certificate = certificate(&beside(path, "-cert.pub")).await.ok();
         Ok(Self { path: path.to_owned(), text, public, certificate, locked })
     }
 
@@ -102,6 +95,30 @@ impl KeyFile {
     }
 }
 
+/// The public key in a file, or in the one beside it.
+pub(super) async fn public_half(path: &Path) -> Option<PublicKey> {
+    for path in [path.to_owned(), beside(path, ".pub")] {
+        let text = read_bounded(&path).await.unwrap_or_default();
+        if let Ok(public) = PublicKey::from_openssh(text.trim()) {
+            return Some(public);
+        }
+    }
+    None
+}
+
+/// The certificate in a file.
+pub(super) async fn certificate(path: &Path) -> Result<Certificate, Unreadable> {
+    let text = read_bounded(path).await?;
+    Certificate::from_openssh(text.trim()).map_err(|_| Unreadable::NoCertificate)
+}
+
+/// The file of that name and more.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// Learns whether the server would take a key, and never signs.
 #[derive(Default)]
 pub(super) struct Probe {
@@ -129,6 +146,7 @@ pub(super) enum Unreadable {
     TooLarge,
     NotAFile,
     NoKey,
+    NoCertificate,
     Io(std::io::ErrorKind),
 }
 
@@ -139,6 +157,7 @@ impl fmt::Display for Unreadable {
             Self::TooLarge => f.write_str("too large for a key"),
             Self::NotAFile => f.write_str("not a regular file"),
             Self::NoKey => f.write_str("not a private key"),
+            Self::NoCertificate => f.write_str("not a certificate"),
             Self::Io(kind) => write!(f, "{kind}"),
         }
     }
