@@ -14,6 +14,7 @@
 
 mod age;
 mod bind;
+mod callers;
 mod clan;
 mod clan_keys;
 mod dropbear;

@@ -32,7 +32,7 @@ pub(super) fn in_words_of_ssh(error: Error, resolved: &Resolved) -> Error {
         Error::ConnectionLost { reason, .. } => {
             format!("Connection to {host} closed by remote host.\r\n{reason}")
         }
-        Error::Usage(_) => return error,
+        Error::Usage(_) | Error::Output(_) => return error,
         other => format!("ssh: {other}"),
     };
     Error::Usage(text)
