@@ -162,6 +162,12 @@ impl Resolved {
         }
     }
 
+    /// Whether nothing at all is said: by `-q` or `LogLevel QUIET`.
+    pub fn is_silent(&self) -> bool {
+        let level = self.config.get("loglevel").map_or("", |setting| setting.value());
+        ["silent", "quiet"].contains(&level.to_ascii_lowercase().as_str())
+    }
+
     /// Whether only what is fatal is said: by `-q` or `LogLevel`.
     pub fn is_quiet(&self) -> bool {
         let level = self.config.get("loglevel").map_or("", |setting| setting.value());

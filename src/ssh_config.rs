@@ -218,7 +218,11 @@ impl Config {
         match name.to_ascii_lowercase().as_str() {
             "host" => {
                 let host = about.canonical.unwrap_or(about.original_host);
-                *active = is_listed(&args()?, host) && !reading.is_inactive;
+                let patterns = args()?;
+                if patterns.is_empty() {
+                    return Err(bad(origin, "Host: missing argument"));
+                }
+                *active = is_listed(&patterns, host) && !reading.is_inactive;
             }
             "match" => *active = self.matches(&args()?, origin, about)? && !reading.is_inactive,
             "include" => {
@@ -273,7 +277,11 @@ impl Config {
         if kind == Kind::One && args.len() > 1 {
             return Err(bad(origin, &format!("{name}: extra arguments at end of line")));
         }
-        self.add(Setting { keyword, args, origin: origin.to_owned() }, kind);
+        let setting = Setting { keyword, args, origin: origin.to_owned() };
+        if let Some(why) = keyword::mistake(keyword, setting.value()) {
+            return Err(setting.wrong(why));
+        }
+        self.add(setting, kind);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ mod openssh_host_keys;
 mod openssh_mux;
 mod openssh_options;
 mod openssh_personality;
+mod openssh_regress;
 mod reach;
 mod sops;
 mod ssh_audit;

@@ -116,7 +116,10 @@ fn run(arguments: &Arguments) -> Result<u8> {
     });
     runtime.shutdown_background();
     term::restore();
-    done.map_err(|error| in_words_of_ssh(error, &resolved))
+    match done {
+        Err(_) if resolved.is_silent() => Ok(255),
+        done => done.map_err(|error| in_words_of_ssh(error, &resolved)),
+    }
 }
 
 /// A command of the user's, as ssh(1) runs it.

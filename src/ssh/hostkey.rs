@@ -370,14 +370,14 @@ impl FromStr for HostKeyCheck {
     type Err = Error;
 
     /// Also takes the words of ssh_config(5)'s `StrictHostKeyChecking`: `yes`,
-    /// `no`, `off`.
+    /// `no`, `off`, and what stands for them.
     fn from_str(text: &str) -> Result<Self> {
         match text.to_ascii_lowercase().as_str() {
-            "strict" | "yes" => Ok(Self::Strict),
+            "strict" | "yes" | "true" => Ok(Self::Strict),
             "ask" => Ok(Self::Ask),
             "accept-new" => Ok(Self::AcceptNew),
             "tofu" => Ok(Self::Tofu),
-            "no" | "off" => Ok(Self::No),
+            "no" | "off" | "false" => Ok(Self::No),
             "none" => Ok(Self::None),
             _ => Err(Error::Usage(format!(
                 "unknown host key check {text:?}: it is strict, ask, accept-new, tofu or none"

@@ -159,6 +159,67 @@ pub(super) fn find(name: &str) -> Option<(&'static str, Kind)> {
     KEYWORDS.get(at).map(|(_, now, kind)| (*now, *kind))
 }
 
+/// Those that are either `yes` or `no`.
+const FLAGS: [&str; 25] = [
+    "batchmode",
+    "canonicalizefallbacklocal",
+    "checkhostip",
+    "clearallforwardings",
+    "compression",
+    "enableescapecommandline",
+    "enablesshkeysign",
+    "exitonforwardfailure",
+    "forkafterauthentication",
+    "forwardx11",
+    "forwardx11trusted",
+    "gatewayports",
+    "hashknownhosts",
+    "hostbasedauthentication",
+    "identitiesonly",
+    "kbdinteractiveauthentication",
+    "nohostauthenticationforlocalhost",
+    "passwordauthentication",
+    "permitlocalcommand",
+    "proxyusefdpass",
+    "stdinnull",
+    "streamlocalbindunlink",
+    "tcpkeepalive",
+    "visualhostkey",
+    "warnweakcrypto",
+];
+
+/// Those that are one of a few words; `yes` and `no` stand for `true` and `false`.
+const CHOICES: [(&str, &[&str]); 11] = [
+    ("addressfamily", &["any", "inet", "inet6"]),
+    ("canonicalizehostname", &["yes", "no", "always"]),
+    ("controlmaster", &["yes", "no", "ask", "auto", "autoask"]),
+    ("fingerprinthash", &["md5", "sha256"]),
+    ("pubkeyauthentication", &["yes", "no", "unbound", "host-bound"]),
+    ("requesttty", &["yes", "no", "force", "auto"]),
+    ("sessiontype", &["none", "subsystem", "default"]),
+    ("stricthostkeychecking", &["yes", "no", "ask", "off", "accept-new"]),
+    ("tunnel", &["yes", "no", "ethernet", "point-to-point"]),
+    ("updatehostkeys", &["yes", "no", "ask"]),
+    ("verifyhostkeydns", &["yes", "no", "ask"]),
+];
+
+/// What is wrong with the first argument of a keyword, as far as that can be told
+/// without knowing what it is for.
+pub(super) fn mistake(keyword: &str, value: &str) -> Option<&'static str> {
+    let value = value.to_ascii_lowercase();
+    let value = match value.as_str() {
+        "true" => "yes",
+        "false" => "no",
+        other => other,
+    };
+    if FLAGS.contains(&keyword) && !["yes", "no"].contains(&value) {
+        return Some("neither yes nor no");
+    }
+    let choice = CHOICES.iter().find(|(known, _)| *known == keyword);
+    let is_wrong = choice.is_some_and(|(_, allowed)| !allowed.contains(&value));
+    is_wrong.then_some("unsupported option")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,5 +233,12 @@ mod tests {
             "kbdinteractiveauthentication"
         );
         assert_eq!(find("nonsense"), None);
+        let known = |name: &&str| find(name).is_some();
+        assert!(FLAGS.iter().all(|name| known(&name)));
+        assert!(CHOICES.iter().all(|(name, _)| known(&name)));
+        assert_eq!(mistake("compression", "True"), None);
+        assert_eq!(mistake("controlmaster", "autoask"), None);
+        assert!(mistake("compression", "auto").is_some());
+        assert!(mistake("requesttty", "perhaps").is_some());
     }
 }

@@ -1,7 +1,6 @@
 //! The way to a host of the `ssh` personality: directly, over the clan's networks,
 //! over jump hosts, or by a command. Owns which of them it is.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +28,13 @@ use crate::ssh_config::Config;
 const MAX_JUMPS: usize = 16;
 
 /// Options of ssh_config(5) that are understood as `--ssh-option` is.
-const SHARED: [&str; 18] = [
+const SHARED: [&str; 21] = [
     "casignaturealgorithms",
     "ciphers",
     "compression",
     "connecttimeout",
     "dnssecanchor",
+    "globalknownhostsfile",
     "hashknownhosts",
     "hostkeyalgorithms",
     "hostkeyalias",
@@ -45,8 +45,10 @@ const SHARED: [&str; 18] = [
     "revokedhostkeys",
     "serveralivecountmax",
     "serveraliveinterval",
+    "stricthostkeychecking",
     "torauth",
     "updatehostkeys",
+    "userknownhostsfile",
     "verifyhostkeydns",
 ];
 
@@ -91,6 +93,9 @@ pub(super) async fn open(
     let session = connect_on(&request, stream, &target(resolved)).await?;
     Ok(Link { session: Arc::new(session), _dialer: None, _before: before })
 }
+
+/// Those of [`SHARED`] that name files.
+const LISTS_OF_FILES: [&str; 3] = ["globalknownhostsfile", "revokedhostkeys", "userknownhostsfile"];
 
 /// As often as `ConnectionAttempts` says, with a second between.
 async fn attempts(request: Request, config: &Config) -> Result<Connection> {
@@ -283,33 +288,24 @@ fn machine(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Option<crate::
 
 /// The options that mean the same as in `--ssh-option`.
 fn options(resolved: &Resolved) -> Result<SshOptions> {
-    let mut pairs = Vec::new();
+    let mut options = SshOptions::default();
     for keyword in SHARED {
         for setting in resolved.config.all(keyword) {
-            let value = match keyword {
-                "revokedhostkeys" => resolved.file(setting.value())?.display().to_string(),
-                _ => setting.args.join(" "),
-            };
-            if !value.eq_ignore_ascii_case("none") {
-                pairs.extend([keyword.to_owned(), value]);
+            let value = setting.args.join(" ");
+            if value.eq_ignore_ascii_case("none") && !LISTS_OF_FILES.contains(&keyword) {
+                continue;
             }
+            let files = match LISTS_OF_FILES.contains(&keyword) {
+                true if value.eq_ignore_ascii_case("none") => Vec::new(),
+                true => {
+                    let files = setting.args.iter().map(|file| resolved.file(file));
+                    files.collect::<Result<_>>()?
+                }
+                false => Vec::new(),
+            };
+            let origin = format!("{}: ", setting.origin);
+            options.set(keyword, &value, files).map_err(|error| error.at(&origin))?;
         }
     }
-    for keyword in ["userknownhostsfile", "globalknownhostsfile"] {
-        if let Some(setting) = resolved.config.get(keyword) {
-            let files = setting.args.iter().map(|file| resolved.file(file));
-            let files: Vec<PathBuf> = files.collect::<Result<_>>()?;
-            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            pairs.extend([keyword.to_owned(), files.join(" ")]);
-        }
-    }
-    if let Some(setting) = resolved.config.get("stricthostkeychecking") {
-        let value = match setting.value().to_ascii_lowercase().as_str() {
-            "false" => "no".to_owned(),
-            "true" => "yes".to_owned(),
-            other => other.to_owned(),
-        };
-        pairs.extend(["stricthostkeychecking".to_owned(), value]);
-    }
-    SshOptions::parse(&pairs)
+    Ok(options)
 }
