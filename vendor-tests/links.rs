@@ -188,6 +188,59 @@ fn a_slow_network_of_higher_priority_wins() {
 }
 
 #[test]
+fn a_second_command_over_a_master_costs_two_round_trips() {
+    let mut world = World::new();
+    world.add_slow_link(300);
+    let path = |name: &str| world.home.path(name).display().to_string();
+    let (socket, known, key) = (path("m"), path("known"), path("home/.ssh/id_ed25519"));
+    let (known, port) = (format!("-oUserKnownHostsFile={known}"), format!("-p{PORT}"));
+    let fixed = ["-F", "none", "-oStrictHostKeyChecking=accept-new", &known, &port, "-i", &key];
+    let to = "root@10.91.4.2";
+    let [program, place] = world.client.enter();
+    let ours = |args: &[&str]| {
+        let args = [&["openssh"], &fixed[..], args].concat();
+        world.home.command_with(&[&program, &place, "/usr/bin/setsid"], &args)
+    };
+    let theirs = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args([&place, "/usr/bin/ssh"]).args(fixed).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    // To the output: sshd's exit status is one round trip behind it, held up by
+    // Nagle's algorithm on its side.
+    let time = |mut command: Command| {
+        let started = Instant::now();
+        let mut child = start(&mut command, "openssh-client");
+        let mut output = [0; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut output).unwrap();
+        let elapsed = started.elapsed();
+        assert_eq!(&output, b"hi\n");
+        assert!(wait(child).status.success());
+        elapsed
+    };
+    let second = |client: &dyn Fn(&[&str]) -> Command| {
+        let mut master = start(&mut client(&["-M", "-N", "-S", &socket, to]), "");
+        until("the master", || std::path::Path::new(&socket).exists());
+        let run = || time(client(&["-S", &socket, to, "echo", "hi"]));
+        let fastest = [run(), run(), run()].into_iter().min().unwrap();
+        assert!(wait(start(&mut client(&["-S", &socket, "-O", "exit", to]), "")).status.success());
+        master.wait().unwrap();
+        fastest
+    };
+    let alone = time(ours(&[to, "echo", "hi"]));
+    let their_own = time(theirs(&[to, "echo", "hi"]));
+    let (mine, other) = (second(&ours), second(&theirs));
+    println!(
+        "300 ms of round trip: alone {alone:?}, OpenSSH {their_own:?}; over a master {mine:?}, \
+         OpenSSH {other:?}, ratio {:.2}",
+        mine.as_secs_f64() / other.as_secs_f64()
+    );
+    // Three would be 900.
+    assert!(mine < Duration::from_millis(850), "{mine:?}");
+}
+
+#[test]
 fn of_a_hundred_races_the_server_sees_one_login_each_and_no_word_of_the_losers() {
     const RUNS: usize = 100;
     const AT_ONCE: usize = 10;

@@ -20,25 +20,17 @@ struct Mux {
 
 impl Mux {
     fn new() -> Self {
-        let place = Place::new("MaxSessions 50\nAllowTcpForwarding yes\n");
-        // OpenSSH asks the system for the home.
-        let known = place.home.path("home/.ssh/known_hosts").display().to_string();
-        let key = place.home.path("home/.ssh/id_ed25519").display().to_string();
-        let config = place.home.read("home/.ssh/config");
-        let more = format!("  UserKnownHostsFile {known}\n  IdentityFile {key}\n");
-        place.home.write("home/.ssh/config", format!("{config}{more}"));
+        let place = Place::shared("MaxSessions 50\nAllowTcpForwarding yes\n");
         let socket = place.home.path("m").to_str().unwrap().to_owned();
         Self { place, socket }
     }
 
     fn ours(&self) -> String {
-        self.place.home.path("bin/ssh").to_str().unwrap().to_owned()
+        self.place.ours()
     }
 
     fn command(&self, ssh: &str, args: &[&str]) -> Command {
-        let config = self.place.home.path("home/.ssh/config");
-        let fixed = ["-F", config.to_str().unwrap(), "-S", &self.socket];
-        self.place.command(ssh, &[&fixed[..], args].concat())
+        self.place.client(ssh, &[&["-S", self.socket.as_str()], args].concat())
     }
 
     fn run(&self, ssh: &str, args: &[&str]) -> Run {

@@ -28,6 +28,33 @@ impl Place {
         Self { home, server }
     }
 
+    /// The same for OpenSSH's client too, which asks the system, and not the
+    /// environment, for the home.
+    pub(crate) fn shared(config: &str) -> Self {
+        let place = Self::new(config);
+        let path = |name: &str| place.home.path(name).display().to_string();
+        let more = format!(
+            "  UserKnownHostsFile {}\n  IdentityFile {}\n",
+            path("home/.ssh/known_hosts"),
+            path("home/.ssh/id_ed25519")
+        );
+        let config = place.home.read("home/.ssh/config") + &more;
+        place.home.write("home/.ssh/config", config);
+        place
+    }
+
+    pub(crate) fn ours(&self) -> String {
+        self.home.path("bin/ssh").to_str().unwrap().to_owned()
+    }
+
+    /// Either client with the configuration of this place, unless another is named.
+    pub(crate) fn client(&self, ssh: &str, args: &[&str]) -> Command {
+        let config = self.home.path("home/.ssh/config");
+        let fixed = ["-F", config.to_str().unwrap()];
+        let args = if args.contains(&"-F") { args.to_vec() } else { [&fixed, args].concat() };
+        self.command(ssh, &args)
+    }
+
     /// A program with our `ssh` before all others, in `dir` below the folder.
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
@@ -49,7 +76,7 @@ impl Place {
     }
 
     pub(crate) fn ssh(&self, args: &[&str]) -> Run {
-        self.run(self.home.path("bin/ssh").to_str().unwrap(), args, "")
+        self.run(&self.ours(), args, "")
     }
 }
 

@@ -12,8 +12,6 @@ use crate::openssh_personality::Place;
 const IP: &str = "127.0.0.1";
 const THEIRS: &str = "/usr/bin/ssh";
 
-/// A place where OpenSSH's client finds what ours does: it asks the system, and
-/// not the environment, for the home.
 struct Pair {
     place: Place,
     ours: String,
@@ -21,25 +19,14 @@ struct Pair {
 
 impl Pair {
     fn new(server: &str) -> Self {
-        let place = Place::new(server);
-        let path = |name: &str| place.home.path(name).display().to_string();
-        let more = format!(
-            "  UserKnownHostsFile {}\n  IdentityFile {}\n",
-            path("home/.ssh/known_hosts"),
-            path("home/.ssh/id_ed25519")
-        );
-        let config = place.home.read("home/.ssh/config") + &more;
-        place.home.write("home/.ssh/config", config);
-        let ours = path("bin/ssh");
+        let place = Place::shared(server);
+        let ours = place.ours();
         place.ssh(&["box", "true"]).exits(0);
         Self { place, ours }
     }
 
     fn command(&self, ssh: &str, args: &[&str]) -> Command {
-        let config = self.place.home.path("home/.ssh/config");
-        let fixed = ["-F", config.to_str().unwrap()];
-        let args = if args.contains(&"-F") { args.to_vec() } else { [&fixed, args].concat() };
-        self.place.command(ssh, &args)
+        self.place.client(ssh, args)
     }
 
     fn run(&self, ssh: &str, args: &[&str]) -> Run {

@@ -233,9 +233,9 @@ mod tests {
             "kbdinteractiveauthentication"
         );
         assert_eq!(find("nonsense"), None);
-        let known = |name: &&str| find(name).is_some();
-        assert!(FLAGS.iter().all(|name| known(&name)));
-        assert!(CHOICES.iter().all(|(name, _)| known(&name)));
+        let known = |name: &str| find(name).is_some();
+        assert!(FLAGS.iter().all(|name| known(name)));
+        assert!(CHOICES.iter().all(|(name, _)| known(name)));
         assert_eq!(mistake("compression", "True"), None);
         assert_eq!(mistake("controlmaster", "autoask"), None);
         assert!(mistake("compression", "auto").is_some());
