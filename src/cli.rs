@@ -391,9 +391,20 @@ impl Ui {
 impl User for Ui {
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
         self.progress.pause(|| match askpass::program() {
-            Some(program) => askpass::ask(&program, prompt, echo),
+            Some(program) => askpass::ask(&program, prompt),
             None => term::ask(prompt, echo),
         })
+    }
+
+    fn ask_about(&self, text: &str, prompt: &str) -> Option<Secret<String>> {
+        match askpass::program() {
+            // All in one window.
+            Some(_) => self.ask(&format!("{text}\n{prompt}"), true),
+            None => {
+                self.warn(text);
+                self.ask(prompt, true)
+            }
+        }
     }
 
     fn tell(&self, text: &str) {

@@ -120,6 +120,9 @@ pub async fn connect(
         let started = Instant::now();
         let mut options = trust.options(&request, &target, allow_first_use);
         options.policy.sshfp = trust.sshfp(&request, &target).await;
+        options.policy.is_this_computer = request.host_keys.trusts_loopback
+            && request.host_keys.alias.is_none()
+            && stream.peer.is_some_and(|ip| ip.to_canonical().is_loopback());
         let (error, hint) = match Session::handshake(stream, &options).await {
             Ok(mut session) => {
                 let credentials =

@@ -60,7 +60,7 @@ impl Family {
 }
 
 /// Where direct connections come from and go to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Origin {
     /// Which addresses are dialled.
     pub family: Family,
@@ -68,6 +68,15 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// The interface here that they leave by (`BindInterface`).
     pub interface: Option<String>,
+    /// Whether the system notices by itself that the other side is gone
+    /// (`TCPKeepAlive`).
+    pub keepalive: bool,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { family: Family::Any, address: None, interface: None, keepalive: true }
+    }
 }
 
 /// Dials every technology; keeps what they share between dials.

@@ -13,13 +13,34 @@ const MAX_ADDRESSES: usize = 32;
 /// fail: getaddrinfo goes on to the DNS too. Blocks, for as long as a small
 /// file takes.
 pub fn addresses(name: &str) -> Vec<IpAddr> {
+    lookup(&read(), name)
+}
+
+fn read() -> String {
     let path = Path::new("/etc/hosts");
     match path.metadata() {
         Ok(meta) if meta.is_file() && meta.len() <= MAX_FILE => {}
-        _ => return Vec::new(),
+        _ => return String::new(),
     }
     let text = std::fs::read(path).unwrap_or_default();
-    lookup(&String::from_utf8_lossy(&text), name)
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The first name on the line that has `name`, which is the canonical one. Blocks
+/// as [`addresses`] does.
+pub fn canonical_name(name: &str) -> Option<String> {
+    canonical(&read(), name)
+}
+
+fn canonical(text: &str, name: &str) -> Option<String> {
+    let name = name.trim_end_matches('.');
+    text.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        words.next()?.parse::<IpAddr>().ok()?;
+        let names: Vec<&str> = words.collect();
+        let has = names.iter().any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name));
+        names.first().filter(|_| has).map(|first| (*first).to_owned())
+    })
 }
 
 fn lookup(text: &str, name: &str) -> Vec<IpAddr> {
@@ -52,5 +73,8 @@ mod tests {
         assert_eq!(lookup(text, "m.example."), [ip("10.0.0.1")]);
         assert_eq!(lookup(text, "n"), [ip("10.0.0.2")]);
         assert_eq!(lookup(text, "o"), Vec::<IpAddr>::new());
+        assert_eq!(canonical(text, "M.example").as_deref(), Some("m"));
+        assert_eq!(canonical(text, "n.").as_deref(), Some("n"));
+        assert_eq!(canonical(text, "bad"), None);
     }
 }

@@ -54,13 +54,13 @@ pub fn resolve(
     let local_user = local_user();
     let mut config = command_line.clone();
     let home = home();
-    let read = |config: &mut Config, canonical: Option<&str>, is_final| -> Result<()> {
+    let read = |config: &mut Config, name: &str, is_final| -> Result<()> {
         let run = |config: &Config, command: &str| {
             let resolved = finished(host, &local_user, config.clone())?;
             exec(&tokens::expand(command, &|token| resolved.token(token))?)
         };
         let local_user = local_user.as_str();
-        let about = About { original_host: host, canonical, local_user, is_final, exec: &run };
+        let about = About { original_host: host, host: name, local_user, is_final, exec: &run };
         match config_file {
             Some("none") => Ok(()),
             Some(file) => config.read_user(Path::new(file), true, &about),
@@ -72,13 +72,15 @@ pub fn resolve(
             }
         }
     };
-    read(&mut config, None, false)?;
+    read(&mut config, host, false)?;
     let canonical = canonical::find(&config, &config.host_name(host), find)?;
     if canonical.is_some() || config.wants_final() {
         if let Some(name) = &canonical {
-            config.replace("hostname", &[name]);
+            // A percent sign would be a token again.
+            config.replace("hostname", &[&name.replace('%', "%%")]);
         }
-        read(&mut config, canonical.as_deref(), true)?;
+        let name = config.host_name(host);
+        read(&mut config, &name, true)?;
     }
     finished(host, &local_user, config)
 }

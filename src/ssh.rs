@@ -3,6 +3,7 @@
 
 pub mod algorithms;
 pub mod auth;
+mod callbacks;
 pub mod escape;
 pub mod forward;
 pub mod hostkey;
@@ -16,17 +17,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
-use russh::keys::ssh_key::Certificate;
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelOpenFailure, Disconnect};
+use russh::Disconnect;
+use russh::client;
+use russh::keys::PublicKey;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::user::User;
+use callbacks::{Client, Refusal, Trust};
 use forward::SharedRemotes;
-use hostkey::{Decision, HostKeyPolicy};
+use hostkey::HostKeyPolicy;
 use known_hosts::{KnownHosts, Purpose, Renewal};
 pub use uses::{Use, Uses};
 
@@ -306,239 +307,6 @@ fn limits(rekey: Rekey) -> russh::Limits {
         rekey_write_limit: bytes(default.rekey_write_limit),
         rekey_read_limit: bytes(default.rekey_read_limit),
         rekey_time_limit: rekey.time.unwrap_or(default.rekey_time_limit),
-    }
-}
-
-/// Our side of russh's callbacks. Everything the server opens by itself is
-/// refused, which is russh's default.
-struct Client {
-    policy: HostKeyPolicy,
-    known: Arc<KnownHosts>,
-    user: Arc<dyn User>,
-    refusal: Arc<Mutex<Option<Refusal>>>,
-    /// Whether the host key is being judged, perhaps by a person.
-    asking: Arc<AtomicBool>,
-    trust: Arc<Mutex<Option<Trust>>>,
-    announced: watch::Sender<Vec<PublicKey>>,
-    remotes: SharedRemotes,
-    uses: Uses,
-    ended: Ended,
-}
-
-struct Refusal {
-    changed: bool,
-    error: Error,
-}
-
-impl client::Handler for Client {
-    type Error = russh::Error;
-
-    async fn check_server_key(
-        &mut self,
-        offered: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
-        let (policy, known, user) = (self.policy.clone(), self.known.clone(), self.user.clone());
-        let (key, certificate) = (offered.public_key(), offered.certificate().cloned());
-        self.asking.store(true, Ordering::Relaxed);
-        // Asking and writing known_hosts block.
-        let check = move || check_host_key(&policy, &known, &*user, &key, certificate.as_ref());
-        let decided = tokio::task::spawn_blocking(check)
-            .await
-            .map_err(|error| russh::Error::IO(std::io::Error::other(error)))?;
-        self.asking.store(false, Ordering::Relaxed);
-        match decided {
-            Ok(trust) => {
-                *lock(&self.trust) = Some(trust);
-                Ok(true)
-            }
-            Err(refusal) => {
-                *lock(&self.refusal) = Some(refusal);
-                Ok(false)
-            }
-        }
-    }
-
-    async fn auth_banner(
-        &mut self,
-        banner: &str,
-        _session: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        let (user, text) = (self.user.clone(), printable::lines(banner));
-        tokio::task::spawn_blocking(move || user.tell(&text))
-            .await
-            .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
-    }
-
-    async fn server_channel_open_forwarded_tcpip(
-        &mut self,
-        channel: Channel<Msg>,
-        address: &str,
-        port: u32,
-        _originator_address: &str,
-        _originator_port: u32,
-        reply: ChannelOpenHandle,
-        _session: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        let place = lock(&self.remotes).of_tcp(address, port);
-        self.take(channel, place, reply).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_forwarded_streamlocal(
-        &mut self,
-        channel: Channel<Msg>,
-        path: &str,
-        reply: ChannelOpenHandle,
-        _session: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        let place = lock(&self.remotes).of_unix(path);
-        self.take(channel, place, reply).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_agent_forward(
-        &mut self,
-        channel: Channel<Msg>,
-        reply: ChannelOpenHandle,
-        _session: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        let agent = lock(&self.remotes).agent();
-        match agent {
-            Some(agent) => {
-                reply.accept().await;
-                let using = self.uses.begin();
-                tokio::spawn(async move {
-                    forward::accept_agent(channel, agent).await;
-                    drop(using);
-                });
-            }
-            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
-        }
-        Ok(())
-    }
-
-    async fn openssh_ext_host_keys_announced(
-        &mut self,
-        keys: Vec<PublicKey>,
-        _session: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        self.announced.send_replace(keys);
-        Ok(())
-    }
-
-    async fn disconnected(
-        &mut self,
-        reason: DisconnectReason<Self::Error>,
-    ) -> Result<(), Self::Error> {
-        let (text, result) = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                let message = printable::lines(&info.message);
-                (format!("closed by the server: {}", message.trim_end()), Ok(()))
-            }
-            DisconnectReason::Error(error) => (protocol_text(&error), Err(error)),
-        };
-        lock(&self.ended).get_or_insert(text);
-        result
-    }
-}
-
-impl Client {
-    /// Takes a connection that was asked for, and no other.
-    async fn take(
-        &self,
-        channel: Channel<Msg>,
-        place: Option<forward::Place>,
-        reply: ChannelOpenHandle,
-    ) {
-        let connector = lock(&self.remotes).connector();
-        match place {
-            Some(place) => {
-                reply.accept().await;
-                let using = self.uses.begin();
-                tokio::spawn(async move {
-                    forward::accept(channel, place, connector).await;
-                    drop(using);
-                });
-            }
-            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
-        }
-    }
-}
-
-/// What a host key that passed is worth.
-#[derive(Debug, Default)]
-struct Trust {
-    /// The user asked for no check and the key is not the known one: no
-    /// password may be sent, as in ssh(1).
-    mismatch: bool,
-    /// What vouches for it.
-    by: String,
-}
-
-fn check_host_key(
-    policy: &HostKeyPolicy,
-    known: &KnownHosts,
-    user: &dyn User,
-    key: &PublicKey,
-    certificate: Option<&Certificate>,
-) -> Result<Trust, Refusal> {
-    let refused = |error| Refusal { changed: false, error };
-    let mut known = std::borrow::Cow::Borrowed(known);
-    if let Some(program) = &policy.program {
-        let more = program.ask(Purpose::Hostname, &policy.name, policy.port, Some(key));
-        known.to_mut().extend(more.map_err(refused)?);
-    }
-    match hostkey::decide(policy, &known, key, certificate) {
-        Decision::Accept { note, by, remember, mismatch } => {
-            match note {
-                Some(note) if mismatch => user.warn(&note),
-                Some(note) => user.tell(&note),
-                None => {}
-            }
-            if remember {
-                keep(policy, user, key)?;
-            }
-            Ok(Trust { mismatch, by })
-        }
-        Decision::Ask { question, fingerprint } => {
-            user.warn(&question);
-            let mut prompt = "continue connecting (yes/no/fingerprint)? ";
-            loop {
-                let Some(answer) = user.ask(prompt, true) else {
-                    let error = policy.unverified(key, "there is nobody to ask");
-                    return Err(refused(error));
-                };
-                match hostkey::consent(answer.expose(), &fingerprint) {
-                    Some(true) => {
-                        keep(policy, user, key)?;
-                        return Ok(Trust { mismatch: false, by: "your word".to_owned() });
-                    }
-                    Some(false) => {
-                        return Err(refused(policy.unverified(key, "you did not accept it")));
-                    }
-                    None => prompt = "please type 'yes', 'no' or the fingerprint: ",
-                }
-            }
-        }
-        Decision::Reject { warning, error, changed } => {
-            if !warning.is_empty() {
-                user.warn(&warning.join("\n"));
-            }
-            Err(Refusal { changed, error })
-        }
-    }
-}
-
-/// A key that cannot be written down is still a key we trust now: say so and
-/// go on, as ssh(1) does. Another key written meanwhile is a mismatch.
-fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), Refusal> {
-    match hostkey::remember(policy, key) {
-        Ok(()) => Ok(()),
-        Err(error @ Error::HostKey { .. }) => Err(Refusal { changed: true, error }),
-        Err(error) => {
-            user.warn(&format!("warning: the host key could not be remembered: {error}"));
-            Ok(())
-        }
     }
 }
 

@@ -45,8 +45,8 @@ pub struct Setting {
 pub struct About<'a> {
     /// The host as the user typed it.
     pub original_host: &'a str,
-    /// Its full name, once that has been found (`CanonicalizeHostname`).
-    pub canonical: Option<&'a str>,
+    /// What Host compares with: in the second pass the name to connect to.
+    pub host: &'a str,
     /// Who runs us.
     pub local_user: &'a str,
     /// Whether this is the second pass, in which `Match final` holds.
@@ -217,12 +217,11 @@ impl Config {
         let args = || line::words(rest).map_err(|why| bad(origin, &why));
         match name.to_ascii_lowercase().as_str() {
             "host" => {
-                let host = about.canonical.unwrap_or(about.original_host);
                 let patterns = args()?;
                 if patterns.is_empty() {
                     return Err(bad(origin, "Host: missing argument"));
                 }
-                *active = is_listed(&patterns, host) && !reading.is_inactive;
+                *active = is_listed(&patterns, about.host) && !reading.is_inactive;
             }
             "match" => *active = self.matches(&args()?, origin, about)? && !reading.is_inactive,
             "include" => {
@@ -326,11 +325,10 @@ impl Config {
                     }
                     true
                 }
-                "final" => {
-                    self.wants_final = true;
+                "final" | "canonical" => {
+                    self.wants_final |= name == "final";
                     about.is_final
                 }
-                "canonical" => about.canonical.is_some(),
                 _ => {
                     let Some(value) = own.or_else(|| words.next().cloned()) else {
                         return Err(bad(origin, &format!("Match {name}: missing argument")));
@@ -340,10 +338,7 @@ impl Config {
                         is_listed(&patterns, text)
                     };
                     match name.as_str() {
-                        "host" => match about.canonical {
-                            Some(name) => list(name),
-                            None => list(&self.host_name(about.original_host)),
-                        },
+                        "host" => list(&self.host_name(about.original_host)),
                         "originalhost" => list(about.original_host),
                         "user" => {
                             let user = self.get("user").map(Setting::value);

@@ -145,6 +145,35 @@ fn ssh_copy_id_adds_a_key_once() {
 }
 
 #[test]
+fn clans_own_command_line_shares_one_connection() {
+    // As clan_lib/ssh/remote.py builds it: the host first, and the command quoted.
+    let place = Place::new("");
+    let (key, socket) = (place.home.path("home/.ssh/id_ed25519"), place.home.path("socket"));
+    let (key, path) = (key.to_str().unwrap(), format!("ControlPath={}", socket.display()));
+    let port = place.server.port();
+    let fixed = ["root@127.0.0.1", "-A", "-p", &port, "-o", "StrictHostKeyChecking=no"];
+    let known = ["-o", "UserKnownHostsFile=/dev/null", "-i", key];
+    let shared = ["-o", "ControlMaster=auto", "-o", "ControlPersist=1m", "-o", &path];
+    let command = ["--", "bash", "-c", "'exec \"$@\"'", "--", "printf '%s\\n' 'a  b' '$HOME'"];
+    for _ in 0..3 {
+        let args = [&fixed[..], &known, &shared, &command].concat();
+        assert_eq!(place.ssh(&args).exits(0).text(), "a  b\n$HOME\n");
+    }
+    assert_eq!(place.server.log().matches("Accepted publickey").count(), 1);
+    place.ssh(&["-o", &path, "-O", "exit", "root@127.0.0.1"]).exits(0);
+    until("the end of the master", || !socket.exists());
+    // Its installer has a password, for which it calls sshpass.
+    let account = Account::new("sshpass");
+    let to = format!("{}@127.0.0.1", account.name);
+    let args = ["-p", &account.password, "ssh", &to, "-p", &port, "-o", "StrictHostKeyChecking=no"];
+    let only = ["-o", "PubkeyAuthentication=no", "--", "id", "-un"];
+    let done = place.run("sshpass", &[&args[..], &known[..2], &only].concat(), "sshpass");
+    assert_eq!(done.exits(0).text(), format!("{}\n", account.name));
+    let wrong = [&["-p", "wrong"], &args[2..], &known[..2], &only].concat();
+    assert_eq!(place.run("sshpass", &wrong, "sshpass").code, Some(5));
+}
+
+#[test]
 fn tar_pipes_through_it_both_ways() {
     let place = Place::new("");
     let data = noise(20 << 20);

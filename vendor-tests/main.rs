@@ -29,6 +29,7 @@ mod openssh;
 mod openssh_awkward;
 mod openssh_choices;
 mod openssh_host_keys;
+mod openssh_keys;
 mod openssh_mux;
 mod openssh_options;
 mod openssh_personality;

@@ -162,10 +162,10 @@ fn a_certificate_beside_the_key_is_used() {
 }
 
 /// OpenSSH's agent, holding keys.
-struct Agent(std::process::Child, String);
+pub struct Agent(std::process::Child, pub String);
 
 impl Agent {
-    fn start(home: &Home, keys: &[&str]) -> Self {
+    pub fn start(home: &Home, keys: &[&str]) -> Self {
         let socket = home.path("agent").to_str().unwrap().to_owned();
         let mut command = Command::new("ssh-agent");
         let child = crate::harness::start(
@@ -186,6 +186,8 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // It could not do so itself.
+        let _ = std::fs::remove_file(&self.1);
     }
 }
 

@@ -1,109 +1,34 @@
 //! Options of ssh_config(5), with OpenSSH's server, agent and certificates.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-use crate::harness::{Home, Run, Terminal, free_port, noise, run, sshd, start, until, wait};
+use crate::harness::{Run, Terminal, free_port, noise, start, until, wait};
+use crate::openssh::Agent;
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
 
-/// An agent that ends with us.
-struct Agent {
-    child: Child,
-    socket: String,
+/// Runs a program with this agent.
+fn with(agent: &Agent, place: &Place, program: &str, args: &[&str]) -> Run {
+    let mut command = place.command(program, args);
+    command.env("SSH_AUTH_SOCK", &agent.1);
+    Run::of(wait(start(&mut command, "openssh-client")))
 }
 
-impl Agent {
-    fn start(home: &Home) -> Self {
-        let socket = home.path("agent").to_str().unwrap().to_owned();
-        let mut command = Command::new("ssh-agent");
-        command.args(["-D", "-a", &socket]).stdout(Stdio::null());
-        let child = start(&mut command, "openssh-client");
-        until("the agent", || std::path::Path::new(&socket).exists());
-        Self { child, socket }
-    }
-
-    fn run(&self, place: &Place, program: &str, args: &[&str]) -> Run {
-        let mut command = place.command(program, args);
-        command.env("SSH_AUTH_SOCK", &self.socket);
-        Run::of(wait(start(&mut command, "openssh-client")))
-    }
-
-    fn ssh(&self, place: &Place, args: &[&str]) -> Run {
-        self.run(place, place.home.path("bin/ssh").to_str().unwrap(), args)
-    }
-
-    fn holds(&self, place: &Place) -> String {
-        self.run(place, "/usr/bin/ssh-add", &["-l"]).text()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn certificates_and_public_halves_find_their_keys() {
-    // A server that knows an authority and no key.
-    let home = Home::new();
-    let authority = home.keygen("ca", "ed25519", "");
-    let trusted = home.path("ca.pub");
-    let place = Place::new(&format!("TrustedUserCAKeys {}\n", trusted.display()));
-    let path = |name: &str| place.home.path(name).to_str().unwrap().to_owned();
-    for name in ["one", "two"] {
-        place.home.keygen(name, "ed25519", "");
-    }
-    let sign = |name: &str| {
-        let public = path(&format!("{name}.pub"));
-        let ca = authority.to_str().unwrap();
-        run("ssh-keygen", &["-q", "-s", ca, "-I", name, "-n", "root", &public], "openssh-client");
-    };
-    sign("one");
-    // Beside its key it counts by itself; elsewhere it has to be named.
-    let only = ["-oIdentitiesOnly=yes", "-oIdentityAgent=none", "-i"];
-    let with = |args: &[&str]| place.ssh(&[&only[..], args, &["box", "true"]].concat());
-    with(&[&path("one")]).exits(0);
-    with(&[&path("two")]).exits(255).says(&["Permission denied"]);
-    sign("two");
-    std::fs::rename(path("two-cert.pub"), path("elsewhere")).unwrap();
-    with(&[&path("two")]).exits(255);
-    let certificate = format!("-oCertificateFile={}", path("elsewhere"));
-    with(&[&path("two"), &certificate]).exits(0);
-    let other = with(&[&path("one.pub"), &certificate]).exits(255);
-    println!("{}", other.stderr);
-    // The agent signs for a certificate that it has never seen.
-    let agent = Agent::start(&place.home);
-    agent.run(&place, "/usr/bin/ssh-add", &["-q", &path("two")]).exits(0);
-    std::fs::rename(path("two"), path("gone")).unwrap();
-    let named = ["-oIdentitiesOnly=yes", "-i", &path("two.pub"), &certificate, "box", "true"];
-    agent.ssh(&place, &named).exits(0);
-    // A public half alone names a key of the agent.
-    let plain = Place::new("");
-    plain.home.write("id.pub", plain.home.read("home/.ssh/id_ed25519.pub"));
-    let agent = Agent::start(&plain.home);
-    let key = plain.home.path("home/.ssh/id_ed25519");
-    agent.run(&plain, "/usr/bin/ssh-add", &["-q", key.to_str().unwrap()]).exits(0);
-    std::fs::remove_file(&key).unwrap();
-    let public = plain.home.path("id.pub").to_str().unwrap().to_owned();
-    let named = ["-oIdentitiesOnly=yes", "-i", &public, "box", "true"];
-    agent.ssh(&plain, &named).exits(0);
-    // `id` where there is only `id.pub`.
-    let named = ["-oIdentitiesOnly=yes", "-i", public.trim_end_matches(".pub"), "box", "true"];
-    agent.ssh(&plain, &named).exits(0);
+fn holds(agent: &Agent, place: &Place) -> bool {
+    with(agent, place, "/usr/bin/ssh-add", &["-l"]).text().contains("ED25519")
 }
 
 #[test]
 fn keys_are_given_to_the_agent_when_the_user_wants_it() {
     let place = Place::new("");
-    let agent = Agent::start(&place.home);
-    agent.ssh(&place, &["box", "true"]).exits(0);
-    assert!(!agent.holds(&place).contains("ED25519"));
-    agent.ssh(&place, &["-oAddKeysToAgent=2", "box", "true"]).exits(0);
-    assert!(agent.holds(&place).contains("ED25519"));
-    until("the end of the key's time", || !agent.holds(&place).contains("ED25519"));
+    let agent = Agent::start(&place.home, &[]);
+    let ssh = |args: &[&str]| with(&agent, &place, &place.ours(), args);
+    ssh(&["box", "true"]).exits(0);
+    assert!(!holds(&agent, &place));
+    ssh(&["-oAddKeysToAgent=2", "box", "true"]).exits(0);
+    assert!(holds(&agent, &place));
+    until("the end of the key's time", || !holds(&agent, &place));
     let askpass = |answer: &str| {
         use std::os::unix::fs::PermissionsExt;
         let script = place.home.write("askpass", format!("#!/bin/sh\necho {answer}\n"));
@@ -111,64 +36,15 @@ fn keys_are_given_to_the_agent_when_the_user_wants_it() {
         let ssh = place.home.path("bin/ssh");
         let mut command =
             place.command(ssh.to_str().unwrap(), &["-oAddKeysToAgent=ask", "box", "true"]);
-        command.env("SSH_AUTH_SOCK", &agent.socket).env("SSH_ASKPASS", &script);
+        command.env("SSH_AUTH_SOCK", &agent.1).env("SSH_ASKPASS", &script);
         command.env("SSH_ASKPASS_REQUIRE", "force");
         Run::of(wait(start(&mut command, ""))).exits(0);
     };
     askpass("no");
-    assert!(!agent.holds(&place).contains("ED25519"));
+    assert!(!holds(&agent, &place));
     askpass("yes");
-    assert!(agent.holds(&place).contains("ED25519"));
-    agent
-        .ssh(&place, &["-oAddKeysToAgent=whenever", "box", "true"])
-        .exits(255)
-        .says(&["not a time"]);
-}
-
-#[test]
-fn keys_that_are_bound_to_a_destination_go_there_and_no_further() {
-    let place = Place::new("AllowAgentForwarding yes\n");
-    let key = place.home.read("home/.ssh/id_ed25519.pub");
-    let other = sshd(&place.home, IP, &key, "");
-    // The agent is told by names that known_hosts has.
-    let known = |name: &str, port: &str| {
-        let public = place.home.read(&format!("sshd-{port}/host_key.pub"));
-        format!("{name} {}\n", public.trim())
-    };
-    let names = known("box", &place.server.port()) + &known("far", &other.port());
-    let names = place.home.write("names", names).to_str().unwrap().to_owned();
-    let agent = Agent::start(&place.home);
-    let path = place.home.path("home/.ssh/id_ed25519").to_str().unwrap().to_owned();
-    let add = |constraints: &[&str]| {
-        agent.run(&place, "/usr/bin/ssh-add", &["-q", "-D"]);
-        let bound: Vec<&str> = constraints.iter().flat_map(|to| ["-h", *to]).collect();
-        let args = [&["-q", "-H", &names], &bound[..], &[&path]].concat();
-        agent.run(&place, "/usr/bin/ssh-add", &args).exits(0);
-    };
-    let public = place.home.path("home/.ssh/id_ed25519.pub").to_str().unwrap().to_owned();
-    std::fs::copy(&path, place.home.path("kept")).unwrap();
-    let only = |args: &[&str]| {
-        let by_agent = ["-oIdentitiesOnly=yes", "-i", &public, "-A"];
-        agent.ssh(&place, &[&by_agent[..], args].concat())
-    };
-    // To the other one from there, by an ssh that has nothing but the agent.
-    let onward = format!(
-        "ssh -F none -oBatchMode=yes -oIdentityFile=none -oStrictHostKeyChecking=no \
-         -oUserKnownHostsFile=/dev/null -p {} root@{IP} echo far",
-        other.port()
-    );
-    add(&["box"]);
-    std::fs::remove_file(&path).unwrap();
-    only(&["box", "true"]).exits(0);
-    only(&["-p", &other.port(), "-oHostKeyAlias=far", "box", "true"]).exits(255);
-    only(&["box", &onward]).exits(255);
-    std::fs::copy(place.home.path("kept"), &path).unwrap();
-    add(&["box", "box>far"]);
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(only(&["box", &onward]).exits(0).text(), "far\n");
-    // Over a jump host it is bound to where it ends.
-    let jump = ["-J", "box", "-p", &other.port(), "-oHostKeyAlias=far", "box", "true"];
-    only(&jump).exits(255);
+    assert!(holds(&agent, &place));
+    ssh(&["-oAddKeysToAgent=whenever", "box", "true"]).exits(255).says(&["unsupported option"]);
 }
 
 #[test]
@@ -274,4 +150,67 @@ fn short_names_are_found_in_their_domains() {
     assert!(place.home.read("home/.ssh/known_hosts").contains("[short.localhost]:"));
     let strict = ["-oCanonicalDomains=invalid", "-oCanonicalizeFallbackLocal=no", "short", "true"];
     place.ssh(&strict).exits(255).says(&["Could not resolve host \"short\""]);
+}
+
+#[test]
+fn what_the_user_forbids_is_not_done() {
+    let place = Place::new("AllowTcpForwarding yes\nAcceptEnv _TEST_*\n");
+    let port = place.server.port();
+    // A list of what the server's clients may reach by SOCKS.
+    let (open, shut) = (free_port(IP).to_string(), free_port(IP).to_string());
+    let permitted = format!("-oPermitRemoteOpen={IP}:{port}");
+    let ask = |at: &str| {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(format!("{IP}:{at}")).unwrap();
+        let port: u16 = port.parse().unwrap();
+        stream.write_all(&[5, 1, 0]).unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+        let request = [&[5, 1, 0, 1, 127, 0, 0, 1][..], &port.to_be_bytes()].concat();
+        stream.write_all(&request).unwrap();
+        let mut reply = [0; 10];
+        stream.read_exact(&mut reply).map(|()| reply[1] == 0).unwrap_or(false)
+    };
+    for (at, option, allowed) in
+        [(&open, permitted.as_str(), true), (&shut, "-oPermitRemoteOpen=none", false)]
+    {
+        let listen = format!("{IP}:{at}");
+        let args = ["-N", option, "-R", &listen, "box"];
+        let mut ssh = start(&mut place.command(&place.ours(), &args), "");
+        until("the listener", || std::net::TcpStream::connect(&listen).is_ok());
+        assert_eq!(ask(at), allowed, "{option}");
+        ssh.kill().unwrap();
+        ssh.wait().unwrap();
+    }
+    // Keys of a kind that is not wanted, and those that others may read.
+    place.ssh(&["-oPubkeyAcceptedAlgorithms=rsa-sha2-512", "box", "true"]).exits(255);
+    place.ssh(&["-oPubkeyAcceptedAlgorithms=ssh-ed25519", "box", "true"]).exits(0);
+    use std::os::unix::fs::PermissionsExt;
+    let key = place.home.path("home/.ssh/id_ed25519");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    place.ssh(&["-oBatchMode=yes", "box", "true"]).exits(255).says(&["Permission denied"]);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    // A socket with the permissions that are asked for.
+    let socket = place.home.path("socket");
+    let listen = format!("{}:{IP}:{port}", socket.display());
+    let args = ["-N", "-oStreamLocalBindMask=0117", "-L", &listen, "box"];
+    let mut ssh = start(&mut place.command(&place.ours(), &args), "");
+    until("the socket", || {
+        std::fs::metadata(&socket).is_ok_and(|meta| meta.permissions().mode() & 0o777 == 0o660)
+    });
+    ssh.kill().unwrap();
+    ssh.wait().unwrap();
+    // Whatever key it has, it is this computer.
+    let nothing = ["-oUserKnownHostsFile=/dev/null", "-oStrictHostKeyChecking=yes"];
+    let this = [&nothing[..], &["-oNoHostAuthenticationForLocalhost=yes", "box", "true"]].concat();
+    place.ssh(&this).exits(0);
+    place.ssh(&[&nothing[..], &["box", "true"]].concat()).exits(255);
+    // What is taken back is taken back word by word.
+    let sent = |args: &[&str]| {
+        let mut command =
+            place.command(&place.ours(), &[args, &["box", "env | grep -c _TEST_"]].concat());
+        command.env("_TEST_A", "1").env("_TEST_B", "2");
+        Run::of(wait(start(&mut command, ""))).text()
+    };
+    assert_eq!(sent(&["-oSendEnv=_TEST_A _TEST_B", "-oSendEnv=-_TEST_B"]), "1\n");
+    assert_eq!(sent(&["-oSendEnv=_TEST_*", "-oSendEnv=-_TEST_B"]), "2\n");
 }

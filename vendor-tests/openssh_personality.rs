@@ -17,7 +17,12 @@ impl Place {
     pub(crate) fn new(config: &str) -> Self {
         let home = Home::new();
         let key = home.default_key();
-        let server = sshd(&home, IP, &key, config);
+        Self::of(home, &key, config)
+    }
+
+    /// The same in a folder that has things already, for these keys.
+    pub(crate) fn of(home: Home, authorized: &str, config: &str) -> Self {
+        let server = sshd(&home, IP, authorized, config);
         std::fs::create_dir_all(home.path("bin")).unwrap();
         symlink(BINARY, home.path("bin/ssh")).unwrap();
         let text = format!(

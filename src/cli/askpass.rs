@@ -32,13 +32,9 @@ pub(super) fn program() -> Option<OsString> {
 
 /// Shows `prompt` by `program` and returns its first line. `None` when it fails,
 /// which is how it says that the user cancelled.
-pub(super) fn ask(program: &OsString, prompt: &str, echo: bool) -> Option<Secret<String>> {
+pub(super) fn ask(program: &OsString, prompt: &str) -> Option<Secret<String>> {
     #[allow(clippy::disallowed_methods, reason = "a program that the user configured")]
     let mut command = Command::new(program);
-    // A question that may be shown is one to confirm.
-    if echo {
-        command.env("SSH_ASKPASS_PROMPT", "confirm");
-    }
     let mut child =
         command.arg(redacted(prompt)).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER as usize));
@@ -48,7 +44,5 @@ pub(super) fn ask(program: &OsString, prompt: &str, echo: bool) -> Option<Secret
         return None;
     }
     let line = answer.split(|byte| *byte == b'\n' || *byte == b'\r').next().unwrap_or_default();
-    // Confirming needs no words.
-    let line = if echo && line.is_empty() { b"yes" } else { line };
     std::str::from_utf8(line).ok().map(|line| Secret::new(line.to_owned()))
 }

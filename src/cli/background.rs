@@ -76,9 +76,13 @@ fn arguments() -> Vec<std::ffi::OsString> {
 /// Says that everything stands, and leaves the terminal; nothing happens in a
 /// process that was not started for the background. A master leaves its output,
 /// too, for whose end somebody may wait, unless it is to log there.
-pub(super) fn ready(logs: bool) {
-    let Some(role) = role() else { return };
-    let Ok(waiting) = rustix::io::dup(rustix::stdio::stdin()) else { return };
+///
+/// # Errors
+/// When nobody waits any more: who called us is gone.
+pub(super) fn ready(logs: bool) -> Result<()> {
+    let Some(role) = role() else { return Ok(()) };
+    let failed = |source| Error::System { what: "nobody waits for this any more", source };
+    let waiting = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| failed(error.into()))?;
     let _ = rustix::process::setsid();
     if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -89,5 +93,5 @@ pub(super) fn ready(logs: bool) {
             }
         }
     }
-    let _ = UnixStream::from(waiting).write_all(&[1]);
+    UnixStream::from(waiting).write_all(&[1]).map_err(failed)
 }

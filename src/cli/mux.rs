@@ -168,7 +168,7 @@ pub(super) async fn run(
         }
         Wanted::Stdio(place) => (client.stdio(place, [input, stdout.as_fd()]).await, false),
         Wanted::Forwards => {
-            background::ready(false);
+            background::ready(false)?;
             // As with OpenSSH the forwards stay as long as the master does.
             client.gone().await;
             return Ok(Some(255));
@@ -181,7 +181,7 @@ pub(super) async fn run(
             return Ok(None);
         }
     };
-    background::ready(false);
+    background::ready(false)?;
     let code = wait(running, tty, pid).await?;
     if tty && !ui.quiet {
         say(&format!("Shared connection to {} closed.\r", Printable(&resolved.host_name)));
@@ -374,7 +374,9 @@ pub(super) async fn shared(
     if !control.persists() {
         return Ok(None);
     }
-    match background::start(Role::Master)? {
+    // It may take long, and a signal must end us meanwhile.
+    let started = tokio::task::spawn_blocking(|| background::start(Role::Master)).await;
+    match started.unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())))? {
         0 => {}
         code => return Ok(Some(code)),
     }

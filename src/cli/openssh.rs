@@ -22,7 +22,7 @@ use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::forward::{Connector, Duplex, Forward, Listen, Place, Side, pipe};
 use crate::ssh::open_forwards::{OpenForwards, Rules};
-use crate::ssh::remote::Ending;
+use crate::ssh::remote::{Ending, Remote};
 use crate::term;
 use login::lent_agent;
 use words::{in_words_of_ssh, shown};
@@ -105,6 +105,12 @@ fn run(arguments: &Arguments) -> Result<u8> {
     if resolved.config.flag("forkafterauthentication", false)? && background::role().is_none() {
         return background::start(Role::Session);
     }
+    if resolved.config.flag("stdinnull", false)? && background::role().is_none() {
+        // For what the user's own commands would read, too.
+        let null = std::fs::File::open("/dev/null");
+        let done = null.and_then(|null| rustix::stdio::dup2_stdin(&null).map_err(Into::into));
+        done.map_err(|source| Error::System { what: "cannot read from /dev/null", source })?;
+    }
     let _blocking = term::Blocking::enter();
     let runtime = ssh::runtime()?;
     let done = runtime.block_on(async {
@@ -177,10 +183,19 @@ async fn session(
     if let Some(agent) = agent {
         session.lend_agent(agent);
     }
-    session.connect_with(connector());
+    let (connector, permitted) = (connector(), forwards.permitted.clone());
+    session.connect_with(connector.clone());
+    session.connect_dynamic_with(Arc::new(move |host, port| match permitted.has(&host, port) {
+        true => connector(host, port),
+        false => Box::pin(std::future::ready(None)),
+    }));
     let open = Arc::new(OpenForwards::new(
         session.clone(),
-        Rules { gateway_ports: forwards.gateway_ports, unlink: forwards.unlink },
+        Rules {
+            gateway_ports: forwards.gateway_ports,
+            unlink: forwards.unlink,
+            mask: forwards.mask,
+        },
     ));
     forward(&open, &forwards, ui).await?;
     let host = resolved.original_host.as_str();
@@ -192,48 +207,9 @@ async fn session(
         // Before anything that comes from the other side.
         let _ = tokio::task::spawn_blocking(move || in_shell(&command).status()).await;
     }
-    background::ready(resolved.verbosity() > 0 || arguments.log_file.is_some());
-    let conversation = async {
-        match (through, remote) {
-            (Some(place), _) => stdio(&session, &place).await.map(|()| (0, true)),
-            (None, Some(remote)) => {
-                let input = input(config.flag("stdinnull", false)?);
-                let ended = ssh::converse(&session, host, &remote, ui, input).await;
-                if remote.pty.is_some() && !ui.quiet && ended.is_ok() {
-                    say(&format!("Connection to {} closed.\r", Printable(&resolved.host_name)));
-                }
-                ended.map(|ending| (ending.exit_code(), ending != Ending::Escaped))
-            }
-            // Another one was first to be the master.
-            (None, None) if is_master && shared.is_none() => Ok((0, false)),
-            // Nothing but forwarding and sharing, until the connection ends.
-            (None, None) => {
-                tokio::select! {
-                    () = session.closed() => {
-                        let reason = session.ended();
-                        let reason = reason.unwrap_or_else(|| "closed by the peer".to_owned());
-                        Err(Error::ConnectionLost { machine: host.to_owned(), reason })
-                    }
-                    () = unused(shared.as_ref(), &session) => Ok((0, false)),
-                }
-            }
-        }
-    };
-    let whole = async {
-        let (code, waits) = conversation.await?;
-        // As ssh(1) does: others may still be at it, and connections be forwarded.
-        if waits {
-            tokio::select! {
-                () = session.uses().none() => {}
-                () = session.closed() => {}
-            }
-        }
-        Ok(code)
-    };
-    let ended = tokio::select! {
-        ended = whole => ended,
-        () = terminated(shared.as_ref()) => Ok(if is_master { 0 } else { 255 }),
-    };
+    background::ready(resolved.verbosity() > 0 || arguments.log_file.is_some())?;
+    let talk = Talk { resolved, ui, session: &session, shared: shared.as_ref(), is_master };
+    let ended = talk.until_the_end(through, remote).await;
     drop(shared);
     drop(open);
     session.disconnect().await;
@@ -242,17 +218,75 @@ async fn session(
     ended
 }
 
-async fn terminated(shared: Option<&Shared>) {
-    match shared {
-        Some(shared) => shared.terminated().await,
-        None => std::future::pending().await,
-    }
+/// What goes on over a session.
+struct Talk<'a> {
+    resolved: &'a Resolved,
+    ui: &'a Arc<Ui>,
+    session: &'a Arc<Session>,
+    shared: Option<&'a Shared>,
+    is_master: bool,
 }
 
-async fn unused(shared: Option<&Shared>, session: &Session) {
-    match shared {
-        Some(shared) => shared.unused(session).await,
-        None => std::future::pending().await,
+impl Talk<'_> {
+    async fn until_the_end(&self, through: Option<Place>, remote: Option<Remote>) -> Result<u8> {
+        let whole = async {
+            let (code, waits) = self.own(through, remote).await?;
+            // As ssh(1) does: others may still be at it, and connections be forwarded.
+            if waits {
+                tokio::select! {
+                    () = self.session.uses().none() => {}
+                    () = self.session.closed() => {}
+                }
+            }
+            Ok(code)
+        };
+        let terminated = async {
+            match self.shared {
+                Some(shared) => shared.terminated().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = whole => ended,
+            () = terminated => Ok(if self.is_master { 0 } else { 255 }),
+        }
+    }
+
+    /// What this process itself was called for: its exit status, and whether that of
+    /// others is waited for.
+    async fn own(&self, through: Option<Place>, remote: Option<Remote>) -> Result<(u8, bool)> {
+        let Self { resolved, ui, session, shared, is_master } = self;
+        let host = resolved.original_host.as_str();
+        match (through, remote) {
+            (Some(place), _) => stdio(session, &place).await.map(|()| (0, true)),
+            (None, Some(remote)) => {
+                let input = input(resolved.config.flag("stdinnull", false)?);
+                let ended = ssh::converse(session, host, &remote, ui, input).await;
+                if remote.pty.is_some() && !ui.quiet && ended.is_ok() {
+                    say(&format!("Connection to {} closed.\r", Printable(&resolved.host_name)));
+                }
+                ended.map(|ending| (ending.exit_code(), ending != Ending::Escaped))
+            }
+            // Another one was first to be the master.
+            (None, None) if *is_master && shared.is_none() => Ok((0, false)),
+            // Nothing but forwarding and sharing, until the connection ends.
+            (None, None) => {
+                let unused = async {
+                    match shared {
+                        Some(shared) => shared.unused(session).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = session.closed() => {
+                        let reason = session.ended();
+                        let reason = reason.unwrap_or_else(|| "closed by the peer".to_owned());
+                        Err(Error::ConnectionLost { machine: host.to_owned(), reason })
+                    }
+                    () = unused => Ok((0, false)),
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! `ssh MACHINE`: a shell or a command on a machine of the clan.
 
-use std::path::{Path, PathBuf};
+mod options;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +24,13 @@ use crate::race::{self, Event};
 use crate::remembered::Remembered;
 use crate::secret::Secret;
 use crate::ssh::Session;
-use crate::ssh::algorithms::Algorithms;
 use crate::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
 use crate::ssh::escape::{Action, help};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
-use crate::ssh::known_hosts::{self, Program};
+use crate::ssh::known_hosts;
 use crate::ssh::remote::{Ending, OnEscape, Remote, Streams, quote};
 use crate::term;
+pub(super) use options::SshOptions;
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -201,7 +203,7 @@ pub(super) async fn converse(
         output: unbuffered(std::io::stdout())?,
         errors: unbuffered(std::io::stderr())?,
         sizes,
-        escapes: remote.escape.filter(|_| raw.is_some()).map(|escape| {
+        escapes: remote.escape.filter(|_| remote.pty.is_some()).map(|escape| {
             let ui = ui.clone();
             let hear = Box::new(move |action| match action {
                 Action::Help => ui.write(&help(escape)),
@@ -327,6 +329,7 @@ pub(super) fn assemble(
     let ssh_dir = home().map(|home| home.join(".ssh"));
     let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
     let files = bare.host_keys.files;
+    let accepted = options.algorithms.list("pubkeyacceptedalgorithms").to_vec();
     // The one that all routes share, if they do.
     let login = routes.first().map(|route| route.user.clone()).unwrap_or_default();
     Ok(Request {
@@ -357,6 +360,7 @@ pub(super) fn assemble(
             }),
             verify_dns: options.verify_dns,
             dnssec_anchor: options.dnssec_anchor,
+            trusts_loopback: false,
             algorithms: options.algorithms,
             of_clan,
         },
@@ -370,6 +374,7 @@ pub(super) fn assemble(
             agent: std::env::var_os("SSH_AUTH_SOCK")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            accepted,
             ..bare.credentials
         },
         vars: bare.vars,
@@ -463,7 +468,9 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
             agent: None,
             identities_only: false,
             certificates: Vec::new(),
-            add_keys: None,
+            accepted: Vec::new(),
+            add_to_agent: Default::default(),
+            devices: String::new(),
             methods: Method::ALL.to_vec(),
             prompts: PASSWORD_PROMPTS,
             password: None,
@@ -498,123 +505,6 @@ fn remote(arguments: &Ssh) -> Result<Remote> {
         .filter(|(name, _)| name == "LANG" || name.starts_with("LC_"))
         .collect();
     Ok(Remote { command, pty, env, ..Remote::default() })
-}
-
-/// The options of ssh_config(5) that `--ssh-option` takes.
-#[derive(Debug, Default)]
-pub(super) struct SshOptions {
-    user: Option<String>,
-    port: Option<u16>,
-    host_key_alias: Option<String>,
-    host_key_check: Option<HostKeyCheck>,
-    user_known_hosts: Option<Vec<PathBuf>>,
-    identity_files: Vec<PathBuf>,
-    connect_timeout: Option<Duration>,
-    keepalive_interval: Option<Duration>,
-    keepalive_max: Option<usize>,
-    /// Ours, for where no other option can be given.
-    tor_auth: Vec<String>,
-    global_known_hosts: Option<Vec<PathBuf>>,
-    hash_known_hosts: Option<bool>,
-    update_host_keys: Option<bool>,
-    revoked_host_keys: Vec<PathBuf>,
-    known_hosts_command: Option<Program>,
-    verify_dns: bool,
-    /// Ours, for a DNS with a root of its own.
-    dnssec_anchor: Option<PathBuf>,
-    algorithms: Algorithms,
-}
-
-impl SshOptions {
-    /// The pairs of `--ssh-option`.
-    pub(super) fn parse(pairs: &[String]) -> Result<Self> {
-        let mut options = Self::default();
-        for pair in pairs.chunks_exact(2) {
-            let [name, value] = pair else { continue };
-            let files = match value.eq_ignore_ascii_case("none") {
-                true => Vec::new(),
-                false => value.split_whitespace().map(expand_home).collect(),
-            };
-            options.set(name, value, files).map_err(|error| error.at("--ssh-option "))?;
-        }
-        Ok(options)
-    }
-
-    /// Sets one option; `files` is what the value names, if that is files.
-    pub(super) fn set(&mut self, name: &str, value: &str, files: Vec<PathBuf>) -> Result<()> {
-        let bad = |why: &str| Error::Usage(format!("{name} {value:?}: {why}"));
-        let yes = || match value.to_ascii_lowercase().as_str() {
-            "yes" | "true" => Ok(true),
-            "no" | "false" => Ok(false),
-            _ => Err(bad("neither yes nor no")),
-        };
-        if self.algorithms.set(name, value)? {
-            return Ok(());
-        }
-        let number = || value.parse::<u64>().map_err(|_| bad("not a number"));
-        match name.to_ascii_lowercase().as_str() {
-            "user" => self.user = Some(value.to_owned()),
-            "port" => {
-                let port = u16::try_from(number()?).ok().filter(|port| *port > 0);
-                self.port = Some(port.ok_or_else(|| bad("not a port"))?);
-            }
-            "hostkeyalias" => self.host_key_alias = Some(value.to_owned()),
-            "stricthostkeychecking" => {
-                let check = value.parse().map_err(|_| bad("not a way to check host keys"))?;
-                self.host_key_check = Some(check);
-            }
-            "userknownhostsfile" => {
-                self.user_known_hosts = Some(files);
-            }
-            "globalknownhostsfile" => self.global_known_hosts = Some(files),
-            "hashknownhosts" => self.hash_known_hosts = Some(yes()?),
-            // Nobody is asked about keys that the server proves to have.
-            "updatehostkeys" => self.update_host_keys = Some(yes()?),
-            "revokedhostkeys" => self.revoked_host_keys = files,
-            "verifyhostkeydns" => self.verify_dns = yes()?,
-            "dnssecanchor" => {
-                let file = expand_home(value);
-                let failed = |source| Error::File { action: "read", path: file.clone(), source };
-                // Without it nothing would be proved, and nothing said.
-                std::fs::File::open(&file).map_err(failed)?;
-                self.dnssec_anchor = Some(file);
-            }
-            "knownhostscommand" => self.known_hosts_command = Program::parse(value)?,
-            "identityfile" => self.identity_files.push(expand_home(value)),
-            "connecttimeout" => {
-                let whole = crate::openssh::seconds(value).filter(|time| *time > 0);
-                let time = whole.map(Duration::from_secs).map_or_else(|| seconds(value), Ok);
-                self.connect_timeout = Some(time.map_err(|why| bad(&why))?);
-            }
-            "serveraliveinterval" => {
-                let time = crate::openssh::seconds(value).ok_or_else(|| bad("not a time"))?;
-                self.keepalive_interval = Some(Duration::from_secs(time));
-            }
-            "serveralivecountmax" => {
-                self.keepalive_max =
-                    Some(usize::try_from(number()?).map_err(|_| bad("too large"))?);
-            }
-            "torauth" => self.tor_auth.push(value.to_owned()),
-            _ => {
-                return Err(bad(
-                    "not supported here, only CASignatureAlgorithms, Ciphers, Compression, ConnectTimeout, \
-                     DnssecAnchor, GlobalKnownHostsFile, HashKnownHosts, HostKeyAlgorithms, HostKeyAlias, \
-                     IdentityFile, KexAlgorithms, KnownHostsCommand, MACs, Port, \
-                     RequiredRSASize, RevokedHostKeys, ServerAliveCountMax, \
-                     ServerAliveInterval, StrictHostKeyChecking, TorAuth, UpdateHostKeys, \
-                     User, UserKnownHostsFile, VerifyHostKeyDNS",
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn expand_home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => PathBuf::from(path),
-    }
 }
 
 /// The signals that end us while a terminal may have to be restored.

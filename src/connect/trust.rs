@@ -33,6 +33,9 @@ pub struct HostKeySettings {
     pub update: bool,
     /// `VerifyHostKeyDNS`: believe SSHFP records that DNSSEC proves.
     pub verify_dns: bool,
+    /// `NoHostAuthenticationForLocalhost`: what is reached at a loopback address
+    /// is this computer.
+    pub trusts_loopback: bool,
     /// The keys of another root of the DNS than the internet's.
     pub dnssec_anchor: Option<PathBuf>,
     /// What may be used.
@@ -192,6 +195,7 @@ impl Trust {
             sshfp: Vec::new(),
             algorithms: settings.algorithms.clone(),
             of_clan,
+            is_this_computer: false,
         };
         Options {
             keepalive_interval: request.keepalive_interval,

@@ -112,7 +112,10 @@ impl Direct {
     /// Whether a name has an address, and the name that it is an alias of.
     pub(super) async fn canonical(&self, name: &str) -> Option<String> {
         check_name(name).ok()?;
-        if is_localhost(name) || !hosts::addresses(name).is_empty() {
+        if let Some(first) = hosts::canonical_name(name) {
+            return Some(first.to_ascii_lowercase());
+        }
+        if is_localhost(name) {
             return Some(name.to_owned());
         }
         let resolver = self.resolver.get_or_init(async || system_resolver()).await.as_ref()?;
@@ -328,8 +331,7 @@ async fn open(address: SocketAddr, origin: &Origin) -> std::io::Result<TcpStream
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // What ServerAliveInterval is not asked to notice (TCPKeepAlive).
-    socket.set_keepalive(true)?;
+    socket.set_keepalive(origin.keepalive)?;
     if let Some(interface) = &origin.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }

@@ -20,6 +20,48 @@ pub struct Forwards {
     pub exit_on_failure: bool,
     /// Whether an old socket is removed first.
     pub unlink: bool,
+    /// The permissions that sockets here do not have (`StreamLocalBindMask`).
+    pub mask: u32,
+    /// Where the server's clients may go by SOCKS (`PermitRemoteOpen`).
+    pub permitted: Permitted,
+}
+
+/// Hosts and ports, of which either may be any; everything when `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Permitted(Option<Vec<(Option<String>, Option<u16>)>>);
+
+impl Permitted {
+    fn of(resolved: &Resolved) -> Result<Self> {
+        let Some(setting) = resolved.config.get("permitremoteopen") else {
+            return Ok(Self(None));
+        };
+        let words: Vec<&str> = setting.args.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["any"] => return Ok(Self(None)),
+            ["none"] => return Ok(Self(Some(Vec::new()))),
+            _ => {}
+        }
+        let one = |text: &str| {
+            let (host, port) = text.rsplit_once(':')?;
+            let host = (host != "*").then(|| bare(host).to_owned());
+            match (host.as_deref(), port) {
+                (Some(""), _) => None,
+                (_, "*") => Some((host, None)),
+                (_, port) => Some((host, Some(port.parse().ok().filter(|port| *port > 0)?))),
+            }
+        };
+        let all: Option<Vec<_>> = words.into_iter().map(one).collect();
+        all.map(|all| Self(Some(all))).ok_or_else(|| setting.wrong("bad port number or host"))
+    }
+
+    /// Whether a client may go there.
+    pub fn has(&self, host: &str, port: u16) -> bool {
+        let Some(all) = &self.0 else { return true };
+        all.iter().any(|(known, number)| {
+            known.as_deref().is_none_or(|known| known == host)
+                && number.is_none_or(|number| number == port)
+        })
+    }
 }
 
 impl Forwards {
@@ -33,6 +75,8 @@ impl Forwards {
             gateway_ports: config.flag("gatewayports", false)?,
             exit_on_failure: config.flag("exitonforwardfailure", false)?,
             unlink: config.flag("streamlocalbindunlink", false)?,
+            mask: mask(resolved)?,
+            permitted: Permitted::of(resolved)?,
             ..Self::default()
         };
         if config.flag("clearallforwardings", false)? {
@@ -55,6 +99,13 @@ impl Forwards {
         }
         Ok(forwards)
     }
+}
+
+/// `StreamLocalBindMask`, in octal; nobody but the user as it stands.
+fn mask(resolved: &Resolved) -> Result<u32> {
+    let Some(setting) = resolved.config.get("streamlocalbindmask") else { return Ok(0o177) };
+    let mask = u32::from_str_radix(setting.value(), 8).ok().filter(|mask| *mask <= 0o777);
+    mask.ok_or_else(|| setting.wrong("Bad mask"))
 }
 
 /// `[address:]port`, `address/port`, or a path.

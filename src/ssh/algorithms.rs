@@ -38,6 +38,26 @@ const CA_SIGNATURES: [&str; 8] = [
 const MORE_HOST_KEYS: [&str; 4] =
     ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
 
+/// What keys and certificates of users may be used with, in OpenSSH's order.
+const USER_KEYS: [&str; 16] = [
+    "ssh-ed25519-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "rsa-sha2-512-cert-v01@openssh.com",
+    "rsa-sha2-256-cert-v01@openssh.com",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+];
+
 /// What a session may use, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Algorithms {
@@ -48,6 +68,7 @@ pub struct Algorithms {
     /// Whether the user chose the host keys: then none is added or moved.
     chosen_host_keys: bool,
     ca_signatures: Vec<String>,
+    user_keys: Vec<String>,
     rsa_bits: u32,
     /// Whether data is compressed.
     compression: bool,
@@ -63,6 +84,7 @@ impl Default for Algorithms {
             host_keys: names(&HOST_KEYS),
             chosen_host_keys: false,
             ca_signatures: names(&CA_SIGNATURES),
+            user_keys: names(&USER_KEYS),
             rsa_bits: RSA_BITS,
             compression: false,
         }
@@ -71,8 +93,8 @@ impl Default for Algorithms {
 
 impl Algorithms {
     /// Sets an option of ssh_config(5): `KexAlgorithms`, `Ciphers`, `MACs`,
-    /// `HostKeyAlgorithms`, `CASignatureAlgorithms` or `RequiredRSASize`. Lists
-    /// may begin with `+`, `-` or `^` and hold patterns. `Ok(false)` for others.
+    /// `HostKeyAlgorithms`, `CASignatureAlgorithms`, `PubkeyAcceptedAlgorithms` or
+    /// `RequiredRSASize`. Lists may begin with `+`, `-` or `^` and hold patterns. `Ok(false)` for others.
     ///
     /// # Errors
     /// [`Error::Usage`] for names that nobody knows here.
@@ -101,8 +123,14 @@ impl Algorithms {
     }
 
     /// The options that are lists, in lower case.
-    pub const LISTS: [&str; 5] =
-        ["ciphers", "hostkeyalgorithms", "kexalgorithms", "casignaturealgorithms", "macs"];
+    pub const LISTS: [&str; 6] = [
+        "ciphers",
+        "hostkeyalgorithms",
+        "kexalgorithms",
+        "casignaturealgorithms",
+        "macs",
+        "pubkeyacceptedalgorithms",
+    ];
 
     /// What may be in one of [`Algorithms::LISTS`] at all.
     pub fn known(option: &str) -> Vec<&'static str> {
@@ -119,6 +147,7 @@ impl Algorithms {
             }
             "hostkeyalgorithms" => [&HOST_KEYS[..], &MORE_HOST_KEYS].concat(),
             "casignaturealgorithms" => [&CA_SIGNATURES[..], &["ssh-rsa"]].concat(),
+            "pubkeyacceptedalgorithms" => USER_KEYS.to_vec(),
             _ => Vec::new(),
         }
     }
@@ -131,6 +160,7 @@ impl Algorithms {
             "macs" => &self.macs,
             "hostkeyalgorithms" => &self.host_keys,
             "casignaturealgorithms" => &self.ca_signatures,
+            "pubkeyacceptedalgorithms" => &self.user_keys,
             _ => &[],
         }
     }
@@ -142,6 +172,7 @@ impl Algorithms {
             "macs" => &mut self.macs,
             "hostkeyalgorithms" => &mut self.host_keys,
             "casignaturealgorithms" => &mut self.ca_signatures,
+            "pubkeyacceptedalgorithms" => &mut self.user_keys,
             _ => return None,
         })
     }

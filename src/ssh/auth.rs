@@ -3,17 +3,15 @@
 
 mod agent;
 mod keyfile;
-mod keys;
+mod offers;
+mod publickey;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
-use russh::keys::agent::AgentIdentity;
-use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 
 use super::Session;
@@ -21,16 +19,12 @@ use crate::error::{Error, Result};
 use crate::printable::lines;
 use crate::secret::Secret;
 use crate::user::User;
-pub use agent::AddKeys;
-use agent::{Agent, SignError};
-use keyfile::{KeyFile, Probe};
-use keys::{Candidate, Holder, Keys};
+use agent::Agent;
+use keyfile::KeyFile;
+use offers::{Offer, Sources};
 
 /// Questions asked for one password, as NumberOfPasswordPrompts in ssh_config(5).
 pub const PASSWORD_PROMPTS: usize = 3;
-/// Key offers before the other methods get their turn. sshd closes after
-/// MaxAuthTries, 6 by default, failures of any kind.
-const MAX_KEY_OFFERS: usize = 5;
 /// Rounds of keyboard-interactive questions, bounded against a server that
 /// never has enough.
 const MAX_ROUNDS: usize = 32;
@@ -53,10 +47,16 @@ pub struct Credentials {
     pub agent: Option<PathBuf>,
     /// Whether the agent's keys count only as far as they are those of the files.
     pub identities_only: bool,
-    /// Certificates for keys of the files or the agent (`CertificateFile`).
+    /// Certificates named for themselves (`CertificateFile`), each used with
+    /// whichever of the keys it is for; then none beside a key file counts.
     pub certificates: Vec<PathBuf>,
-    /// Whether keys of files are given to the agent (`AddKeysToAgent`).
-    pub add_keys: Option<AddKeys>,
+    /// Names of the algorithms that keys may be used with
+    /// (`PubkeyAcceptedAlgorithms`); all if there is none.
+    pub accepted: Vec<String>,
+    /// What the agent is given of key files that are used.
+    pub add_to_agent: AddToAgent,
+    /// `KbdInteractiveDevices`: a list for the server.
+    pub devices: String,
     /// What may be tried, in this order.
     pub methods: Vec<Method>,
     /// Questions asked for one password.
@@ -65,6 +65,24 @@ pub struct Credentials {
     pub password: Option<Secret<String>>,
     /// Who answers questions.
     pub user: Arc<dyn User>,
+}
+
+/// Whether the agent is given a key that was read from a file
+/// (`AddKeysToAgent`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddToAgent {
+    /// It is not.
+    #[default]
+    No,
+    /// If the user agrees.
+    Ask,
+    /// It is.
+    Yes {
+        /// Whether the agent asks before each use.
+        confirm: bool,
+        /// After which it forgets the key; never when 0.
+        seconds: u32,
+    },
 }
 
 /// A way to authenticate.
@@ -119,7 +137,7 @@ struct Authentication<'a> {
     session: &'a mut Session,
     credentials: &'a Credentials,
     agent: Option<Agent>,
-    keys: VecDeque<Candidate>,
+    keys: VecDeque<Offer>,
     offered: usize,
     /// What the server still takes; unknown before its first answer.
     remaining: Option<MethodSet>,
@@ -129,7 +147,41 @@ struct Authentication<'a> {
 
 impl<'a> Authentication<'a> {
     async fn start(session: &'a mut Session, credentials: &'a Credentials) -> Result<Self> {
-        let Keys { agent, keys, tried } = Keys::gather(credentials, &session.handle).await;
+        let mut tried = Vec::new();
+        let mut sources = Sources {
+            identities_only: credentials.identities_only,
+            accepted: credentials.accepted.clone(),
+            ..Sources::default()
+        };
+        for path in &credentials.identities {
+            match KeyFile::read(path).await {
+                Ok(key) => sources.named.push(Arc::new(key)),
+                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
+            }
+        }
+        let mut agent = None;
+        if let Some(path) = &credentials.agent {
+            match agent::open(path, &session.handle).await {
+                Ok((client, identities)) => (agent, sources.held) = (Some(client), identities),
+                Err(reason) => tried.push(format!("agent ({reason})")),
+            }
+        }
+        for path in &credentials.default_identities {
+            // Missing defaults are normal; broken ones are worth a word.
+            match KeyFile::read(path).await {
+                Ok(key) => sources.files.push(Arc::new(key)),
+                Err(keyfile::Unreadable::Missing) => {}
+                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
+            }
+        }
+        for path in &credentials.certificates {
+            match keyfile::read_certificate(path).await {
+                Ok(certificate) => sources.certificates.push((path.clone(), certificate)),
+                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
+            }
+        }
+        let (keys, unusable) = sources.order();
+        tried.extend(unusable);
         let password = credentials.password.clone();
         Ok(Self { session, credentials, agent, keys, offered: 0, remaining: None, tried, password })
     }
@@ -180,188 +232,11 @@ impl<'a> Authentication<'a> {
         self.remaining.as_ref().is_none_or(|remaining| remaining.contains(&method))
     }
 
-    async fn publickey(&mut self) -> Result<Step> {
-        while let Some(candidate) = self.keys.pop_front() {
-            let others_left = self
-                .remaining
-                .as_ref()
-                .is_some_and(|left| left.iter().any(|method| *method != MethodKind::PublicKey));
-            if self.offered >= MAX_KEY_OFFERS && others_left {
-                self.tried.push(format!("{} more keys were not offered", self.keys.len() + 1));
-                self.keys.clear();
-                break;
-            }
-            let Candidate { holder, certificate } = candidate;
-            let step = match holder {
-                Holder::Agent(identity) => self.offer_agent_key(&identity, certificate).await?,
-                Holder::File(key) => self.offer_key_file(key, certificate).await?,
-            };
-            match step {
-                Step::Failed if self.takes(MethodKind::PublicKey) => {}
-                step => return Ok(step),
-            }
-        }
-        Ok(Step::Failed)
-    }
-
-    /// With a certificate it is that which is offered; the agent signs with the key
-    /// that it has.
-    async fn offer_agent_key(
-        &mut self,
-        identity: &AgentIdentity,
-        certificate: Option<Certificate>,
-    ) -> Result<Step> {
-        let public = identity.public_key().into_owned();
-        let hash = self.rsa_hash(&public).await?;
-        let Some(agent) = &mut self.agent else { return Ok(Step::Failed) };
-        let what = if certificate.is_some() { "certificate of agent key" } else { "agent key" };
-        self.tried.push(format!("{what} {}", public.fingerprint(HashAlg::Sha256)));
-        self.offered += 1;
-        let login = self.credentials.login.clone();
-        let handle = &mut self.session.handle;
-        let signing = AtomicBool::new(false);
-        let mut signer = agent::Bounded { agent, signing: &signing, identity };
-        let offer = async {
-            match (certificate, identity) {
-                (None, AgentIdentity::PublicKey { key, .. }) => {
-                    handle.authenticate_publickey_with(login, key.clone(), hash, &mut signer).await
-                }
-                (Some(certificate), _) => {
-                    handle
-                        .authenticate_certificate_with(login, certificate, hash, &mut signer)
-                        .await
-                }
-                (None, AgentIdentity::Certificate { certificate, .. }) => {
-                    let certificate = certificate.clone();
-                    handle
-                        .authenticate_certificate_with(login, certificate, hash, &mut signer)
-                        .await
-                }
-            }
-        };
-        let deadline = self.session.deadline;
-        let answer = async {
-            tokio::pin!(offer);
-            loop {
-                match answered(deadline, &mut offer).await {
-                    // The agent has a deadline of its own.
-                    Err(_) if signing.load(Ordering::Relaxed) => {}
-                    answer => break answer,
-                }
-            }
-        };
-        match answer.await? {
-            Ok(answer) => self.judge(answer),
-            // The agent would not sign; the session goes on.
-            Err(SignError::Agent) => {
-                if let Some(last) = self.tried.last_mut() {
-                    last.push_str(" (the agent refused to sign)");
-                }
-                Ok(Step::Failed)
-            }
-            Err(SignError::Session) => Err(self.lost()),
-        }
-    }
-
-    async fn offer_key_file(
-        &mut self,
-        key: KeyFile,
-        certificate: Option<Certificate>,
-    ) -> Result<Step> {
-        let public = key.public().cloned();
-        let login = self.credentials.login.clone();
-        let is_for_certificate = certificate.is_some();
-        let certificate = certificate.or_else(|| key.certificate().cloned());
-        // A locked key is offered by its public half first: no passphrase is
-        // asked for a key that the server does not want.
-        if key.is_locked()
-            && let Some(public) = public.as_ref().filter(|_| certificate.is_none())
-        {
-            let hash = self.rsa_hash(public).await?;
-            let mut probe = Probe::default();
-            let handle = &mut self.session.handle;
-            let offer =
-                handle.authenticate_publickey_with(login.clone(), public.clone(), hash, &mut probe);
-            let answer = answered(self.session.deadline, offer).await?;
-            self.tried.push(format!("{}", key.path().display()));
-            self.offered += 1;
-            match answer {
-                Ok(answer) => return self.judge(answer),
-                Err(_) if probe.wanted => {}
-                Err(_) => return Err(self.lost()),
-            }
-            self.tried.pop();
-        }
-        self.tried.push(format!("{}", key.path().display()));
-        let private = match key.unlock(&self.credentials.user).await {
-            Ok(private) => Arc::new(private),
-            Err(reason) => {
-                if let Some(last) = self.tried.last_mut() {
-                    last.push_str(&format!(" ({reason})"));
-                }
-                return Ok(Step::Failed);
-            }
-        };
-        self.add_to_agent(&key, &private).await?;
-        if let Some(certificate) = certificate {
-            self.offered += 1;
-            let handle = &mut self.session.handle;
-            let answer =
-                handle.authenticate_openssh_cert(login.clone(), private.clone(), certificate);
-            let answer = timed(self.session.deadline, answer).await?;
-            match self.judge(answer)? {
-                // The key alone is a candidate of its own.
-                step if is_for_certificate => return Ok(step),
-                Step::Failed => {}
-                step => return Ok(step),
-            }
-        }
-        let hash = self.rsa_hash(private.public_key()).await?;
-        self.offered += 1;
-        let answer = self
-            .session
-            .handle
-            .authenticate_publickey(login, PrivateKeyWithHashAlg::new(private, hash));
-        let answer = timed(self.session.deadline, answer).await?;
-        self.judge(answer)
-    }
-
-    /// Gives a key that was read from a file to the agent, if the user wants that.
-    async fn add_to_agent(&mut self, key: &KeyFile, private: &PrivateKey) -> Result<()> {
-        let (Some(add), Some(agent)) = (self.credentials.add_keys, &mut self.agent) else {
-            return Ok(());
-        };
-        if add.asks {
-            let user = self.credentials.user.clone();
-            let question = format!("add key {} to the agent (yes/no)? ", key.path().display());
-            let answer = blocking(move || user.ask(&question, true)).await?;
-            if !answer.is_some_and(|answer| answer.expose().eq_ignore_ascii_case("yes")) {
-                return Ok(());
-            }
-        }
-        if !agent::add(agent, private, add).await {
-            let text = format!("warning: the agent does not take key {}", key.path().display());
-            self.credentials.user.warn(&text);
-        }
-        Ok(())
-    }
-
-    /// The hash for an RSA key; never SHA-1. Only RSA is worth the wait for
-    /// the server's extension message (RFC 8308).
-    async fn rsa_hash(&self, key: &PublicKey) -> Result<Option<HashAlg>> {
-        if !key.algorithm().is_rsa() {
-            return Ok(None);
-        }
-        let best = self.session.handle.best_supported_rsa_hash();
-        let best = answered(self.session.deadline, best).await?;
-        let best = best.map_err(|_| self.lost())?.flatten();
-        Ok(Some(best.unwrap_or(HashAlg::Sha512)))
-    }
-
     async fn keyboard_interactive(&mut self) -> Result<Step> {
         for _ in 0..self.credentials.prompts {
             let login = self.credentials.login.clone();
-            let start = self.session.handle.authenticate_keyboard_interactive_start(login, None);
+            let devices = self.credentials.devices.clone();
+            let start = self.session.handle.authenticate_keyboard_interactive_start(login, devices);
             let mut answer = timed(self.session.deadline, start).await?;
             let mut asked = false;
             for _ in 0..MAX_ROUNDS {
@@ -442,7 +317,10 @@ impl<'a> Authentication<'a> {
     }
 
     async fn password(&mut self) -> Result<Step> {
-        for _ in 0..self.credentials.prompts {
+        for at in 0..self.credentials.prompts {
+            if at > 0 {
+                self.credentials.user.warn("Permission denied, please try again.");
+            }
             let password = match self.password.take() {
                 Some(password) => Some(password),
                 None => {

@@ -93,12 +93,20 @@ pub(super) struct Remotes {
     /// The user's agent, and what it has to know of this session.
     agent: Option<(PathBuf, Option<AgentSessionBinding>)>,
     connector: Option<Connector>,
+    /// For what the server's clients name by SOCKS.
+    dynamic: Option<Connector>,
 }
 
 impl Session {
     /// What connects to the hosts that the server's forwards lead to.
     pub fn connect_with(&self, connector: Connector) {
         lock(&self.remotes).connector = Some(connector);
+    }
+
+    /// The same for what the server's own clients name by SOCKS; without it, they
+    /// may name anything.
+    pub fn connect_dynamic_with(&self, connector: Connector) {
+        lock(&self.remotes).dynamic = Some(connector);
     }
 
     /// Lets the machine use the agent at `path`, which is told where it is used, so
@@ -235,19 +243,19 @@ impl Listener {
         TcpListener::bind(address).await.map(Self::Tcp)
     }
 
-    /// Listens at a path, which nobody else may connect to; an old socket goes
-    /// first if `unlink` says so.
+    /// Listens at a path, with the permissions that `mask` leaves; an old socket
+    /// goes first if `unlink` says so.
     ///
     /// # Errors
     /// The system's.
-    pub fn unix(path: PathBuf, unlink: bool) -> std::io::Result<Self> {
+    pub fn unix(path: PathBuf, unlink: bool, mask: u32) -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         if unlink {
             let _ = std::fs::remove_file(&path);
         }
         let listener = UnixListener::bind(&path)?;
-        let private = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&path, private)?;
+        let allowed = std::fs::Permissions::from_mode(0o777 & !mask);
+        std::fs::set_permissions(&path, allowed)?;
         Ok(Self::Unix(listener, path))
     }
 
@@ -410,8 +418,9 @@ pub(super) async fn accept_agent(
 }
 
 impl Remotes {
-    pub(super) fn connector(&self) -> Option<Connector> {
-        self.connector.clone()
+    pub(super) fn connector(&self, place: &Place) -> Option<Connector> {
+        let dynamic = self.dynamic.as_ref().filter(|_| *place == Place::Dynamic);
+        dynamic.or(self.connector.as_ref()).cloned()
     }
 
     pub(super) fn agent(&self) -> Option<(PathBuf, Option<AgentSessionBinding>)> {

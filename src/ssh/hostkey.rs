@@ -86,6 +86,9 @@ pub struct HostKeyPolicy {
     pub algorithms: Algorithms,
     /// The keys are those in the clan's own repository.
     pub of_clan: bool,
+    /// Whatever its key, it is this computer
+    /// (`NoHostAuthenticationForLocalhost`).
+    pub is_this_computer: bool,
 }
 
 /// What to do about the server's key.
@@ -136,6 +139,10 @@ pub fn decide(
     };
     if let Some(revoked) = policy.revoked.iter().find(is_revoked) {
         return reject_revoked(policy, key, &printable::line(&revoked.path().to_string_lossy()));
+    }
+    if policy.is_this_computer {
+        let by = "nothing: it is this computer".to_owned();
+        return Decision::Accept { note: None, by, remember: false, mismatch: false };
     }
     if let Some(entry) = known.revoked(&policy.name, policy.port, key) {
         return reject_revoked(policy, key, &warning::place(&entry.path, entry.line));

@@ -10,12 +10,14 @@ use super::forward::{Forward, Listen, Listener, Side};
 use super::{Session, lock};
 
 /// What applies to all listeners here.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// They are for everybody, where nothing else is said (`GatewayPorts`).
     pub gateway_ports: bool,
     /// An old socket is removed first (`StreamLocalBindUnlink`).
     pub unlink: bool,
+    /// The permissions that sockets do not have (`StreamLocalBindMask`).
+    pub mask: u32,
 }
 
 /// The forwards of a session; those that listen here end with this.
@@ -98,7 +100,9 @@ impl OpenForwards {
     /// The sockets that a listener here is: both families where it says neither.
     async fn listeners(&self, listen: &Listen) -> Vec<std::io::Result<Listener>> {
         let (address, port) = match listen {
-            Listen::Unix(path) => return vec![Listener::unix(path.clone(), self.rules.unlink)],
+            Listen::Unix(path) => {
+                return vec![Listener::unix(path.clone(), self.rules.unlink, self.rules.mask)];
+            }
             Listen::Tcp(address, port) => (address.as_str(), *port),
         };
         let (four, six) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));

@@ -13,6 +13,8 @@ use crate::printable::lines;
 
 /// Extended data of type 1 is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
+/// What is said when the server does not run what it is asked to.
+pub const REFUSED: &str = "the server refused to run the command";
 /// Bytes read from our input at once.
 const CHUNK: usize = 64 << 10;
 
@@ -318,7 +320,7 @@ async fn receive(
                     }
                 }
                 Some(Request::Run) => {
-                    return Err(Error::Ssh("the server refused to run the command".into()));
+                    return Err(Error::Ssh(REFUSED.to_owned()));
                 }
                 None => {}
             },

@@ -3,7 +3,7 @@ use super::*;
 fn about(host: &str) -> About<'_> {
     About {
         original_host: host,
-        canonical: None,
+        host,
         local_user: "me",
         is_final: false,
         exec: &|_, command| Ok(command == "true"),

@@ -1,18 +1,75 @@
-//! What the `ssh` personality logs in with: which agent, which methods, and who
-//! answers questions.
+//! What the options of ssh_config(5) say about authenticating. Owns their values;
+//! authenticates nobody.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::Ui;
+use crate::cli::Ui;
 use crate::error::Result;
 use crate::openssh::{Resolved, seconds};
 use crate::secret::Secret;
-use crate::ssh::auth::{AddKeys, Method};
+use crate::ssh::auth::{AddToAgent, Credentials, Method};
+use crate::ssh_config::Setting;
 use crate::user::User;
 
+/// Puts all of it into `credentials`.
+pub(super) fn apply(
+    resolved: &Resolved,
+    credentials: &mut Credentials,
+    ui: &Arc<Ui>,
+) -> Result<()> {
+    let config = &resolved.config;
+    credentials.login.clone_from(&resolved.user);
+    let files = |keyword| {
+        let files = config.all(keyword).filter(|setting| setting.value() != "none");
+        files.map(|setting| resolved.file(setting.value())).collect::<Result<Vec<_>>>()
+    };
+    if config.get("identityfile").is_some() {
+        credentials.default_identities = files("identityfile")?;
+    }
+    credentials.certificates = files("certificatefile")?;
+    credentials.identities_only = config.flag("identitiesonly", false)?;
+    credentials.agent = agent(resolved, credentials.agent.take())?;
+    credentials.methods = methods(resolved)?;
+    if let Some(setting) = config.get("addkeystoagent") {
+        credentials.add_to_agent = add_to_agent(setting)?;
+    }
+    if let Some(setting) = config.get("kbdinteractivedevices") {
+        credentials.devices = setting.value().to_owned();
+    }
+    if let Some(setting) = config.get("numberofpasswordprompts") {
+        let number = setting.value().parse().map_err(|_| setting.wrong("not a number"))?;
+        credentials.prompts = number;
+    }
+    if config.flag("batchmode", false)? {
+        credentials.methods.retain(|method| *method == Method::PublicKey);
+        credentials.user = Arc::new(Batch(ui.clone()));
+    }
+    Ok(())
+}
+
+/// `AddKeysToAgent`: `yes`, `no`, `ask`, `confirm` with or without a time, or a
+/// time alone.
+fn add_to_agent(setting: &Setting) -> Result<AddToAgent> {
+    let bad = || setting.wrong("unsupported option");
+    let time = |text: &str| {
+        let seconds = seconds(text).and_then(|seconds| u32::try_from(seconds).ok());
+        seconds.filter(|seconds| i32::try_from(*seconds).is_ok()).ok_or_else(bad)
+    };
+    let word = setting.value().to_ascii_lowercase();
+    Ok(match (word.as_str(), setting.args.get(1)) {
+        ("no" | "false", None) => AddToAgent::No,
+        ("yes" | "true", None) => AddToAgent::Yes { confirm: false, seconds: 0 },
+        ("ask", None) => AddToAgent::Ask,
+        ("confirm", None) => AddToAgent::Yes { confirm: true, seconds: 0 },
+        ("confirm", Some(text)) => AddToAgent::Yes { confirm: true, seconds: time(text)? },
+        (text, None) => AddToAgent::Yes { confirm: false, seconds: time(text)? },
+        (_, Some(_)) => return Err(bad()),
+    })
+}
+
 /// `IdentityAgent`, or what the environment says.
-pub(super) fn agent(resolved: &Resolved, default: Option<PathBuf>) -> Result<Option<PathBuf>> {
+fn agent(resolved: &Resolved, default: Option<PathBuf>) -> Result<Option<PathBuf>> {
     let Some(setting) = resolved.config.get("identityagent") else { return Ok(default) };
     match setting.value() {
         "none" => Ok(None),
@@ -39,7 +96,7 @@ pub(super) fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
 }
 
 /// What may be tried, in the order of `PreferredAuthentications`.
-pub(super) fn methods(resolved: &Resolved) -> Result<Vec<Method>> {
+fn methods(resolved: &Resolved) -> Result<Vec<Method>> {
     let config = &resolved.config;
     let mut methods = match config.get("preferredauthentications") {
         None => Method::ALL.to_vec(),
@@ -73,7 +130,7 @@ pub(super) fn methods(resolved: &Resolved) -> Result<Vec<Method>> {
 }
 
 /// `BatchMode`: everything is said, and nothing asked.
-pub(super) struct Batch(pub(super) Arc<Ui>);
+struct Batch(Arc<Ui>);
 
 impl User for Batch {
     fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
@@ -87,23 +144,4 @@ impl User for Batch {
     fn warn(&self, text: &str) {
         self.0.warn(text);
     }
-}
-
-/// `AddKeysToAgent`: yes, no, ask, confirm, a time, or confirm and a time.
-pub(super) fn add_keys(resolved: &Resolved) -> Result<Option<AddKeys>> {
-    let Some(setting) = resolved.config.get("addkeystoagent") else { return Ok(None) };
-    let mut add = AddKeys::default();
-    for word in &setting.args {
-        match word.to_ascii_lowercase().as_str() {
-            "no" | "false" => return Ok(None),
-            "yes" | "true" => {}
-            "ask" => add.asks = true,
-            "confirm" => add.confirm = true,
-            time => {
-                let seconds = seconds(time).and_then(|seconds| u32::try_from(seconds).ok());
-                add.lifetime = Some(seconds.ok_or_else(|| setting.wrong("not a time"))?);
-            }
-        }
-    }
-    Ok(Some(add))
 }

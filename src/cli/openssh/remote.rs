@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::openssh::Resolved;
 use crate::openssh::arguments::Arguments;
 use crate::ssh::escape::DEFAULT;
+use crate::ssh::known_hosts::matches_pattern;
 use crate::ssh::remote::Remote;
 use crate::term;
 
@@ -34,6 +35,11 @@ pub(super) fn remote(
         (true, None) => None,
         (false, None) => Some(arguments.command.join(" ")),
     };
+    let goes_away = config.flag("forkafterauthentication", false)?;
+    if goes_away && command.is_none() && arguments.stdio_forward.is_none() {
+        let why = "Cannot fork into background without a command to execute.";
+        return Err(Error::Usage(why.to_owned()));
+    }
     if is_subsystem && command.is_none() {
         return Err(Error::Usage("You must specify a subsystem to invoke.".to_owned()));
     }
@@ -66,14 +72,16 @@ fn environment(resolved: &Resolved) -> Vec<(String, String)> {
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let patterns: Vec<&String> = config.all("sendenv").flat_map(|setting| &setting.args).collect();
-    let is_sent = |name: &str| {
-        let matches = |pattern: &str| {
-            crate::ssh::known_hosts::matches_pattern(pattern.as_bytes(), name.as_bytes())
-        };
-        let is_cleared = patterns.iter().any(|text| text.strip_prefix('-').is_some_and(matches));
-        !is_cleared && patterns.iter().any(|text| !text.starts_with('-') && matches(text))
-    };
+    let matches = |pattern: &str, text: &str| matches_pattern(pattern.as_bytes(), text.as_bytes());
+    let mut patterns: Vec<&str> = Vec::new();
+    for pattern in config.all("sendenv").flat_map(|setting| &setting.args) {
+        match pattern.strip_prefix('-') {
+            // It takes back what was said before, word by word.
+            Some(pattern) => patterns.retain(|known| !matches(pattern, known)),
+            None => patterns.push(pattern),
+        }
+    }
+    let is_sent = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
     for (name, value) in std::env::vars_os() {
         let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
         if is_sent(&name) && !env.iter().any(|(known, _)| *known == name) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::ssh::{self, SshOptions, Way};
 use super::super::{Global, Ui};
-use super::login::{Batch, add_keys, agent, methods};
+use super::login;
 use super::words::DIRECT;
 use super::{canonical, holds, in_shell};
 use crate::connect::{Connection, Request, connect, connect_on};
@@ -18,8 +18,8 @@ use crate::hosts;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{Resolved, bytes, resolve, seconds};
 use crate::plan::{Overrides, Route, TargetHost, plan};
+use crate::race::Event;
 use crate::secret::Secret;
-use crate::ssh::auth::Method;
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{Rekey, Session};
 use crate::ssh_config::Config;
@@ -28,7 +28,7 @@ use crate::ssh_config::Config;
 const MAX_JUMPS: usize = 16;
 
 /// Options of ssh_config(5) that are understood as `--ssh-option` is.
-const SHARED: [&str; 21] = [
+const SHARED: [&str; 22] = [
     "casignaturealgorithms",
     "ciphers",
     "compression",
@@ -41,6 +41,7 @@ const SHARED: [&str; 21] = [
     "kexalgorithms",
     "knownhostscommand",
     "macs",
+    "pubkeyacceptedalgorithms",
     "requiredrsasize",
     "revokedhostkeys",
     "serveralivecountmax",
@@ -76,7 +77,8 @@ pub(super) async fn open(
     let command = resolved.proxy_command()?;
     if jumps.is_empty() && command.is_none() {
         let request = request(resolved, global, ui, true)?;
-        let Connection { session, dialer, .. } = attempts(request, &resolved.config).await?;
+        let Connection { session, dialer, .. } = attempts(request, &resolved.config, ui).await?;
+        ui.verbose(&format!("host key vouched for by {}", session.vouched_by()));
         return Ok(Link { session: Arc::new(session), _dialer: Some(dialer), _before: None });
     }
     let request = request(resolved, global, ui, false)?;
@@ -98,7 +100,7 @@ pub(super) async fn open(
 const LISTS_OF_FILES: [&str; 3] = ["globalknownhostsfile", "revokedhostkeys", "userknownhostsfile"];
 
 /// As often as `ConnectionAttempts` says, with a second between.
-async fn attempts(request: Request, config: &Config) -> Result<Connection> {
+async fn attempts(request: Request, config: &Config, ui: &Ui) -> Result<Connection> {
     let mut left = match config.get("connectionattempts") {
         None => 1,
         Some(setting) => {
@@ -106,7 +108,11 @@ async fn attempts(request: Request, config: &Config) -> Result<Connection> {
             number.ok_or_else(|| setting.wrong("not a number from 1"))?
         }
     };
-    let mut watch = |_: crate::race::Event<'_>| ();
+    let mut watch = |event: Event<'_>| match event {
+        Event::Started(route) => ui.verbose(&format!("trying {} ({})", route.network, route.host)),
+        Event::Waiting(route, phase) => ui.verbose(&format!("{}: {phase}", route.network)),
+        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
+    };
     loop {
         left -= 1;
         match connect(request.clone(), &mut watch).await {
@@ -223,28 +229,10 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> 
     }
     let interface = config.get("bindinterface").map(|setting| setting.value().to_owned());
     request.origin.interface = interface;
+    request.origin.keepalive = config.flag("tcpkeepalive", true)?;
     request.rekey = rekey(config)?;
-    let credentials = &mut request.credentials;
-    credentials.login.clone_from(&resolved.user);
-    if config.get("identityfile").is_some() {
-        let files = config.all("identityfile").filter(|setting| setting.value() != "none");
-        let files = files.map(|setting| resolved.file(setting.value()));
-        credentials.default_identities = files.collect::<Result<_>>()?;
-    }
-    credentials.identities_only = config.flag("identitiesonly", false)?;
-    credentials.agent = agent(resolved, credentials.agent.take())?;
-    credentials.methods = methods(resolved)?;
-    credentials.add_keys = add_keys(resolved)?;
-    let certificates = config.all("certificatefile").map(|setting| resolved.file(setting.value()));
-    credentials.certificates = certificates.collect::<Result<_>>()?;
-    if let Some(setting) = config.get("numberofpasswordprompts") {
-        let number = setting.value().parse().map_err(|_| setting.wrong("not a number"))?;
-        credentials.prompts = number;
-    }
-    if config.flag("batchmode", false)? {
-        credentials.methods.retain(|method| *method == Method::PublicKey);
-        credentials.user = Arc::new(Batch(ui.clone()));
-    }
+    login::apply(resolved, &mut request.credentials, ui)?;
+    request.host_keys.trusts_loopback = config.flag("nohostauthenticationforlocalhost", false)?;
     // What nobody says is as in ssh(1), and not as in clan.
     if config.get("serveraliveinterval").is_none() && request.host_keys.of_clan.is_none() {
         request.keepalive_interval = Duration::ZERO;

@@ -4,6 +4,7 @@ use crate::error::{Attempt, Error};
 use crate::openssh::Resolved;
 use crate::printable::{self, Printable};
 use crate::ssh::forward::Place;
+use crate::ssh::remote::REFUSED;
 
 /// The network's name in messages.
 pub(super) const DIRECT: &str = "direct";
@@ -29,6 +30,22 @@ pub(super) fn in_words_of_ssh(error: Error, resolved: &Resolved) -> Error {
                 attempts.iter().map(|attempt| one_attempt(attempt, resolved)).collect();
             lines.join("\n")
         }
+        Error::ConnectionLost { reason, .. } if reason.starts_with("timed out") => {
+            format!("Timeout, server {host} not responding.")
+        }
+        Error::Ssh(text) if text == REFUSED => match resolved.config.get("sessiontype") {
+            Some(kind) if kind.value() == "subsystem" => {
+                "subsystem request failed on channel 0".to_owned()
+            }
+            _ => "exec request failed on channel 0".to_owned(),
+        },
+        Error::Ssh(text)
+            if ["key exchange closed", "key exchange lost"]
+                .iter()
+                .any(|why| text.starts_with(why)) =>
+        {
+            "kex_exchange_identification: Connection closed by remote host".to_owned()
+        }
         Error::ConnectionLost { reason, .. } => {
             format!("Connection to {host} closed by remote host.\r\n{reason}")
         }
@@ -51,7 +68,10 @@ fn one_attempt(attempt: &Attempt, resolved: &Resolved) -> String {
         }
         _ if reason.contains("could not resolve hostname") => format!(
             "{over}ssh: Could not resolve hostname {host}: {}",
-            reason.replace("could not resolve hostname: ", "")
+            match reason.contains("no such name") {
+                true => "Name or service not known",
+                false => "Temporary failure in name resolution",
+            }
         ),
         _ if reason.contains("host key verification failed") => {
             format!("{over}{reason}\r\nHost key verification failed.")

@@ -2,13 +2,16 @@
 //! Owns talking to it within bounds; decides nothing.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client;
+use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
-use russh::keys::agent::{AgentIdentity, Constraint};
+use russh::keys::ssh_encoding::Encode;
 use russh::keys::{HashAlg, PrivateKey};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 use super::super::Client;
 
@@ -16,6 +19,12 @@ use super::super::Client;
 const SIGN_DEADLINE: Duration = Duration::from_secs(60);
 /// Listing keys needs nobody's touch.
 const LIST_DEADLINE: Duration = Duration::from_secs(5);
+/// Numbers of the protocol (draft-ietf-sshm-ssh-agent, section 5).
+const ADD_IDENTITY: u8 = 17;
+const ADD_ID_CONSTRAINED: u8 = 25;
+const CONSTRAIN_LIFETIME: u8 = 1;
+const CONSTRAIN_CONFIRM: u8 = 2;
+const SUCCESS: u8 = 6;
 
 pub(super) type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
 
@@ -38,62 +47,40 @@ pub(super) async fn open(
     tokio::time::timeout(LIST_DEADLINE, opening).await.map_err(|_| "does not answer")?
 }
 
-/// How keys are given to the agent (`AddKeysToAgent` in ssh_config(5)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AddKeys {
-    /// The user is asked before.
-    pub asks: bool,
-    /// The agent asks at every use.
-    pub confirm: bool,
-    /// The agent forgets it after so many seconds.
-    pub lifetime: Option<u32>,
+/// Has the agent sign; it cannot hold up the session for ever.
+pub(super) async fn sign(
+    agent: &mut Agent,
+    key: &AgentIdentity,
+    hash: Option<HashAlg>,
+    data: Vec<u8>,
+) -> Result<Vec<u8>, &'static str> {
+    let signed = tokio::time::timeout(SIGN_DEADLINE, agent.sign_request(key, hash, data)).await;
+    signed.map_err(|_| "the agent does not answer")?.map_err(|_| "the agent refused to sign")
 }
 
-/// Adds a key; false if the agent does not take it.
-pub(super) async fn add(agent: &mut Agent, key: &PrivateKey, how: AddKeys) -> bool {
-    let mut constraints = Vec::new();
-    constraints.extend(how.lifetime.map(|seconds| Constraint::KeyLifetime { seconds }));
-    constraints.extend(how.confirm.then_some(Constraint::Confirm));
-    let adding = agent.add_identity(key, &constraints);
-    matches!(tokio::time::timeout(LIST_DEADLINE, adding).await, Ok(Ok(())))
-}
-
-/// An agent that cannot hold up the session for ever.
-pub(super) struct Bounded<'a> {
-    pub(super) agent: &'a mut Agent,
-    /// Whether it is the agent that is waited for, and not the server.
-    pub(super) signing: &'a AtomicBool,
-    /// What the agent calls the key: it need not know of its certificate.
-    pub(super) identity: &'a AgentIdentity,
-}
-
-pub(super) enum SignError {
-    Agent,
-    Session,
-}
-
-impl From<russh::SendError> for SignError {
-    fn from(_: russh::SendError) -> Self {
-        Self::Session
+/// Gives the agent a key, for `seconds` unless that is 0, and so that it asks
+/// before each use if `confirm`. russh's own message has no comment.
+pub(super) async fn add(path: &Path, key: &PrivateKey, seconds: u32, confirm: bool) -> Option<()> {
+    let mut message = Zeroizing::new(vec![match seconds > 0 || confirm {
+        true => ADD_ID_CONSTRAINED,
+        false => ADD_IDENTITY,
+    }]);
+    key.key_data().encode(&mut *message).ok()?;
+    key.comment().encode(&mut *message).ok()?;
+    if seconds > 0 {
+        message.push(CONSTRAIN_LIFETIME);
+        message.extend(seconds.to_be_bytes());
     }
-}
-
-impl russh::Signer for Bounded<'_> {
-    type Error = SignError;
-
-    async fn auth_sign(
-        &mut self,
-        _: &AgentIdentity,
-        hash: Option<HashAlg>,
-        data: Vec<u8>,
-    ) -> Result<Vec<u8>, SignError> {
-        self.signing.store(true, Ordering::Relaxed);
-        let signing = self.agent.sign_request(self.identity, hash, data);
-        let signed = tokio::time::timeout(SIGN_DEADLINE, signing).await;
-        self.signing.store(false, Ordering::Relaxed);
-        match signed {
-            Ok(Ok(signed)) => Ok(signed),
-            _ => Err(SignError::Agent),
-        }
+    if confirm {
+        message.push(CONSTRAIN_CONFIRM);
     }
+    let adding = async {
+        let mut stream = UnixStream::connect(path).await.ok()?;
+        stream.write_all(&u32::try_from(message.len()).ok()?.to_be_bytes()).await.ok()?;
+        stream.write_all(&message).await.ok()?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.ok()?;
+        (answer == [0, 0, 0, 1, SUCCESS]).then_some(())
+    };
+    tokio::time::timeout(LIST_DEADLINE, adding).await.ok()?
 }

@@ -1,14 +1,16 @@
-//! A private key file and what lies beside it: `FILE.pub` and `FILE-cert.pub`,
-//! as ssh(1) expects them. Owns reading and unlocking; decides nothing.
+//! A key file and what lies beside it: `FILE.pub` and `FILE-cert.pub`, as ssh(1)
+//! expects them. The private half may be elsewhere. Owns reading and unlocking;
+//! decides nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use russh::keys::agent::AgentIdentity;
-use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
+use super::super::lock;
 use crate::user::User;
 
 /// No key file is larger, in bytes.
@@ -17,18 +19,74 @@ const MAX_KEY_FILE: u64 = 1 << 20;
 const PASSPHRASE_PROMPTS: usize = 3;
 
 /// A key file that could be read. It may still be locked by a passphrase.
-#[derive(Clone)]
 pub(super) struct KeyFile {
     path: PathBuf,
-    text: Arc<Zeroizing<String>>,
+    /// The private half as it stands in the file, if it does.
+    text: Option<Arc<Zeroizing<String>>>,
     public: Option<PublicKey>,
     certificate: Option<Certificate>,
+    /// Whether the file itself is the certificate.
+    is_certificate: bool,
     locked: bool,
+    /// Once it is; nobody types a passphrase twice.
+    unlocked: Mutex<Option<Arc<PrivateKey>>>,
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyFile({})", self.path.display())
+    }
 }
 
 impl KeyFile {
     pub(super) async fn read(path: &Path) -> Result<Self, Unreadable> {
-        let text = Arc::new(Zeroizing::new(read_bounded(path).await?));
+        let beside = |suffix: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let mut file = Self {
+            path: path.to_owned(),
+            text: None,
+            public: None,
+            certificate: None,
+            is_certificate: false,
+            locked: false,
+            unlocked: Mutex::default(),
+        };
+        let public = async || public_line(&read_bounded(&beside(".pub")).await.ok()?);
+        match read_bounded(path).await {
+            Ok(text) => {
+                file.hold(text)?;
+                if file.text.is_some() && is_exposed(path).await {
+                    return Err(Unreadable::Exposed);
+                }
+            }
+            // The agent may have what is missing here.
+            Err(Unreadable::Missing) => {
+                file.show(public().await.ok_or(Unreadable::Missing)?);
+            }
+            Err(error) => return Err(error),
+        }
+        if file.public.is_none()
+            && !file.is_certificate
+            && let Some(Public::Key(key)) = public().await
+        {
+            file.public = Some(key);
+        }
+        if file.certificate.is_none() {
+            file.certificate = read_certificate(&beside("-cert.pub")).await.ok();
+        }
+        Ok(file)
+    }
+
+    /// What the file itself has.
+    fn hold(&mut self, text: String) -> Result<(), Unreadable> {
+        if let Some(public) = public_line(&text) {
+            self.show(public);
+            return Ok(());
+        }
+        let text = Arc::new(Zeroizing::new(text));
         let (parsed, locked) = match decode_secret_key(&text, None) {
             Ok(key) => (Some(key.public_key().clone()), false),
             Err(russh::keys::Error::KeyIsEncrypted) => (None, true),
@@ -38,15 +96,18 @@ impl KeyFile {
             Err(_) => return Err(Unreadable::NoKey),
         };
         // An OpenSSH file holds its public half in the clear.
-        let public = match parsed.or_else(|| public_of(&text)) {
-            Some(public) => Some(public),
-            None => read_bounded(&beside(path, ".pub"))
-                .await
-                .ok()
-                .and_then(|text| PublicKey::from_openssh(text.trim()).ok()),
-        };
-        let certificate = certificate(&beside(path, "-cert.pub")).await.ok();
-        Ok(Self { path: path.to_owned(), text, public, certificate, locked })
+        self.public = parsed.or_else(|| public_of(&text));
+        (self.text, self.locked) = (Some(text), locked);
+        Ok(())
+    }
+
+    fn show(&mut self, public: Public) {
+        match public {
+            Public::Key(key) => self.public = Some(key),
+            Public::Certificate(certificate) => {
+                (self.certificate, self.is_certificate) = (Some(*certificate), true);
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -61,21 +122,27 @@ impl KeyFile {
         self.certificate.as_ref()
     }
 
-    pub(super) fn is_locked(&self) -> bool {
-        self.locked
+    /// Whether the file itself is the certificate, and no key.
+    pub(super) fn is_certificate(&self) -> bool {
+        self.is_certificate
     }
 
-    pub(super) fn is(&self, key: &PublicKey) -> bool {
-        self.public.as_ref().is_some_and(|public| public.key_data() == key.key_data())
+    pub(super) fn has_private(&self) -> bool {
+        self.text.is_some()
     }
 
-    pub(super) fn same_as(&self, other: &Self) -> bool {
-        other.path == self.path || other.public.as_ref().is_some_and(|public| self.is(public))
-    }
-
-    /// The private key, asking for the passphrase when it is locked.
-    pub(super) async fn unlock(&self, user: &Arc<dyn User>) -> Result<PrivateKey, &'static str> {
-        let (text, user, locked) = (self.text.clone(), user.clone(), self.locked);
+    /// The private key, asking for the passphrase when it is locked; and whether
+    /// this was the first time.
+    pub(super) async fn unlock(
+        &self,
+        user: &Arc<dyn User>,
+    ) -> Result<(Arc<PrivateKey>, bool), &'static str> {
+        let known = lock(&self.unlocked).clone();
+        if let Some(key) = known {
+            return Ok((key, false));
+        }
+        let Some(text) = self.text.clone() else { return Err("not a private key") };
+        let (user, locked) = (user.clone(), self.locked);
         let prompt = format!("enter passphrase for key '{}': ", self.path.display());
         // bcrypt is slow on purpose, and asking blocks.
         let unlocking = tokio::task::spawn_blocking(move || {
@@ -91,52 +158,44 @@ impl KeyFile {
             }
             Err("wrong passphrase")
         });
-        unlocking.await.unwrap_or(Err("could not be unlocked"))
+        let key = unlocking.await.unwrap_or(Err("could not be unlocked"))?;
+        let key = Arc::new(key);
+        *lock(&self.unlocked) = Some(key.clone());
+        Ok((key, true))
     }
 }
 
-/// The public key in a file, or in the one beside it.
-pub(super) async fn public_half(path: &Path) -> Option<PublicKey> {
-    for path in [path.to_owned(), beside(path, ".pub")] {
-        let text = read_bounded(&path).await.unwrap_or_default();
-        if let Ok(public) = PublicKey::from_openssh(text.trim()) {
-            return Some(public);
+/// A certificate in a file of its own (`CertificateFile`), which may be named
+/// without its `.pub`.
+pub(super) async fn read_certificate(path: &Path) -> Result<Certificate, Unreadable> {
+    let text = match read_bounded(path).await {
+        Err(Unreadable::Missing) => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".pub");
+            read_bounded(Path::new(&name)).await?
         }
+        text => text?,
+    };
+    match public_line(&text) {
+        Some(Public::Certificate(certificate)) => Ok(*certificate),
+        _ => Err(Unreadable::NoCertificate),
     }
-    None
 }
 
-/// The certificate in a file.
-pub(super) async fn certificate(path: &Path) -> Result<Certificate, Unreadable> {
-    let text = read_bounded(path).await?;
-    Certificate::from_openssh(text.trim()).map_err(|_| Unreadable::NoCertificate)
+/// What a line of a `.pub` file has.
+enum Public {
+    Key(PublicKey),
+    Certificate(Box<Certificate>),
 }
 
-/// The file of that name and more.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Learns whether the server would take a key, and never signs.
-#[derive(Default)]
-pub(super) struct Probe {
-    pub(super) wanted: bool,
-}
-
-impl russh::Signer for Probe {
-    type Error = russh::SendError;
-
-    async fn auth_sign(
-        &mut self,
-        _: &AgentIdentity,
-        _: Option<HashAlg>,
-        _: Vec<u8>,
-    ) -> Result<Vec<u8>, Self::Error> {
-        self.wanted = true;
-        Err(russh::SendError {})
+/// A certificate of a host is none of ours.
+fn public_line(text: &str) -> Option<Public> {
+    let text = text.trim();
+    if let Ok(certificate) = Certificate::from_openssh(text) {
+        let is_user = certificate.cert_type() == CertType::User;
+        return is_user.then(|| Public::Certificate(Box::new(certificate)));
     }
+    PublicKey::from_openssh(text).ok().map(Public::Key)
 }
 
 /// Why a key file is not used.
@@ -147,6 +206,7 @@ pub(super) enum Unreadable {
     NotAFile,
     NoKey,
     NoCertificate,
+    Exposed,
     Io(std::io::ErrorKind),
 }
 
@@ -157,7 +217,8 @@ impl fmt::Display for Unreadable {
             Self::TooLarge => f.write_str("too large for a key"),
             Self::NotAFile => f.write_str("not a regular file"),
             Self::NoKey => f.write_str("not a private key"),
-            Self::NoCertificate => f.write_str("not a certificate"),
+            Self::NoCertificate => f.write_str("not a certificate for a user"),
+            Self::Exposed => f.write_str("others may read it; it needs chmod 600"),
             Self::Io(kind) => write!(f, "{kind}"),
         }
     }
@@ -176,6 +237,14 @@ async fn read_bounded(path: &Path) -> Result<String, Unreadable> {
         return Err(Unreadable::TooLarge);
     }
     tokio::fs::read_to_string(path).await.map_err(io)
+}
+
+/// Whether the user's own file may be read by others: ssh(1) does not use it then.
+async fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::getuid().as_raw();
+    let meta = tokio::fs::metadata(path).await;
+    meta.is_ok_and(|meta| meta.uid() == own && meta.mode() & 0o077 != 0)
 }
 
 fn is_locked(error: &russh::keys::ssh_key::Error) -> bool {

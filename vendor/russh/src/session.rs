@@ -58,6 +58,11 @@ pub(crate) struct Encrypted {
     pub decompress: crate::compression::Decompress,
     pub rekey_wanted: bool,
     pub received_extensions: Vec<String>,
+    /// The host key of the first key exchange, as it goes into requests that are
+    /// bound to the host (client only).
+    pub host_key: Vec<u8>,
+    /// Whether the server takes such requests (client only).
+    pub takes_hostbound: bool,
     pub extension_info_awaiters: HashMap<String, Vec<oneshot::Sender<()>>>,
 }
 
@@ -188,6 +193,8 @@ impl<C> CommonSession<C> {
             decompress: crate::compression::Decompress::None,
             rekey_wanted: false,
             received_extensions: Vec::new(),
+            host_key: Vec::new(),
+            takes_hostbound: false,
             extension_info_awaiters: HashMap::new(),
         });
         self.remote_to_local = newkeys.cipher.remote_to_local;
@@ -890,6 +897,8 @@ mod tests {
             decompress: Decompress::None,
             rekey_wanted: false,
             received_extensions: Vec::new(),
+            host_key: Vec::new(),
+            takes_hostbound: false,
             extension_info_awaiters: HashMap::new(),
         }
     }

@@ -279,6 +279,7 @@ impl Session {
                                             hash_alg,
                                         },
                                         None,
+                                        enc.takes_hostbound,
                                         &mut self.common.buffer,
                                     )?;
                                     let len = self.common.buffer.len();
@@ -322,6 +323,7 @@ impl Session {
                                         &self.common.auth_user,
                                         &PublicKeyOrCertificate::Certificate(cert.clone()),
                                         hash_alg,
+                                        enc.takes_hostbound,
                                         &mut self.common.buffer,
                                     )?;
                                     let len = self.common.buffer.len();
@@ -448,7 +450,14 @@ impl Session {
                 self.handle_server_sig_algs_ext(r)?;
             } else {
                 let data = Vec::<u8>::decode(r)?;
-                debug!("* {name:?} (unknown, data: {data:?})");
+                // OpenSSH's PROTOCOL, section 1.8.
+                if name == "publickey-hostbound@openssh.com"
+                    && data == b"0"
+                    && let Some(ref mut enc) = self.common.encrypted
+                {
+                    enc.takes_hostbound = !enc.host_key.is_empty();
+                }
+                debug!("* {name:?} (data: {data:?})");
             }
             if let Some(ref mut enc) = self.common.encrypted {
                 enc.received_extensions.push(name.clone());
@@ -1150,6 +1159,8 @@ mod tests {
             decompress: Decompress::None,
             rekey_wanted: false,
             received_extensions: Vec::new(),
+            host_key: Vec::new(),
+            takes_hostbound: false,
             extension_info_awaiters: HashMap::new(),
         }
     }
@@ -1376,6 +1387,15 @@ mod tests {
     }
 }
 
+/// The method's name, with or without the host key in the request: then an agent
+/// knows where a signature is for (OpenSSH's PROTOCOL, section 3.1).
+fn publickey_method(hostbound: bool) -> &'static str {
+    match hostbound {
+        true => "publickey-hostbound-v00@openssh.com",
+        false => "publickey",
+    }
+}
+
 impl Encrypted {
     fn write_auth_request(
         &mut self,
@@ -1428,7 +1448,7 @@ impl Encrypted {
                 auth::Method::FuturePublicKey { ref key, hash_alg } => {
                     user.as_bytes().encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
-                    "publickey".encode(&mut self.write)?;
+                    publickey_method(self.takes_hostbound).encode(&mut self.write)?;
                     self.write.push(0); // This is a probe
 
                     key.algorithm()
@@ -1437,12 +1457,15 @@ impl Encrypted {
                         .encode(&mut self.write)?;
 
                     key.to_bytes()?.as_slice().encode(&mut self.write)?;
+                    if self.takes_hostbound {
+                        self.host_key.as_slice().encode(&mut self.write)?;
+                    }
                     true
                 }
                 auth::Method::FutureCertificate { ref cert, hash_alg } => {
                     user.as_bytes().encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
-                    "publickey".encode(&mut self.write)?;
+                    publickey_method(self.takes_hostbound).encode(&mut self.write)?;
                     self.write.push(0); // This is a probe
 
                     cert.algorithm()
@@ -1450,6 +1473,9 @@ impl Encrypted {
                         .to_certificate_type()
                         .encode(&mut self.write)?;
                     cert.to_bytes()?.as_slice().encode(&mut self.write)?;
+                    if self.takes_hostbound {
+                        self.host_key.as_slice().encode(&mut self.write)?;
+                    }
                     true
                 }
                 auth::Method::KeyboardInteractive { ref submethods } => {
@@ -1530,6 +1556,7 @@ impl Encrypted {
         user: &str,
         key: &PublicKeyOrCertificate,
         certificate_hash_alg: Option<ssh_key::HashAlg>,
+        hostbound: bool,
         buffer: &mut Vec<u8>,
     ) -> Result<usize, crate::Error> {
         buffer.clear();
@@ -1539,7 +1566,7 @@ impl Encrypted {
         buffer.push(msg::USERAUTH_REQUEST);
         user.encode(buffer)?;
         "ssh-connection".encode(buffer)?;
-        "publickey".encode(buffer)?;
+        publickey_method(hostbound).encode(buffer)?;
         1u8.encode(buffer)?;
 
         match key {
@@ -1554,6 +1581,9 @@ impl Encrypted {
                 key.algorithm().with_hash_alg(*hash_alg).encode(buffer)?;
                 key.to_bytes()?.encode(buffer)?;
             }
+        }
+        if hostbound {
+            self.host_key.as_slice().encode(buffer)?;
         }
         Ok(i0)
     }
@@ -1570,6 +1600,7 @@ impl Encrypted {
                     user,
                     &PublicKeyOrCertificate::from(key),
                     None,
+                    false,
                     buffer,
                 )?;
 
@@ -1586,6 +1617,7 @@ impl Encrypted {
                     user,
                     &PublicKeyOrCertificate::Certificate(cert.clone()),
                     None,
+                    false,
                     buffer,
                 )?;
 

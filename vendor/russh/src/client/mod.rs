@@ -1363,9 +1363,9 @@ impl Session {
         self.priority_receiver.close();
         self.inbound_channel_receiver.close();
         // What has arrived is still to be read.
-        let left = std::mem::take(&mut self.channels).into_values();
-        let left = left.chain(std::mem::take(&mut self.closed_with_backlog));
-        for channel in left.filter(ChannelRef::has_backlog) {
+        let left = self.channels.extract_if(|_, channel| channel.has_backlog());
+        let left = left.map(|(_, channel)| channel);
+        for channel in left.chain(self.closed_with_backlog.drain(..)) {
             russh_util::runtime::spawn(channel.deliver_rest());
         }
         map_err!(stream_write.shutdown().await)?;
@@ -2147,6 +2147,11 @@ async fn reply<H: Handler>(
                             .common
                             .encrypted(initial_encrypted_state(session), newkeys);
 
+                        if let (Some(enc), Some(binding)) =
+                            (&mut session.common.encrypted, &agent_session_binding)
+                        {
+                            enc.host_key = binding.host_key().to_vec();
+                        }
                         if let Some(sender) = kex_done_signal.take() {
                             sender.send(agent_session_binding).unwrap_or(());
                         }
@@ -2242,6 +2247,8 @@ mod tests {
                     decompress: Decompress::None,
                     rekey_wanted: false,
                     received_extensions: Vec::new(),
+                    host_key: Vec::new(),
+                    takes_hostbound: false,
                     extension_info_awaiters: HashMap::new(),
                 }),
                 config,
@@ -2549,6 +2556,8 @@ mod tests {
                     decompress: Decompress::Zlib(flate2::Decompress::new(true)),
                     rekey_wanted: false,
                     received_extensions: Vec::new(),
+                    host_key: Vec::new(),
+                    takes_hostbound: false,
                     extension_info_awaiters: HashMap::new(),
                 }),
                 config,

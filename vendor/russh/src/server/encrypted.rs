@@ -885,6 +885,8 @@ mod tests {
             decompress: Decompress::None,
             rekey_wanted: false,
             received_extensions: Vec::new(),
+            host_key: Vec::new(),
+            takes_hostbound: false,
             extension_info_awaiters: std::collections::HashMap::new(),
         }
     }

@@ -1650,6 +1650,8 @@ mod tests {
                     decompress: Decompress::Zlib(flate2::Decompress::new(true)),
                     rekey_wanted: false,
                     received_extensions: Vec::new(),
+                    host_key: Vec::new(),
+                    takes_hostbound: false,
                     extension_info_awaiters: HashMap::new(),
                 }),
                 auth_method: None,

@@ -1,0 +1,254 @@
+//! Our side of russh's callbacks: what the server says and opens by itself. Owns
+//! the judgement of host keys as far as a person has a part in it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
+use russh::keys::ssh_key::Certificate;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelOpenFailure};
+use tokio::sync::watch;
+
+use super::forward::{self, SharedRemotes};
+use super::hostkey::{self, Decision, HostKeyPolicy};
+use super::known_hosts::{KnownHosts, Purpose};
+use super::{Ended, Uses, lock, protocol_text};
+use crate::error::{Error, Result};
+use crate::printable;
+use crate::user::User;
+
+/// Our side of russh's callbacks. Everything the server opens by itself is
+/// refused, which is russh's default.
+pub(super) struct Client {
+    pub(super) policy: HostKeyPolicy,
+    pub(super) known: Arc<KnownHosts>,
+    pub(super) user: Arc<dyn User>,
+    pub(super) refusal: Arc<Mutex<Option<Refusal>>>,
+    /// Whether the host key is being judged, perhaps by a person.
+    pub(super) asking: Arc<AtomicBool>,
+    pub(super) trust: Arc<Mutex<Option<Trust>>>,
+    pub(super) announced: watch::Sender<Vec<PublicKey>>,
+    pub(super) remotes: SharedRemotes,
+    pub(super) uses: Uses,
+    pub(super) ended: Ended,
+}
+
+pub(super) struct Refusal {
+    pub(super) changed: bool,
+    pub(super) error: Error,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        let (policy, known, user) = (self.policy.clone(), self.known.clone(), self.user.clone());
+        let (key, certificate) = (offered.public_key(), offered.certificate().cloned());
+        self.asking.store(true, Ordering::Relaxed);
+        // Asking and writing known_hosts block.
+        let check = move || check_host_key(&policy, &known, &*user, &key, certificate.as_ref());
+        let decided = tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| russh::Error::IO(std::io::Error::other(error)))?;
+        self.asking.store(false, Ordering::Relaxed);
+        match decided {
+            Ok(trust) => {
+                *lock(&self.trust) = Some(trust);
+                Ok(true)
+            }
+            Err(refusal) => {
+                *lock(&self.refusal) = Some(refusal);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn auth_banner(
+        &mut self,
+        banner: &str,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let (user, text) = (self.user.clone(), printable::lines(banner));
+        tokio::task::spawn_blocking(move || user.tell(&text))
+            .await
+            .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let place = lock(&self.remotes).of_tcp(address, port);
+        self.take(channel, place, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let place = lock(&self.remotes).of_unix(path);
+        self.take(channel, place, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let agent = lock(&self.remotes).agent();
+        match agent {
+            Some(agent) => {
+                reply.accept().await;
+                let using = self.uses.begin();
+                tokio::spawn(async move {
+                    forward::accept_agent(channel, agent).await;
+                    drop(using);
+                });
+            }
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+        Ok(())
+    }
+
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        keys: Vec<PublicKey>,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.announced.send_replace(keys);
+        Ok(())
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<Self::Error>,
+    ) -> Result<(), Self::Error> {
+        let (text, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                let message = printable::lines(&info.message);
+                (format!("closed by the server: {}", message.trim_end()), Ok(()))
+            }
+            DisconnectReason::Error(error) => (protocol_text(&error), Err(error)),
+        };
+        lock(&self.ended).get_or_insert(text);
+        result
+    }
+}
+
+impl Client {
+    /// Takes a connection that was asked for, and no other.
+    async fn take(
+        &self,
+        channel: Channel<Msg>,
+        place: Option<forward::Place>,
+        reply: ChannelOpenHandle,
+    ) {
+        match place {
+            Some(place) => {
+                let connector = lock(&self.remotes).connector(&place);
+                reply.accept().await;
+                let using = self.uses.begin();
+                tokio::spawn(async move {
+                    forward::accept(channel, place, connector).await;
+                    drop(using);
+                });
+            }
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+    }
+}
+
+/// What a host key that passed is worth.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    /// The user asked for no check and the key is not the known one: no
+    /// password may be sent, as in ssh(1).
+    pub(super) mismatch: bool,
+    /// What vouches for it.
+    pub(super) by: String,
+}
+
+fn check_host_key(
+    policy: &HostKeyPolicy,
+    known: &KnownHosts,
+    user: &dyn User,
+    key: &PublicKey,
+    certificate: Option<&Certificate>,
+) -> Result<Trust, Refusal> {
+    let refused = |error| Refusal { changed: false, error };
+    let mut known = std::borrow::Cow::Borrowed(known);
+    if let Some(program) = &policy.program {
+        let more = program.ask(Purpose::Hostname, &policy.name, policy.port, Some(key));
+        known.to_mut().extend(more.map_err(refused)?);
+    }
+    match hostkey::decide(policy, &known, key, certificate) {
+        Decision::Accept { note, by, remember, mismatch } => {
+            match note {
+                Some(note) if mismatch => user.warn(&note),
+                Some(note) => user.tell(&note),
+                None => {}
+            }
+            if remember {
+                keep(policy, user, key)?;
+            }
+            Ok(Trust { mismatch, by })
+        }
+        Decision::Ask { question, fingerprint } => {
+            let prompt = "continue connecting (yes/no/fingerprint)? ";
+            let mut asked = user.ask_about(&question, prompt);
+            loop {
+                let Some(answer) = asked else {
+                    let error = policy.unverified(key, "there is nobody to ask");
+                    return Err(refused(error));
+                };
+                match hostkey::consent(answer.expose(), &fingerprint) {
+                    Some(true) => {
+                        keep(policy, user, key)?;
+                        return Ok(Trust { mismatch: false, by: "your word".to_owned() });
+                    }
+                    Some(false) => {
+                        return Err(refused(policy.unverified(key, "you did not accept it")));
+                    }
+                    None => {
+                        asked = user.ask("please type 'yes', 'no' or the fingerprint: ", true);
+                    }
+                }
+            }
+        }
+        Decision::Reject { warning, error, changed } => {
+            if !warning.is_empty() {
+                user.warn(&warning.join("\n"));
+            }
+            Err(Refusal { changed, error })
+        }
+    }
+}
+
+/// A key that cannot be written down is still a key we trust now: say so and
+/// go on, as ssh(1) does. Another key written meanwhile is a mismatch.
+fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), Refusal> {
+    match hostkey::remember(policy, key) {
+        Ok(()) => Ok(()),
+        Err(error @ Error::HostKey { .. }) => Err(Refusal { changed: true, error }),
+        Err(error) => {
+            user.warn(&format!("warning: the host key could not be remembered: {error}"));
+            Ok(())
+        }
+    }
+}
