@@ -195,7 +195,7 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
     let name = std::path::Path::new(program).file_name()?;
     let rest = match rest.split_first() {
         _ if name == "ssh" => rest,
-        Some((first, rest)) if first == "openssh" => rest,
+        Some((first, rest)) if first == "openssh" || background::is_called_by(first) => rest,
         _ => return None,
     };
     Some(rest.iter().map(text).collect())

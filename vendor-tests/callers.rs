@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Account, Run, free_port, noise, run, signal, start, until, wait};
+use crate::harness::{Account, Run, free_port, noise, run, running, signal, start, until, wait};
 use crate::openssh_personality::Place;
 
 #[test]
@@ -113,17 +113,6 @@ fn mosh_starts_its_server_through_it() {
     let line = text.lines().rfind(|line| line.starts_with("client ")).unwrap().to_owned();
     assert!(line.ends_with(&format!(" 127.0.0.1 {port} key 22")), "{line}");
     assert!(!servers.is_empty());
-}
-
-/// The processes that were started with all of these words.
-fn running(words: &[&str]) -> Vec<i32> {
-    let of = |entry: std::fs::DirEntry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        let has = |word: &&str| line.split('\0').any(|known| known == *word);
-        words.iter().all(has).then_some(pid)
-    };
-    std::fs::read_dir("/proc").unwrap().flatten().filter_map(of).collect()
 }
 
 #[test]

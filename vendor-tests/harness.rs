@@ -119,6 +119,13 @@ impl Home {
         path
     }
 
+    /// A copy that is no more open to others than the original.
+    pub fn copy(&self, from: &str, to: &str) {
+        let to = self.path(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(self.path(from), to).unwrap();
+    }
+
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
@@ -492,6 +499,17 @@ fn open_pty() -> (OwnedFd, OwnedFd) {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let slave = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
     (master, slave)
+}
+
+/// The processes that were started with all of these words.
+pub fn running(words: &[&str]) -> Vec<i32> {
+    let of = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let has = |word: &&str| line.split('\0').any(|known| known == *word);
+        words.iter().all(has).then_some(pid)
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(of).collect()
 }
 
 /// Sends a signal.

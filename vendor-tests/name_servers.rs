@@ -86,7 +86,7 @@ pub fn in_root(through: &[String], home: &Home, resolv_conf: &str, args: &[&str]
     assert!(rustix::process::geteuid().is_root(), "only root can chroot");
     home.write("root/etc/resolv.conf", resolv_conf);
     if home.path("home/.ssh/id_ed25519").exists() {
-        home.write("root/home/.ssh/id_ed25519", home.read("home/.ssh/id_ed25519"));
+        home.copy("home/.ssh/id_ed25519", "root/home/.ssh/id_ed25519");
     }
     if !home.path("root/clan-connect").exists() {
         // By another process, lest a child of another test holds it open for

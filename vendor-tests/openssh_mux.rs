@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Terminal, free_port, noise, start, until, wait};
+use crate::harness::{Run, Terminal, free_port, noise, running, start, until, wait};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
@@ -228,7 +228,9 @@ fn one_that_is_not_read_holds_up_nobody() {
     let alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=2", "-L", &forward];
     let mut master = mux.master(&ours, &alive);
     // A session and a forwarded connection, neither of which is read.
-    let mut stalled = start(&mut mux.command(&ours, &["box", "cat /dev/zero"]), "");
+    let zero = mux.place.home.path("zero").display().to_string();
+    std::os::unix::fs::symlink("/dev/zero", &zero).unwrap();
+    let mut stalled = start(&mut mux.command(&ours, &["box", &format!("cat {zero}")]), "");
     let mut paused = TcpStream::connect((IP, local)).unwrap();
     let mut first = [0; 4096];
     paused.read_exact(&mut first).unwrap();
@@ -248,9 +250,11 @@ fn one_that_is_not_read_holds_up_nobody() {
     paused.read_to_end(&mut rest).unwrap();
     assert!([&first[..], &rest].concat() == data);
     server.join().unwrap();
-    // Nor does one that is gone.
+    // One that is gone ends its command, too.
+    assert!(!running(&[&zero]).is_empty());
     stalled.kill().unwrap();
     stalled.wait().unwrap();
+    until("the end of the command", || running(&[&zero]).is_empty());
     mux.run(&ours, &["box", "true"]).exits(0);
     mux.run(&ours, &["-O", "exit", "box"]).exits(0);
     master.ends();
@@ -309,7 +313,7 @@ fn a_master_may_ask_first() {
     mux.run(&ours, &["box", "true"]).exits(0);
     assert_eq!(mux.logins(), 2);
     let asked = mux.place.home.read("asked");
-    assert!(asked.contains("Allow shared use of the shared connection to box?"), "{asked}");
+    assert!(asked.contains("Allow use of the shared connection to box?"), "{asked}");
     mux.run(&ours, &["-O", "exit", "box"]).exits(0);
     master.ends();
 }

@@ -39,7 +39,7 @@ impl Root {
         let key = home.default_key();
         let server = sshd(&home, "127.0.0.1", &key, "");
         home.write("root/etc/resolv.conf", resolv_conf);
-        home.write("root/home/.ssh/id_ed25519", home.read("home/.ssh/id_ed25519"));
+        home.copy("home/.ssh/id_ed25519", "root/home/.ssh/id_ed25519");
         let peer = serde_json::json!({ "host": { "plain": host }, "port": server.address.port() });
         let exports = serde_json::json!({ "internet": { "peers": { "m": peer } } });
         home.write("root/exports.json", exports.to_string());

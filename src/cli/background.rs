@@ -2,16 +2,14 @@
 //! program connects, and asks on the terminal if it must; when it is ready, this
 //! one goes on. Nothing is forked once threads run.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
-
-/// Set to the role of the process that stays; its standard input then is a socket
-/// to the one that waits for it.
-const MARK: &str = "CLAN_CONNECT_BACKGROUND";
 
 /// What the process that stays is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +21,28 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    /// In the place of `openssh` on the command line. Not in the environment, which
+    /// programs that we start would have too; until [`ready`], standard input is a
+    /// socket to who waits.
+    fn word(self) -> &'static str {
         match self {
-            Self::Session => "session",
-            Self::Master => "master",
+            Self::Session => "openssh-session",
+            Self::Master => "openssh-master",
         }
     }
 }
 
+static ROLE: OnceLock<Role> = OnceLock::new();
+
+/// Whether the first word of the command line makes this a process that stays.
+pub(super) fn is_called_by(word: &OsStr) -> bool {
+    let role = [Role::Session, Role::Master].into_iter().find(|role| word == role.word());
+    role.is_some_and(|role| ROLE.set(role).is_ok())
+}
+
 /// What this process is for, if it is one that stays.
 pub(super) fn role() -> Option<Role> {
-    let mark = std::env::var_os(MARK)?;
-    [Role::Session, Role::Master].into_iter().find(|role| mark == role.name())
+    ROLE.get().copied()
 }
 
 /// Starts the process that stays, waits until it is ready, and returns what this
@@ -44,9 +52,8 @@ pub(super) fn start(role: Role) -> Result<u8> {
     let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
     #[allow(clippy::disallowed_methods, reason = "it is this program")]
     let mut child = Command::new("/proc/self/exe")
-        .arg("openssh")
+        .arg(role.word())
         .args(arguments())
-        .env(MARK, role.name())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .map_err(failed)?;
@@ -58,10 +65,10 @@ pub(super) fn start(role: Role) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
-/// Keeps what only this process has to know from a program that it starts.
+/// Keeps the socket to who waits from a program that is started.
 pub(super) fn hide_from(command: &mut Command) {
     if role().is_some() {
-        command.env_remove(MARK).stdin(Stdio::null());
+        command.stdin(Stdio::null());
     }
 }
 

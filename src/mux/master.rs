@@ -21,7 +21,7 @@ use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
 use crate::ssh::forward::{Forward, Place, Side, pipe};
 use crate::ssh::open_forwards::OpenForwards;
-use crate::ssh::remote::{OnEscape, Remote, Streams};
+use crate::ssh::remote::{OnEscape, Process, Remote, Streams};
 use crate::term;
 use crate::user::User;
 
@@ -201,8 +201,8 @@ impl Master {
     async fn session(&self, mut client: UnixStream, id: u32, wanted: NewSession) -> Result<()> {
         let input = receive_descriptor(&client).await?;
         let output = File::from(receive_descriptor(&client).await?);
-        let mut errors = File::from(receive_descriptor(&client).await?);
-        if !self.allows("Allow shared use of").await {
+        let errors = File::from(receive_descriptor(&client).await?);
+        if !self.allows("Allow use of").await {
             let denied = Reply::PermissionDenied(DENIED.to_owned());
             return send(&mut client, &denied.encode(id)).await;
         }
@@ -215,8 +215,26 @@ impl Master {
                 return send(&mut client, &Reply::Failure(NO_SESSION.to_owned()).encode(id)).await;
             }
         };
+        let files = Files { input, output, errors, tty };
+        let done = self.attend(&mut client, id, &wanted, &mut process, files).await;
+        if done.is_err() {
+            process.close().await;
+        }
+        done
+    }
+
+    /// Waits for the end of a session, or of its client.
+    async fn attend(
+        &self,
+        client: &mut UnixStream,
+        id: u32,
+        wanted: &NewSession,
+        process: &mut Process<'_>,
+        files: Files,
+    ) -> Result<()> {
+        let Files { input, output, mut errors, tty } = files;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        send(&mut client, &Reply::SessionOpened(number).encode(id)).await?;
+        send(client, &Reply::SessionOpened(number).encode(id)).await?;
 
         let (size_changed, sizes) = mpsc::unbounded_channel();
         let (told_no_terminal, mut no_terminal) = oneshot::channel();
@@ -239,11 +257,11 @@ impl Master {
             loop {
                 tokio::select! {
                     ended = &mut conversing => break Some(ended),
-                    () = gone(&client) => break None,
+                    () = gone(client) => break None,
                     failed = &mut no_terminal, if may_fail => {
                         may_fail = false;
                         if failed.is_ok() {
-                            send(&mut client, &Reply::TtyAllocFail(number).encode(id)).await?;
+                            send(client, &Reply::TtyAllocFail(number).encode(id)).await?;
                         }
                     }
                     _ = resized.changed() => {
@@ -256,10 +274,7 @@ impl Master {
         };
         let status = match ended {
             // Nobody is left to be told.
-            None => {
-                process.close().await;
-                return Ok(());
-            }
+            None => return Err(ErrorKind::BrokenPipe.into()),
             Some(Ok(ending)) => ending.exit_code(),
             Some(Err(error)) => {
                 let _ = write!(errors, "{}\r\n", Printable(&error.to_string()));
@@ -267,7 +282,7 @@ impl Master {
             }
         };
         let exit = Reply::Exit { session: number, status: status.into() };
-        send(&mut client, &exit.encode(id)).await
+        send(client, &exit.encode(id)).await
     }
 
     fn remote(&self, wanted: &NewSession, tty: Option<&OwnedFd>) -> Remote {
@@ -315,6 +330,15 @@ impl Master {
             answer.is_empty() || answer.eq_ignore_ascii_case("yes")
         })
     }
+}
+
+/// What a client has passed.
+struct Files {
+    input: OwnedFd,
+    output: File,
+    errors: File,
+    /// Its standard input once more, if it wants a terminal.
+    tty: Option<OwnedFd>,
 }
 
 /// What is left of escape sequences where the terminal is another process's.
