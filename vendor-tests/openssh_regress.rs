@@ -136,6 +136,7 @@ fn uris_and_names_are_understood_alike() {
         format!("ssh://root@{IP}:{port}"),
         format!("ssh://root@{IP}:{port}/"),
         format!("ssh://root@[{IP}]:{port}"),
+        format!("ssh://ro%6ft@{IP}:{port}"),
     ] {
         let done = pair.both(&[&alone[..], &[&uri, "echo", "in"]].concat());
         assert_eq!(done.0.text(), "in\n", "{uri}");
@@ -353,37 +354,38 @@ fn every_kind_of_forward_carries_a_hundred_connections() {
     pair.place.home.write("home/.ssh/config", config + &more);
     let (remote, dynamic) = (format!("{IP}:{r}:localhost:{to}"), format!("{IP}:{rd}"));
     let args = ["-N", "-oExitOnForwardFailure=yes", "-R", &remote, "-R", &dynamic, "box"];
-    let mut ssh = start(&mut pair.command(&pair.ours, &args), "");
-    until("the listeners", || [l, d, r, rd].iter().all(|at| TcpStream::connect((IP, *at)).is_ok()));
     let data = noise(200 << 10);
-    let started = Instant::now();
-    std::thread::scope(|scope| {
-        for at in 0..100 {
-            let data = &data;
-            scope.spawn(move || {
-                let stream = match at % 4 {
-                    0 => TcpStream::connect((IP, l)).unwrap(),
-                    1 => TcpStream::connect((IP, r)).unwrap(),
-                    2 => socks(
-                        d,
-                        [4, 40, 5][at / 4 % 3],
-                        [IP, "localhost"][usize::from(at / 4 % 3 > 0)],
-                        to,
-                    ),
-                    _ => socks(
-                        rd,
-                        [4, 40, 5][at / 4 % 3],
-                        [IP, "localhost"][usize::from(at / 4 % 3 > 0)],
-                        to,
-                    ),
-                };
-                says(stream, data);
-            });
-        }
-    });
-    println!("100 connections of 200 KiB each way: {:?}", started.elapsed());
-    ssh.kill().unwrap();
-    ssh.wait().unwrap();
+    let time = |client: &str| {
+        let mut ssh = start(&mut pair.command(client, &args), "openssh-client");
+        let all = [l, d, r, rd];
+        until("the listeners", || all.iter().all(|at| TcpStream::connect((IP, *at)).is_ok()));
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for at in 0..100 {
+                let data = &data;
+                let (version, host) = [(4, IP), (40, "localhost"), (5, "localhost")][at / 4 % 3];
+                scope.spawn(move || {
+                    let stream = match at % 4 {
+                        0 => TcpStream::connect((IP, l)).unwrap(),
+                        1 => TcpStream::connect((IP, r)).unwrap(),
+                        2 => socks(d, version, host, to),
+                        _ => socks(rd, version, host, to),
+                    };
+                    says(stream, data);
+                });
+            }
+        });
+        let elapsed = started.elapsed();
+        ssh.kill().unwrap();
+        ssh.wait().unwrap();
+        until("their end", || TcpStream::connect((IP, r)).is_err());
+        elapsed
+    };
+    let (ours, theirs) = (time(&pair.ours), time(THEIRS));
+    println!(
+        "100 connections of 200 KiB each way: {ours:?}, OpenSSH {theirs:?}, ratio {:.2}",
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
     // With ClearAllForwardings nothing listens, and nothing fails.
     let busy = TcpListener::bind((IP, l)).unwrap();
     let clear = ["-oClearAllForwardings=yes", "-oExitOnForwardFailure=yes", "box", "echo", "ran"];

@@ -218,6 +218,13 @@ impl Arguments {
             true => split_uri_host(host).ok_or_else(bad)?,
             false => (host, None),
         };
+        // RFC 3986, section 2.1.
+        let decoded = |text: &str| match is_uri {
+            true => percent_decoded(text).ok_or_else(bad),
+            false => Ok(text.to_owned()),
+        };
+        let (host, user) = (decoded(host)?, user.map(decoded).transpose()?);
+        let (host, user) = (host.as_str(), user.as_deref());
         if host.is_empty() || host.starts_with('-') || user.is_some_and(str::is_empty) {
             return Err(bad());
         }
@@ -242,6 +249,19 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// `None` for what is no escape, and for what is no text.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|byte| is_hex && *byte != 0)?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn split_uri_host(text: &str) -> Option<(&str, Option<&str>)> {
@@ -338,6 +358,7 @@ mod tests {
             ("you@h", "user", "you"),
             ("a@b@h", "user", "a@b"),
             ("ssh://me@h:7/", "port", "7"),
+            ("ssh://m%65@h", "user", "me"),
             ("ssh://[2001:db8::1]:7", "port", "7"),
             ("-tt h", "requesttty", "force"),
             ("-t h", "requesttty", "yes"),
@@ -385,6 +406,9 @@ mod tests {
             "-oNonsense=1 h",
             "ssh://",
             "ssh://h:1:2",
+            "ssh://me%6@h",
+            "ssh://m%00@h",
+            "ssh://a%3bb",
             "-- -oProxyCommand=x",
             "@h",
             "me@",
