@@ -10,12 +10,13 @@ mod forwards;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 use crate::ssh_config::{About, Config};
 use crate::tokens;
 
 pub use amounts::{bytes, seconds};
 pub use dump::{dump, query};
-pub use forwards::Forwards;
+pub use forwards::{Forwards, place};
 
 /// Key files that ssh(1) tries by itself, as far as we can use them.
 pub const DEFAULT_IDENTITIES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
@@ -75,11 +76,9 @@ pub fn resolve(
     read(&mut config, host, false)?;
     let canonical = canonical::find(&config, &config.host_name(host), find)?;
     if canonical.is_some() || config.wants_final() {
-        if let Some(name) = &canonical {
-            // A percent sign would be a token again.
-            config.replace("hostname", &[&name.replace('%', "%%")]);
-        }
-        let name = config.host_name(host);
+        let name = canonical.unwrap_or_else(|| host_name(&config, host));
+        // No other name counts from here on. A percent sign would be a token again.
+        config.replace("hostname", &[&name.replace('%', "%%")]);
         read(&mut config, &name, true)?;
     }
     finished(host, &local_user, config)
@@ -94,12 +93,18 @@ fn finished(host: &str, local_user: &str, config: Config) -> Result<Resolved> {
         }
     };
     let user = config.get("user").map_or(local_user, |setting| setting.value()).to_owned();
-    let mut host_name = config.host_name(host);
-    if host_name.parse::<std::net::IpAddr>().is_err() {
-        host_name = host_name.to_ascii_lowercase();
-    }
+    let host_name = host_name(&config, host);
     let (original_host, local_user) = (host.to_owned(), local_user.to_owned());
     Ok(Resolved { original_host, host_name, port, user, local_user, config })
+}
+
+/// Where to connect to: in lower case, but for addresses.
+fn host_name(config: &Config, host: &str) -> String {
+    let name = config.host_name(host);
+    match name.parse::<std::net::IpAddr>() {
+        Ok(_) => name,
+        Err(_) => name.to_ascii_lowercase(),
+    }
 }
 
 impl Resolved {
@@ -132,17 +137,43 @@ impl Resolved {
         })
     }
 
+    /// All tokens with what they stand for.
+    pub fn tokens(&self) -> impl Iterator<Item = (char, String)> {
+        ('A'..='z').filter_map(|token| Some((token, self.token(token)?)))
+    }
+
     /// A file's name with `~`, tokens and variables replaced.
     ///
     /// # Errors
     /// [`Error::Usage`].
     pub fn file(&self, text: &str) -> Result<PathBuf> {
-        let text = match (text.strip_prefix("~/"), home()) {
-            (Some(rest), Some(home)) => format!("{}/{rest}", home.display()),
-            _ => text.to_owned(),
+        let Some(rest) = text.strip_prefix('~') else { return self.path(text).map(PathBuf::from) };
+        let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let home = match name {
+            "" => home(),
+            name => account(|fields| fields.first() == Some(&name))
+                .and_then(|fields| fields.into_iter().nth(5))
+                .map(PathBuf::from),
         };
-        let text = tokens::expand_variables(&text)?;
-        Ok(PathBuf::from(tokens::expand(&text, &|token| self.token(token))?))
+        let home = home.ok_or_else(|| usage(format!("No such user {}", Printable(name))))?;
+        Ok(home.join(self.path(rest)?))
+    }
+
+    /// The same where a `~` is none, as for the sockets of forwards.
+    fn path(&self, text: &str) -> Result<String> {
+        tokens::expand_file(text, &|token| self.token(token))
+    }
+
+    /// The socket of an agent: a file, or in the variable `$NAME`; `None` when that
+    /// is not set.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn agent(&self, text: &str) -> Result<Option<PathBuf>> {
+        match variable(text) {
+            Some(name) => Ok(std::env::var_os(name).map(PathBuf::from)),
+            None => self.file(text).map(Some),
+        }
     }
 
     /// A command or another value with its tokens replaced.
@@ -201,16 +232,25 @@ impl Resolved {
     }
 }
 
-/// `$USER` is not to be trusted for who runs us, but it is all that there is
-/// without the name service of the C library; `/etc/passwd` has most of them.
+/// `NAME` of `$NAME`, the older way to name a variable.
+fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix('$').filter(|name| !name.starts_with('{'))
+}
+
+/// The fields of passwd(5) for the account that is meant. There is no more without
+/// the name service of the C library; `/etc/passwd` has most of them.
+fn account(is_meant: impl Fn(&[&str]) -> bool) -> Option<Vec<String>> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut accounts = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let fields = accounts.find(|fields| is_meant(fields))?;
+    Some(fields.into_iter().map(str::to_owned).collect())
+}
+
+/// `$USER` is not to be trusted for who runs us, but is better than nothing.
 fn local_user() -> String {
     let uid = rustix::process::getuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let of_uid = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
-    });
+    let of_uid = account(|fields| fields.get(2) == Some(&uid.as_str()));
+    let of_uid = of_uid.and_then(|fields| fields.into_iter().next());
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     of_uid.or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or(uid)
 }

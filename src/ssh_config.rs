@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::printable::{self, Printable};
-use crate::ssh::known_hosts::matches_pattern;
+use crate::ssh::known_hosts::{matches_host, matches_pattern};
 use keyword::Kind;
 
 /// Bound on a file, in bytes.
@@ -221,7 +221,7 @@ impl Config {
                 if patterns.is_empty() {
                     return Err(bad(origin, "Host: missing argument"));
                 }
-                *active = is_listed(&patterns, about.host) && !reading.is_inactive;
+                *active = is_listed(&patterns, about.host, matches_pattern) && !reading.is_inactive;
             }
             "match" => *active = self.matches(&args()?, origin, about)? && !reading.is_inactive,
             "include" => {
@@ -333,13 +333,12 @@ impl Config {
                     let Some(value) = own.or_else(|| words.next().cloned()) else {
                         return Err(bad(origin, &format!("Match {name}: missing argument")));
                     };
-                    let list = |text: &str| {
-                        let patterns: Vec<String> = value.split(',').map(str::to_owned).collect();
-                        is_listed(&patterns, text)
-                    };
+                    let patterns: Vec<String> = value.split(',').map(str::to_owned).collect();
+                    let list = |text: &str| is_listed(&patterns, text, matches_pattern);
+                    let hosts = |text: &str| is_listed(&patterns, text, matches_host);
                     match name.as_str() {
-                        "host" => list(&self.host_name(about.original_host)),
-                        "originalhost" => list(about.original_host),
+                        "host" => hosts(&self.host_name(about.original_host)),
+                        "originalhost" => hosts(about.original_host),
                         "user" => {
                             let user = self.get("user").map(Setting::value);
                             list(user.unwrap_or(about.local_user))
@@ -386,13 +385,17 @@ fn bad(origin: &str, why: &str) -> Error {
 }
 
 /// Whether a list of patterns has `text`; one that is negated says no for all.
-pub fn is_listed(patterns: &[String], text: &str) -> bool {
+pub(crate) fn is_listed(
+    patterns: &[String],
+    text: &str,
+    matches: fn(&[u8], &[u8]) -> bool,
+) -> bool {
     let mut found = false;
     for pattern in patterns {
         match pattern.strip_prefix('!') {
-            Some(pattern) if matches_pattern(pattern.as_bytes(), text.as_bytes()) => return false,
+            Some(pattern) if matches(pattern.as_bytes(), text.as_bytes()) => return false,
             Some(_) => {}
-            None => found |= matches_pattern(pattern.as_bytes(), text.as_bytes()),
+            None => found |= matches(pattern.as_bytes(), text.as_bytes()),
         }
     }
     found

@@ -11,46 +11,48 @@ use crate::printable::Printable;
 /// [`Error::Usage`] naming a token that stands for nothing here.
 pub fn expand(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result<String> {
     let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        if char != '%' {
-            out.push(char);
-            continue;
-        }
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let mut chars = after.chars();
         match chars.next() {
             Some('%') => out.push('%'),
-            other => match other.and_then(token) {
-                Some(value) => out.push_str(&value),
-                None => {
+            other => {
+                let value = other.and_then(token);
+                out.push_str(&value.ok_or_else(|| {
                     let token = other.map_or_else(String::new, String::from);
-                    return Err(Error::Usage(format!(
-                        "{:?} has the unknown token %{token}",
-                        Printable(text).to_string()
-                    )));
-                }
-            },
+                    bad(text, &format!("it has the unknown token %{token}"))
+                })?);
+            }
         }
-    }
-    Ok(out)
-}
-
-/// `text` with every `${NAME}` replaced by that variable of the environment.
-///
-/// # Errors
-/// [`Error::Usage`] naming a variable that is not set, or text that never ends.
-pub fn expand_variables(text: &str) -> Result<String> {
-    let bad = |why: &str| Error::Usage(format!("{:?}: {why}", Printable(text).to_string()));
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after.split_once('}').ok_or_else(|| bad("a brace is not closed"))?;
-        let value = std::env::var(name).map_err(|_| bad(&format!("${name} is not set")))?;
-        out.push_str(before);
-        out.push_str(&value);
-        rest = after;
+        rest = chars.as_str();
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The same for a file's name, where `${NAME}` is that variable of the environment.
+///
+/// # Errors
+/// [`Error::Usage`], also naming a variable that is not set, or a brace that is not
+/// closed.
+pub fn expand_file(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) =
+            after.split_once('}').ok_or_else(|| bad(text, "a brace is not closed"))?;
+        let value = std::env::var(name).map_err(|_| bad(text, &format!("${name} is not set")))?;
+        out.push_str(&expand(before, token)?);
+        out.push_str(&value);
+        rest = after;
+    }
+    out.push_str(&expand(rest, token)?);
+    Ok(out)
+}
+
+fn bad(text: &str, why: &str) -> Error {
+    Error::Usage(format!("{:?}: {}", Printable(text).to_string(), Printable(why)))
 }
 
 #[cfg(test)]
@@ -66,11 +68,12 @@ mod tests {
         }
         let home = std::env::var("HOME").unwrap_or_default();
         if !home.is_empty() {
-            assert_eq!(expand_variables("a${HOME}/b").unwrap(), format!("a{home}/b"));
+            let expected = format!("%n${{HOME}}{home}%b");
+            assert_eq!(expand_file("%h${HOME}%%b", &token).unwrap(), expected);
         }
-        assert_eq!(expand_variables("$HOME {}").unwrap(), "$HOME {}");
-        for bad in ["${", "${SURELY_NOT_SET_HERE}"] {
-            assert!(expand_variables(bad).is_err(), "{bad}");
+        assert_eq!(expand_file("$HOME {}", &token).unwrap(), "$HOME {}");
+        for bad in ["${", "${SURELY_NOT_SET_HERE}", "%x"] {
+            assert!(expand_file(bad, &token).is_err(), "{bad}");
         }
     }
 }

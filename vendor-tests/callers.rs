@@ -93,11 +93,9 @@ fn mercurial_and_borg_take_it_for_ssh() {
 
 #[test]
 fn mosh_starts_its_server_through_it() {
-    use std::os::unix::fs::PermissionsExt;
     let place = Place::new("");
     // In the place of mosh-client, which needs a terminal: shows what it is given.
-    let client = place.home.write("client", "#!/bin/sh\necho \"client $* key ${#MOSH_KEY}\"\n");
-    std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let client = place.home.script("client", "#!/bin/sh\necho \"client $* key ${#MOSH_KEY}\"\n");
     let client = format!("--client={}", client.display());
     let port = free_port("127.0.0.1").to_string();
     let args = [client.as_str(), "--no-ssh-pty", "-p", &port, "box", "cat"];

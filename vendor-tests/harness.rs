@@ -119,6 +119,18 @@ impl Home {
         path
     }
 
+    /// A program. Another process writes it: a child that this one starts meanwhile
+    /// would have it open for writing, and nobody could run it.
+    pub fn script(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        let mut install = Command::new("install");
+        install.args(["-D", "-m", "755", "/dev/stdin"]).arg(&path).stdin(Stdio::piped());
+        let mut child = start(&mut install, "coreutils");
+        child.stdin.take().unwrap().write_all(text.as_ref()).unwrap();
+        assert!(wait_status(&mut child).success());
+        path
+    }
+
     /// A copy that is no more open to others than the original.
     pub fn copy(&self, from: &str, to: &str) {
         let to = self.path(to);

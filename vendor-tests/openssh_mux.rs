@@ -295,12 +295,10 @@ fn a_terminal_is_the_clients_own() {
 fn a_master_may_ask_first() {
     let mux = Mux::new();
     let ours = mux.ours();
-    let script = mux.place.home.write(
+    let script = mux.place.home.script(
         "askpass",
         "#!/bin/sh\necho \"$1\" >> asked\ntest -e allowed && echo yes || exit 1\n",
     );
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = mux.command(&ours, &["-M", "-M", "-N", "box"]);
     command.env("SSH_ASKPASS", &script).env("SSH_ASKPASS_REQUIRE", "force");
     let mut master = Master { child: start(&mut command, "") };

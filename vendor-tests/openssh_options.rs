@@ -30,9 +30,7 @@ fn keys_are_given_to_the_agent_when_the_user_wants_it() {
     assert!(holds(&agent, &place));
     until("the end of the key's time", || !holds(&agent, &place));
     let askpass = |answer: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let script = place.home.write("askpass", format!("#!/bin/sh\necho {answer}\n"));
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let script = place.home.script("askpass", format!("#!/bin/sh\necho {answer}\n"));
         let ssh = place.home.path("bin/ssh");
         let mut command =
             place.command(ssh.to_str().unwrap(), &["-oAddKeysToAgent=ask", "box", "true"]);

@@ -167,10 +167,7 @@ fn what_applies_is_what_applies_to_openssh() {
         "gssapi",
         "securitykeyprovider",
         "xauthlocation",
-        "canonicaldomains",
         "logverbose",
-        "permitremoteopen",
-        "canonicalizepermittedcnames",
         "ipqos",
         "forwardx11trusted",
         "hashknownhosts",
@@ -184,6 +181,7 @@ fn what_applies_is_what_applies_to_openssh() {
             .filter(|line| !["_sk", "_xmss", "_dsa"].iter().any(|end| line.ends_with(end)))
             // OpenSSH asks the system where the home is.
             .map(|line| line.replace("/root/", &format!("{home}/")))
+            .map(|line| line.replace("canonicalizePermittedcnames", "canonicalizepermittedcnames"))
             .collect();
         lines.sort();
         // The second pass makes OpenSSH 9.2 say some things twice.
@@ -200,6 +198,19 @@ fn what_applies_is_what_applies_to_openssh() {
         &["-N", "-W", "h:1", "ssh://u@other:99"],
         &["-a", "-4", "-q", "-oControlMaster=auto", "-S", "/x/%C", "other"],
         &["-F", "none", "other"],
+        &[
+            "-oUserKnownHostsFile=~/kh_%h ${HOME}/x%%y ~root/z",
+            "-oIdentityAgent=~/%r",
+            "-oForwardAgent=$SOCK",
+            "-oRemoteCommand=echo %h %%h ${HOME}",
+            "-oPermitRemoteOpen=a:1 *:2",
+            "other",
+        ],
+        &["-oIdentityAgent=$SOCK", "-oControlPath=none", "-oRemoteCommand=none", "other"],
+        &["-L", "%d/x:h:22", "-R", "${HOME}/y:/%h", "-L", "7:[fe80::1%lo]:22", "other"],
+        &["BOX"],
+        &["-oUser=ME", "Other.EXAMPLE"],
+        &["-L", "./x:%h:22", "-D", "[fe80::1%lo]:9", "other"],
     ] {
         let file = if args.contains(&"-F") { &[][..] } else { &["-F", config.to_str().unwrap()] };
         let args = [&["-G"], file, args].concat();

@@ -230,6 +230,25 @@ fn every_token_stands_for_the_same() {
     pair.both(&[&named, "-oStrictHostKeyChecking=yes", "box", "echo found"]);
     let named = format!("-oUserKnownHostsFile={}", dir.replace("kh-box", "kh-${LC_WHICH}"));
     pair.both(&[&named, "-oStrictHostKeyChecking=yes", "box", "echo found"]);
+    // Of a program that knows the host keys.
+    let log = pair.place.home.path("asked");
+    let known = pair.place.home.path("home/.ssh/known_hosts");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nsed 's/^[^ ]*/box/' {}\n",
+        log.display(),
+        known.display()
+    );
+    let script = pair.place.home.script("keys", &script);
+    let asked = |ssh: &str| {
+        let _ = std::fs::remove_file(&log);
+        let words = "%% %C %h %i %k %L %l %n %p %r %u %f %H %I %K %t";
+        let program = format!("-oKnownHostsCommand={} {words}", script.display());
+        let strict = ["-oUserKnownHostsFile=none", "-oStrictHostKeyChecking=yes"];
+        let args = [&[&*program][..], &strict, &["-oHostKeyAlias=box", "box", "true"]].concat();
+        pair.run(ssh, &args).exits(0);
+        std::fs::read_to_string(&log).unwrap().lines().last().unwrap().to_owned()
+    };
+    assert_eq!(asked(&pair.ours), asked(THEIRS));
 }
 
 #[test]
@@ -505,14 +524,12 @@ fn subsystems_are_run_and_missed() {
 
 #[test]
 fn passwords_are_asked_for_as_often_as_is_allowed() {
-    use std::os::unix::fs::PermissionsExt;
     let account = Account::new("regress");
     let pair = Pair::new("PasswordAuthentication yes\nUsePAM no\nMaxAuthTries 10\n");
     let to = format!("{}@box", account.name);
     let ask = |ssh: &str, answer: &str, options: &[&str]| {
         let script = "#!/bin/sh\necho asked >> asked\ncat answer\n";
-        let script = pair.place.home.write("askpass", script);
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let script = pair.place.home.script("askpass", script);
         pair.place.home.write("answer", answer);
         let _ = std::fs::remove_file(pair.place.home.path("asked"));
         let fixed = ["-oPreferredAuthentications=password"];

@@ -2,7 +2,6 @@
 //! stores: passage, a plugin of age, a machine of the clan.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::harness::{BINARY, Home, Run, Terminal, run, sshd, start, wait};
@@ -126,8 +125,7 @@ write("done")
 fn a_plugin_of_age_is_started_and_asks_on_the_terminal() {
     let home = Home::new();
     home.write("clan/.clan-flake", "");
-    let plugin = home.write("bin/age-plugin-test", PLUGIN);
-    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+    let plugin = home.script("bin/age-plugin-test", PLUGIN);
     let path = format!("{}:/usr/bin:/bin", home.path("bin").display());
     let name = age::plugin::Identity::default_for_plugin("test").to_string();
     home.write("home/.config/age/identities", format!("# a token\n{name}\n"));

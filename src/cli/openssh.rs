@@ -16,7 +16,7 @@ use crate::dial::{Dialer, Origin, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Forwards, Resolved, dump, query, resolve};
+use crate::openssh::{Forwards, Resolved, dump, place, query, resolve};
 use crate::printable::Printable;
 use crate::secret::Secret;
 use crate::ssh::Session;
@@ -93,7 +93,7 @@ fn run(arguments: &Arguments) -> Result<u8> {
     let file = arguments.config_file.as_deref();
     let resolved = resolve(&arguments.host, &arguments.config, file, &holds, &canonical)?;
     if arguments.dump {
-        print(dump(&resolved).as_bytes())?;
+        print(dump(&resolved)?.as_bytes())?;
         return Ok(0);
     }
     crate::log::start(resolved.verbosity());
@@ -164,7 +164,7 @@ async fn session(
     let remote = if is_master { None } else { remote::remote(arguments, resolved, ui)? };
     let forwards = Forwards::of(resolved)?;
     let through = arguments.stdio_forward.as_deref().filter(|_| !is_master);
-    let through = through.map(|text| resolved.stdio_forward(text)).transpose()?;
+    let through = through.map(place).transpose()?;
     let control = Control::of(resolved)?;
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
         let wanted = match (&through, &remote) {

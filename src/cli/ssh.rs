@@ -355,7 +355,7 @@ pub(super) fn assemble(
             alias: options.host_key_alias,
             revoked: options.revoked_host_keys,
             program: options.known_hosts_command.map(|mut program| {
-                program.login = login;
+                program.tokens.entry('r').or_insert(login);
                 program
             }),
             verify_dns: options.verify_dns,

@@ -2,6 +2,7 @@
 //! what the letters change goes into a [`Config`] as if it had been written there
 //! first, because the first value counts.
 
+use super::forwards::is_path;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::ssh_config::Config;
@@ -284,7 +285,6 @@ fn split_uri_host(text: &str) -> Option<(&str, Option<&str>)> {
 fn split_forward(letter: char, text: &str) -> Result<(String, Option<String>)> {
     let bad = || Error::Usage(format!("Bad forwarding specification '{}'", Printable(text)));
     let fields = forward_fields(text).ok_or_else(bad)?;
-    let is_path = |field: &str| field.starts_with('/');
     let join = |fields: &[String]| fields.join(":");
     let (listen, to) = match fields.as_slice() {
         [one] if letter == 'R' => (one.clone(), None),

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::printable::Printable;
+use crate::ssh::known_hosts::matches_host;
 use crate::ssh_config::{Config, Setting, is_listed};
 
 /// The full name of a host, if one is to be found. `find` says whether a name has
@@ -57,7 +58,7 @@ fn is_permitted(config: &Config, name: &str, alias: &str) -> Result<bool> {
         let (from, to) = rule.split_once(':').ok_or_else(|| setting.wrong("not two lists"))?;
         let has = |list: &str, name: &str| {
             let patterns: Vec<String> = list.split(',').map(str::to_owned).collect();
-            is_listed(&patterns, name)
+            is_listed(&patterns, name, matches_host)
         };
         if has(from, name) && has(to, alias) {
             return Ok(true);

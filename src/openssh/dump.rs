@@ -2,9 +2,13 @@
 //! The lists of algorithms are our own, because they are what really applies.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use super::{DEFAULT_IDENTITIES, Resolved};
+use super::forwards::is_path;
+use super::{DEFAULT_IDENTITIES, Resolved, variable};
+use crate::error::Result;
 use crate::ssh::algorithms::Algorithms;
+use crate::ssh_config::Setting;
 
 /// In OpenSSH's order, with what applies where nothing is said.
 const DEFAULTS: [(&str, &str); 65] = [
@@ -89,7 +93,10 @@ const MULTISTATE: [&str; 9] = [
 ];
 
 /// `ssh -G`.
-pub fn dump(resolved: &Resolved) -> String {
+///
+/// # Errors
+/// [`crate::Error::Usage`] naming a value that cannot be expanded.
+pub fn dump(resolved: &Resolved) -> Result<String> {
     let config = &resolved.config;
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -107,10 +114,7 @@ pub fn dump(resolved: &Resolved) -> String {
                 || config.flag("verifyhostkeydns", false).unwrap_or(true));
         let value = match config.get(keyword) {
             None if is_own => "false".to_owned(),
-            Some(setting) if keyword == "controlpath" => resolved
-                .file(setting.value())
-                .map_or_else(|_| String::new(), |path| path.display().to_string()),
-            Some(setting) => shown(keyword, &setting.args.join(" ")),
+            Some(setting) => shown(keyword, &expanded(resolved, keyword, setting)?),
             None => default.to_owned(),
         };
         if !value.is_empty() {
@@ -127,8 +131,8 @@ pub fn dump(resolved: &Resolved) -> String {
     let clears = config.flag("clearallforwardings", false).unwrap_or(false);
     for keyword in ["dynamicforward", "localforward", "remoteforward"] {
         for setting in config.all(keyword).filter(|_| !clears) {
-            let ends: Vec<String> = setting.args.iter().map(|end| bracketed(end)).collect();
-            line(keyword, &ends.join(" "));
+            let ends = setting.args.iter().map(|end| resolved.end(end).map(bracketed));
+            line(keyword, &ends.collect::<Result<Vec<_>>>()?.join(" "));
         }
     }
     if config.get("identityfile").is_none() {
@@ -147,10 +151,20 @@ pub fn dump(resolved: &Resolved) -> String {
     ] {
         let files = config.get(keyword).map(|setting| setting.args.clone());
         let files = files.unwrap_or_else(|| default.split(' ').map(str::to_owned).collect());
-        let home = std::env::var("HOME").unwrap_or_default();
-        let files: Vec<String> =
-            files.iter().map(|file| file.replacen("~/", &format!("{home}/"), 1)).collect();
-        line(keyword, &files.join(" "));
+        // Those of the system are taken as they are.
+        let files = files.iter().map(|file| match keyword {
+            "userknownhostsfile" => resolved.file(file).map(|file| file.display().to_string()),
+            _ => Ok(file.to_owned()),
+        });
+        line(keyword, &files.collect::<Result<Vec<_>>>()?.join(" "));
+    }
+    for (keyword, default) in [
+        ("canonicaldomains", "none"),
+        ("canonicalizepermittedcnames", "none"),
+        ("permitremoteopen", "any"),
+    ] {
+        let value = config.get(keyword).map(|setting| setting.args.join(" "));
+        line(keyword, &value.unwrap_or_else(|| default.to_owned()));
     }
     for keyword in ["sendenv", "setenv"] {
         for setting in config.all(keyword) {
@@ -167,7 +181,21 @@ pub fn dump(resolved: &Resolved) -> String {
     } else {
         line("proxyjump", &jumps.join(","));
     }
-    text
+    Ok(text)
+}
+
+/// What OpenSSH has replaced by the time it prints a value.
+fn expanded(resolved: &Resolved, keyword: &str, setting: &Setting) -> Result<String> {
+    let value = setting.args.join(" ");
+    let shown = |path: PathBuf| path.display().to_string();
+    match (keyword, value.as_str()) {
+        ("controlpath" | "remotecommand", "none") => Ok(String::new()),
+        ("identityagent", "none" | "SSH_AUTH_SOCK") | ("forwardagent", "yes" | "no") => Ok(value),
+        ("identityagent" | "forwardagent", name) if variable(name).is_some() => Ok(value),
+        ("controlpath" | "identityagent" | "forwardagent", file) => resolved.file(file).map(shown),
+        ("remotecommand", command) => resolved.expand(command),
+        _ => Ok(value),
+    }
 }
 
 fn shown(keyword: &str, value: &str) -> String {
@@ -183,10 +211,12 @@ fn shown(keyword: &str, value: &str) -> String {
 }
 
 /// `[address]:port`, as ssh(1) prints it; a port alone stays one.
-fn bracketed(end: &str) -> String {
+fn bracketed(end: String) -> String {
     match end.rsplit_once(':') {
-        Some((address, port)) if !end.starts_with(['[', '/']) => format!("[{address}]:{port}"),
-        _ => end.to_owned(),
+        Some((address, port)) if !end.starts_with('[') && !is_path(&end) => {
+            format!("[{address}]:{port}")
+        }
+        _ => end,
     }
 }
 

@@ -83,14 +83,14 @@ impl Forwards {
             return Ok(forwards);
         }
         for setting in config.all("dynamicforward") {
-            let listen = listen(&resolved.expand(setting.value())?)?;
+            let listen = listen(&resolved.end(setting.value())?)?;
             forwards.all.push(Forward { side: Side::Local, listen, place: Place::Dynamic });
         }
         for (keyword, side) in [("localforward", Side::Local), ("remoteforward", Side::Remote)] {
             for setting in config.all(keyword) {
-                let listen = listen(&resolved.expand(setting.value())?)?;
+                let listen = listen(&resolved.end(setting.value())?)?;
                 let place = match setting.args.get(1) {
-                    Some(to) => place(&resolved.expand(to)?)?,
+                    Some(to) => place(&resolved.end(to)?)?,
                     None if keyword == "remoteforward" => Place::Dynamic,
                     None => return Err(setting.wrong("it leads nowhere")),
                 };
@@ -108,16 +108,18 @@ fn mask(resolved: &Resolved) -> Result<u32> {
     mask.ok_or_else(|| setting.wrong("Bad mask"))
 }
 
-/// `[address:]port`, `address/port`, or a path.
+/// Whether it is a socket and no port, as ssh(1) sees it.
+pub(super) fn is_path(text: &str) -> bool {
+    text.contains('/')
+}
+
+/// `[address:]port`, or a path.
 fn listen(text: &str) -> Result<Listen> {
     let bad = || usage(format!("Bad forwarding specification '{}'", Printable(text)));
-    if text.starts_with('/') {
+    if is_path(text) {
         return Ok(Listen::Unix(PathBuf::from(text)));
     }
     let port = |text: &str| text.parse::<u16>().map_err(|_| bad());
-    if let Some((address, number)) = text.rsplit_once('/') {
-        return Ok(Listen::Tcp(address.to_owned(), port(number)?));
-    }
     let fields = forward_fields(text).ok_or_else(bad)?;
     match fields.as_slice() {
         [one] => Ok(Listen::Tcp(String::new(), port(one)?)),
@@ -128,18 +130,17 @@ fn listen(text: &str) -> Result<Listen> {
     }
 }
 
-/// `host:port`, `host/port`, or a path.
-pub(super) fn place(text: &str) -> Result<Place> {
+/// `host:port`, or a path.
+///
+/// # Errors
+/// [`crate::Error::Usage`].
+pub fn place(text: &str) -> Result<Place> {
     let bad = || usage(format!("Bad forwarding specification '{}'", Printable(text)));
-    if text.starts_with('/') {
+    if is_path(text) {
         return Ok(Place::Unix(PathBuf::from(text)));
     }
     let fields = forward_fields(text).ok_or_else(bad)?;
-    let (host, port) = match (text.rsplit_once('/'), fields.as_slice()) {
-        (Some(slashed), _) => slashed,
-        (None, [host, port]) => (host.as_str(), port.as_str()),
-        _ => return Err(bad()),
-    };
+    let [host, port] = fields.as_slice() else { return Err(bad()) };
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?;
     if host.is_empty() {
         return Err(bad());
@@ -153,12 +154,13 @@ fn bare(host: &str) -> &str {
 }
 
 impl Resolved {
-    /// Where `-W` leads.
-    ///
-    /// # Errors
-    /// [`crate::Error::Usage`].
-    pub fn stdio_forward(&self, text: &str) -> Result<Place> {
-        place(&self.expand(text)?)
+    /// One end of a forward. Only in paths are there tokens: a host may be
+    /// `fe80::1%eth0`.
+    pub(super) fn end(&self, text: &str) -> Result<String> {
+        match is_path(text) {
+            true => self.path(text),
+            false => Ok(text.to_owned()),
+        }
     }
 }
 
@@ -175,9 +177,9 @@ mod tests {
             (":22", tcp("*", 22)),
             ("*:22", tcp("*", 22)),
             ("[::1]:22", tcp("::1", 22)),
-            ("::1/22", tcp("::1", 22)),
             ("0", tcp("", 0)),
             ("/run/x", Listen::Unix("/run/x".into())),
+            ("run/22", Listen::Unix("run/22".into())),
         ] {
             assert_eq!(listen(text).unwrap(), expected, "{text}");
         }
@@ -185,6 +187,8 @@ mod tests {
             assert!(listen(bad).is_err(), "{bad}");
         }
         assert_eq!(place("[::1]:22").unwrap(), Place::Tcp("::1".into(), 22));
+        let scoped = Place::Tcp("fe80::1%eth0".into(), 22);
+        assert_eq!(place("[fe80::1%eth0]:22").unwrap(), scoped);
         assert_eq!(place("h:22").unwrap(), Place::Tcp("h".into(), 22));
         assert_eq!(place("/run/x").unwrap(), Place::Unix("/run/x".into()));
         for bad in ["h", ":22", "h:0", "h:x", "a:b:1"] {

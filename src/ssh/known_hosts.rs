@@ -18,7 +18,7 @@ use crate::error::Result;
 use line::{Line, Marker};
 
 pub use file::{add, add_first, remove};
-pub(crate) use hosts::matches_pattern;
+pub(crate) use hosts::{matches_host, matches_pattern};
 pub use program::{Program, Purpose};
 pub use renewal::Renewal;
 

@@ -31,6 +31,8 @@ fn the_first_value_that_applies_counts() {
     assert_eq!(value(text, "ac.example", "port").as_deref(), Some("1"));
     assert_eq!(value(text, "ab.example", "port").as_deref(), Some("2"));
     assert_eq!(value(text, "x", "user").as_deref(), Some("all-early"));
+    // As in ssh(1), and unlike in known hosts.
+    assert_eq!(value(text, "AC.example", "port").as_deref(), Some("2"));
     let config = read(text, &about("ac.example")).unwrap();
     assert_eq!(config.host_name("ac.example"), "real.ac.example");
 }
@@ -43,7 +45,8 @@ fn match_knows_its_criteria_and_final_waits() {
         ("host x,h", true),
         ("host x", false),
         ("!host x", true),
-        ("originalhost h user me", true),
+        ("originalhost H host H user me", true),
+        ("user ME", false),
         ("user you", false),
         ("localuser m*", true),
         ("exec true", true),

@@ -74,10 +74,7 @@ fn agent(resolved: &Resolved, default: Option<PathBuf>) -> Result<Option<PathBuf
     match setting.value() {
         "none" => Ok(None),
         "SSH_AUTH_SOCK" => Ok(default),
-        value => match value.strip_prefix('$') {
-            Some(name) if !name.starts_with('{') => Ok(std::env::var_os(name).map(PathBuf::from)),
-            _ => resolved.file(value).map(Some),
-        },
+        value => resolved.agent(value),
     }
 }
 
@@ -88,10 +85,7 @@ pub(super) fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
     match setting.value() {
         value if value.eq_ignore_ascii_case("no") => Ok(None),
         value if value.eq_ignore_ascii_case("yes") => Ok(own.map(PathBuf::from)),
-        value => match value.strip_prefix('$') {
-            Some(name) if !name.starts_with('{') => Ok(std::env::var_os(name).map(PathBuf::from)),
-            _ => resolved.file(value).map(Some),
-        },
+        value => resolved.agent(value),
     }
 }
 

@@ -295,5 +295,8 @@ fn options(resolved: &Resolved) -> Result<SshOptions> {
             options.set(keyword, &value, files).map_err(|error| error.at(&origin))?;
         }
     }
+    if let Some(program) = &mut options.known_hosts_command {
+        program.tokens = resolved.tokens().collect();
+    }
     Ok(options)
 }

@@ -28,7 +28,7 @@ pub(in crate::cli) struct SshOptions {
     pub(super) hash_known_hosts: Option<bool>,
     pub(super) update_host_keys: Option<bool>,
     pub(super) revoked_host_keys: Vec<PathBuf>,
-    pub(super) known_hosts_command: Option<Program>,
+    pub(in crate::cli) known_hosts_command: Option<Program>,
     pub(super) verify_dns: bool,
     /// Ours, for a DNS with a root of its own.
     pub(super) dnssec_anchor: Option<PathBuf>,

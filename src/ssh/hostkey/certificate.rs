@@ -10,7 +10,7 @@ use russh::keys::{HashAlg, PublicKey};
 
 use super::{HostKeyPolicy, type_name};
 use crate::printable;
-use crate::ssh::known_hosts::{Entry, KnownHosts, matches_pattern};
+use crate::ssh::known_hosts::{Entry, KnownHosts, matches_host};
 
 /// What a good certificate says.
 pub(super) struct Vouched {
@@ -50,7 +50,7 @@ pub(super) fn check(
     }
     let for_name = |name: &str| {
         let mut principals = certificate.valid_principals().iter();
-        principals.any(|pattern| matches_pattern(pattern.as_bytes(), name.as_bytes()))
+        principals.any(|pattern| matches_host(pattern.as_bytes(), name.as_bytes()))
     };
     // One without principals would be good for every host of the authority;
     // OpenSSH, too, has come to refuse it.

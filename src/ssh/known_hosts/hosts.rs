@@ -48,9 +48,9 @@ impl Hosts {
                 let mut found = false;
                 for pattern in list.split(|byte| *byte == b',') {
                     match pattern.strip_prefix(b"!") {
-                        Some(not) if matches_pattern(not, name) => return false,
+                        Some(not) if matches_host(not, name) => return false,
                         Some(_) => {}
-                        None => found = found || matches_pattern(pattern, name),
+                        None => found = found || matches_host(pattern, name),
                     }
                 }
                 found
@@ -117,9 +117,19 @@ fn base64_digest(text: &[u8]) -> Option<[u8; DIGEST]> {
     BASE64.decode(text).ok()?.try_into().ok()
 }
 
+/// Whether a pattern is for a name, byte for byte.
+pub(crate) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
+    matches_by(pattern, name, u8::eq)
+}
+
+/// Whether a pattern is for a host's name, in which case does not matter.
+pub(crate) fn matches_host(pattern: &[u8], name: &[u8]) -> bool {
+    matches_by(pattern, name, u8::eq_ignore_ascii_case)
+}
+
 /// `*` is any run of bytes, `?` one byte. Only the last star is retried, so
 /// the time is at most the product of both lengths.
-pub(crate) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
+fn matches_by(pattern: &[u8], name: &[u8], same: impl Fn(&u8, &u8) -> bool) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = name.get(n) {
@@ -129,7 +139,7 @@ pub(crate) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
                 star = Some((p, n));
             }
             Some(b'?') => (p, n) = (p + 1, n + 1),
-            Some(own) if own.eq_ignore_ascii_case(byte) => (p, n) = (p + 1, n + 1),
+            Some(own) if same(own, byte) => (p, n) = (p + 1, n + 1),
             _ => match star {
                 Some((after, from)) => {
                     star = Some((after, from + 1));
@@ -251,6 +261,7 @@ mod tests {
                 matches_pattern(pattern.as_bytes(), name.as_bytes()),
                 naive(pattern.as_bytes(), name.as_bytes())
             );
+            prop_assert!(!matches_pattern(b"A", name.as_bytes()));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! known hosts. Owns its tokens; a secret host is no word of a command, so the
 //! machine's own name stands for it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use data_encoding::BASE64;
@@ -30,8 +31,8 @@ pub enum Purpose {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     words: Vec<String>,
-    /// `%r`.
-    pub login: String,
+    /// What a caller who knows better has for the tokens of ssh_config(5).
+    pub tokens: BTreeMap<char, String>,
 }
 
 impl Program {
@@ -47,7 +48,7 @@ impl Program {
         let words = command::split(line).ok_or_else(|| bad("a quote is not closed"))?;
         match words.first() {
             Some(program) if Path::new(program).is_absolute() => {
-                Ok(Some(Self { words, login: String::new() }))
+                Ok(Some(Self { words, tokens: BTreeMap::new() }))
             }
             _ => Err(bad("the program needs its whole path, from / on")),
         }
@@ -92,17 +93,17 @@ impl Program {
                     Purpose::Hostname => "HOSTNAME".to_owned(),
                 },
                 'H' => lookup_name(name, port),
+                't' => key.map_or_else(none, |key| key.algorithm().as_str().to_owned()),
+                'f' => key.map_or_else(none, |key| key.fingerprint(HashAlg::Sha256).to_string()),
+                'K' => blob().unwrap_or_else(none),
+                token if self.tokens.contains_key(&token) => self.tokens.get(&token)?.clone(),
                 'h' | 'k' | 'n' => name.to_owned(),
                 'p' => port.to_string(),
-                'r' => self.login.clone(),
                 'u' => variable("USER"),
                 'd' => variable("HOME"),
                 'i' => rustix::process::getuid().as_raw().to_string(),
                 'T' => none(),
                 'j' => String::new(),
-                't' => key.map_or_else(none, |key| key.algorithm().as_str().to_owned()),
-                'f' => key.map_or_else(none, |key| key.fingerprint(HashAlg::Sha256).to_string()),
-                'K' => blob().unwrap_or_else(none),
                 _ => return None,
             })
         })
@@ -125,7 +126,7 @@ mod tests {
         let program = Program::parse(&line).unwrap().unwrap();
         let known = program.ask(Purpose::Hostname, "Host", 2222, None).unwrap();
         assert!(matches!(known.lookup("host", 2222, &key(ED25519)), Verdict::Known { .. }));
-        let words = Program { words: Vec::new(), login: "me".into() };
+        let words = Program { words: Vec::new(), tokens: [('r', "me".to_owned())].into() };
         let expand =
             |word| words.expand(word, Purpose::Hostname, "h", 22, Some(&key(ED25519))).unwrap();
         assert_eq!(expand("%%|%I|%h|%p|%r|%t|%T"), "%|HOSTNAME|h|22|me|ssh-ed25519|NONE");
