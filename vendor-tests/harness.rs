@@ -460,9 +460,15 @@ impl Terminal {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
-    pub fn resize(&self, columns: u16, rows: u16) {
+    /// The size travels by itself, so the shell is asked until it has arrived.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
         // The kernel sends SIGWINCH to the foreground process group.
         rustix::termios::tcsetwinsize(&self.master, size(columns, rows)).unwrap();
+        until("the new size", || {
+            self.send("stty size\r");
+            std::thread::sleep(Duration::from_millis(100));
+            self.text().contains(&format!("{rows} {columns}"))
+        });
     }
 
     /// Whether the terminal is in raw mode now.

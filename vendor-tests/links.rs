@@ -236,8 +236,9 @@ fn a_second_command_over_a_master_costs_two_round_trips() {
          OpenSSH {other:?}, ratio {:.2}",
         mine.as_secs_f64() / other.as_secs_f64()
     );
-    // Three would be 900.
-    assert!(mine < Duration::from_millis(850), "{mine:?}");
+    // One more would be 300; on a busy machine the two are slow alike.
+    assert!(mine < other + Duration::from_millis(250), "{mine:?} against {other:?}");
+    assert!(mine + Duration::from_millis(900) < alone, "{mine:?} against {alone:?}");
 }
 
 #[test]

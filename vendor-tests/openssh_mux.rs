@@ -273,8 +273,6 @@ fn a_terminal_is_the_clients_own() {
     terminal.expect("25 81\r\nxterm-test\r\n/dev/pts");
     assert!(terminal.is_raw());
     terminal.resize(100, 30);
-    terminal.send("stty size\r");
-    terminal.expect("30 100\r\n");
     terminal.send("\r~?");
     terminal.expect("supported escape sequences");
     terminal.send("exit 5\r");
