@@ -5,6 +5,7 @@
 
 mod direct;
 mod sshfp;
+mod tcp;
 pub mod tor;
 
 use std::fmt;

@@ -13,6 +13,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::tcp::Prompt;
 use super::{DialError, Failure, Origin, Phase, Stream};
 use crate::error::Stage;
 use crate::hosts;
@@ -321,8 +322,7 @@ fn worse(before: Option<Failure>, now: Failure) -> Failure {
 
 async fn connect(address: SocketAddr, origin: &Origin) -> Result<Stream, Failure> {
     let stream = open(address, origin).await.map_err(|error| Failure::from(&error))?;
-    // Keystrokes and window changes are small; Nagle would hold them back.
-    stream.set_nodelay(true).map_err(|error| Failure::from(&error))?;
+    let stream = Prompt::new(stream).map_err(|error| Failure::from(&error))?;
     Ok(Stream::new(stream, Some(address.ip())))
 }
 
