@@ -131,6 +131,11 @@ impl KeyFile {
         self.text.is_some()
     }
 
+    /// Whether the private half is here, and nobody has to be asked for it.
+    pub(super) fn is_open(&self) -> bool {
+        self.text.is_some() && (!self.locked || lock(&self.unlocked).is_some())
+    }
+
     /// The private key, asking for the passphrase when it is locked; and whether
     /// this was the first time.
     pub(super) async fn unlock(

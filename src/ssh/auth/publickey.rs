@@ -1,5 +1,5 @@
 //! The method `publickey` (RFC 4252, section 7). Owns offering one key after the
-//! other; nothing is unlocked or signed before the server wants it.
+//! other; nothing is unlocked, and nobody asked, before the server wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::Signature;
 use russh::keys::ssh_key::private::KeypairData;
-use russh::keys::{HashAlg, PrivateKey};
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 
 use super::agent::{self, Agent};
 use super::keyfile::KeyFile;
@@ -61,8 +61,13 @@ impl Authentication<'_> {
             },
             (None, _) => return Ok(Step::Failed),
         };
-        let hash = self.rsa_hash(&what).await?;
         self.offered += 1;
+        if let By::File(file) = &by
+            && self.signs_at_once(&what, file)
+        {
+            return self.sign_at_once(file).await;
+        }
+        let hash = self.rsa_hash(&what).await?;
         let login = self.credentials.login.clone();
         let deadline = self.session.deadline;
         let signing = AtomicBool::new(false);
@@ -98,6 +103,28 @@ impl Authentication<'_> {
             // The session goes on.
             Err(SignError::Hand(reason)) => Ok(self.failed(reason)),
             Err(SignError::Session) => Err(self.lost()),
+        }
+    }
+
+    /// Whether a signature is no more trouble than the question whether the server
+    /// wants it: nobody is asked, nothing else is done, and it costs no time.
+    fn signs_at_once(&self, what: &AgentIdentity, file: &KeyFile) -> bool {
+        let AgentIdentity::PublicKey { key, .. } = what else { return false };
+        let is_cheap = matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::Ecdsa { .. });
+        is_cheap && file.is_open() && self.credentials.add_to_agent == AddToAgent::No
+    }
+
+    /// Spares the question, and so a round trip.
+    async fn sign_at_once(&mut self, file: &Arc<KeyFile>) -> Result<Step> {
+        let key = match unlocked(file, self.credentials).await {
+            Ok(key) => PrivateKeyWithHashAlg::new(key, None),
+            Err(reason) => return Ok(self.failed(reason)),
+        };
+        let login = self.credentials.login.clone();
+        let answer = self.session.handle.authenticate_publickey(login, key);
+        match answered(self.session.deadline, answer).await? {
+            Ok(answer) => self.judge(answer),
+            Err(_) => Err(self.lost()),
         }
     }
 

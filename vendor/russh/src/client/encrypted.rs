@@ -418,6 +418,15 @@ impl Session {
                         Some((&msg::EXT_INFO, mut r)) => {
                             return self.handle_ext_info(&mut r).map_err(Into::into);
                         }
+                        // The request went out without waiting for this.
+                        Some((&msg::SERVICE_ACCEPT, mut r)) => {
+                            let service = map_err!(Bytes::decode(&mut r))?;
+                            map_err!(ensure_end(&r))?;
+                            if service.as_ref() != b"ssh-userauth" {
+                                return Err(crate::Error::Inconsistent.into());
+                            }
+                            return Ok(());
+                        }
                         other => {
                             debug!("unknown message: {other:?}");
                             return Err(crate::Error::Inconsistent.into());
@@ -1108,7 +1117,7 @@ impl Session {
                         })?;
                         *sent = true
                     }
-                    accepted
+                    accepted || takes_requests_early(&self.common.remote_sshid, &meth)
                 }
                 EncryptedState::InitCompression | EncryptedState::Authenticated => false,
             };
@@ -1396,12 +1405,28 @@ fn publickey_method(hostbound: bool) -> &'static str {
     }
 }
 
+/// Whether a request may follow the one for the service at once. OpenSSH reads one
+/// message after the other; of others nobody knows. A key of an agent waits all the
+/// same: how it is used depends on the server's EXT_INFO, which may still be under way.
+fn takes_requests_early(server: &[u8], method: &auth::Method) -> bool {
+    let waits = matches!(
+        method,
+        auth::Method::FuturePublicKey { .. } | auth::Method::FutureCertificate { .. }
+    );
+    server.starts_with(b"SSH-2.0-OpenSSH") && !waits
+}
+
 impl Encrypted {
     fn write_auth_request(
         &mut self,
         user: &str,
         auth_method: &auth::Method,
     ) -> Result<bool, crate::Error> {
+        if let auth::Method::PublicKey { .. } = auth_method {
+            // RFC 4252, section 7: nothing has to be asked before.
+            self.client_send_signature(user, auth_method, &mut Vec::new())?;
+            return Ok(true);
+        }
         // The server is waiting for our USERAUTH_REQUEST.
         Ok(push_packet!(self.write, {
             self.write.push(msg::USERAUTH_REQUEST);
@@ -1421,17 +1446,8 @@ impl Encrypted {
                     password.encode(&mut self.write)?;
                     true
                 }
-                auth::Method::PublicKey { ref key } => {
-                    user.encode(&mut self.write)?;
-                    "ssh-connection".encode(&mut self.write)?;
-                    "publickey".encode(&mut self.write)?;
-                    self.write.push(0); // This is a probe
-
-                    debug!("write_auth_request: key - {:?}", key.algorithm());
-                    key.algorithm().as_str().encode(&mut self.write)?;
-                    key.public_key().to_bytes()?.encode(&mut self.write)?;
-                    true
-                }
+                // Sent above.
+                auth::Method::PublicKey { .. } => return Err(crate::Error::Inconsistent),
                 auth::Method::OpenSshCertificate { ref cert, .. } => {
                     user.as_bytes().encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
