@@ -11,6 +11,7 @@ mod network;
 mod openssh;
 mod progress;
 mod reach;
+mod request;
 mod select;
 mod ssh;
 mod tor;

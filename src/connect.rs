@@ -8,7 +8,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dial::{Dialer, Origin, Stream, Target, tor};
+use crate::dial::{Dialer, Origin, Target, tor};
 use crate::error::{Attempt, Error, Result, Stage};
 use crate::exports::Host;
 use crate::plan::{CONFIGURATION, Route};
@@ -164,28 +164,6 @@ pub async fn connect(
         }),
         _ => Err(Error::Unreachable { machine: request.machine, attempts }),
     }
-}
-
-/// Exchanges keys and authenticates on a stream that leads to `target` by some
-/// way of the user's own.
-///
-/// # Errors
-/// As for [`connect`]; there is no other route.
-pub async fn connect_on(request: &Request, stream: Stream, target: &Target) -> Result<Session> {
-    let trust = Trust::load(request).await?;
-    let mut options = trust.options(request, target, true);
-    options.policy.sshfp = trust.sshfp(request, target).await;
-    let mut session = match Session::handshake(stream, &options).await {
-        Ok(session) => session,
-        Err(HandshakeError::HostKeyRefused(error) | HandshakeError::HostKeyChanged(error)) => {
-            return Err(error);
-        }
-        Err(HandshakeError::Protocol { text, .. }) => {
-            return Err(Error::Ssh(format!("key exchange {text}")));
-        }
-    };
-    authenticate(&mut session, &request.credentials).await?;
-    Ok(session)
 }
 
 /// What a last resort has found, or why it has not.

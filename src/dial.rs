@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -72,11 +73,23 @@ pub struct Origin {
     /// Whether the system notices by itself that the other side is gone
     /// (`TCPKeepAlive`).
     pub keepalive: bool,
+    /// What they go through in the place of the network (`ProxyJump`,
+    /// `ProxyCommand`).
+    pub detour: Option<Arc<dyn Detour>>,
 }
+
+/// Something of the user's own that leads to hosts.
+pub trait Detour: fmt::Debug + Send + Sync {
+    /// Opens a stream to `target`. The error is printable, without the host.
+    fn open<'a>(&'a self, target: &'a Target) -> Opening<'a>;
+}
+
+/// What [`Detour::open`] returns.
+pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, String>> + Send + 'a>>;
 
 impl Default for Origin {
     fn default() -> Self {
-        Self { family: Family::Any, address: None, interface: None, keepalive: true }
+        Self { family: Family::Any, address: None, interface: None, keepalive: true, detour: None }
     }
 }
 
@@ -84,13 +97,15 @@ impl Default for Origin {
 #[derive(Debug)]
 pub struct Dialer {
     direct: direct::Direct,
+    detour: Option<Arc<dyn Detour>>,
     tor: tor::Tor,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
     pub fn new(tor: tor::Settings, origin: Origin) -> Self {
-        Self { direct: direct::Direct::new(origin), tor: tor::Tor::new(tor) }
+        let detour = origin.detour.clone();
+        Self { direct: direct::Direct::new(origin), detour, tor: tor::Tor::new(tor) }
     }
 
     /// Begins in the background what dialling `technology` will need. Streams
@@ -113,9 +128,13 @@ impl Dialer {
     ) -> Result<Stream, DialError> {
         match &target.technology {
             // A zerotier address is an ordinary one on a host of that network.
-            Technology::Direct | Technology::Zerotier => {
-                self.direct.dial(target.host.expose(), target.port, enter).await
-            }
+            Technology::Direct | Technology::Zerotier => match &self.detour {
+                Some(detour) => {
+                    let opened = detour.open(target).await;
+                    opened.map_err(|why| DialError::new(Stage::Dial, Failure::Detour(why)))
+                }
+                None => self.direct.dial(target.host.expose(), target.port, enter).await,
+            },
             Technology::Tor => self.tor.dial(target.host.expose(), target.port, enter).await,
             Technology::Iroh | Technology::Unsupported(_) => {
                 Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
@@ -300,6 +319,8 @@ pub enum Failure {
     Io(std::io::ErrorKind),
     /// Tor has words of its own.
     Tor(tor::TorFailure),
+    /// What the user has put in the way does, too.
+    Detour(String),
     /// This technology is not built in.
     Unsupported(Technology),
 }
@@ -323,6 +344,7 @@ impl fmt::Display for Failure {
             Self::TimedOut => f.write_str("connection timed out"),
             Self::Io(kind) => write!(f, "{kind}"),
             Self::Tor(failure) => write!(f, "{failure}"),
+            Self::Detour(why) => f.write_str(why),
             Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::printable::Printable;
-use crate::ssh_config::{About, Config};
+use crate::ssh_config::{About, Config, Setting};
 use crate::tokens;
 
 pub use amounts::{bytes, seconds};
@@ -219,16 +219,13 @@ impl Resolved {
         })
     }
 
-    /// The command that leads there, its tokens replaced.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
-    pub fn proxy_command(&self) -> Result<Option<String>> {
+    /// The command that leads there, with its tokens.
+    pub fn proxy_command(&self) -> Option<&str> {
         let command = self.config.get("proxycommand").filter(|setting| {
             !setting.value().eq_ignore_ascii_case("none")
                 && self.config.is_before("proxycommand", "proxyjump")
         });
-        command.map(|setting| self.expand(setting.value())).transpose()
+        command.map(Setting::value)
     }
 }
 

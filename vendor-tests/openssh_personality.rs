@@ -498,4 +498,30 @@ fn a_machine_of_the_clan_is_reached_over_its_networks_and_others_directly() {
     let config = place.home.read("home/.ssh/config");
     place.home.write("home/.ssh/config", format!("{config}Host behind\n  HostName {IP}\n  Port {}\n  User root\n  ProxyJump web\n  StrictHostKeyChecking accept-new\n", place.server.port()));
     assert_eq!(in_clan(&["behind", "echo", "in"]).exits(0).text(), "in\n");
+    // Our own command goes over the same hosts, to all that is reached directly.
+    let as_clan = |args: &[&str]| {
+        let mut command = place.command(BINARY, &[&["ssh"], args].concat());
+        Run::of(wait(start(command.env("CLAN_DIR", &dir), "")))
+    };
+    let connections = || place.server.log().matches("Accepted publickey").count();
+    // The command runs for each of the two networks, jump hosts are shared.
+    for (options, logins) in [
+        (&["--ssh-option", "ProxyJump", "web"][..], 2),
+        (&["--ssh-option", "ProxyJump", "box,web"], 3),
+        (&["--ssh-option", "ProxyJump", "none"], 1),
+        (&["--ssh-option", "ProxyCommand", &format!("{} -W %h:%p box", ssh.display())], 3),
+    ] {
+        let before = connections();
+        let run = as_clan(&[&["web"], options, &["-c", "echo", "in"]].concat());
+        assert_eq!(run.exits(0).text(), "in\n", "{options:?}");
+        assert_eq!(connections() - before, logins, "{options:?}");
+    }
+    let target = format!("root@{}?ProxyJump=web", place.server.target());
+    let run = as_clan(&["other", "--target-host", &target, "-c", "echo", "in"]);
+    assert_eq!(run.exits(0).text(), "in\n");
+    let closed = format!("{IP}:1?ProxyJump=web");
+    let run = as_clan(&["other", "--target-host", &closed, "-c", "true"]).exits(255);
+    run.says(&["stdio forwarding failed on the jump host: connect failed"]);
+    let run = as_clan(&["web", "--ssh-option", "ProxyJump", "nowhere.invalid", "-c", "true"]);
+    run.exits(255).says(&["could not resolve hostname"]);
 }

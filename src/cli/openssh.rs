@@ -3,7 +3,7 @@
 
 mod login;
 mod remote;
-mod way;
+pub(super) mod way;
 pub(super) mod words;
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::ssh::open_forwards::{OpenForwards, Rules};
 use crate::ssh::remote::{Ending, Remote};
 use crate::term;
 use login::lent_agent;
-use words::{in_words_of_ssh, shown};
+use words::{NOT_FORWARDED, in_words_of_ssh, shown};
 
 /// Runs a whole command line and returns the exit status.
 pub(super) fn main(args: &[String]) -> u8 {
@@ -344,7 +344,7 @@ fn connector() -> Connector {
 /// `-W`: standard input and output are the stream.
 async fn stdio(session: &Session, place: &Place) -> Result<()> {
     let there = session.open(place).await;
-    let there = there.map_err(|reason| Error::Ssh(format!("stdio forwarding failed: {reason}")))?;
+    let there = there.map_err(|reason| Error::Ssh(format!("{NOT_FORWARDED}: {reason}")))?;
     pipe(there, tokio::io::stdin(), tokio::io::stdout()).await;
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::board::{Board, Row};
-use super::ssh::seconds;
+use super::request::{bare_request, seconds};
 use super::{Global, Ui, complete, print, ssh};
 use crate::connect::{Probed, Request, Trust, probe};
 use crate::dial::Dialer;
@@ -143,7 +143,7 @@ fn probe_all(
 ) -> Result<Vec<(String, Probed)>> {
     more_files();
     let uses_tor = wanted.iter().any(|(_, route)| route.technology == Technology::Tor);
-    let mut base = ssh::bare_request(global, ui, uses_tor)?;
+    let mut base = bare_request(global, ui, uses_tor)?;
     let runtime = ssh::runtime()?;
     // Keys are of interest only where all routes are one machine's.
     let trust = match (&host_keys, wanted.first()) {

@@ -1,7 +1,5 @@
 //! `ssh MACHINE`: a shell or a command on a machine of the clan.
 
-mod options;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +9,21 @@ use clap_complete::engine::ArgValueCompleter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Global, Ui, complete, tor};
-use crate::connect::{Connection, HostKeySettings, LastResort, Request, connect};
+use super::openssh::way;
+use super::request::{Proxy, SshOptions, Way, assemble, configuration, seconds};
+use super::{Global, Ui, complete};
+use crate::connect::{Connection, Request, connect};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
-use crate::flake::{self, Step, nix};
-use crate::host_keys::HostKeys;
 use crate::installer::{self, Installer};
-use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
-use crate::secret::Secret;
 use crate::ssh::Session;
-use crate::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
 use crate::ssh::escape::{Action, help};
-use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
-use crate::ssh::known_hosts;
+use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::remote::{Ending, OnEscape, Remote, Streams, quote};
 use crate::term;
-pub(super) use options::SshOptions;
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -96,17 +89,9 @@ enum Prefer {
     Fastest,
 }
 
-/// A positive number of seconds, whole or not, up to a day.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("not a number of seconds between 0 and 86400".to_owned()),
-    }
-}
-
 pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let remote = remote(&arguments)?;
-    let mut request = request(&arguments, global, ui)?;
+    let (mut request, proxy) = request(&arguments, global, ui)?;
     let remembered = Remembered::of_user();
     let clan = global.place();
     request.last = remembered.as_ref().and_then(|memory| memory.network(&clan, &request.machine));
@@ -118,7 +103,12 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let done = runtime.block_on(async {
         let mut stop = Stop::new()?;
         tokio::select! {
-            done = session(request, &remote, ui, &note) => done,
+            done = async {
+                if let Some(proxy) = &proxy {
+                    way::detour(&mut request, proxy, global, ui).await?;
+                }
+                session(request, &remote, ui, &note).await
+            } => done,
             code = stop.signalled() => Ok(code),
         }
     });
@@ -244,7 +234,8 @@ fn vouched(session: &Session, route: &Route) -> String {
     format!("host key vouched for by {}{network}", session.vouched_by())
 }
 
-fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
+/// What connecting takes, and what it goes through.
+fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, Option<Proxy>)> {
     let target_host = arguments.target_host.as_deref().map(TargetHost::parse).transpose()?;
     // What follows `?` in the address counts as --ssh-option, which comes after.
     let in_address = target_host.iter().flat_map(|target| &target.options);
@@ -290,122 +281,17 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
         password,
         identities: arguments.identity_file.clone(),
     };
+    let proxy = options.proxy.clone();
     let request = assemble(way, options, arguments.host_key_check, global, ui)?;
-    Ok(Request {
+    let request = Request {
         deadline: request.deadline.or(arguments.timeout),
         grace: match arguments.prefer {
             Prefer::Fastest => Duration::ZERO,
             Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
         },
         ..request
-    })
-}
-
-/// How a machine is to be reached.
-pub(super) struct Way {
-    pub(super) machine: String,
-    pub(super) routes: Vec<Route>,
-    pub(super) last_resort: Option<LastResort>,
-    pub(super) of_clan: Option<HostKeys>,
-    pub(super) password: Option<Secret<String>>,
-    /// Key files that come before those of the options.
-    pub(super) identities: Vec<PathBuf>,
-}
-
-/// All that connecting takes; `check` is for where the options say nothing.
-pub(super) fn assemble(
-    way: Way,
-    options: SshOptions,
-    check: HostKeyCheck,
-    global: &Global,
-    ui: &Arc<Ui>,
-) -> Result<Request> {
-    let Way { machine, routes, last_resort, of_clan, password, identities } = way;
-    let bare = bare_request(global, ui, false)?;
-    let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
-        true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
-        false => bare.tor,
     };
-    let ssh_dir = home().map(|home| home.join(".ssh"));
-    let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
-    let files = bare.host_keys.files;
-    let accepted = options.algorithms.list("pubkeyacceptedalgorithms").to_vec();
-    // The one that all routes share, if they do.
-    let login = routes.first().map(|route| route.user.clone()).unwrap_or_default();
-    Ok(Request {
-        machine: machine.clone(),
-        routes,
-        last_resort,
-        last: None,
-        deadline: options.connect_timeout,
-        tor,
-        origin: bare.origin,
-        rekey: bare.rekey,
-        grace: bare.grace,
-        host_keys: HostKeySettings {
-            check: options.host_key_check.unwrap_or(check),
-            update: options
-                .update_host_keys
-                .unwrap_or(options.user_known_hosts.is_none() && !options.verify_dns),
-            files: KnownHostsFiles {
-                user: options.user_known_hosts.unwrap_or(files.user),
-                global: options.global_known_hosts.unwrap_or(files.global),
-                hash_names: options.hash_known_hosts.unwrap_or(files.hash_names),
-            },
-            alias: options.host_key_alias,
-            revoked: options.revoked_host_keys,
-            program: options.known_hosts_command.map(|mut program| {
-                program.tokens.entry('r').or_insert(login);
-                program
-            }),
-            verify_dns: options.verify_dns,
-            dnssec_anchor: options.dnssec_anchor,
-            trusts_loopback: false,
-            algorithms: options.algorithms,
-            of_clan,
-        },
-        keepalive_interval: options.keepalive_interval.unwrap_or(bare.keepalive_interval),
-        keepalive_max: options.keepalive_max.unwrap_or(bare.keepalive_max),
-        credentials: Credentials {
-            machine,
-            password,
-            identities: [identities, options.identity_files].concat(),
-            default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
-            agent: std::env::var_os("SSH_AUTH_SOCK")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
-            accepted,
-            ..bare.credentials
-        },
-        vars: bare.vars,
-        show_secrets: bare.show_secrets,
-    })
-}
-
-/// Where Clan looks last: the configuration of the machine itself, if nix can be
-/// asked and has not been yet.
-pub(super) fn configuration(
-    clan: &Clan,
-    machine: &str,
-    overrides: &Overrides,
-    global: &Global,
-    ui: &Arc<Ui>,
-) -> Option<LastResort> {
-    let is_open = overrides.network.is_none() && overrides.target_host.is_none();
-    if !is_open || !clan.knows(machine) || clan.configured_host(machine).is_some() {
-        return None;
-    }
-    let reference = match &global.exports {
-        Some(_) => return None,
-        None => global.reference().ok()?,
-    };
-    nix::program()?;
-    let (ui, machine, overrides) = (ui.clone(), machine.to_owned(), overrides.clone());
-    Some(Arc::new(move || {
-        let mut step = |_: Step| ui.evaluating();
-        let target = flake::configured_host(&reference, &machine, &mut step)?;
-        Ok(target.map(|target| Route::configured(&target, &overrides)))
-    }))
+    Ok((request, proxy))
 }
 
 /// The installer that is meant, if one is.
@@ -423,60 +309,6 @@ fn installer(arguments: &Ssh, overrides: &Overrides) -> Result<Option<Installer>
         return Err(Error::Usage(why.to_owned()));
     }
     Installer::parse(&origin, json.expose(), overrides).map(Some)
-}
-
-fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
-}
-
-/// What the options of every command say about connecting, to no machine yet
-/// and with nothing to authenticate with.
-pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Result<Request> {
-    let vars = Arc::new(global.vars(ui)?);
-    let tor = match uses_tor {
-        true => tor::settings(&global.tor, &[], "", &vars)?,
-        false => Default::default(),
-    };
-    Ok(Request {
-        machine: String::new(),
-        routes: Vec::new(),
-        last: None,
-        last_resort: None,
-        vars,
-        deadline: None,
-        grace: race::DEFAULT_GRACE,
-        tor,
-        origin: Default::default(),
-        rekey: Default::default(),
-        host_keys: HostKeySettings {
-            check: HostKeyCheck::Strict,
-            files: KnownHostsFiles {
-                user: home().as_deref().map(known_hosts::user_files).unwrap_or_default(),
-                global: known_hosts::global_files(),
-                hash_names: false,
-            },
-            ..HostKeySettings::default()
-        },
-        keepalive_interval: Duration::from_secs(15),
-        keepalive_max: 3,
-        show_secrets: global.show_secrets,
-        credentials: Credentials {
-            login: String::new(),
-            machine: String::new(),
-            identities: Vec::new(),
-            default_identities: Vec::new(),
-            agent: None,
-            identities_only: false,
-            certificates: Vec::new(),
-            accepted: Vec::new(),
-            add_to_agent: Default::default(),
-            devices: String::new(),
-            methods: Method::ALL.to_vec(),
-            prompts: PASSWORD_PROMPTS,
-            password: None,
-            user: ui.clone(),
-        },
-    })
 }
 
 fn remote(arguments: &Ssh) -> Result<Remote> {

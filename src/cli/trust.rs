@@ -10,6 +10,7 @@ use clap_complete::engine::ArgValueCompleter;
 use russh::keys::{HashAlg, PublicKey};
 use serde_json::json;
 
+use super::request::bare_request;
 use super::{Global, Ui, complete, print, ssh};
 use crate::connect::{Counted, Trust};
 use crate::error::{Error, Result};
@@ -73,7 +74,7 @@ struct Known {
 }
 
 fn known(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
-    let mut request = ssh::bare_request(global, ui, false)?;
+    let mut request = bare_request(global, ui, false)?;
     // A clan's own keys are known even where its exports are not.
     let clan = global.clan(ui);
     request.machine = machine.to_owned();

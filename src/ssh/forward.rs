@@ -13,7 +13,7 @@ use std::time::Duration;
 use russh::client::Msg;
 use russh::keys::agent::AgentSessionBinding;
 use russh::keys::agent::client::AgentClient;
-use russh::{Channel, ChannelStream};
+use russh::{Channel, ChannelOpenFailure, ChannelStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tor_socksproto::{
@@ -151,6 +151,15 @@ impl Session {
     ) -> Result<ChannelStream<Msg>, String> {
         match opening.await {
             Ok(channel) => Ok(channel.into_stream()),
+            // OpenSSH's words (channels.c, `reason2txt`).
+            Err(russh::Error::ChannelOpenFailure(reason)) => Err(match reason {
+                ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited",
+                ChannelOpenFailure::ConnectFailed => "connect failed",
+                ChannelOpenFailure::UnknownChannelType => "unknown channel type",
+                ChannelOpenFailure::ResourceShortage => "resource shortage",
+                ChannelOpenFailure::Other { .. } => "unknown reason",
+            }
+            .to_owned()),
             Err(error) => Err(printable::lines(&error.to_string())),
         }
     }

@@ -1,28 +1,30 @@
 //! The way to a host of the `ssh` personality: directly, over the clan's networks,
 //! over jump hosts, or by a command. Owns which of them it is.
 
+use std::fmt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::ssh::{self, SshOptions, Way};
+use super::super::request::{Proxy, SshOptions, Way, assemble, configuration};
 use super::super::{Global, Ui};
 use super::login;
-use super::words::DIRECT;
+use super::words::{DIRECT, NOT_FORWARDED};
 use super::{canonical, holds, in_shell};
-use crate::connect::{Connection, Request, connect, connect_on};
-use crate::dial::{Dialer, Family, Stream, Target};
+use crate::connect::{Connection, Request, connect};
+use crate::dial::{Detour, Dialer, Family, Opening, Stream, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::hosts;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{Resolved, bytes, resolve, seconds};
 use crate::plan::{Overrides, Route, TargetHost, plan};
+use crate::printable::Printable;
 use crate::race::Event;
-use crate::secret::Secret;
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{Rekey, Session};
 use crate::ssh_config::Config;
+use crate::tokens;
 
 /// Jump hosts on the way to one host.
 const MAX_JUMPS: usize = 16;
@@ -53,13 +55,14 @@ const SHARED: [&str; 22] = [
     "verifyhostkeydns",
 ];
 
+/// How long what the user has put in the way may take: somebody may be asked there.
+const DETOUR_DEADLINE: Duration = Duration::from_secs(120);
+
 /// A session and what carries it.
 pub(super) struct Link {
     pub(super) session: Arc<Session>,
-    /// The dialler that owns the stream, if it is ours.
-    _dialer: Option<Arc<Dialer>>,
-    /// The session that the stream goes through.
-    _before: Option<Box<Link>>,
+    /// Owns the stream, and the session that it may go through.
+    _dialer: Arc<Dialer>,
 }
 
 /// Connects to a host by whatever way its configuration has.
@@ -74,26 +77,39 @@ pub(super) async fn open(
         return Err(Error::Usage("too many jump hosts, or one jumps over itself".to_owned()));
     }
     let jumps = resolved.jumps();
-    let command = resolved.proxy_command()?;
-    if jumps.is_empty() && command.is_none() {
-        let request = request(resolved, global, ui, true)?;
-        let Connection { session, dialer, .. } = attempts(request, &resolved.config, ui).await?;
-        ui.verbose(&format!("host key vouched for by {}", session.vouched_by()));
-        return Ok(Link { session: Arc::new(session), _dialer: Some(dialer), _before: None });
-    }
-    let request = request(resolved, global, ui, false)?;
-    let (stream, before) = match command {
-        Some(command) => (proxy(&command)?, None),
-        None => {
-            let before = jump(&jumps, arguments, global, ui, depth + 1).await?;
-            let to = before.session.open_tcp(&resolved.host_name, resolved.port).await;
-            let to =
-                to.map_err(|reason| Error::Ssh(format!("stdio forwarding failed: {reason}")))?;
-            (Stream::new(to, None), Some(Box::new(before)))
-        }
+    let detour: Option<Arc<dyn Detour>> = match resolved.proxy_command() {
+        Some(command) => Some(Program::new(command, resolved.clone())),
+        None if jumps.is_empty() => None,
+        None => Some(Arc::new(Jump(jump(&jumps, arguments, global, ui, depth + 1).await?))),
     };
-    let session = connect_on(&request, stream, &target(resolved)).await?;
-    Ok(Link { session: Arc::new(session), _dialer: None, _before: before })
+    let mut request = request(resolved, global, ui)?;
+    if let Some(detour) = detour {
+        let before = request.routes.clone();
+        if over(&mut request, detour).is_err() {
+            // Whoever is in the way may know the name.
+            let user = before.first().map(|route| route.user.clone());
+            request.routes = direct(resolved, user);
+        }
+    }
+    let Connection { session, dialer, .. } = attempts(request, &resolved.config, ui).await?;
+    ui.verbose(&format!("host key vouched for by {}", session.vouched_by()));
+    Ok(Link { session: Arc::new(session), _dialer: dialer })
+}
+
+/// Has `request` go over `detour`, which leads to what is reached directly alone.
+fn over(request: &mut Request, detour: Arc<dyn Detour>) -> Result<()> {
+    request.origin.detour = Some(detour);
+    request.deadline = request.deadline.or(Some(DETOUR_DEADLINE));
+    let is_direct =
+        |route: &Route| matches!(route.technology, Technology::Direct | Technology::Zerotier);
+    request.routes.retain(is_direct);
+    match request.routes.is_empty() && request.last_resort.is_none() {
+        false => Ok(()),
+        true => Err(Error::NoRoute {
+            machine: request.machine.clone(),
+            reason: "none of its networks is one that ProxyJump or ProxyCommand lead to".to_owned(),
+        }),
+    }
 }
 
 /// Those of [`SHARED`] that name files.
@@ -146,6 +162,84 @@ async fn jump(
     Box::pin(open(&resolved, &hop, global, ui, depth)).await
 }
 
+/// Has `request` go over what `ProxyJump` or `ProxyCommand` say. Jump hosts are
+/// connected to at once.
+pub(in crate::cli) async fn detour(
+    request: &mut Request,
+    proxy: &Proxy,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<()> {
+    let detour: Arc<dyn Detour> = match proxy {
+        Proxy::Jump(hosts) => {
+            ui.progress.doing(format!("connecting to {}", Printable(hosts)));
+            let jumps: Vec<String> = hosts.split(',').map(str::to_owned).collect();
+            Arc::new(Jump(jump(&jumps, &Arguments::default(), global, ui, 1).await?))
+        }
+        Proxy::Command(command) => {
+            let login = request.routes.first().map(|route| route.user.clone());
+            let machine =
+                resolve(&request.machine, &Config::default(), Some("none"), &holds, &canonical)?;
+            let machine = Resolved { user: login.unwrap_or_default(), ..machine };
+            Program::new(command, machine)
+        }
+    };
+    over(request, detour)
+}
+
+/// A session that streams go through.
+struct Jump(Link);
+
+impl fmt::Debug for Jump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jump")
+    }
+}
+
+impl Detour for Jump {
+    fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
+        Box::pin(async {
+            let stream = self.0.session.open_tcp(target.host.expose(), target.port).await;
+            let stream = stream.map_err(|why| format!("{NOT_FORWARDED} on the jump host: {why}"));
+            Ok(Stream::new(stream?, None))
+        })
+    }
+}
+
+/// A command for each stream.
+#[derive(Debug)]
+struct Program {
+    command: String,
+    machine: Resolved,
+}
+
+impl Program {
+    fn new(command: &str, machine: Resolved) -> Arc<Self> {
+        Arc::new(Self { command: command.to_owned(), machine })
+    }
+}
+
+impl Detour for Program {
+    fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
+        // Everybody on this computer can read what a program is called with.
+        let host = (!target.secret).then(|| target.host.expose().clone());
+        let expanded = tokens::expand(&self.command, &|token| match token {
+            'h' => host.clone(),
+            'p' => Some(target.port.to_string()),
+            token => self.machine.token(token),
+        });
+        Box::pin(async move {
+            let command = expanded.map_err(|error| match target.secret {
+                true if self.command.contains("%h") => {
+                    "the ProxyCommand would show the secret host: leave out its %h".to_owned()
+                }
+                _ => error.to_string(),
+            })?;
+            proxy(&command).map_err(|error| error.to_string())
+        })
+    }
+}
+
 /// A program's standard input and output.
 fn proxy(command: &str) -> Result<Stream> {
     // Without a shell that would stay between us and it.
@@ -165,32 +259,24 @@ fn proxy(command: &str) -> Result<Stream> {
     Ok(Stream::new(tokio::io::join(output, input), None))
 }
 
-fn target(resolved: &Resolved) -> Target {
-    Target {
-        technology: Technology::Direct,
-        host: Secret::new(resolved.host_name.clone()),
-        label: resolved.host_name.clone(),
-        secret: false,
-        port: resolved.port,
-    }
+/// The host itself, in no network of a clan.
+fn direct(resolved: &Resolved, user: Option<String>) -> Vec<Route> {
+    let target = TargetHost {
+        user: user.or_else(|| Some(resolved.user.clone())),
+        host: resolved.host_name.clone(),
+        port: Some(resolved.port),
+        options: Vec::new(),
+    };
+    vec![Route::to(&target, DIRECT, &Overrides::default())]
 }
 
-/// What connecting takes; `routes` of a clan only where nothing else leads there.
-fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> Result<Request> {
+/// What connecting takes.
+fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
     let config = &resolved.config;
     let overrides = Overrides {
         user: config.get("user").map(|_| resolved.user.clone()),
         port: config.get("port").map(|_| resolved.port),
         ..Overrides::default()
-    };
-    let direct = || {
-        let target = TargetHost {
-            user: Some(resolved.user.clone()),
-            host: resolved.host_name.clone(),
-            port: Some(resolved.port),
-            options: Vec::new(),
-        };
-        vec![Route::to(&target, DIRECT, &Overrides::default())]
     };
     let mut way = Way {
         machine: resolved.original_host.clone(),
@@ -200,19 +286,18 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>, routes: bool) -> 
         password: None,
         identities: Vec::new(),
     };
-    let machine = if routes { machine(resolved, global, ui) } else { None };
-    match machine {
+    match machine(resolved, global, ui) {
         Some(clan) => {
             way.of_clan = global.host_keys(&way.machine, Some(&clan), ui)?;
-            way.last_resort = ssh::configuration(&clan, &way.machine, &overrides, global, ui);
+            way.last_resort = configuration(&clan, &way.machine, &overrides, global, ui);
             way.routes = match plan(&clan, &way.machine, &overrides) {
                 Err(Error::NoRoute { .. }) if way.last_resort.is_some() => Vec::new(),
                 routes => routes?,
             };
         }
-        None => way.routes = direct(),
+        None => way.routes = direct(resolved, None),
     }
-    let mut request = ssh::assemble(way, options(resolved)?, HostKeyCheck::Ask, global, ui)?;
+    let mut request = assemble(way, options(resolved)?, HostKeyCheck::Ask, global, ui)?;
     if let Some(setting) = config.get("addressfamily") {
         request.origin.family = match setting.value().to_ascii_lowercase().as_str() {
             "any" => Family::Any,
@@ -299,4 +384,26 @@ fn options(resolved: &Resolved) -> Result<SshOptions> {
         program.tokens = resolved.tokens().collect();
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[tokio::test]
+    async fn a_program_is_never_told_a_secret_host() {
+        let machine = resolve("m", &Config::default(), Some("none"), &holds, &canonical).unwrap();
+        let open = async |command: &str, secret| {
+            let program = Program { command: command.to_owned(), machine: machine.clone() };
+            let host = Secret::new("hidden.example".to_owned());
+            let (technology, label) = (Technology::Direct, "<secret>".to_owned());
+            program.open(&Target { technology, host, label, secret, port: 22 }).await.map(|_| ())
+        };
+        assert!(open("true %h %p %n", false).await.is_ok());
+        assert!(open("true %p %n", true).await.is_ok());
+        let why = open("true %h", true).await.unwrap_err();
+        assert!(why.contains("leave out its %h") && !why.contains("hidden"), "{why}");
+        assert!(open("true %Z", true).await.unwrap_err().contains("unknown token"));
+    }
 }

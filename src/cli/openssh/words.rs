@@ -8,6 +8,9 @@ use crate::ssh::remote::REFUSED;
 
 /// The network's name in messages.
 pub(super) const DIRECT: &str = "direct";
+/// What becomes of a stream that the machine does not open.
+pub(super) const NOT_FORWARDED: &str = "stdio forwarding failed";
+
 /// Where a forward leads.
 pub(in crate::cli) fn shown(place: &Place) -> String {
     match place {
@@ -73,6 +76,10 @@ fn one_attempt(attempt: &Attempt, resolved: &Resolved) -> String {
                 false => "Temporary failure in name resolution",
             }
         ),
+        "connection closed before the SSH banner" | "the server does not speak SSH" => format!(
+            "{over}kex_exchange_identification: {reason}\r\nConnection closed by remote host"
+        ),
+        _ if reason.starts_with(NOT_FORWARDED) => format!("{over}{reason}"),
         _ if reason.contains("host key verification failed") => {
             format!("{over}{reason}\r\nHost key verification failed.")
         }

@@ -10,11 +10,20 @@ use crate::ssh::algorithms::Algorithms;
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::known_hosts::Program;
 
+/// What direct connections go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Proxy {
+    /// `ProxyJump`: hosts between commas.
+    Jump(String),
+    /// `ProxyCommand`, with its tokens.
+    Command(String),
+}
+
 /// The options of ssh_config(5) that `--ssh-option` takes.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct SshOptions {
-    pub(super) user: Option<String>,
-    pub(super) port: Option<u16>,
+    pub(in crate::cli) user: Option<String>,
+    pub(in crate::cli) port: Option<u16>,
     pub(super) host_key_alias: Option<String>,
     pub(super) host_key_check: Option<HostKeyCheck>,
     pub(super) user_known_hosts: Option<Vec<PathBuf>>,
@@ -33,6 +42,7 @@ pub(in crate::cli) struct SshOptions {
     /// Ours, for a DNS with a root of its own.
     pub(super) dnssec_anchor: Option<PathBuf>,
     pub(super) algorithms: Algorithms,
+    pub(in crate::cli) proxy: Option<Proxy>,
 }
 
 impl SshOptions {
@@ -109,13 +119,16 @@ impl SshOptions {
                 self.keepalive_max =
                     Some(usize::try_from(number()?).map_err(|_| bad("too large"))?);
             }
+            "proxyjump" | "proxycommand" if value.eq_ignore_ascii_case("none") => self.proxy = None,
+            "proxyjump" => self.proxy = Some(Proxy::Jump(value.to_owned())),
+            "proxycommand" => self.proxy = Some(Proxy::Command(value.to_owned())),
             "torauth" => self.tor_auth.push(value.to_owned()),
             _ => {
                 return Err(bad(
                     "not supported here, only CASignatureAlgorithms, Ciphers, Compression, ConnectTimeout, \
                      DnssecAnchor, GlobalKnownHostsFile, HashKnownHosts, HostKeyAlgorithms, HostKeyAlias, \
                      IdentityFile, KexAlgorithms, KnownHostsCommand, MACs, Port, \
-                     RequiredRSASize, RevokedHostKeys, ServerAliveCountMax, \
+                     ProxyCommand, ProxyJump, RequiredRSASize, RevokedHostKeys, ServerAliveCountMax, \
                      ServerAliveInterval, StrictHostKeyChecking, TorAuth, UpdateHostKeys, \
                      User, UserKnownHostsFile, VerifyHostKeyDNS",
                 ));
