@@ -406,6 +406,7 @@ pub struct Terminal {
     child: Child,
     master: File,
     seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+    reader: std::thread::JoinHandle<()>,
 }
 
 impl Terminal {
@@ -431,14 +432,14 @@ impl Terminal {
         drop(command);
         let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let master = File::from(master);
-        let (mut reader, sink) = (master.try_clone().unwrap(), seen.clone());
-        std::thread::spawn(move || {
+        let (mut output, sink) = (master.try_clone().unwrap(), seen.clone());
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
-            while let Ok(count @ 1..) = reader.read(&mut chunk) {
+            while let Ok(count @ 1..) = output.read(&mut chunk) {
                 sink.lock().unwrap().extend_from_slice(&chunk[..count]);
             }
         });
-        Self { child, master, seen }
+        Self { child, master, seen, reader }
     }
 
     pub fn text(&self) -> String {
@@ -492,7 +493,14 @@ impl Terminal {
     }
 
     pub fn exit_code(&mut self) -> Option<i32> {
-        wait_status(&mut self.child).code()
+        let status = wait_status(&mut self.child);
+        // The last of the output may still be under way; a process in the
+        // background may keep the terminal for longer.
+        let ended = Instant::now();
+        while !self.reader.is_finished() && ended.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        status.code()
     }
 }
 
