@@ -15,7 +15,7 @@ use age::secrecy::ExposeSecret as _;
 use clan_connect::connect::{HostKeySettings, Request, connect};
 use clan_connect::plan::{Overrides, plan};
 use clan_connect::race::{self, Event};
-use clan_connect::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
+use clan_connect::ssh::auth::Credentials;
 use clan_connect::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use clan_connect::ssh::remote::{Remote, Streams, quote};
 use clan_connect::user::User;
@@ -69,20 +69,9 @@ async fn main() -> Result<(), Failure> {
         keepalive_max: 3,
         show_secrets: false,
         credentials: Credentials {
-            login: String::new(),
             machine: MACHINE.to_owned(),
             identities: vec![key],
-            default_identities: Vec::new(),
-            agent: None,
-            identities_only: false,
-            certificates: Vec::new(),
-            accepted: Vec::new(),
-            add_to_agent: Default::default(),
-            devices: String::new(),
-            methods: Method::ALL.to_vec(),
-            prompts: PASSWORD_PROMPTS,
-            password: None,
-            user: nobody,
+            ..Credentials::new(nobody)
         },
     };
     let mut tell = |event: Event<'_>| match event {

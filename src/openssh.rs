@@ -16,6 +16,7 @@ use crate::tokens;
 
 pub use amounts::{bytes, seconds};
 pub use dump::{dump, query};
+pub(crate) use forwards::bare;
 pub use forwards::{Forwards, place};
 
 /// Key files that ssh(1) tries by itself, as far as we can use them.
@@ -149,14 +150,16 @@ impl Resolved {
     pub fn file(&self, text: &str) -> Result<PathBuf> {
         let Some(rest) = text.strip_prefix('~') else { return self.path(text).map(PathBuf::from) };
         let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let of = |name: &str| {
+            let fields = account(|fields| fields.first() == Some(&name));
+            fields.and_then(|fields| fields.into_iter().nth(5)).map(PathBuf::from)
+        };
         let home = match name {
-            "" => home(),
-            name => account(|fields| fields.first() == Some(&name))
-                .and_then(|fields| fields.into_iter().nth(5))
-                .map(PathBuf::from),
+            "" => home().or_else(|| of(&self.local_user)),
+            name => of(name),
         };
         let home = home.ok_or_else(|| usage(format!("No such user {}", Printable(name))))?;
-        Ok(home.join(self.path(rest)?))
+        Ok(PathBuf::from(format!("{}/{}", home.display(), self.path(rest)?)))
     }
 
     /// The same where a `~` is none, as for the sockets of forwards.

@@ -17,7 +17,7 @@ use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{Overrides, Route};
 use crate::race;
 use crate::secret::Secret;
-use crate::ssh::auth::{Credentials, Method, PASSWORD_PROMPTS};
+use crate::ssh::auth::Credentials;
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use crate::ssh::known_hosts;
 pub(super) use options::{Proxy, SshOptions};
@@ -164,22 +164,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         keepalive_interval: Duration::from_secs(15),
         keepalive_max: 3,
         show_secrets: global.show_secrets,
-        credentials: Credentials {
-            login: String::new(),
-            machine: String::new(),
-            identities: Vec::new(),
-            default_identities: Vec::new(),
-            agent: None,
-            identities_only: false,
-            certificates: Vec::new(),
-            accepted: Vec::new(),
-            add_to_agent: Default::default(),
-            devices: String::new(),
-            methods: Method::ALL.to_vec(),
-            prompts: PASSWORD_PROMPTS,
-            password: None,
-            user: ui.clone(),
-        },
+        credentials: Credentials::new(ui.clone()),
     })
 }
 

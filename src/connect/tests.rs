@@ -10,7 +10,6 @@ use russh::server::{self, Server as _};
 use super::*;
 use crate::exports::Technology;
 use crate::race;
-use crate::ssh::auth::{Method, PASSWORD_PROMPTS};
 use crate::ssh::hostkey::KnownHostsFiles;
 use crate::ssh::known_hosts;
 use crate::user::User;
@@ -171,22 +170,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         keepalive_interval: Duration::ZERO,
         keepalive_max: 3,
         show_secrets: false,
-        credentials: Credentials {
-            login: String::new(),
-            machine: "m".to_owned(),
-            identities: Vec::new(),
-            default_identities: Vec::new(),
-            agent: None,
-            identities_only: false,
-            certificates: Vec::new(),
-            accepted: Vec::new(),
-            add_to_agent: Default::default(),
-            devices: String::new(),
-            methods: Method::ALL.to_vec(),
-            prompts: PASSWORD_PROMPTS,
-            password: None,
-            user: user.clone(),
-        },
+        credentials: Credentials { machine: "m".to_owned(), ..Credentials::new(user.clone()) },
     };
     Case { dir, user, request }
 }

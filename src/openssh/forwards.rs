@@ -149,7 +149,7 @@ pub fn place(text: &str) -> Result<Place> {
 }
 
 /// Without the brackets of IPv6.
-fn bare(host: &str) -> &str {
+pub(crate) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 

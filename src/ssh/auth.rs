@@ -24,7 +24,7 @@ use keyfile::KeyFile;
 use offers::{Offer, Sources};
 
 /// Questions asked for one password, as NumberOfPasswordPrompts in ssh_config(5).
-pub const PASSWORD_PROMPTS: usize = 3;
+const PASSWORD_PROMPTS: usize = 3;
 /// Rounds of keyboard-interactive questions, bounded against a server that
 /// never has enough.
 const MAX_ROUNDS: usize = 32;
@@ -65,6 +65,28 @@ pub struct Credentials {
     pub password: Option<Secret<String>>,
     /// Who answers questions.
     pub user: Arc<dyn User>,
+}
+
+impl Credentials {
+    /// Nothing to authenticate with but what `user` answers, by every method.
+    pub fn new(user: Arc<dyn User>) -> Self {
+        Self {
+            login: String::new(),
+            machine: String::new(),
+            identities: Vec::new(),
+            default_identities: Vec::new(),
+            agent: None,
+            identities_only: false,
+            certificates: Vec::new(),
+            accepted: Vec::new(),
+            add_to_agent: AddToAgent::No,
+            devices: String::new(),
+            methods: Method::ALL.to_vec(),
+            prompts: PASSWORD_PROMPTS,
+            password: None,
+            user,
+        }
+    }
 }
 
 /// Whether the agent is given a key that was read from a file

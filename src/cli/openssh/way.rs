@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::hosts;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Resolved, bytes, resolve, seconds};
+use crate::openssh::{Resolved, bare, bytes, resolve, seconds};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::printable::Printable;
 use crate::race::Event;
@@ -199,7 +199,7 @@ impl fmt::Debug for Jump {
 impl Detour for Jump {
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
         Box::pin(async {
-            let stream = self.0.session.open_tcp(target.host.expose(), target.port).await;
+            let stream = self.0.session.open_tcp(bare(target.host.expose()), target.port).await;
             let stream = stream.map_err(|why| format!("{NOT_FORWARDED} on the jump host: {why}"));
             Ok(Stream::new(stream?, None))
         })
