@@ -111,6 +111,9 @@ fn mosh_starts_its_server_through_it() {
     let line = text.lines().rfind(|line| line.starts_with("client ")).unwrap().to_owned();
     assert!(line.ends_with(&format!(" 127.0.0.1 {port} key 22")), "{line}");
     assert!(!servers.is_empty());
+    // Its ProxyCommand does not end by itself.
+    let proxy = ["--fake-proxy", &*place.server.port()];
+    until("the end of mosh's proxy", || running(&proxy).is_empty());
 }
 
 #[test]

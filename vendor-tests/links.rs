@@ -45,6 +45,17 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        // Sessions of sshd, which hear nothing of the end over a cut link.
+        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let own = of(&self.pid());
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let pid = entry.file_name().into_string().unwrap_or_default();
+            let number = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(number) = number.filter(|_| own.is_some() && of(&pid) == own) {
+                // It may be gone by now.
+                let _ = rustix::process::kill_process(number, rustix::process::Signal::KILL);
+            }
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

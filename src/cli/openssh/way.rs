@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::Child;
 
 use super::super::request::{Proxy, SshOptions, Way, assemble, configuration};
 use super::super::{Global, Ui};
@@ -211,11 +214,25 @@ impl Detour for Jump {
 struct Program {
     command: String,
     machine: Resolved,
+    started: Mutex<Vec<Child>>,
 }
 
 impl Program {
     fn new(command: &str, machine: Resolved) -> Arc<Self> {
-        Arc::new(Self { command: command.to_owned(), machine })
+        Arc::new(Self { command: command.to_owned(), machine, started: Mutex::default() })
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // As ssh(1) does: not every program ends when its input does.
+        let started = self.started.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for child in started {
+            let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, Signal::HUP);
+            }
+        }
     }
 }
 
@@ -235,28 +252,23 @@ impl Detour for Program {
                 }
                 _ => error.to_string(),
             })?;
-            proxy(&command).map_err(|error| error.to_string())
+            let (stream, child) = proxy(&command).map_err(|error| error.to_string())?;
+            self.started.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+            Ok(stream)
         })
     }
 }
 
-/// A program's standard input and output.
-fn proxy(command: &str) -> Result<Stream> {
+/// A program, and its standard input and output.
+fn proxy(command: &str) -> Result<(Stream, Child)> {
     // Without a shell that would stay between us and it.
     let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}")));
     let failed = |source| Error::System { what: "cannot start the ProxyCommand", source };
-    let mut child = run
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {
         return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
     };
-    // The program ends when its input does, which is when the stream is dropped.
-    tokio::spawn(async move { child.wait().await });
-    Ok(Stream::new(tokio::io::join(output, input), None))
+    Ok((Stream::new(tokio::io::join(output, input), None), child))
 }
 
 /// The host itself, in no network of a clan.
@@ -395,7 +407,7 @@ mod tests {
     async fn a_program_is_never_told_a_secret_host() {
         let machine = resolve("m", &Config::default(), Some("none"), &holds, &canonical).unwrap();
         let open = async |command: &str, secret| {
-            let program = Program { command: command.to_owned(), machine: machine.clone() };
+            let program = Program::new(command, machine.clone());
             let host = Secret::new("hidden.example".to_owned());
             let (technology, label) = (Technology::Direct, "<secret>".to_owned());
             program.open(&Target { technology, host, label, secret, port: 22 }).await.map(|_| ())
