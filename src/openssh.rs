@@ -255,7 +255,8 @@ fn local_user() -> String {
     of_uid.or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or(uid)
 }
 
-fn home() -> Option<PathBuf> {
+/// `$HOME`.
+pub(crate) fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 

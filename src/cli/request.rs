@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
 use crate::host_keys::HostKeys;
-use crate::openssh::DEFAULT_IDENTITIES;
+use crate::openssh::{DEFAULT_IDENTITIES, home};
 use crate::plan::{Overrides, Route};
 use crate::race;
 use crate::secret::Secret;
@@ -127,10 +127,6 @@ pub(super) fn configuration(
         let target = flake::configured_host(&reference, &machine, &mut step)?;
         Ok(target.map(|target| Route::configured(&target, &overrides)))
     }))
-}
-
-fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 /// What the options of every command say about connecting, to no machine yet

@@ -87,10 +87,9 @@ pub(super) async fn open(
     };
     let mut request = request(resolved, global, ui)?;
     if let Some(detour) = detour {
-        let before = request.routes.clone();
+        let user = request.routes.first().map(|route| route.user.clone());
         if over(&mut request, detour).is_err() {
             // Whoever is in the way may know the name.
-            let user = before.first().map(|route| route.user.clone());
             request.routes = direct(resolved, user);
         }
     }
