@@ -9,7 +9,7 @@ mod tcp;
 pub mod tor;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -93,6 +93,21 @@ impl Default for Origin {
     }
 }
 
+/// What opens streams: [`Dialer`], or whoever plays it in a test.
+pub trait Dial: Send + Sync {
+    /// Opens a stream to `target` and says by `enter` what it waits for.
+    fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a>;
+}
+
+/// What [`Dial::dial`] returns.
+pub type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Stream, DialError>> + Send + 'a>>;
+
+impl Dial for Dialer {
+    fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+        Box::pin(Self::dial(self, target, enter))
+    }
+}
+
 /// Dials every technology; keeps what they share between dials.
 #[derive(Debug)]
 pub struct Dialer {
@@ -108,16 +123,9 @@ impl Dialer {
         Self { direct: direct::Direct::new(origin), detour, tor: tor::Tor::new(tor) }
     }
 
-    /// Begins in the background what dialling `technology` will need. Streams
-    /// live no longer than the dialler that opened them.
-    pub fn prepare(&self, technology: &Technology) {
-        if *technology == Technology::Tor {
-            self.tor.prepare();
-        }
-    }
-
     /// Opens a stream to `target` and says what it waits for. The caller sets
-    /// the deadline: this waits as long as the network does.
+    /// the deadline: this waits as long as the network does. Streams live no
+    /// longer than the dialler that opened them.
     ///
     /// # Errors
     /// A [`DialError`] without the host in it.
@@ -178,6 +186,13 @@ pub enum Phase {
     },
     /// The onion service.
     Onion,
+    /// A remark: what listens at a tor's address is left alone.
+    Distrusting {
+        /// The address.
+        socks: SocketAddr,
+        /// Why, printable.
+        why: String,
+    },
 }
 
 impl fmt::Display for Phase {
@@ -189,11 +204,19 @@ impl fmt::Display for Phase {
                 write!(f, "starting Tor, {percent} %: {stage}")
             }
             Self::Onion => f.write_str("waiting for the onion service"),
+            Self::Distrusting { socks, why } => {
+                write!(f, "what listens on {socks} is told nothing: {why}")
+            }
         }
     }
 }
 
 impl Phase {
+    /// Whether it is only said by the way, and something else is waited for.
+    pub fn is_remark(&self) -> bool {
+        matches!(self, Self::Distrusting { .. })
+    }
+
     /// The error when it takes too long.
     pub fn timed_out(self) -> DialError {
         let tor = |stage, failure| DialError::new(stage, Failure::Tor(failure));
@@ -201,7 +224,7 @@ impl Phase {
             Self::Bootstrapping { percent, stage } => {
                 tor(Stage::Bootstrap, tor::TorFailure::Slow { percent, stage })
             }
-            Self::Onion => tor(Stage::Dial, tor::TorFailure::Silent),
+            Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, tor::TorFailure::Silent),
             Self::Resolving => DialError::new(Stage::Resolve, Failure::ResolverTimeout),
             Self::Connecting => DialError::new(Stage::Dial, Failure::TimedOut),
         }

@@ -2,22 +2,45 @@
 //! those that answer wins, and the word "reachable": the peer's SSH banner has
 //! arrived. Sends nothing but our own identification, and only where no better
 //! route is left.
+//!
+//! # The rules
+//! 1. Routes start in the order of their priority, the first one at once.
+//! 2. Every other route waits for its head start: 200 ms, for iroh half a second,
+//!    for Tor one second, because strangers see those begin. It counts from when
+//!    the youngest better attempt that is still running began or, if that one has
+//!    connected, from when it connected. When no better attempt is running, the
+//!    route starts at once.
+//! 3. A failure therefore starts the next route only if no other better attempt
+//!    still holds that one back.
+//! 4. The route that last worked starts together with the first one, Tor too.
+//!    Routes that are worse count from it as from any other better attempt.
+//! 5. A technology does nothing before one of its routes starts: no relay of Tor
+//!    hears from us while a better network may still answer in time.
+//! 6. When a route has answered, worse ones do not start any more. Better ones
+//!    start at once, except for iroh and Tor, which still wait for rule 2.
+//! 7. The best route that has answered is used as soon as no better attempt may
+//!    hold it up any longer: one that has not connected may for the grace period
+//!    after its start, one that has connected for two seconds after that.
+//! 8. All other attempts are closed then. Only the best route that is left speaks
+//!    before it has won, so that a loser is closed without a word.
 
 mod attempt;
 mod banner;
+mod schedule;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
-use crate::dial::{Dialer, Phase, Target};
+use crate::dial::{Dial, Phase, Target};
 use crate::error::{Attempt, Error};
 use crate::exports::Technology;
 use crate::plan::Route;
 use attempt::{Running, State};
+use schedule::{Schedule, Waiting, head_start};
 
 pub use attempt::Won;
 pub use banner::BannerError;
@@ -29,8 +52,6 @@ pub const DEFAULT_GRACE: Duration = Duration::from_millis(360);
 /// How long after connecting it may take for its banner meanwhile: its server
 /// is there, and only slow.
 const BANNER_GRACE: Duration = Duration::from_secs(2);
-/// When the next route is prepared: not at once, as most races are won by then.
-const PREPARE_AFTER: Duration = Duration::from_millis(200);
 /// Later than the end of any attempt.
 const FAR: Duration = Duration::from_secs(3600);
 /// Routes tried at the same time. A machine with more has them tried in turn.
@@ -70,7 +91,7 @@ pub struct Race<R> {
     routes: Vec<Option<Route>>,
     /// By the place of the route.
     attempts: Vec<(usize, Attempt)>,
-    dialer: Arc<Dialer>,
+    dialer: Arc<dyn Dial>,
     reveal: R,
     rules: Rules,
 }
@@ -97,7 +118,7 @@ where
     F: Future<Output = Revealed>,
 {
     /// `reveal` turns a route into a target just before it is dialled.
-    pub fn new(routes: Vec<Route>, dialer: Arc<Dialer>, reveal: R, rules: Rules) -> Self {
+    pub fn new(routes: Vec<Route>, dialer: Arc<dyn Dial>, reveal: R, rules: Rules) -> Self {
         let routes = routes.into_iter().map(Some).collect();
         Self { routes, attempts: Vec::new(), dialer, reveal, rules }
     }
@@ -107,35 +128,25 @@ where
     /// wrong and another be asked for.
     pub async fn next(&mut self, progress: &mut dyn FnMut(Event<'_>)) -> Option<Won> {
         let Self { routes, attempts, dialer, reveal, rules } = self;
-        let (dialer, reveal, rules) = (&*dialer, &*reveal, *rules);
-        let mut waiting: Vec<usize> = (0..routes.len())
-            .rev()
-            .filter(|at| routes.get(*at).is_some_and(Option::is_some))
-            .collect();
-        let mut states: Vec<Arc<State>> = Vec::new();
+        let (dialer, reveal, rules) = (&**dialer, &*reveal, *rules);
+        let waiting = routes.iter().enumerate().filter_map(|(place, route)| {
+            let head_start = head_start(&route.as_ref()?.technology);
+            Some(Waiting { place, head_start })
+        });
+        let mut schedule = Schedule::new(waiting, rules.early, rules.grace);
         let changed = Notify::new();
         let mut shown = None;
-        let mut early = rules.early;
         let mut running = FuturesUnordered::new();
         let mut answered: Vec<Won> = Vec::new();
-        let mut start_at = Instant::now();
-        let mut prepare_at = None;
         loop {
             let now = Instant::now();
-            let best_yet = answered.iter().map(|won| won.place).min();
-            while running.len() < MAX_RUNNING {
-                let due = match best_yet {
-                    None if running.is_empty() || now >= start_at => waiting.last().copied(),
-                    None => early.take().filter(|place| waiting.contains(place)),
-                    // Once one has answered, only better ones matter, and at once.
-                    Some(best) => waiting.last().copied().filter(|place| *place < best),
-                };
-                let Some(place) = due else { break };
-                waiting.retain(|waiting| *waiting != place);
+            while running.len() < MAX_RUNNING
+                && let Some((place, at)) = schedule.turn(now)
+                && at <= now
+            {
+                let state = schedule.start(place, now);
                 let Some(Some(route)) = routes.get(place) else { continue };
                 progress(Event::Started(route));
-                let state = Arc::new(State::new(place, states.iter().all(|state| state.failed())));
-                states.push(state.clone());
                 running.push(attempt::run(Running {
                     route: route.clone(),
                     state,
@@ -144,50 +155,38 @@ where
                     rules,
                     changed: &changed,
                 }));
-                let next = waiting.last().and_then(|next| routes.get(*next)?.as_ref());
-                start_at = now + next.map_or(Duration::ZERO, |next| head_start(&next.technology));
-                prepare_at = next.map(|_| now + PREPARE_AFTER);
             }
-            // What takes long to start begins while better routes still run.
-            if prepare_at.is_some_and(|at| at <= now) && answered.is_empty() {
-                prepare_at = None;
-                let next = waiting.last().and_then(|next| routes.get(*next)?.as_ref());
-                next.inspect(|next| dialer.prepare(&next.technology));
+            let decision = schedule.decision(now);
+            if running.is_empty() || decision.is_some_and(|at| at <= now) {
+                return answered.into_iter().min_by_key(|won| won.place);
             }
-            let decision = decision(&answered, &states, rules.grace, now);
-            if let Some(at) = decision
-                && at <= now
-            {
-                return best(answered);
-            }
-            if running.is_empty() {
-                return best(answered);
-            }
-            let wake = match decision {
-                Some(at) => at,
-                // Nothing but the end of an attempt changes anything.
-                None if waiting.is_empty() || running.len() >= MAX_RUNNING => now + FAR,
-                None => prepare_at.map_or(start_at, |at| at.min(start_at)),
-            };
+            let turn = schedule.turn(now).filter(|_| running.len() < MAX_RUNNING);
+            let events = [decision, turn.map(|(_, at)| at)];
+            // Without any, nothing but the end of an attempt changes anything.
+            let wake = events.into_iter().flatten().min().unwrap_or(now + FAR);
             tokio::select! {
-                Some((state, outcome)) = running.next() => match outcome {
-                    Ok(won) => answered.push(*won),
-                    Err(attempt) => {
-                        state.fail();
-                        progress(Event::Failed(&attempt));
-                        if let Some(route) = routes.get_mut(state.place) {
-                            *route = None;
+                Some((state, outcome)) = running.next() => {
+                    remarks(&state, routes, progress);
+                    match outcome {
+                        Ok(won) => {
+                            schedule.answered(won.place);
+                            answered.push(*won);
                         }
-                        attempts.push((state.place, *attempt));
-                        promote(&states, waiting.last().copied());
-                        // Nothing is gained by waiting for it any longer.
-                        start_at = Instant::now();
+                        Err(attempt) => {
+                            progress(Event::Failed(&attempt));
+                            if let Some(route) = routes.get_mut(state.place) {
+                                *route = None;
+                            }
+                            attempts.push((state.place, *attempt));
+                            schedule.failed(&state);
+                        }
                     }
-                },
+                }
                 () = changed.notified() => {
-                    let best = states.iter().filter(|state| !state.failed());
-                    let latest = best.max_by_key(|state| state.started);
-                    if let Some(state) = latest
+                    for state in schedule.states() {
+                        remarks(state, routes, progress);
+                    }
+                    if let Some(state) = schedule.youngest()
                         && let Some(Some(route)) = routes.get(state.place)
                     {
                         let phase = state.phase();
@@ -197,7 +196,7 @@ where
                         }
                     }
                 }
-                () = sleep_until(wake.into()) => {}
+                () = sleep_until(wake) => {}
             }
         }
     }
@@ -224,49 +223,12 @@ where
     }
 }
 
-/// How long a route of this technology leaves the field to the better ones:
-/// RFC 8305, section 5, between addresses allows 100 ms to 2 s; what costs more
-/// than a packet to start waits longer.
-fn head_start(technology: &Technology) -> Duration {
-    Duration::from_millis(match technology {
-        Technology::Tor => 1000,
-        Technology::Iroh => 500,
-        _ => 200,
-    })
-}
-
-/// When to decide: once no better route than the best that has answered may
-/// hold it up any longer. `None` while none has answered.
-fn decision(
-    answered: &[Won],
-    states: &[Arc<State>],
-    grace: Duration,
-    now: Instant,
-) -> Option<Instant> {
-    let best = answered.iter().map(|won| won.place).min()?;
-    let held_up = states
-        .iter()
-        .filter(|state| state.place < best && !state.failed())
-        .map(|state| match state.connected_at() {
-            Some(_) if grace.is_zero() => now,
-            Some(at) => at + BANNER_GRACE,
-            None => state.started + grace,
-        })
-        .max();
-    Some(held_up.unwrap_or(now))
-}
-
-fn best(answered: Vec<Won>) -> Option<Won> {
-    answered.into_iter().min_by_key(|won| won.place)
-}
-
-/// The best route that is left may speak first, if none that waits is better.
-fn promote(states: &[Arc<State>], waiting: Option<usize>) {
-    let best = states.iter().filter(|state| !state.failed()).min_by_key(|state| state.place);
-    if let Some(state) = best
-        && waiting.is_none_or(|place| state.place < place)
-    {
-        state.lead();
+/// Passes on what an attempt has said by the way.
+fn remarks(state: &State, routes: &[Option<Route>], progress: &mut dyn FnMut(Event<'_>)) {
+    for remark in state.remarks() {
+        if let Some(Some(route)) = routes.get(state.place) {
+            progress(Event::Waiting(route, &remark));
+        }
     }
 }
 

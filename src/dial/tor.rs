@@ -39,19 +39,6 @@ impl Tor {
         Self { embedded: Embedded::new(settings.clone()), settings }
     }
 
-    /// Begins in the background what a dial will need, unless a tor that runs
-    /// already will do.
-    pub(super) fn prepare(&self) {
-        let wanted = match self.settings.mode {
-            Mode::Embedded => true,
-            Mode::System => false,
-            Mode::Auto => !system::listens(self.settings.socks()),
-        };
-        if wanted {
-            self.embedded.prepare();
-        }
-    }
-
     pub(super) async fn dial(
         &self,
         host: &str,

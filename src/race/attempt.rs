@@ -3,13 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::banner::{self, BannerError};
 use super::{Revealed, Rules};
-use crate::dial::{DialError, Dialer, Phase, Stream, Target};
+use crate::dial::{Dial, DialError, Phase, Stream, Target};
 use crate::error::{Attempt, Stage};
 use crate::plan::Route;
 
@@ -37,17 +37,20 @@ pub(super) struct State {
     failed: AtomicBool,
     connected_at: OnceLock<Instant>,
     phase: Mutex<Phase>,
+    /// What was said by the way, until somebody is told.
+    remarks: Mutex<Vec<Phase>>,
 }
 
 impl State {
-    pub(super) fn new(place: usize, leading: bool) -> Self {
+    pub(super) fn new(place: usize, started: Instant) -> Self {
         Self {
             place,
-            started: Instant::now(),
-            leading: AtomicBool::new(leading),
+            started,
+            leading: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             connected_at: OnceLock::new(),
             phase: Mutex::default(),
+            remarks: Mutex::default(),
         }
     }
 
@@ -55,8 +58,16 @@ impl State {
         self.leading.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn leads(&self) -> bool {
+        self.leading.load(Ordering::Relaxed)
+    }
+
     /// Notes what is waited for; false when that is nothing new.
     fn enter(&self, phase: Phase) -> bool {
+        if phase.is_remark() {
+            self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
+            return true;
+        }
         let mut now = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *now != phase;
         *now = phase;
@@ -67,6 +78,11 @@ impl State {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What was said by the way, once.
+    pub(super) fn remarks(&self) -> Vec<Phase> {
+        std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
@@ -75,8 +91,17 @@ impl State {
         self.failed.load(Ordering::Relaxed)
     }
 
+    pub(super) fn connect(&self, now: Instant) {
+        let _ = self.connected_at.set(now);
+    }
+
     pub(super) fn connected_at(&self) -> Option<Instant> {
         self.connected_at.get().copied()
+    }
+
+    /// When it began, or better, when its server turned out to be there.
+    pub(super) fn showed_life(&self) -> Instant {
+        self.connected_at().unwrap_or(self.started)
     }
 }
 
@@ -84,7 +109,7 @@ impl State {
 pub(super) struct Running<'a, R> {
     pub(super) route: Route,
     pub(super) state: Arc<State>,
-    pub(super) dialer: &'a Dialer,
+    pub(super) dialer: &'a dyn Dial,
     pub(super) reveal: &'a R,
     pub(super) rules: Rules,
     /// Wakes the race when a phase has changed.
@@ -127,10 +152,10 @@ where
     };
     let reached = tokio::time::timeout(rules.deadline_of(&route.technology), async {
         let stream = dialer.dial(&target, &enter).await?;
-        let _ = state.connected_at.set(Instant::now());
+        state.connect(Instant::now());
         // A loser is closed without a word; only the best route left speaks
         // before it is chosen.
-        let hello = if state.leading.load(Ordering::Relaxed) { rules.hello } else { "" };
+        let hello = if state.leads() { rules.hello } else { "" };
         Ok::<_, Lost>(banner::receive(stream, hello).await?)
     })
     .await;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::dial::black_hole;
+use crate::dial::{Dialer, black_hole};
 use crate::error::Stage;
 use crate::exports::{Host, Technology};
 

@@ -96,10 +96,6 @@ impl Embedded {
     }
 
     /// Begins to bootstrap, once.
-    pub(super) fn prepare(&self) {
-        self.start();
-    }
-
     fn start(&self) -> watch::Receiver<Boot> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.get_or_insert_with(|| start(self.settings.clone())).boot.subscribe()

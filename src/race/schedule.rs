@@ -1,0 +1,260 @@
+//! Whose turn it is: when a route may start, which one may speak first, and when
+//! the race is over. Owns the rules of [`super`]. Pure: it is told the time, and
+//! knows neither streams nor clocks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::BANNER_GRACE;
+use super::attempt::State;
+use crate::exports::Technology;
+
+/// How long an ordinary route leaves the field to the better ones; RFC 8305,
+/// section 5, allows 100 ms to 2 s between addresses.
+const HEAD_START: Duration = Duration::from_millis(200);
+/// The same for iroh, whose start is seen by its name servers and relays.
+const IROH_HEAD_START: Duration = Duration::from_millis(500);
+/// The same for Tor, whose start costs much and is seen by public relays.
+const TOR_HEAD_START: Duration = Duration::from_secs(1);
+
+/// How long a route of this technology leaves the field to the better ones.
+pub(super) fn head_start(technology: &Technology) -> Duration {
+    match technology {
+        Technology::Tor => TOR_HEAD_START,
+        Technology::Iroh => IROH_HEAD_START,
+        _ => HEAD_START,
+    }
+}
+
+/// A route that has not started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) place: usize,
+    pub(super) head_start: Duration,
+}
+
+/// What the race has come to.
+pub(super) struct Schedule {
+    /// The best is the last.
+    waiting: Vec<Waiting>,
+    /// The route that last worked.
+    early: Option<usize>,
+    grace: Duration,
+    /// Every route that has started, in that order.
+    states: Vec<Arc<State>>,
+    /// The place of the best route that has answered.
+    answered: Option<usize>,
+}
+
+impl Schedule {
+    /// Of `routes`, the best first.
+    pub(super) fn new(
+        routes: impl DoubleEndedIterator<Item = Waiting>,
+        early: Option<usize>,
+        grace: Duration,
+    ) -> Self {
+        let waiting = routes.rev().collect();
+        Self { waiting, early, grace, states: Vec::new(), answered: None }
+    }
+
+    /// The route that starts next, and when it may.
+    pub(super) fn turn(&self, now: Instant) -> Option<(usize, Instant)> {
+        let Some(best) = self.answered else {
+            let next = self.waiting.last()?;
+            let due = self.due(next, now);
+            let early = self.early.filter(|place| {
+                let waits = self.waiting.iter().any(|waiting| waiting.place == *place);
+                waits && due > now
+            });
+            return Some(early.map_or((next.place, due), |place| (place, now)));
+        };
+        // Nothing that starts now could still win.
+        if self.grace.is_zero() {
+            return None;
+        }
+        let better = self.waiting.iter().filter(|waiting| waiting.place < best);
+        let turns = better.map(|waiting| match waiting.head_start > HEAD_START {
+            true => (waiting.place, self.due(waiting, now)),
+            false => (waiting.place, now),
+        });
+        turns.min_by_key(|(place, at)| (*at, *place))
+    }
+
+    /// When a route may start: its head start after the youngest better attempt
+    /// that still runs showed life, and at once when none runs.
+    fn due(&self, waiting: &Waiting, now: Instant) -> Instant {
+        let better = self.running().filter(|state| state.place < waiting.place);
+        let youngest = better.map(|state| state.showed_life()).max();
+        youngest.map_or(now, |youngest| youngest + waiting.head_start)
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Arc<State>> {
+        self.states.iter().filter(|state| !state.failed())
+    }
+
+    /// This one starts.
+    pub(super) fn start(&mut self, place: usize, now: Instant) -> Arc<State> {
+        self.waiting.retain(|waiting| waiting.place != place);
+        let state = Arc::new(State::new(place, now));
+        self.states.push(state.clone());
+        self.promote();
+        state
+    }
+
+    /// This one is out.
+    pub(super) fn failed(&mut self, state: &State) {
+        state.fail();
+        self.promote();
+    }
+
+    /// This one is reachable.
+    pub(super) fn answered(&mut self, place: usize) {
+        self.answered = Some(self.answered.map_or(place, |best| best.min(place)));
+    }
+
+    /// The best route that is left may speak first, if none that waits is better.
+    fn promote(&self) {
+        if let Some(best) = self.running().min_by_key(|state| state.place)
+            && self.waiting.last().is_none_or(|waiting| best.place < waiting.place)
+        {
+            best.lead();
+        }
+    }
+
+    /// When to decide: once no better route than the best that has answered may
+    /// hold it up any longer. `None` while none has answered.
+    pub(super) fn decision(&self, now: Instant) -> Option<Instant> {
+        let best = self.answered?;
+        let better = self.running().filter(|state| state.place < best);
+        let held_up = better.map(|state| match state.connected_at() {
+            Some(_) if self.grace.is_zero() => now,
+            Some(at) => at + BANNER_GRACE,
+            None => state.started + self.grace,
+        });
+        Some(held_up.max().unwrap_or(now))
+    }
+
+    /// The youngest attempt that runs: what is waited for, as far as a user cares.
+    pub(super) fn youngest(&self) -> Option<&Arc<State>> {
+        self.running().max_by_key(|state| state.started)
+    }
+
+    /// Every route that has started.
+    pub(super) fn states(&self) -> &[Arc<State>] {
+        &self.states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDINARY: Technology = Technology::Direct;
+    const GRACE: Duration = super::super::DEFAULT_GRACE;
+
+    fn schedule(technologies: &[Technology], early: Option<usize>, grace: Duration) -> Schedule {
+        let routes = technologies
+            .iter()
+            .enumerate()
+            .map(|(place, technology)| Waiting { place, head_start: head_start(technology) });
+        Schedule::new(routes, early, grace)
+    }
+
+    fn ms(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    /// Starts everything that may start at `now`.
+    fn started(schedule: &mut Schedule, now: Instant) -> Vec<Arc<State>> {
+        let mut started = Vec::new();
+        while let Some((place, at)) = schedule.turn(now)
+            && at <= now
+        {
+            started.push(schedule.start(place, now));
+        }
+        started
+    }
+
+    fn places(states: &[Arc<State>]) -> Vec<usize> {
+        states.iter().map(|state| state.place).collect()
+    }
+
+    #[test]
+    fn a_failure_does_not_start_what_a_younger_better_attempt_still_holds_back() {
+        let begin = Instant::now();
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::Tor], Some(1), GRACE);
+        let first = started(&mut schedule, begin);
+        assert_eq!(places(&first), [0, 1], "the remembered one starts with the first");
+        schedule.failed(&first[0]);
+        assert_eq!(schedule.turn(begin + ms(50)), Some((2, begin + TOR_HEAD_START)));
+        // It has connected: it counts from there.
+        first[1].connect(begin + ms(600));
+        assert_eq!(schedule.turn(begin + ms(700)), Some((2, begin + ms(600) + TOR_HEAD_START)));
+        // It is out, and nothing holds Tor back any longer.
+        schedule.failed(&first[1]);
+        assert_eq!(schedule.turn(begin + ms(750)), Some((2, begin + ms(750))));
+    }
+
+    #[test]
+    fn a_failure_of_the_youngest_leaves_the_older_one_to_count_from() {
+        let begin = Instant::now();
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::Tor], None, GRACE);
+        assert_eq!(places(&started(&mut schedule, begin)), [0]);
+        assert_eq!(schedule.turn(begin), Some((1, begin + HEAD_START)));
+        let second = started(&mut schedule, begin + ms(200));
+        assert_eq!(places(&second), [1]);
+        assert_eq!(schedule.turn(begin + ms(200)), Some((2, begin + ms(1200))));
+        schedule.failed(&second[0]);
+        assert_eq!(schedule.turn(begin + ms(210)), Some((2, begin + ms(1000))));
+    }
+
+    #[test]
+    fn a_worse_attempt_holds_nobody_back() {
+        let begin = Instant::now();
+        let all = [ORDINARY, Technology::Tor, ORDINARY];
+        let mut schedule = schedule(&all, Some(2), GRACE);
+        let first = started(&mut schedule, begin);
+        assert_eq!(places(&first), [0, 2]);
+        schedule.failed(&first[0]);
+        assert_eq!(schedule.turn(begin + ms(5)), Some((1, begin + ms(5))));
+    }
+
+    #[test]
+    fn once_one_has_answered_the_better_ones_start_at_once_but_not_the_costly() {
+        let begin = Instant::now();
+        let all = [ORDINARY, Technology::Tor, ORDINARY, ORDINARY, ORDINARY];
+        let mut one = schedule(&all, Some(3), GRACE);
+        let first = started(&mut one, begin);
+        assert_eq!(places(&first), [0, 3]);
+        one.answered(3);
+        assert_eq!(places(&started(&mut one, begin + ms(20))), [2]);
+        // Tor waits on, the worst never starts, and all is decided before.
+        assert_eq!(one.turn(begin + ms(20)), Some((1, begin + ms(1000))));
+        assert_eq!(one.decision(begin + ms(20)), Some(begin + ms(20) + GRACE));
+        // Where the fastest is wanted nothing starts any more.
+        let mut other = schedule(&all, Some(3), Duration::ZERO);
+        started(&mut other, begin);
+        other.answered(3);
+        assert_eq!(other.turn(begin + ms(20)), None);
+        assert!(other.decision(begin + ms(20)).unwrap() <= begin + ms(20));
+    }
+
+    #[test]
+    fn the_best_route_that_is_left_may_speak_first() {
+        let begin = Instant::now();
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, ORDINARY], Some(2), GRACE);
+        let first = started(&mut schedule, begin);
+        let leading = |states: &[Arc<State>]| -> Vec<bool> {
+            states.iter().map(|state| state.leads()).collect()
+        };
+        assert_eq!(leading(&first), [true, false]);
+        schedule.failed(&first[0]);
+        let second = started(&mut schedule, begin + ms(1));
+        assert_eq!(places(&second), [1]);
+        assert_eq!((second[0].leads(), first[1].leads()), (true, false));
+        schedule.failed(&second[0]);
+        assert!(first[1].leads());
+    }
+}
