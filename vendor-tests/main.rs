@@ -40,4 +40,5 @@ mod ssh_audit;
 mod static_binary;
 mod strace;
 mod tor;
+mod tor_owner;
 mod vars;

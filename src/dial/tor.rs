@@ -5,11 +5,13 @@
 mod address;
 mod embedded;
 mod failure;
+mod owner;
 mod runtime;
 mod settings;
 mod state;
 mod system;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +61,7 @@ impl Tor {
             Mode::System => by_system.await,
             // Restricted discovery: the keys that we were given are for us.
             Mode::Auto if !self.settings.client_auth.is_empty() => by_embedded.await,
-            Mode::Auto if !system::is_tor(socks).await => by_embedded.await,
+            Mode::Auto if !Self::is_usable(socks, enter).await => by_embedded.await,
             Mode::Auto => {
                 tokio::pin!(by_system);
                 let head_start = tokio::time::timeout(SYSTEM_HEAD_START, &mut by_system).await;
@@ -67,7 +69,13 @@ impl Tor {
                     Ok(Ok(stream)) => Ok(stream),
                     // What the service itself says holds for every client.
                     Ok(Err(error)) if error.is_about_the_service() => Err(error),
-                    Ok(Err(_)) => by_embedded.await,
+                    Ok(Err(error)) => {
+                        if let Failure::Tor(TorFailure::Stranger { owner, .. }) = error.failure {
+                            let why = format!("it belongs to {owner}");
+                            enter(Phase::Distrusting { socks, why });
+                        }
+                        by_embedded.await
+                    }
                     Err(_) => {
                         tokio::pin!(by_embedded);
                         match select(by_system, by_embedded).await {
@@ -79,6 +87,17 @@ impl Tor {
                 }
             }
         }
+    }
+}
+
+impl Tor {
+    /// Whether a tor listens there that may be told an onion's name.
+    async fn is_usable(socks: SocketAddr, enter: &(dyn Fn(Phase) + Sync)) -> bool {
+        if let Some(why) = system::objection(socks).await {
+            enter(Phase::Distrusting { socks, why });
+            return false;
+        }
+        system::is_tor(socks).await
     }
 }
 

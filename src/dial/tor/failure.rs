@@ -55,6 +55,13 @@ pub enum TorFailure {
     NoSystemTor(SocketAddr),
     /// The SOCKS proxy speaks, but not as Tor does.
     NotTor(SocketAddr),
+    /// What listens there may be no tor at all: it is somebody else's.
+    Stranger {
+        /// The address.
+        address: SocketAddr,
+        /// Whose it is, printable.
+        owner: String,
+    },
     /// The system's tor answered with a general failure.
     SystemTorFailed,
     /// Anything else.
@@ -136,6 +143,11 @@ impl TorFailure {
             Self::NotTor(_) => {
                 "name tor's own address with $TOR_SOCKS, or use --tor embedded".into()
             }
+            Self::Stranger { .. } => {
+                "run tor as root, as its own account (such as debian-tor) or as \
+                 yourself, name another one with $TOR_SOCKS, or use --tor embedded"
+                    .into()
+            }
             Self::SystemTorFailed => "its log may say why; --tor embedded does without it".into(),
             Self::Config(_) | Self::Other(_) => return None,
         })
@@ -165,6 +177,10 @@ impl fmt::Display for TorFailure {
             Self::Config(reason) => write!(f, "Tor's configuration: {reason}"),
             Self::NoSystemTor(address) => write!(f, "no tor listens on {address}"),
             Self::NotTor(address) => write!(f, "what listens on {address} is not tor"),
+            Self::Stranger { address, owner } => write!(
+                f,
+                "what listens on {address} belongs to {owner}, who is not told an onion's name"
+            ),
             Self::SystemTorFailed => f.write_str("the system's tor could not connect"),
             Self::Other(kind) => write!(f, "{kind}"),
         }

@@ -1,6 +1,6 @@
-//! A tor that runs already, by its SOCKS port. Owns the proof that it is one:
-//! to any other proxy an onion's name must not be told, which might ask the DNS
-//! for it.
+//! A tor that runs already, by its SOCKS port. Owns the proof that it is one, and
+//! one of whom we may trust: any other proxy must not be told an onion's name. It
+//! might ask the DNS for it, or be a stranger's who collects secret names.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,11 +14,26 @@ use tor_socksproto::{
 
 use super::address::Onion;
 use super::failure::TorFailure;
+use super::owner::{self, Owner};
 use crate::dial::{DialError, Failure, Stream};
 use crate::error::Stage;
 
 /// It is on this computer.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What stands against telling what listens there an onion's name, printable.
+/// Whose a socket of another computer is nobody can tell; its address was given
+/// by the user.
+pub(super) async fn objection(socks: SocketAddr) -> Option<String> {
+    if !is_here(socks) {
+        return None;
+    }
+    match owner::of_listener(socks).await {
+        Owner::Trusted | Owner::Nobody => None,
+        Owner::Stranger(name) => Some(format!("it belongs to {name}")),
+        Owner::Unknown => Some("without /proc nobody can tell whose it is".to_owned()),
+    }
+}
 
 /// Whether a tor listens there: asked for a web page, tor and arti say what
 /// they are instead of passing it on.
@@ -34,9 +49,16 @@ pub(super) async fn is_tor(socks: SocketAddr) -> bool {
     tokio::time::timeout(PROBE_DEADLINE, asking).await.ok().flatten().unwrap_or(false)
 }
 
-/// Opens a stream to `onion` through the tor at `socks`.
+/// Opens a stream to `onion` through the tor at `socks`. The name is told only
+/// when the other end has spoken and turned out to be of whom we may trust:
+/// another one may have come to listen since anybody looked.
 pub(super) async fn dial(socks: SocketAddr, onion: &Onion, port: u16) -> Result<Stream, DialError> {
     let failed = |failure| DialError::new(Stage::Dial, Failure::Tor(failure));
+    if is_here(socks)
+        && let Owner::Stranger(owner) = owner::of_listener(socks).await
+    {
+        return Err(failed(TorFailure::Stranger { address: socks, owner }));
+    }
     let mut stream =
         TcpStream::connect(socks).await.map_err(|_| failed(TorFailure::NoSystemTor(socks)))?;
     let broken = |_: std::io::Error| failed(TorFailure::SystemTorFailed);
@@ -45,12 +67,19 @@ pub(super) async fn dial(socks: SocketAddr, onion: &Onion, port: u16) -> Result<
     let request = request(onion, port).ok_or_else(not_tor)?;
     let mut handshake = SocksClientHandshake::new(request);
     let mut buffer = Buffer::new_precise();
+    let mut has_spoken = false;
     let reply = loop {
         match handshake.step(&mut buffer).map_err(|_| not_tor())? {
             NextStep::Send(bytes) => stream.write_all(&bytes).await.map_err(broken)?,
             NextStep::Recv(mut step) => {
                 let count = stream.read(step.buf()).await.map_err(broken)?;
                 step.note_received(count).map_err(|_| not_tor())?;
+                // The first words hold no name (RFC 1928, section 3), and they
+                // were answered by whoever has accepted the connection.
+                if count > 0 && !has_spoken {
+                    has_spoken = true;
+                    may_hear(socks, &stream).await.map_err(failed)?;
+                }
             }
             NextStep::Finished(done) => {
                 break done.into_output_forbid_pipelining().map_err(|_| not_tor())?;
@@ -60,6 +89,24 @@ pub(super) async fn dial(socks: SocketAddr, onion: &Onion, port: u16) -> Result<
     match reply.status() {
         SocksStatus::SUCCEEDED => Ok(Stream::new(stream, None)),
         status => Err(failed(failure(status))),
+    }
+}
+
+/// Whether the address is this computer's alone.
+fn is_here(socks: SocketAddr) -> bool {
+    socks.ip().to_canonical().is_loopback()
+}
+
+/// Whether the other end of `stream` may be told an onion's name.
+async fn may_hear(socks: SocketAddr, stream: &TcpStream) -> Result<(), TorFailure> {
+    match owner::of_peer(stream).await {
+        Owner::Trusted => Ok(()),
+        Owner::Stranger(owner) => Err(TorFailure::Stranger { address: socks, owner }),
+        // On another computer. The loopback's other end would be in the tables.
+        Owner::Nobody if !is_here(socks) => Ok(()),
+        Owner::Nobody => Err(TorFailure::NotTor(socks)),
+        // Only for those who have asked for the system's tor.
+        Owner::Unknown => Ok(()),
     }
 }
 
@@ -116,5 +163,8 @@ mod tests {
         }
         let nobody = "127.0.0.1:1".parse().unwrap();
         assert!(!is_tor(nobody).await);
+        assert_eq!(objection(nobody).await, None);
+        // Another computer's: the user's word counts.
+        assert_eq!(objection("192.0.2.1:9050".parse().unwrap()).await, None);
     }
 }
