@@ -49,6 +49,7 @@ async fn main() -> Result<(), Failure> {
         machine: MACHINE.to_owned(),
         routes,
         last: None,
+        no_route: None,
         last_resort: None,
         vars: Arc::new(vars),
         deadline: Some(Duration::from_secs(10)),

@@ -37,6 +37,8 @@ pub struct Request {
     pub machine: String,
     /// How to get there, best first.
     pub routes: Vec<Route>,
+    /// Why the clan has no routes, if it has none.
+    pub no_route: Option<String>,
     /// Where to look when none of the routes leads there.
     pub last_resort: Option<LastResort>,
     /// The network that last worked, which starts at once.
@@ -159,8 +161,10 @@ pub async fn connect(
         Some(error) if attempts.len() == 1 => Err(error),
         _ if attempts.is_empty() => Err(Error::NoRoute {
             machine: request.machine,
-            reason: "it is in no network of the clan, and its configuration has no targetHost"
-                .to_owned(),
+            reason: format!(
+                "{}, and its configuration has no targetHost",
+                request.no_route.as_deref().unwrap_or("it is in no network of the clan")
+            ),
         }),
         _ => Err(Error::Unreachable { machine: request.machine, attempts }),
     }

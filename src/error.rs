@@ -107,6 +107,16 @@ pub enum Error {
         reason: String,
     },
 
+    /// The address that the clan has for a machine is none; its networks still
+    /// count.
+    #[error("targetHost of {machine:?}: {reason}")]
+    TargetHost {
+        /// The machine.
+        machine: String,
+        /// Which rule it breaks.
+        reason: String,
+    },
+
     /// Nobody has heard of this machine.
     #[error("unknown machine {machine:?}{}", did_you_mean(nearest.as_deref()))]
     UnknownMachine {

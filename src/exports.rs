@@ -36,7 +36,8 @@ const MAX_VALUES: usize = 5_000_000;
 pub struct Clan {
     /// All usable networks, in the order of the document.
     pub networks: Vec<Network>,
-    /// Entries that cannot be used, each an [`Error::ExportEntry`].
+    /// Entries that cannot be used, each an [`Error::ExportEntry`], and addresses
+    /// that cannot, each an [`Error::TargetHost`].
     pub problems: Vec<Error>,
     /// What was ignored but costs no route, such as options for ssh.
     pub warnings: Vec<String>,
@@ -157,6 +158,14 @@ impl Clan {
     /// The address that the inventory has for a machine.
     pub fn target_host(&self, machine: &str) -> Option<&TargetHost> {
         self.target_hosts.get(machine)
+    }
+
+    /// Notes that the address somebody has written for a machine cannot be used,
+    /// and why.
+    pub fn refuse_target_host(&mut self, machine: &str, reason: String) {
+        let at = self.problems.len();
+        self.problems.push(Error::TargetHost { machine: machine.to_owned(), reason });
+        self.machines.lose(machine, Some(at));
     }
 
     /// Notes the address in a machine's own configuration, or that it has none.

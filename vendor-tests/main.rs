@@ -39,6 +39,7 @@ mod sops;
 mod ssh_audit;
 mod static_binary;
 mod strace;
+mod target_host;
 mod tor;
 mod tor_owner;
 mod vars;

@@ -26,6 +26,8 @@ pub(super) use options::{Proxy, SshOptions};
 pub(super) struct Way {
     pub(super) machine: String,
     pub(super) routes: Vec<Route>,
+    /// Why there are no routes, if there are none.
+    pub(super) no_route: Option<String>,
     pub(super) last_resort: Option<LastResort>,
     pub(super) of_clan: Option<HostKeys>,
     pub(super) password: Option<Secret<String>>,
@@ -41,7 +43,7 @@ pub(super) fn assemble(
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Request> {
-    let Way { machine, routes, last_resort, of_clan, password, identities } = way;
+    let Way { machine, routes, no_route, last_resort, of_clan, password, identities } = way;
     let bare = bare_request(global, ui, false)?;
     let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
         true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
@@ -56,6 +58,7 @@ pub(super) fn assemble(
     Ok(Request {
         machine: machine.clone(),
         routes,
+        no_route,
         last_resort,
         last: None,
         deadline: options.connect_timeout,
@@ -141,6 +144,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         machine: String::new(),
         routes: Vec::new(),
         last: None,
+        no_route: None,
         last_resort: None,
         vars,
         deadline: None,

@@ -251,7 +251,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
     };
     let installer = installer(arguments, &overrides)?;
     let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
-    let (mut last_resort, mut of_clan) = (None, None);
+    let (mut last_resort, mut of_clan, mut no_route) = (None, None, None);
     let (routes, password) = match installer {
         Some(Installer { routes, password, warnings }) => {
             warnings.iter().for_each(|warning| ui.warning(warning));
@@ -268,7 +268,10 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
             last_resort = configuration(&clan, &machine, &overrides, global, ui);
             match plan(&clan, &machine, &overrides) {
                 // Its own configuration may still say where it is.
-                Err(Error::NoRoute { .. }) if last_resort.is_some() => (Vec::new(), None),
+                Err(Error::NoRoute { reason, .. }) if last_resort.is_some() => {
+                    no_route = Some(reason);
+                    (Vec::new(), None)
+                }
                 routes => (routes?, None),
             }
         }
@@ -276,6 +279,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
     let way = Way {
         machine,
         routes,
+        no_route,
         last_resort,
         of_clan,
         password,

@@ -151,6 +151,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         machine: "m".to_owned(),
         routes,
         last: None,
+        no_route: None,
         last_resort: None,
         vars: Arc::new(Vars::new(None, Vec::new(), user.clone())),
         deadline: Some(Duration::from_secs(5)),

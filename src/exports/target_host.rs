@@ -56,19 +56,33 @@ impl TargetHost {
     /// [`Error::Usage`] naming the text and the rule it breaks. Options such as
     /// `?ProxyCommand=…` are refused: they could start programs.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::read(text).map_err(|reason| {
-            // What precedes `@` may be a password, and what follows `?` is no address.
-            let shown = text.split('?').next().unwrap_or(text);
-            let shown = match shown.rsplit_once('@') {
-                Some((user, host)) if user.trim_start_matches("ssh:").contains(':') => host,
-                _ => shown,
-            };
-            Error::Usage(format!("invalid target host \"{}\": {reason}", Printable(shown)))
-        })
+        Self::read(text).map_err(|reason| Error::Usage(refusal(text, &reason)))
+    }
+
+    /// Parses what stands in a clan, where options do not count: the address
+    /// without them, and what was left out, one sentence each.
+    ///
+    /// # Errors
+    /// Why it is no address, with the text.
+    pub(crate) fn without_options(text: &str) -> Result<(Self, Vec<String>), String> {
+        let (target, options) = Self::split(text).map_err(|reason| refusal(text, &reason))?;
+        let ignored = match parse_options(options) {
+            Ok(options) => {
+                options.into_iter().map(|(name, _)| format!("option {name} is ignored")).collect()
+            }
+            Err(reason) => vec![format!("{reason}; its options are ignored")],
+        };
+        Ok((target, ignored))
     }
 
     /// Parses `text`, or says only which rule it breaks.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let (target, options) = Self::split(text)?;
+        Ok(Self { options: parse_options(options)?, ..target })
+    }
+
+    /// The address, and what follows its `?`.
+    fn split(text: &str) -> Result<(Self, &str), String> {
         if text.len() > MAX_HOST + MAX_USER {
             return Err(format!("longer than {} bytes", MAX_HOST + MAX_USER));
         }
@@ -89,9 +103,20 @@ impl TargetHost {
         }
         let (host, port) = split_port(address)?;
         check_host(host)?;
-        let options = parse_options(options)?;
-        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, options })
+        let (user, host) = (user.map(str::to_owned), host.to_owned());
+        Ok((Self { user, host, port, options: Vec::new() }, options))
     }
+}
+
+/// Why `text` is refused, with as much of it as may be shown.
+fn refusal(text: &str, reason: &str) -> String {
+    // What precedes `@` may be a password, and what follows `?` is no address.
+    let shown = text.split('?').next().unwrap_or(text);
+    let shown = match shown.rsplit_once('@') {
+        Some((user, host)) if user.trim_start_matches("ssh:").contains(':') => host,
+        _ => shown,
+    };
+    format!("invalid target host \"{}\": {reason}", Printable(shown))
 }
 
 /// Fit for a terminal; what is plain ASCII, [`TargetHost::parse`] reads back.

@@ -123,7 +123,7 @@ pub fn select(nix: &Path, reference: &str, selector: &Selector) -> Result<Value>
 /// (`clan_lib/nix_selectors.py`). Blocks: nix evaluates the whole machine.
 ///
 /// # Errors
-/// [`Error::Nix`], also when it is no address.
+/// [`Error::Nix`], and [`Error::TargetHost`] when it is no address.
 pub fn target_host(nix: &Path, reference: &str, machine: &str) -> Result<Option<TargetHost>> {
     let expression = format!(
         "flake.clanInternals.machines.${{builtins.currentSystem}}.{}.config.clan.core.networking\
@@ -133,8 +133,11 @@ pub fn target_host(nix: &Path, reference: &str, machine: &str) -> Result<Option<
     let json = eval(nix, reference, &expression)?;
     match serde_json::from_slice(&json) {
         Ok(Value::String(text)) => {
-            let target = TargetHost::parse(&text);
-            target.map(Some).map_err(|error| failed(reference, error.to_string()))
+            // Options are for Clan's own ssh, as in the inventory.
+            let target = TargetHost::without_options(&text);
+            target
+                .map(|(target, _)| Some(target))
+                .map_err(|reason| Error::TargetHost { machine: machine.to_owned(), reason })
         }
         _ => Ok(None),
     }

@@ -185,15 +185,15 @@ impl Snapshot {
 /// A machine's address as it is written in the clan. What it says beside user,
 /// host and port is for Clan's own ssh.
 fn address(clan: &mut Clan, machine: &str, text: Option<&str>) -> Option<TargetHost> {
-    match TargetHost::parse(text?) {
-        Ok(target) => {
-            for (name, _) in &target.options {
-                clan.warnings.push(format!("targetHost of {machine:?}: option {name} is ignored"));
-            }
+    match TargetHost::without_options(text?) {
+        Ok((target, ignored)) => {
+            let ignored =
+                ignored.into_iter().map(|why| format!("targetHost of {machine:?}: {why}"));
+            clan.warnings.extend(ignored);
             Some(target)
         }
-        Err(error) => {
-            clan.warnings.push(format!("targetHost of {machine:?}: {error}"));
+        Err(reason) => {
+            clan.refuse_target_host(machine, reason);
             None
         }
     }
@@ -233,6 +233,8 @@ mod tests {
         snapshot.machines.insert("b".into(), machine("root@b.example:2222"));
         snapshot.machines.insert("c".into(), machine("c -oProxyCommand=x"));
         snapshot.machines.insert("d".into(), Machine::default());
+        snapshot.machines.insert("e".into(), machine("me@e.example:2200?proxycommand=rm&User=x"));
+        snapshot.machines.insert("f".into(), machine("f.example?hunter2"));
         snapshot.configured.insert("a".into(), Some("a.example?User=x".into()));
         snapshot.configured.insert("b".into(), None);
         snapshot.failed.push("x:y::z".into());
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn machines_and_their_target_hosts_belong_to_the_clan() {
         let clan = sample().clan("x").unwrap();
-        for machine in ["a", "b", "c", "d"] {
+        for machine in ["a", "b", "c", "d", "e", "f"] {
             assert!(clan.knows(machine), "{machine}");
         }
         let target = clan.target_host("b").unwrap();
@@ -265,8 +267,27 @@ mod tests {
         assert_eq!(clan.configured_host("a").unwrap().unwrap().host, "a.example");
         assert_eq!((clan.configured_host("b"), clan.configured_host("c")), (Some(None), None));
         assert!(clan.warnings.iter().any(|text| text.contains("option User is ignored")));
-        assert!(clan.warnings.iter().any(|text| text.contains("\"c\"")), "{:?}", clan.warnings);
+        let problems: Vec<String> = clan.problems_of("c").map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            ["targetHost of \"c\": invalid target host \"c -oProxyCommand=x\": \
+              the host holds a space or a control character"]
+        );
         assert!(clan.warnings.iter().any(|text| text.contains("x:y::z")), "{:?}", clan.warnings);
+    }
+
+    #[test]
+    fn options_cost_a_machine_no_address() {
+        let clan = sample().clan("x").unwrap();
+        assert_eq!(clan.target_host("e").unwrap().to_string(), "me@e.example:2200");
+        assert_eq!(clan.target_host("f").unwrap().to_string(), "f.example");
+        for said in [
+            "targetHost of \"e\": option proxycommand is not taken from an address",
+            "targetHost of \"f\": an option has no value",
+        ] {
+            assert!(clan.warnings.iter().any(|text| text.starts_with(said)), "{:?}", clan.warnings);
+        }
+        assert!(!format!("{clan:?}").contains("hunter2"), "it may be a password");
     }
 
     #[test]

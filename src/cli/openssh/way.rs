@@ -292,6 +292,7 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
     let mut way = Way {
         machine: resolved.original_host.clone(),
         routes: Vec::new(),
+        no_route: None,
         last_resort: None,
         of_clan: None,
         password: None,
@@ -302,7 +303,10 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
             way.of_clan = global.host_keys(&way.machine, Some(&clan), ui)?;
             way.last_resort = configuration(&clan, &way.machine, &overrides, global, ui);
             way.routes = match plan(&clan, &way.machine, &overrides) {
-                Err(Error::NoRoute { .. }) if way.last_resort.is_some() => Vec::new(),
+                Err(Error::NoRoute { reason, .. }) if way.last_resort.is_some() => {
+                    way.no_route = Some(reason);
+                    Vec::new()
+                }
                 routes => routes?,
             };
         }
