@@ -17,6 +17,7 @@ mod bind;
 mod callers;
 mod clan;
 mod clan_keys;
+mod dependencies;
 mod dropbear;
 mod harness;
 mod installer;
