@@ -4,6 +4,7 @@
 mod askpass;
 mod background;
 mod board;
+mod clan;
 mod complete;
 mod exports;
 mod mux;
@@ -16,24 +17,21 @@ mod select;
 mod ssh;
 mod tor;
 mod trust;
+mod trust_clan;
 mod vars;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::exports::Clan;
-use crate::host_keys::HostKeys;
 use crate::secret::{Secret, redacted};
 use crate::user::User;
-use crate::vars::Vars;
 use crate::{flake, log, term};
-use flake::Step;
-use flake::snapshot::Snapshot;
 
 /// ssh for Clan machines: one binary, one connection, the best network.
 #[derive(Debug, Parser)]
@@ -48,10 +46,14 @@ struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// The clan's directory [default: $CLAN_DIR, then the nearest parent with
-    /// flake.nix or .clan-flake]
+    /// The clan's directory, or a reference for nix [default: $CLAN_DIR, then the
+    /// nearest parent with flake.nix or .clan-flake, if it is yours alone]
     #[arg(long, global = true, value_name = "DIR")]
     flake: Option<PathBuf>,
+    /// Let nix look at what is outside of the clan, too: files, variables, the time,
+    /// and downloads without a hash
+    #[arg(long, global = true)]
+    impure: bool,
     /// Read the clan's exports from FILE, or from standard input for `-`
     #[arg(long, global = true, value_name = "FILE")]
     exports: Option<PathBuf>,
@@ -72,6 +74,12 @@ struct Global {
     show_secrets: bool,
     #[command(flatten)]
     tor: tor::TorOptions,
+    /// Who asks for the clan.
+    #[arg(skip)]
+    asker: flake::Asker,
+    /// The clan, once it is found.
+    #[arg(skip)]
+    found: OnceLock<flake::Flake>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -99,6 +107,9 @@ enum Command {
     /// Show generated values
     #[command(subcommand)]
     Vars(vars::Command),
+    /// Allow the clan in a directory: for ssh, which uses no clan just because it
+    /// stands in it, and where the directory is not yours alone
+    TrustClan(trust_clan::TrustClan),
     /// OpenSSH's command line; also when called as `ssh`
     Openssh {
         /// As for ssh(1)
@@ -141,7 +152,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         return 0;
     }
     if let Some(arguments) = as_ssh(&args) {
-        return openssh::main(&arguments);
+        return openssh::main(&arguments, None);
     }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -169,11 +180,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, &ui),
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
         // Taken above, with every letter in its place.
-        Command::Openssh { arguments } => return openssh::main(&arguments),
+        Command::Openssh { arguments } => return openssh::main(&arguments, cli.global.flake),
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
         Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
         Command::Vars(command) => vars::run(command, &cli.global, &ui).map(|()| 0),
+        Command::TrustClan(command) => trust_clan::run(&command, &cli.global, &ui),
     };
     match done {
         Ok(code) => code,
@@ -211,112 +223,6 @@ fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> 
     };
     print(text.as_bytes())?;
     Ok(0)
-}
-
-impl Global {
-    /// The clan's directory.
-    fn flake(&self) -> Result<PathBuf> {
-        let from_env =
-            std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let named = self.flake.clone().or(from_env);
-        let start = std::env::current_dir()
-            .map_err(|source| Error::System { what: "no current directory", source })?;
-        flake::find(named.as_deref(), &start)
-    }
-
-    /// The clan as nix may be asked for it: a directory, or a remote flake.
-    fn reference(&self) -> Result<PathBuf> {
-        let remote = self.flake.clone().filter(|name| flake::is_remote(name));
-        remote.map_or_else(|| self.flake(), Ok)
-    }
-
-    /// Where the clan is, to tell it from others.
-    fn place(&self) -> String {
-        let file = self.exports.as_ref().map(|file| file.display().to_string());
-        let flake = || self.flake().map(|dir| dir.display().to_string()).unwrap_or_default();
-        file.unwrap_or_else(flake)
-    }
-
-    /// The clan's networks and peers.
-    fn clan(&self, ui: &Ui) -> Result<Clan> {
-        match &self.exports {
-            Some(file) => flake::read_exports(file),
-            None => {
-                let (origin, snapshot) = self.snapshot(ui)?;
-                snapshot.clan(&origin)
-            }
-        }
-    }
-
-    /// What the flake exports, and where it is.
-    fn snapshot(&self, ui: &Ui) -> Result<(String, Snapshot)> {
-        let mut step = |step| match step {
-            Step::Evaluating => ui.evaluating(),
-            Step::Stale => ui.warning(&format!(
-                "the clan has changed since {} was made; where there is nix, renew it with: \
-                 clan-connect exports snapshot",
-                flake::snapshot::NAME
-            )),
-        };
-        let remote = self.flake.as_deref().filter(|name| flake::is_remote(name));
-        let loaded = match remote {
-            Some(name) => {
-                let reference = name.to_string_lossy().into_owned();
-                flake::load_remote(&reference, &mut step).map(|snapshot| (reference, snapshot))
-            }
-            None => {
-                let dir = self.flake()?;
-                let loaded = flake::load(&dir, &mut step);
-                loaded.map(|snapshot| (dir.display().to_string(), snapshot))
-            }
-        };
-        ui.progress.done();
-        loaded
-    }
-
-    /// What the clan says of a machine's host keys: its vars, or a snapshot.
-    fn host_keys(
-        &self,
-        machine: &str,
-        clan: Option<&Clan>,
-        ui: &Arc<Ui>,
-    ) -> Result<Option<HostKeys>> {
-        let of_snapshot = clan.and_then(|clan| clan.host_keys(machine)).cloned();
-        let mut keys = match self.vars(ui) {
-            Ok(vars) => HostKeys::read(&vars, machine),
-            Err(error) => Err(error),
-        };
-        // A name that no var can have is no machine's of the clan.
-        if let Err(Error::VarName { .. }) = keys {
-            return Ok(None);
-        }
-        if keys.as_ref().is_ok_and(HostKeys::is_empty)
-            && let Some(of_snapshot) = of_snapshot
-        {
-            return Ok(Some(of_snapshot));
-        }
-        if let Ok(keys) = &mut keys {
-            let known = || flake::last_known(&self.flake().ok()?)?.domain;
-            keys.domain = match clan.and_then(Clan::domain) {
-                Some(domain) => Some(domain.to_owned()),
-                None => known(),
-            };
-        }
-        keys.map(|keys| (!keys.is_empty()).then_some(keys))
-    }
-
-    /// The vars of the clan, if there is one, and of this machine, with the
-    /// identities that may open them.
-    fn vars(&self, ui: &Arc<Ui>) -> Result<Vars> {
-        let flake = match self.flake() {
-            Ok(flake) => Some(flake),
-            // Machines of a clan have none, nor need one beside their exports.
-            Err(Error::FlakeNotFound { .. }) => None,
-            Err(_) if self.flake.as_deref().is_some_and(flake::is_remote) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Vars::new(flake, self.identity.clone(), ui.clone()))
-    }
 }
 
 /// What stands between us and standard error.

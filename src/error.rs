@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::printable;
+
 /// Everything that ends a command. A failed route is not an `Error` but an
 /// [`Attempt`]: the next route is tried, and only when none is left do they
 /// become [`Error::Unreachable`].
@@ -47,13 +49,36 @@ pub enum Error {
         reason: String,
     },
 
-    /// nix could not evaluate the clan.
-    #[error("nix cannot evaluate {reference}:\n{reason}")]
+    /// Somebody else has a say about the clan, or the user has not said that it is to
+    /// be used.
+    #[error("the clan in {} is not used: {reason}", printable::line(&dir.to_string_lossy()))]
+    ClanRefused {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why, printable.
+        reason: String,
+    },
+
+    /// The list of the clans that the user has allowed is of no use.
+    #[error("{path} {reason}")]
+    TrustedClans {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// nix could not fetch or evaluate the clan.
+    #[error("nix cannot {action} {reference}:\n{reason}")]
     Nix {
+        /// The verb, such as `evaluate`.
+        action: &'static str,
         /// The flake, as nix was told of it.
         reference: String,
         /// The end of nix's message, printable, of several lines.
         reason: String,
+        /// What would help.
+        hints: Vec<String>,
     },
 
     /// A selector asks for what is not there.
@@ -312,9 +337,21 @@ impl Error {
                 "or name a file with --exports FILE".into(),
             ],
             Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
-            Self::Nix { .. } => vec![
-                "what was never generated may be missing: clan vars generate".into(),
-                "a file with --exports FILE or a snapshot needs no nix".into(),
+            Self::Nix { hints, .. } => hints.clone(),
+            Self::ClanRefused { dir, .. } => {
+                let dir = dir.to_string_lossy();
+                let dir = printable::argument(&dir, "DIR");
+                vec![
+                    format!(
+                        "look at what is in it, and if you trust it: clan-connect trust-clan {dir}"
+                    ),
+                    "or name another one with --flake DIR or $CLAN_DIR, or work elsewhere".into(),
+                ]
+            }
+            Self::TrustedClans { .. } => vec![
+                "make it a file of your own that nobody else can write, or remove it and allow \
+                 your clans again with: clan-connect trust-clan DIR"
+                    .into(),
             ],
             Self::UnknownMachine { known, .. } if !known.is_empty() => {
                 vec![format!("known machines: {}", known.join(", "))]

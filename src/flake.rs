@@ -1,58 +1,29 @@
-//! Finds the clan and what it exports: in a file, a snapshot, the cache, or by
-//! evaluating it. Owns the search and which of these counts; what the exports
+//! What the clan exports: in a file, a snapshot, the cache, or by evaluating it.
+//! Owns which of these counts, and in [`place`] which clan does; what the exports
 //! mean is `exports`' business.
 
+mod fault;
 mod fingerprint;
 pub mod nix;
+mod owner;
+mod place;
+mod reference;
 pub mod snapshot;
+mod trusted;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::exports::{Clan, TargetHost, check_bounds};
-use crate::user::Nobody;
-use crate::vars::Vars;
 use snapshot::Snapshot;
 
 pub use fingerprint::fingerprint;
+pub use place::{Asker, Flake, admitted, fetched, find, inspect, is_remote};
+pub use trusted::{Allowed, Trusted};
 
 /// No clan's exports are larger, in bytes.
 const MAX_EXPORTS: u64 = 64 << 20;
-
-/// The clan's directory: `named` (from `--flake` or `$CLAN_DIR`), or the
-/// nearest parent of `start` that holds `flake.nix` or `.clan-flake`.
-///
-/// # Errors
-/// [`Error::NotAFlake`] and [`Error::FlakeNotFound`].
-pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
-    if let Some(named) = named {
-        let is_clan = ["flake.nix", ".clan-flake", "vars", "secrets"]
-            .iter()
-            .any(|name| named.join(name).exists());
-        return match named.canonicalize() {
-            Ok(path) if is_clan => Ok(path),
-            Ok(_) => Err(Error::NotAFlake { path: named.to_owned() }),
-            Err(source) => Err(Error::File { action: "open", path: named.to_owned(), source }),
-        };
-    }
-    start
-        .ancestors()
-        .find(|dir| dir.join("flake.nix").exists() || dir.join(".clan-flake").exists())
-        .map(Path::to_owned)
-        .ok_or_else(|| Error::FlakeNotFound { start: start.to_owned() })
-}
-
-/// Whether this names a flake for nix and no directory here: `github:a/b`.
-pub fn is_remote(name: &Path) -> bool {
-    let text = name.to_string_lossy();
-    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
-    let is_word = |scheme: &str| {
-        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-    };
-    scheme.is_some_and(is_word) && !name.exists()
-}
 
 /// What is told while a clan is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,17 +34,20 @@ pub enum Step {
     Stale,
 }
 
-/// What the clan in `dir` exports: from its snapshot or the cache if these are
+/// What `flake` exports: from its snapshot or the cache if these are
 /// of the clan as it is, else by nix; an older snapshot will do where there is
 /// no nix or it fails. Blocks.
 ///
 /// # Errors
 /// [`Error::NoExports`] where there is neither nix nor a snapshot,
 /// [`Error::Nix`], and those of [`read_exports`].
-pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
+pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
+    let dir = flake.dir.as_path();
     let fingerprint = fingerprint(dir);
-    let is_current =
-        |snapshot: &Snapshot| fingerprint.is_some() && snapshot.fingerprint == fingerprint;
+    // What lies outside of the clan may have changed, too.
+    let is_current = |snapshot: &Snapshot| {
+        fingerprint.is_some() && snapshot.fingerprint == fingerprint && !flake.is_impure
+    };
     let committed = dir.join(snapshot::NAME);
     let committed = committed.exists().then(|| stored(&committed)).transpose();
     if let Ok(Some(snapshot)) = &committed
@@ -90,7 +64,7 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let evaluated = match nix::program() {
         Some(nix) => {
             step(Step::Evaluating);
-            nix::evaluate(&nix, &nix::reference(dir))
+            nix::evaluate(&nix, flake)
         }
         None => Err(Error::NoExports {
             flake: dir.to_owned(),
@@ -101,6 +75,7 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
         (Ok(mut snapshot), _) => {
             snapshot.fingerprint = fingerprint;
             if snapshot.fingerprint.is_some()
+                && !flake.is_impure
                 && let Some(path) = cache
             {
                 let _ = snapshot.write(&path);
@@ -121,20 +96,6 @@ pub fn load(dir: &Path, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
 pub fn last_known(dir: &Path) -> Option<Snapshot> {
     let cached = cache_file(dir).and_then(|path| stored(&path).ok());
     cached.or_else(|| stored(&dir.join(snapshot::NAME)).ok())
-}
-
-/// What the flake exports that only nix can find. Never cached: only nix knows
-/// whether it has changed.
-///
-/// # Errors
-/// [`Error::NoExports`] without nix, and [`Error::Nix`].
-pub fn load_remote(reference: &str, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
-    let mut snapshot = ask_nix(Path::new(reference), step, nix::evaluate)?;
-    if let Some(source) = snapshot.source.clone() {
-        // What is public is in the files that nix has fetched.
-        snapshot.add_host_keys(&Vars::new(Some(source), Vec::new(), Arc::new(Nobody)))?;
-    }
-    Ok(snapshot)
 }
 
 fn stored(path: &Path) -> Result<Snapshot> {
@@ -185,24 +146,21 @@ pub fn read_snapshot(file: &Path) -> Result<Snapshot> {
     Ok(Snapshot::new(exports))
 }
 
-/// What only nix can know of the clan in `dir`, or of a remote one.
+/// What only nix can know of a clan.
 ///
 /// # Errors
 /// [`Error::NoExports`] without nix, and [`Error::Nix`].
 pub fn ask_nix<T>(
-    flake: &Path,
+    flake: &Flake,
     step: &mut dyn FnMut(Step),
-    question: impl FnOnce(&Path, &str) -> Result<T>,
+    question: impl FnOnce(&Path, &Flake) -> Result<T>,
 ) -> Result<T> {
     let nix = nix::program().ok_or_else(|| Error::NoExports {
-        flake: flake.to_owned(),
+        flake: flake.dir.clone(),
         reason: "only nix can tell, and there is none".to_owned(),
     })?;
     step(Step::Evaluating);
-    match is_remote(flake) {
-        true => question(&nix, &flake.to_string_lossy()),
-        false => question(&nix, &nix::reference(flake)),
-    }
+    question(&nix, flake)
 }
 
 /// The `targetHost` in the configuration of a machine, as nix evaluates it; kept
@@ -211,14 +169,15 @@ pub fn ask_nix<T>(
 /// # Errors
 /// As for [`ask_nix`].
 pub fn configured_host(
-    flake: &Path,
+    flake: &Flake,
     machine: &str,
     step: &mut dyn FnMut(Step),
 ) -> Result<Option<TargetHost>> {
-    let target = ask_nix(flake, step, |nix, reference| nix::target_host(nix, reference, machine))?;
-    if let Some(path) = cache_file(flake)
+    let target = ask_nix(flake, step, |nix, flake| nix::target_host(nix, flake, machine))?;
+    if let Some(path) = cache_file(&flake.dir)
+        && !flake.is_impure
         && let Ok(mut snapshot) = stored(&path)
-        && snapshot.fingerprint == fingerprint(flake)
+        && snapshot.fingerprint == fingerprint(&flake.dir)
     {
         let text = target.as_ref().map(ToString::to_string);
         snapshot.configured.insert(machine.to_owned(), text);
@@ -257,39 +216,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_parent_is_the_clan() {
-        let top = tempfile::tempdir().unwrap();
-        let inner = top.path().join("clan/sub/dir");
-        std::fs::create_dir_all(&inner).unwrap();
-        assert!(matches!(find(None, &inner), Err(Error::FlakeNotFound { .. })));
-        std::fs::write(top.path().join("clan/flake.nix"), "{}").unwrap();
-        assert_eq!(find(None, &inner).unwrap(), top.path().join("clan"));
-        std::fs::write(top.path().join("clan/sub/.clan-flake"), "").unwrap();
-        assert_eq!(find(None, &inner).unwrap(), top.path().join("clan/sub"));
-    }
-
-    #[test]
-    fn a_named_directory_must_be_a_clan() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(find(Some(dir.path()), dir.path()), Err(Error::NotAFlake { .. })));
-        let missing = dir.path().join("missing");
-        assert!(matches!(find(Some(&missing), dir.path()), Err(Error::File { .. })));
-    }
-
-    #[test]
     fn a_missing_exports_file_is_named() {
         let error = read_exports(Path::new("/nonexistent/exports.json")).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/exports.json"), "{error}");
-    }
-
-    #[test]
-    fn a_reference_for_nix_is_told_from_a_directory() {
-        for remote in ["github:a/b", "git+https://example.com/x", "path:/nonexistent"] {
-            assert!(is_remote(Path::new(remote)), "{remote}");
-        }
-        for here in [".", "/tmp", "clan", ":x", "a b:c"] {
-            assert!(!is_remote(Path::new(here)), "{here}");
-        }
     }
 
     #[test]
@@ -300,7 +229,8 @@ mod tests {
         snapshot.fingerprint = fingerprint(dir.path());
         snapshot.write(&dir.path().join(snapshot::NAME)).unwrap();
         let mut steps = Vec::new();
-        assert_eq!(load(dir.path(), &mut |step| steps.push(step)).unwrap(), snapshot);
+        let flake = Flake::of_dir(dir.path().to_owned(), true);
+        assert_eq!(load(&flake, &mut |step| steps.push(step)).unwrap(), snapshot);
         assert_eq!(steps, []);
     }
 }

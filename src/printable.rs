@@ -36,6 +36,14 @@ pub fn line(text: &str) -> String {
     out
 }
 
+/// A word of a command that somebody may copy into a shell; `placeholder` where the
+/// shell could take it for more than a word.
+pub fn argument<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,=%".contains(c);
+    let is_word = !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain);
+    if is_word { text } else { placeholder }
+}
+
 /// Text of several lines: lines and tabs stay, carriage returns go, everything
 /// else is escaped (RFC 4252, section 5.4, asks for this); the size is bounded.
 pub fn lines(text: &str) -> String {

@@ -17,6 +17,7 @@ mod bind;
 mod callers;
 mod clan;
 mod clan_keys;
+mod clan_trust;
 mod dependencies;
 mod dropbear;
 mod harness;

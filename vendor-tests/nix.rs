@@ -149,7 +149,7 @@ fn the_machines_own_configuration_is_asked_when_all_else_has_failed() {
         home.read("clan/flake.nix").replace(&format!("port = {}", server.port()), "port = 1");
     let configured = |target: &str| {
         let machines = format!(
-            "clanInternals.machines.${{builtins.currentSystem}} = builtins.mapAttrs (_: targetHost: \
+            "clanInternals.machines.x86_64-linux = builtins.mapAttrs (_: targetHost: \
              {{ config.clan.core.networking = {{ inherit targetHost; }}; }}) \
              {{ m = {target}; alone = null; }};\n    clanInternals.inv"
         );

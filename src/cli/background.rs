@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -33,6 +34,13 @@ impl Role {
 }
 
 static ROLE: OnceLock<Role> = OnceLock::new();
+/// The clan that was named before `openssh`, for the process that stays.
+static FLAKE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Notes the clan that was named by `--flake`.
+pub(super) fn names(flake: PathBuf) {
+    let _ = FLAKE.set(flake);
+}
 
 /// Whether the first word of the command line makes this a process that stays.
 pub(super) fn is_called_by(word: &OsStr) -> bool {
@@ -54,6 +62,7 @@ pub(super) fn start(role: Role) -> Result<u8> {
     let mut child = Command::new("/proc/self/exe")
         .arg(role.word())
         .args(arguments())
+        .envs(FLAKE.get().map(|flake| ("CLAN_DIR", flake)))
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .map_err(failed)?;
@@ -76,8 +85,11 @@ pub(super) fn hide_from(command: &mut Command) {
 fn arguments() -> Vec<std::ffi::OsString> {
     let mut all = std::env::args_os();
     let program = all.next().unwrap_or_default();
-    let is_ssh = std::path::Path::new(&program).file_name().is_some_and(|name| name == "ssh");
-    all.skip(usize::from(!is_ssh)).collect()
+    let is_ssh = Path::new(&program).file_name().is_some_and(|name| name == "ssh");
+    if !is_ssh {
+        all.find(|word| word == "openssh" || word == ROLE.get().map_or("", |role| role.word()));
+    }
+    all.collect()
 }
 
 /// Says that everything stands, and leaves the terminal; nothing happens in a

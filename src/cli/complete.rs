@@ -11,7 +11,7 @@ use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use super::Cli;
 use crate::error::Result;
 use crate::exports::Clan;
-use crate::flake;
+use crate::flake::{self, Asker};
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
@@ -81,10 +81,11 @@ fn beginning_with<'a>(
         .collect()
 }
 
-/// The clan here, as far as it is known without nix.
+/// The clan here, as far as it is known without nix: one that the commands would use.
 fn known() -> Option<Clan> {
     let named = std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty());
     let named = named.map(std::path::PathBuf::from);
-    let dir = flake::find(named.as_deref(), &std::env::current_dir().ok()?).ok()?;
-    flake::last_known(&dir)?.clan("").ok()
+    let start = std::env::current_dir().ok()?;
+    let flake = flake::admitted(named.as_deref(), &start, Asker::Command).ok()?;
+    flake::last_known(&flake.dir)?.clan("").ok()
 }

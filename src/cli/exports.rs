@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 
 use super::{Global, Ui, network, print};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flake::{fingerprint, snapshot};
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +50,12 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
             match output {
                 Some(file) if file == Path::new("-") => print(snapshot.to_json().as_bytes()),
                 Some(file) => snapshot.write(&file),
-                None => snapshot.write(&global.flake()?.join(snapshot::NAME)),
+                None => match global.site()? {
+                    flake if flake.is_remote => Err(Error::Usage(
+                        "a reference cannot be written to: name a file with --output FILE".into(),
+                    )),
+                    flake => snapshot.write(&flake.dir.join(snapshot::NAME)),
+                },
             }
         }
     }

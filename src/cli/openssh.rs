@@ -6,6 +6,7 @@ mod remote;
 pub(super) mod way;
 pub(super) mod words;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::background::{self, Role};
@@ -15,6 +16,7 @@ use super::{Global, Ui, print, tor};
 use crate::dial::{Dialer, Origin, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
+use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{Forwards, Resolved, dump, place, query, resolve};
 use crate::printable::Printable;
@@ -27,8 +29,12 @@ use crate::term;
 use login::lent_agent;
 use words::{NOT_FORWARDED, in_words_of_ssh, shown};
 
-/// Runs a whole command line and returns the exit status.
-pub(super) fn main(args: &[String]) -> u8 {
+/// Runs a whole command line, with the clan that was named before it, and returns the
+/// exit status.
+pub(super) fn main(args: &[String], flake: Option<PathBuf>) -> u8 {
+    if let Some(flake) = &flake {
+        background::names(flake.clone());
+    }
     let arguments = match arguments::parse(args) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -42,7 +48,7 @@ pub(super) fn main(args: &[String]) -> u8 {
         say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
         return 255;
     }
-    match run(&arguments) {
+    match run(&arguments, flake) {
         Ok(code) => code,
         Err(Error::Output(_)) => 255,
         Err(error) => {
@@ -53,9 +59,10 @@ pub(super) fn main(args: &[String]) -> u8 {
 }
 
 /// Our own options, of which there are none on such a command line.
-fn global(resolved: &Resolved) -> Global {
+fn global(resolved: &Resolved, flake: Option<PathBuf>) -> Global {
     Global {
-        flake: None,
+        flake,
+        impure: false,
         exports: None,
         identity: Vec::new(),
         verbose: resolved.verbosity(),
@@ -63,6 +70,8 @@ fn global(resolved: &Resolved) -> Global {
         color: super::Color::Never,
         show_secrets: false,
         tor: tor::TorOptions::default(),
+        asker: Asker::Ssh,
+        found: Default::default(),
     }
 }
 
@@ -78,7 +87,7 @@ pub(super) fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-fn run(arguments: &Arguments) -> Result<u8> {
+fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
     if arguments.version {
         let version = env!("CARGO_PKG_VERSION");
         say(&format!("clan-connect {version}, with the command line of OpenSSH_9.9"));
@@ -97,7 +106,7 @@ fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(0);
     }
     crate::log::start(resolved.verbosity());
-    let global = global(&resolved);
+    let global = global(&resolved, flake);
     let ui = Arc::new(Ui::new(&global));
     if let Some(command) = &arguments.control {
         return ssh::runtime()?.block_on(mux::command(command, &resolved, &ui));

@@ -87,6 +87,7 @@ pub(super) fn assemble(
             trusts_loopback: false,
             algorithms: options.algorithms,
             of_clan,
+            clan_is_named: bare.host_keys.clan_is_named,
         },
         keepalive_interval: options.keepalive_interval.unwrap_or(bare.keepalive_interval),
         keepalive_max: options.keepalive_max.unwrap_or(bare.keepalive_max),
@@ -119,15 +120,15 @@ pub(super) fn configuration(
     if !is_open || !clan.knows(machine) || clan.configured_host(machine).is_some() {
         return None;
     }
-    let reference = match &global.exports {
+    let flake = match &global.exports {
         Some(_) => return None,
-        None => global.reference().ok()?,
+        None => global.site().ok()?,
     };
     nix::program()?;
     let (ui, machine, overrides) = (ui.clone(), machine.to_owned(), overrides.clone());
     Some(Arc::new(move || {
         let mut step = |_: Step| ui.evaluating();
-        let target = flake::configured_host(&reference, &machine, &mut step)?;
+        let target = flake::configured_host(&flake, &machine, &mut step)?;
         Ok(target.map(|target| Route::configured(&target, &overrides)))
     }))
 }
@@ -159,6 +160,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
                 global: known_hosts::global_files(),
                 hash_names: false,
             },
+            clan_is_named: global.clan_is_named(),
             ..HostKeySettings::default()
         },
         keepalive_interval: Duration::from_secs(15),

@@ -39,10 +39,10 @@ fn from_nix(selector: &Selector, global: &Global, ui: &Ui) -> Result<Value> {
             file.display()
         )));
     }
-    let flake = global.reference()?;
+    let flake = global.site()?;
     let mut step = |_: Step| ui.evaluating();
     let selected =
-        flake::ask_nix(&flake, &mut step, |nix, reference| nix::select(nix, reference, selector));
+        flake::ask_nix(&flake, &mut step, |nix, flake| nix::select(nix, flake, selector));
     ui.progress.done();
     selected
 }

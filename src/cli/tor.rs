@@ -15,7 +15,7 @@ use crate::vars::Vars;
 /// A key for client authorization is one line; its file is no larger, in bytes.
 const MAX_KEY_FILE: u64 = 4096;
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "Tor")]
 pub(super) struct TorOptions {
     /// Which Tor client connects: our own, one that runs already, or whichever

@@ -12,7 +12,7 @@ use crate::host_keys::HostKeys;
 use crate::plan::DEFAULT_PORT;
 use crate::ssh::Options;
 use crate::ssh::algorithms::Algorithms;
-use crate::ssh::hostkey::{ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Revoked};
+use crate::ssh::hostkey::{ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked};
 use crate::ssh::known_hosts::{Entry, KnownHosts, Program};
 use crate::sshfp::Sshfp;
 
@@ -42,6 +42,8 @@ pub struct HostKeySettings {
     pub algorithms: Algorithms,
     /// What the clan itself says of the machine.
     pub of_clan: Option<HostKeys>,
+    /// The user named or allowed the clan: its word counts more than his files.
+    pub clan_is_named: bool,
 }
 
 /// All of it, read.
@@ -49,6 +51,8 @@ pub struct Trust {
     known: Arc<KnownHosts>,
     revoked: Vec<Arc<Revoked>>,
     clan: Option<ClanKeys>,
+    /// The user's own files, where the clan must not contradict them.
+    own: Option<Arc<KnownHosts>>,
 }
 
 /// A line that counts for a machine.
@@ -106,13 +110,14 @@ impl Trust {
             .collect::<Result<_>>()?;
         let clan =
             settings.of_clan.as_ref().map(|keys| ClanKeys::new(machine, keys)).transpose()?;
+        let own = (clan.is_some() && !settings.clan_is_named).then(|| Arc::new(known.clone()));
         if let Some(clan) = &clan {
             if clan.is_complete {
                 known.retain_revoked();
             }
             known.extend(clan.known.clone());
         }
-        Ok(Self { known: Arc::new(known), revoked, clan })
+        Ok(Self { known: Arc::new(known), revoked, clan, own })
     }
 
     /// Whether the clan's own keys of the machine count, and nothing else.
@@ -180,6 +185,10 @@ impl Trust {
             None if target.secret => (request.machine.clone(), DEFAULT_PORT),
             None => (target.host.expose().clone(), target.port),
         };
+        let names = vec![
+            (request.machine.clone(), DEFAULT_PORT),
+            (target.host.expose().clone(), target.port),
+        ];
         let certificate_names = self.clan.iter().flat_map(|clan| clan.names.clone()).collect();
         let program = settings.program.clone().filter(|_| !of_clan);
         let policy = HostKeyPolicy {
@@ -195,6 +204,7 @@ impl Trust {
             sshfp: Vec::new(),
             algorithms: settings.algorithms.clone(),
             of_clan,
+            uncontradicted: self.own.clone().map(|known| Own { known, names }),
             is_this_computer: false,
         };
         Options {

@@ -1,6 +1,7 @@
 //! Evaluates a clan with nix, the only program that this one may start by
-//! itself. Owns the expression and the distrust of what comes back.
+//! itself. Owns the expression, that it is pure, and the distrust of what comes back.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,6 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+use super::fault::Fault;
+use super::place::Flake;
+use super::reference::{decode, encode, folder};
 use super::snapshot::{Machine, Snapshot};
 use crate::error::{Error, Result};
 use crate::exports::TargetHost;
@@ -23,6 +27,43 @@ const MAX_OUTPUT: u64 = 64 << 20;
 const MAX_ENTRIES: usize = 1000;
 /// Lines of nix's own message that are shown.
 const SHOWN_LINES: usize = 8;
+/// Bound on that, in bytes.
+const MAX_MESSAGE: usize = 4 << 10;
+/// Variables that nix, git and curl need. Whatever else there is may be a secret
+/// (`AGE_KEY`, tokens), and neither an evaluation nor a fetch needs it.
+const ENVIRONMENT: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LOCALE_ARCHIVE",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "TZDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_TERMINAL_PROMPT",
+    "NETRC",
+];
+/// The beginnings of more such names.
+const ENVIRONMENTS: [&str; 3] = ["LC_", "XDG_", "NIX_"];
+/// Which proxy to use, in capitals or not (curl(1), ENVIRONMENT).
+const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+/// A file that is never there: in nix 2.8 the only way to have no registry, which it
+/// would else download for every reference.
+const NO_REGISTRY: &str = "/dev/null/none";
 
 /// The nix program, if there is one.
 pub fn program() -> Option<PathBuf> {
@@ -45,10 +86,17 @@ in {
   exports = builtins.listToAttrs (map (name: { inherit name; value = exports.${name}.value; }) (keep true));
   failed = keep false;
   domain = either (inventory.meta.domain or null) null;
-  source = either (builtins.unsafeDiscardStringContext (toString flake.outPath)) null;
   machines = builtins.mapAttrs
     (_: machine: either (machine.deploy.targetHost or null) null)
     (inventory.machines or { });
+}";
+
+/// The inventory's part of it.
+const INVENTORY: &str = "
+let inventory = flake.clanInternals.inventoryClass.inventorySerialization or { };
+in {
+  domain = inventory.meta.domain or null;
+  machines = builtins.mapAttrs (_: machine: machine.deploy.targetHost or null) (inventory.machines or { });
 }";
 
 #[derive(Deserialize)]
@@ -56,24 +104,73 @@ struct All {
     exports: Value,
     failed: Vec<String>,
     domain: Option<Value>,
-    source: Option<PathBuf>,
     machines: BTreeMap<String, Value>,
 }
 
-/// Evaluates the clan that `reference` names for nix: a flake reference, or a
-/// directory as [`reference`] gives it. Blocks, for minutes if nix must fetch.
+/// A flake's files in nix's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where they are: the flake, which may be a folder of what was fetched.
+    pub files: PathBuf,
+    /// A reference to these very files, and to no others.
+    locked: String,
+}
+
+#[derive(Deserialize)]
+struct Prefetched {
+    hash: String,
+    #[serde(rename = "storePath")]
+    store_path: PathBuf,
+}
+
+/// Has nix put the files of a flake into its store, and evaluates nothing. Blocks,
+/// for minutes if nix must download them.
+///
+/// # Errors
+/// [`Error::Nix`].
+pub fn fetch(nix: &Path, reference: &str) -> Result<Fetched> {
+    let mut args = vec!["flake", "prefetch", "--json"];
+    // Names without a scheme of their own are looked up there, and nothing else.
+    if !reference.starts_with("flake:") {
+        args.extend(["--option", "flake-registry", NO_REGISTRY]);
+    }
+    let output = output(nix, &args, Some(reference));
+    let json = output.map_err(|text| Fault::of_fetching(&text).error(reference, &tail(&text)))?;
+    let Prefetched { hash, store_path } = serde_json::from_slice(&json).map_err(|error| {
+        Fault::Fetch.error(reference, &format!("its output is unexpected: {error}"))
+    })?;
+    let folder = folder(reference);
+    let mut locked = format!(
+        "path:{}?narHash={}",
+        encode(&store_path.to_string_lossy()),
+        hash.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+    );
+    if let Some(folder) = folder {
+        locked.push_str(&format!("&dir={folder}"));
+    }
+    let inside = folder.map(decode).unwrap_or_default();
+    let is_inside = Path::new(&inside)
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
+    match is_inside {
+        true => Ok(Fetched { files: store_path.join(inside), locked }),
+        false => Err(Fault::Missing.error(reference, "its dir leads out of it")),
+    }
+}
+
+/// Evaluates `flake`. Blocks, for minutes if nix must fetch.
 ///
 /// # Errors
 /// [`Error::Nix`] with the end of nix's own message.
-pub fn evaluate(nix: &Path, reference: &str) -> Result<Snapshot> {
-    let whole = eval(nix, reference, ALL).and_then(|json| {
-        serde_json::from_slice::<All>(&json)
-            .map_err(|error| failed(reference, format!("its output is unexpected: {error}")))
+pub fn evaluate(nix: &Path, flake: &Flake) -> Result<Snapshot> {
+    let subject = Subject::new(nix, flake)?;
+    let whole = subject.eval(ALL).and_then(|json| {
+        serde_json::from_slice::<All>(&json).map_err(|error| subject.unexpected(&error))
     });
     let all = match whole {
         Ok(all) => all,
         // Some errors cannot be caught inside nix: then one entry at a time.
-        Err(error) => match one_by_one(nix, reference) {
+        Err(error) => match one_by_one(&subject) {
             Some(all) if all.exports.as_object().is_some_and(|map| !map.is_empty()) => all,
             _ => return Err(error),
         },
@@ -86,17 +183,15 @@ pub fn evaluate(nix: &Path, reference: &str) -> Result<Snapshot> {
     snapshot.machines = machines
         .map(|(name, target)| (name, Machine { target_host: text(target), ..Machine::default() }))
         .collect();
-    snapshot.source = all.source;
     Ok(snapshot)
 }
 
-fn one_by_one(nix: &Path, reference: &str) -> Option<All> {
-    let names = eval(nix, reference, "builtins.attrNames flake.clan.exports").ok()?;
+fn one_by_one(subject: &Subject) -> Option<All> {
+    let names = subject.eval("builtins.attrNames flake.clan.exports").ok()?;
     let names: Vec<String> = serde_json::from_slice(&names).ok()?;
     let (mut exports, mut failed) = (serde_json::Map::new(), Vec::new());
     for name in names.into_iter().take(MAX_ENTRIES) {
-        let expression = format!("flake.clan.exports.{}", quote(&name));
-        let value = eval(nix, reference, &expression).ok();
+        let value = subject.eval(&format!("flake.clan.exports.{}", quote(&name))).ok();
         match value.and_then(|json| serde_json::from_slice(&json).ok()) {
             Some(value) => {
                 exports.insert(name, value);
@@ -104,18 +199,30 @@ fn one_by_one(nix: &Path, reference: &str) -> Option<All> {
             None => failed.push(name),
         }
     }
-    let (domain, source, machines) = Default::default();
-    Some(All { exports: exports.into(), failed, domain, source, machines })
+    let (domain, machines) = one_by_one_inventory(subject);
+    Some(All { exports: exports.into(), failed, domain, machines })
+}
+
+/// What the inventory says where the whole cannot be evaluated.
+fn one_by_one_inventory(subject: &Subject) -> (Option<Value>, BTreeMap<String, Value>) {
+    #[derive(Default, Deserialize)]
+    struct Inventory {
+        domain: Option<Value>,
+        machines: BTreeMap<String, Value>,
+    }
+    let json = subject.eval(INVENTORY).unwrap_or_default();
+    let Inventory { domain, machines } = serde_json::from_slice(&json).unwrap_or_default();
+    (domain, machines)
 }
 
 /// What `selector` picks out of the whole flake. Blocks.
 ///
 /// # Errors
 /// [`Error::Nix`].
-pub fn select(nix: &Path, reference: &str, selector: &Selector) -> Result<Value> {
-    let json = eval(nix, reference, &format!("{} flake", selector.to_nix(quote)))?;
-    let value = serde_json::from_slice(&json)
-        .map_err(|error| failed(reference, format!("its output is unexpected: {error}")))?;
+pub fn select(nix: &Path, flake: &Flake, selector: &Selector) -> Result<Value> {
+    let subject = Subject::new(nix, flake)?;
+    let json = subject.eval(&format!("{} flake", selector.to_nix(quote)))?;
+    let value = serde_json::from_slice(&json).map_err(|error| subject.unexpected(&error))?;
     Ok(selector.arrange(value))
 }
 
@@ -124,13 +231,20 @@ pub fn select(nix: &Path, reference: &str, selector: &Selector) -> Result<Value>
 ///
 /// # Errors
 /// [`Error::Nix`], and [`Error::TargetHost`] when it is no address.
-pub fn target_host(nix: &Path, reference: &str, machine: &str) -> Result<Option<TargetHost>> {
+pub fn target_host(nix: &Path, flake: &Flake, machine: &str) -> Result<Option<TargetHost>> {
+    let subject = Subject::new(nix, flake)?;
+    // A pure evaluation does not know the system; the address is the same for all.
     let expression = format!(
-        "flake.clanInternals.machines.${{builtins.currentSystem}}.{}.config.clan.core.networking\
-         .targetHost or null",
+        "let
+           all = flake.clanInternals.machines;
+           names = builtins.attrNames all;
+           own = {};
+           system = if all ? ${{own}} || names == [ ] then own else builtins.head names;
+         in all.${{system}}.{}.config.clan.core.networking.targetHost or null",
+        quote(&system()),
         quote(machine)
     );
-    let json = eval(nix, reference, &expression)?;
+    let json = subject.eval(&expression)?;
     match serde_json::from_slice(&json) {
         Ok(Value::String(text)) => {
             // Options are for Clan's own ssh, as in the inventory.
@@ -143,23 +257,17 @@ pub fn target_host(nix: &Path, reference: &str, machine: &str) -> Result<Option<
     }
 }
 
-/// How nix is told of a directory: by git where there is git, which leaves out
-/// what is not part of the clan.
-pub fn reference(dir: &Path) -> String {
-    let scheme = if dir.join(".git").exists() { "git+file" } else { "path" };
-    format!("{scheme}:{}", encode(&dir.to_string_lossy()))
-}
-
-/// The characters of a path that mean something in a URL.
-fn encode(path: &str) -> String {
-    let mut text = String::new();
-    for char in path.chars() {
-        match char {
-            '%' | '?' | '#' | ' ' | '"' => text.push_str(&format!("%{:02X}", char as u32)),
-            char => text.push(char),
-        }
-    }
-    text
+/// This computer, as nix calls it.
+fn system() -> String {
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        os => os,
+    };
+    let arch = match std::env::consts::ARCH {
+        "x86" => "i686",
+        arch => arch,
+    };
+    format!("{arch}-{os}")
 }
 
 /// A string of the nix language.
@@ -168,17 +276,79 @@ fn quote(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-fn eval(nix: &Path, reference: &str, expression: &str) -> Result<Vec<u8>> {
-    let expression = format!("let flake = builtins.getFlake {}; in {expression}", quote(reference));
+/// A flake that questions are asked about.
+struct Subject<'a> {
+    nix: &'a Path,
+    flake: &'a Flake,
+    /// What is evaluated: files that nothing can change any more, unless the user
+    /// wants it impure.
+    locked: Option<String>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(nix: &'a Path, flake: &'a Flake) -> Result<Self> {
+        let missing = |fault: Fault| {
+            Err(fault.error(&flake.reference, "it has no flake.nix that nix could evaluate"))
+        };
+        let here = (!flake.is_remote).then(|| flake.dir.join("flake.nix").exists());
+        if here == Some(false) {
+            return missing(Fault::NoFlake);
+        }
+        let fetched = match &flake.fetched {
+            Some(fetched) => fetched.clone(),
+            None => fetch(nix, &flake.reference)?,
+        };
+        // Unless nix's store is elsewhere than it says.
+        if fetched.files.is_dir() && !fetched.files.join("flake.nix").exists() {
+            let untracked = Fault::Untracked(flake.dir.join("flake.nix"));
+            return missing(if here == Some(true) { untracked } else { Fault::NoFlake });
+        }
+        let locked = (!flake.is_impure).then_some(fetched.locked);
+        Ok(Self { nix, flake, locked })
+    }
+
+    /// The value of `expression` as JSON. Pure, so that it depends on nothing but
+    /// the flake's files: on no variable, no other file, no time, and on nothing
+    /// from the network whose hash they do not hold. As no installable, so that
+    /// its `nixConfig` is not even looked at.
+    fn eval(&self, expression: &str) -> Result<Vec<u8>> {
+        let reference = self.locked.as_deref().unwrap_or(&self.flake.reference);
+        let flake = format!("builtins.getFlake {}", quote(reference));
+        let expression = format!("let flake = {flake}; in {expression}");
+        let mode: &[&str] = match self.locked {
+            Some(_) => &["--option", "pure-eval", "true"],
+            None => &["--impure"],
+        };
+        let args = [&["eval", "--json"], mode, &["--expr", &expression]].concat();
+        output(self.nix, &args, None).map_err(|text| {
+            let fault = Fault::of_evaluating(&text, &self.flake.dir);
+            fault.error(&self.flake.reference, &tail(&text))
+        })
+    }
+
+    fn unexpected(&self, error: &serde_json::Error) -> Error {
+        let text = format!("its output is unexpected: {error}");
+        Fault::Evaluation.error(&self.flake.reference, &text)
+    }
+}
+
+/// What nix prints, or why it failed, in its own words.
+fn output(nix: &Path, args: &[&str], last: Option<&str>) -> Result<Vec<u8>, String> {
     #[allow(clippy::disallowed_methods, reason = "the one program we may start by ourselves")]
-    let mut child = Command::new(nix)
+    let mut command = Command::new(nix);
+    command
         .args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", "--impure", "--expr", &expression])
+        .args(["--option", "accept-flake-config", "false"])
+        .args(args)
+        // No reference is an option.
+        .args(last.iter().flat_map(|last| ["--", last]))
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_for_nix(name)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(reference, format!("cannot start {}: {error}", nix.display())))?;
+        .stderr(Stdio::piped());
+    let mut child =
+        command.spawn().map_err(|error| format!("cannot start {}: {error}", nix.display()))?;
     let stderr = child.stderr.take();
     let errors = std::thread::spawn(move || {
         let mut text = Vec::new();
@@ -199,20 +369,29 @@ fn eval(nix: &Path, reference: &str, expression: &str) -> Result<Vec<u8>> {
     match status {
         // What nix printed before it failed is not the whole.
         Ok(status) if status.success() && json.len() as u64 <= MAX_OUTPUT => Ok(json),
-        _ => Err(failed(reference, tail(&errors))),
+        _ => Err(String::from_utf8_lossy(&errors).into_owned()),
     }
 }
 
+fn is_for_nix(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    ENVIRONMENT.contains(&name)
+        || ENVIRONMENTS.iter().any(|start| name.starts_with(start))
+        || PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+}
+
 /// The end of a message, where nix says what is wrong.
-fn tail(errors: &[u8]) -> String {
-    let text = printable::lines(&String::from_utf8_lossy(errors));
+fn tail(errors: &str) -> String {
+    let text = printable::lines(last(errors, MAX_MESSAGE));
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.len().saturating_sub(SHOWN_LINES);
     lines.get(from..).unwrap_or_default().join("\n")
 }
 
-fn failed(reference: &str, reason: String) -> Error {
-    Error::Nix { reference: printable::line(reference), reason }
+/// At most so many bytes from the end.
+fn last(text: &str, bytes: usize) -> &str {
+    let from = text.len().saturating_sub(bytes);
+    (from..=text.len()).find_map(|from| text.get(from..)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -222,15 +401,34 @@ mod tests {
     #[test]
     fn no_path_can_become_part_of_the_expression() {
         assert_eq!(quote("a\"b\\c${d}"), "\"a\\\"b\\\\c\\${d}\"");
-        let dir = Path::new("/tmp/a b#c?d%\"e");
-        assert_eq!(reference(dir), "path:/tmp/a%20b%23c%3Fd%25%22e");
     }
 
     #[test]
     fn the_end_of_a_long_message_is_shown_and_can_hold_nothing_foul() {
         let text: String = (0..100).map(|at| format!("line {at}\x1b[31m\n\n")).collect();
-        let shown = tail(text.as_bytes());
+        let shown = tail(&text);
         assert_eq!(shown.lines().count(), SHOWN_LINES);
         assert!(shown.contains("line 99") && !shown.contains('\x1b'), "{shown}");
+        assert!(tail(&"ö".repeat(MAX_MESSAGE)).len() <= MAX_MESSAGE);
+    }
+
+    #[test]
+    fn nix_gets_the_variables_that_it_needs_and_no_secret() {
+        for name in ["PATH", "HOME", "LC_ALL", "NIX_REMOTE", "XDG_CACHE_HOME", "HTTPS_PROXY"] {
+            assert!(is_for_nix(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "AGE_KEY",
+            "SOPS_AGE_KEY",
+            "PASSAGE_DIR",
+            "CLAN_DIR",
+            "CLAN_CONNECT_X",
+            "AWS_SECRET_ACCESS_KEY",
+            "GITHUB_TOKEN",
+            "GIT_DIR",
+            "LD_PRELOAD",
+        ] {
+            assert!(!is_for_nix(OsStr::new(name)), "{name}");
+        }
     }
 }

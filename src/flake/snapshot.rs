@@ -41,9 +41,6 @@ pub struct Snapshot {
     /// The public keys that sign host certificates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<String>,
-    /// Where nix has put the files of a remote clan.
-    #[serde(skip)]
-    pub source: Option<PathBuf>,
     /// `clan.core.networking.targetHost` of the machines for which nix was asked
     /// for it, which takes long; `null` where there is none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -78,7 +75,6 @@ impl Snapshot {
             domain: None,
             machines: BTreeMap::new(),
             authorities: Vec::new(),
-            source: None,
             configured: BTreeMap::new(),
             failed: Vec::new(),
             exports,
@@ -178,7 +174,8 @@ impl Snapshot {
     /// [`Error::File`].
     pub fn write(&self, path: &Path) -> Result<()> {
         let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
-        write_whole(path, self.to_json().as_bytes()).map_err(failed)
+        // As umask allows: it is made to be shared.
+        write_whole(path, self.to_json().as_bytes(), 0o644).map_err(failed)
     }
 }
 
@@ -199,7 +196,8 @@ fn address(clan: &mut Clan, machine: &str, text: Option<&str>) -> Option<TargetH
     }
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file so that a reader sees the old one or the new one, whole.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mut unique = [0; 8];
@@ -207,9 +205,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = dir.join(format!(".{name}.{}", data_encoding::HEXLOWER.encode(&unique)));
     let write = || {
-        // As umask allows: it is made to be shared.
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

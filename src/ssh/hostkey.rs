@@ -86,9 +86,21 @@ pub struct HostKeyPolicy {
     pub algorithms: Algorithms,
     /// The keys are those in the clan's own repository.
     pub of_clan: bool,
+    /// The user's own files and the names that they may know the host by: there the
+    /// clan, which nobody has named, must not say otherwise.
+    pub uncontradicted: Option<Own>,
     /// Whatever its key, it is this computer
     /// (`NoHostAuthenticationForLocalhost`).
     pub is_this_computer: bool,
+}
+
+/// What the user's own files say of a host, whatever a clan says.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// The lines of the files.
+    pub known: Arc<KnownHosts>,
+    /// The names and ports that they may know it by.
+    pub names: Vec<(String, u16)>,
 }
 
 /// What to do about the server's key.
@@ -154,10 +166,25 @@ pub fn decide(
             changed: false,
         };
     }
-    match certificate {
+    let decision = match certificate {
         Some(certificate) => decide_certificate(policy, known, key, certificate),
         None => decide_key(policy, known, key),
+    };
+    match decision {
+        Decision::Accept { mismatch: false, .. } => contradiction(policy, key).unwrap_or(decision),
+        other => other,
     }
+}
+
+/// What follows when the clan says one thing of a host, and the user's own files
+/// another.
+fn contradiction(policy: &HostKeyPolicy, key: &PublicKey) -> Option<Decision> {
+    let Own { known, names } = policy.uncontradicted.as_ref()?;
+    let entries = names.iter().find_map(|(name, port)| match known.lookup(name, *port, key) {
+        Verdict::Changed { entries } | Verdict::OtherType { entries } => Some(entries),
+        _ => None,
+    })?;
+    Some(decide_changed(policy, key, &entries, false))
 }
 
 fn decide_certificate(

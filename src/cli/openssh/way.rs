@@ -298,7 +298,17 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
         password: None,
         identities: Vec::new(),
     };
-    match machine(resolved, global, ui) {
+    let clan = machine(resolved, global, ui)?;
+    // Not even a var of it is read for another host.
+    let nobody;
+    let global = match &clan {
+        Some(_) => global,
+        None => {
+            nobody = global.without_clan();
+            &nobody
+        }
+    };
+    match clan {
         Some(clan) => {
             way.of_clan = global.host_keys(&way.machine, Some(&clan), ui)?;
             way.last_resort = configuration(&clan, &way.machine, &overrides, global, ui);
@@ -357,19 +367,33 @@ fn rekey(config: &Config) -> Result<Rekey> {
 }
 
 /// The clan, if the host is one of its machines and nothing else is said of it.
-fn machine(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Option<crate::exports::Clan> {
+fn machine(
+    resolved: &Resolved,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Option<crate::exports::Clan>> {
     let name = &resolved.original_host;
     let is_plain = !name.contains(['.', ':', '/']) && resolved.config.get("hostname").is_none();
     if !is_plain {
-        return None;
+        return Ok(None);
     }
-    // Where there is no clan there is nothing to say.
-    global.flake().ok()?;
+    match global.site() {
+        Ok(_) => {}
+        // What was named is not left aside in silence.
+        Err(error) if global.named().is_some() => return Err(error),
+        // Where there is no clan there is nothing to say.
+        Err(Error::FlakeNotFound { .. } | Error::System { .. }) => return Ok(None),
+        Err(error @ Error::ClanRefused { .. }) => {
+            ui.verbose(&format!("{error}; to allow it: clan-connect trust-clan"));
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
     match global.clan(ui) {
-        Ok(clan) => clan.knows(name).then_some(clan),
+        Ok(clan) => Ok(clan.knows(name).then_some(clan)),
         Err(error) => {
             ui.verbose(&format!("the clan here is of no use: {error}"));
-            None
+            Ok(None)
         }
     }
 }

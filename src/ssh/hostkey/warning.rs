@@ -45,6 +45,17 @@ pub(super) fn changed(
                 .into(),
         );
     }
+    if policy.uncontradicted.is_some() {
+        lines.push(
+            "the clan here says that it is this one, but your own files say otherwise;".into(),
+        );
+        lines.push(
+            "if the clan is right, allow it by name: clan-connect trust-clan, or --flake".into(),
+        );
+        lines.push("DIR; or remove what is known:".into());
+        lines.extend(removal(policy, entries));
+        return lines;
+    }
     if policy.of_clan {
         lines.push(
             "the clan itself says which key this machine has; if it was just installed".into(),

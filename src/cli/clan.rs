@@ -1,0 +1,164 @@
+//! Which clan a command is about, and what is read of it: what it exports, its vars,
+//! its machines' host keys. Owns that all of it comes from one and the same place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Global, Ui};
+use crate::error::{Error, Result};
+use crate::exports::Clan;
+use crate::flake::snapshot::{self, Snapshot};
+use crate::flake::{self, Asker, Flake, Step};
+use crate::host_keys::HostKeys;
+use crate::vars::Vars;
+
+impl Global {
+    /// What the user named, by `--flake` or `$CLAN_DIR`.
+    pub(super) fn named(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty());
+        self.flake.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
+    /// The same, if it is a reference that only nix can find.
+    fn remote(&self) -> Option<String> {
+        let named = self.named().filter(|named| flake::is_remote(named))?;
+        Some(named.to_string_lossy().into_owned())
+    }
+
+    /// The clan, which may be used. Blocks, for minutes if nix must download it.
+    pub(super) fn site(&self) -> Result<Flake> {
+        if self.asker == Asker::Nobody {
+            return Err(Error::FlakeNotFound { start: PathBuf::new() });
+        }
+        if let Some(known) = self.found.get() {
+            return Ok(known.clone());
+        }
+        let found = match self.remote() {
+            Some(reference) => flake::fetched(&reference)?,
+            None => {
+                let named = self.named();
+                // What was named does not depend on where we are.
+                let start = match &named {
+                    Some(named) => named.clone(),
+                    None => std::env::current_dir()
+                        .map_err(|source| Error::System { what: "no current directory", source })?,
+                };
+                flake::admitted(named.as_deref(), &start, self.asker)?
+            }
+        };
+        let found = found.impure(self.impure);
+        let _ = self.found.set(found.clone());
+        Ok(found)
+    }
+
+    /// The directory of the clan's files.
+    pub(super) fn flake(&self) -> Result<PathBuf> {
+        self.site().map(|flake| flake.dir)
+    }
+
+    /// Whether the user named or allowed the clan that host keys are read from, and
+    /// does not just stand in it.
+    pub(super) fn clan_is_named(&self) -> bool {
+        self.site().map_or(self.exports.is_some(), |flake| flake.is_named)
+    }
+
+    /// This without a clan: for hosts that are none of its machines.
+    pub(super) fn without_clan(&self) -> Self {
+        Self {
+            flake: None,
+            exports: None,
+            identity: self.identity.clone(),
+            tor: self.tor.clone(),
+            asker: Asker::Nobody,
+            found: Default::default(),
+            ..*self
+        }
+    }
+
+    /// Where the clan is, to tell it from others.
+    pub(super) fn place(&self) -> String {
+        let file = self.exports.as_ref().map(|file| file.display().to_string());
+        let flake = || self.flake().map(|dir| dir.display().to_string()).unwrap_or_default();
+        file.or_else(|| self.remote()).unwrap_or_else(flake)
+    }
+
+    /// The clan's networks and peers.
+    pub(super) fn clan(&self, ui: &Ui) -> Result<Clan> {
+        match &self.exports {
+            Some(file) => flake::read_exports(file),
+            None => {
+                let (origin, snapshot) = self.snapshot(ui)?;
+                snapshot.clan(&origin)
+            }
+        }
+    }
+
+    /// What the flake exports, and where it is.
+    pub(super) fn snapshot(&self, ui: &Ui) -> Result<(String, Snapshot)> {
+        let mut step = |step| match step {
+            Step::Evaluating => ui.evaluating(),
+            Step::Stale => ui.warning(&format!(
+                "the clan has changed since {} was made; where there is nix, renew it with: \
+                 clan-connect exports snapshot",
+                snapshot::NAME
+            )),
+        };
+        if self.remote().is_some() {
+            ui.evaluating();
+        }
+        let loaded = self.site().and_then(|flake| {
+            let origin = self.remote().unwrap_or_else(|| flake.dir.display().to_string());
+            Ok((origin, flake::load(&flake, &mut step)?))
+        });
+        ui.progress.done();
+        loaded
+    }
+
+    /// What the clan says of a machine's host keys: its vars, or a snapshot.
+    pub(super) fn host_keys(
+        &self,
+        machine: &str,
+        clan: Option<&Clan>,
+        ui: &Arc<Ui>,
+    ) -> Result<Option<HostKeys>> {
+        let of_snapshot = clan.and_then(|clan| clan.host_keys(machine)).cloned();
+        let mut keys = match self.vars(ui) {
+            Ok(vars) => HostKeys::read(&vars, machine),
+            Err(error) => Err(error),
+        };
+        // A name that no var can have is no machine's of the clan.
+        if let Err(Error::VarName { .. }) = keys {
+            return Ok(None);
+        }
+        if keys.as_ref().is_ok_and(HostKeys::is_empty)
+            && let Some(of_snapshot) = of_snapshot
+        {
+            return Ok(Some(of_snapshot));
+        }
+        if let Ok(keys) = &mut keys {
+            let known = || flake::last_known(&self.flake().ok()?)?.domain;
+            keys.domain = match clan.and_then(Clan::domain) {
+                Some(domain) => Some(domain.to_owned()),
+                None => known(),
+            };
+            // An authority vouches for names in a domain: without it, it would be
+            // overlooked.
+            if keys.keys.is_empty() && keys.domain.is_none() && !keys.authorities.is_empty() {
+                keys.domain = self.snapshot(ui).ok().and_then(|(_, snapshot)| snapshot.domain);
+            }
+        }
+        keys.map(|keys| (!keys.is_empty()).then_some(keys))
+    }
+
+    /// The vars of the clan, if there is one, and of this machine, with the
+    /// identities that may open them.
+    pub(super) fn vars(&self, ui: &Arc<Ui>) -> Result<Vars> {
+        let flake = match self.flake() {
+            Ok(flake) => Some(flake),
+            // Machines of a clan have none, nor need one beside their exports.
+            Err(Error::FlakeNotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Vars::new(flake, self.identity.clone(), ui.clone()))
+    }
+}

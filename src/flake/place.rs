@@ -1,0 +1,213 @@
+//! Where the clan is, and whether it may be used: one that the user named or
+//! allowed, or one that he stands in and that is his alone. Reads nothing of it.
+
+use std::path::{Path, PathBuf};
+
+use super::fault::Fault;
+use super::nix::{self, Fetched};
+use super::owner::{Foreign, Who, foreign};
+use super::reference::{local, reference};
+use super::trusted::{Trusted, Word};
+use crate::error::{Error, Result};
+
+/// What makes a directory a clan for whoever searches upward.
+const MARKS: [&str; 2] = ["flake.nix", ".clan-flake"];
+
+/// A clan that may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flake {
+    /// Its files: the directory, or where nix has put what a reference names.
+    pub dir: PathBuf,
+    /// How nix is told of it.
+    pub reference: String,
+    /// Whether it is a reference, and no directory.
+    pub is_remote: bool,
+    /// Whether the user named or allowed it: more than to stand in it.
+    pub is_named: bool,
+    /// Whether its evaluation may depend on what is outside of it (`--impure`).
+    pub is_impure: bool,
+    /// Its files in nix's store, where they are fetched already.
+    pub(super) fetched: Option<Fetched>,
+}
+
+/// Who asks for a clan, and so what it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asker {
+    /// Our own commands use the clan that they stand in, as nix and Clan do.
+    #[default]
+    Command,
+    /// In the place of ssh(1), only one that was named or allowed.
+    Ssh,
+    /// A host that is no machine of a clan has none.
+    Nobody,
+}
+
+impl Flake {
+    /// The same, with or without `--impure`.
+    pub fn impure(self, is_impure: bool) -> Self {
+        Self { is_impure, ..self }
+    }
+
+    /// The clan in a directory, which must have been admitted.
+    pub(super) fn of_dir(dir: PathBuf, is_named: bool) -> Self {
+        Self {
+            reference: reference(&dir),
+            dir,
+            is_remote: false,
+            is_named,
+            is_impure: false,
+            fetched: None,
+        }
+    }
+}
+
+/// The clan that is `named` (by `--flake` or `$CLAN_DIR`), or else the one that
+/// `start` lies in.
+///
+/// # Errors
+/// As for [`find`], and [`Error::ClanRefused`] for one that must not be used.
+pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker) -> Result<Flake> {
+    let dir = find(named, start)?;
+    let is_named = admit(&dir, named.is_some(), asker)?;
+    Ok(Flake::of_dir(dir, is_named))
+}
+
+/// A clan that only nix can find, with its files in nix's store. Blocks, for
+/// minutes if nix must download them.
+///
+/// # Errors
+/// [`Error::NoExports`] without nix, [`Error::Nix`], and [`Error::ClanRefused`] for a
+/// reference to a directory here that must not be used.
+pub fn fetched(reference: &str) -> Result<Flake> {
+    if let Some(path) = local(reference) {
+        // git would take what is not there for a host's name.
+        let path = path.canonicalize().map_err(|error| {
+            Fault::Missing.error(reference, &format!("{}: {error}", path.display()))
+        })?;
+        admit(&path, true, Asker::Command)?;
+    }
+    let nix = nix::program().ok_or_else(|| Error::NoExports {
+        flake: reference.into(),
+        reason: "only nix can fetch it, and there is none".to_owned(),
+    })?;
+    let fetched = nix::fetch(&nix, reference)?;
+    if !fetched.files.is_dir() {
+        // Its keys and vars would be overlooked.
+        return Err(Error::NoExports {
+            flake: reference.into(),
+            reason: format!("what nix has fetched is not in {}", fetched.files.display()),
+        });
+    }
+    Ok(Flake {
+        dir: fetched.files.clone(),
+        reference: reference.to_owned(),
+        is_remote: true,
+        is_named: true,
+        is_impure: false,
+        fetched: Some(fetched),
+    })
+}
+
+/// The clan's directory: `named` (from `--flake` or `$CLAN_DIR`), or the
+/// nearest parent of `start` that holds `flake.nix` or `.clan-flake`. Whether it may
+/// be used is another question.
+///
+/// # Errors
+/// [`Error::NotAFlake`] and [`Error::FlakeNotFound`].
+pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
+    let has = |dir: &Path, names: &[&str]| names.iter().any(|name| dir.join(name).exists());
+    if let Some(named) = named {
+        let is_clan = has(named, &MARKS) || has(named, &["vars", "secrets"]);
+        return match named.canonicalize() {
+            Ok(path) if is_clan => Ok(path),
+            Ok(_) => Err(Error::NotAFlake { path: named.to_owned() }),
+            Err(source) => Err(Error::File { action: "open", path: named.to_owned(), source }),
+        };
+    }
+    start
+        .ancestors()
+        .find(|dir| has(dir, &MARKS))
+        .map(Path::to_owned)
+        .ok_or_else(|| Error::FlakeNotFound { start: start.to_owned() })
+}
+
+/// Whether the clan in `dir` counts as one that was named; an error if it must not be
+/// used at all.
+fn admit(dir: &Path, is_named: bool, asker: Asker) -> Result<bool> {
+    let found = foreign(dir, Who::asks());
+    if is_named && found.is_none() {
+        return Ok(true);
+    }
+    let word = Trusted::load()?.word(dir, found.is_some());
+    let refused = |reason: String| Err(Error::ClanRefused { dir: dir.to_owned(), reason });
+    match (word, found) {
+        (Word::Allowed, _) => Ok(true),
+        (Word::Unknown, Some(found)) => refused(found.to_string()),
+        (Word::Changed, Some(found)) => refused(format!("{found}, and that is new")),
+        (Word::Unknown, None) if asker == Asker::Ssh => {
+            refused("to stand in it does not mean that ssh is to use it".to_owned())
+        }
+        (Word::Changed, None) if asker == Asker::Ssh => {
+            refused("it is not the directory that was allowed, or not of the same owner".to_owned())
+        }
+        (Word::Unknown | Word::Changed, None) => Ok(false),
+    }
+}
+
+/// The clan in `named`, or the nearest around `start`, and who else has a say about
+/// it: what is shown before it is allowed.
+///
+/// # Errors
+/// As for [`find`].
+pub fn inspect(named: Option<&Path>, start: &Path) -> Result<(PathBuf, Option<String>)> {
+    let dir = find(named, start)?;
+    let found = foreign(&dir, Who::asks()).as_ref().map(Foreign::to_string);
+    Ok((dir, found))
+}
+
+/// Whether this names a flake for nix and no directory here: `github:a/b`.
+pub fn is_remote(name: &Path) -> bool {
+    let text = name.to_string_lossy();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    // RFC 3986, section 3.1.
+    let is_word = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    scheme.is_some_and(is_word) && !name.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_parent_is_the_clan() {
+        let top = tempfile::tempdir().unwrap();
+        let inner = top.path().join("clan/sub/dir");
+        std::fs::create_dir_all(&inner).unwrap();
+        assert!(matches!(find(None, &inner), Err(Error::FlakeNotFound { .. })));
+        std::fs::write(top.path().join("clan/flake.nix"), "{}").unwrap();
+        assert_eq!(find(None, &inner).unwrap(), top.path().join("clan"));
+        std::fs::write(top.path().join("clan/sub/.clan-flake"), "").unwrap();
+        assert_eq!(find(None, &inner).unwrap(), top.path().join("clan/sub"));
+    }
+
+    #[test]
+    fn a_named_directory_must_be_a_clan() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(find(Some(dir.path()), dir.path()), Err(Error::NotAFlake { .. })));
+        let missing = dir.path().join("missing");
+        assert!(matches!(find(Some(&missing), dir.path()), Err(Error::File { .. })));
+    }
+
+    #[test]
+    fn a_reference_for_nix_is_told_from_a_directory() {
+        for remote in ["github:a/b", "git+https://example.com/x", "path:/nonexistent"] {
+            assert!(is_remote(Path::new(remote)), "{remote}");
+        }
+        for here in [".", "/tmp", "clan", ":x", "a b:c", "--option:x"] {
+            assert!(!is_remote(Path::new(here)), "{here}");
+        }
+    }
+}
