@@ -9,6 +9,7 @@ pub mod forward;
 pub mod hostkey;
 pub mod known_hosts;
 pub mod open_forwards;
+mod opened;
 pub mod remote;
 mod uses;
 
@@ -29,15 +30,21 @@ use callbacks::{Client, Refusal, Trust};
 use forward::SharedRemotes;
 use hostkey::HostKeyPolicy;
 use known_hosts::{KnownHosts, Purpose, Renewal};
+use opened::Opened;
 pub use uses::{Use, Uses};
 
 /// What a session says first, with its line end (RFC 4253, section 4.2).
 pub const IDENTIFICATION: &str =
     concat!("SSH-2.0-clan_connect_", env!("CARGO_PKG_VERSION"), "\r\n");
 
-/// Bytes the server may send ahead on a channel. With russh's own 2 MiB a link
-/// of 100 ms carries 20 MB/s at most.
-const WINDOW: u32 = 16 << 20;
+/// Bytes the server may send ahead on a new channel, as OpenSSH's client has it.
+const WINDOW: u32 = 2 << 20;
+/// The same while what arrives is read quickly: with 2 MiB a link of 100 ms carries
+/// 20 MB/s at most.
+const MOST_WINDOW: u32 = 16 << 20;
+/// What all channels together should have ahead: it is memory that the server can
+/// fill where nobody reads.
+const ALL_WINDOWS: usize = 64 << 20;
 /// Bytes in one packet, at most what RFC 4253 section 6.1 lets everyone send
 /// without asking: larger ones were not faster beyond this.
 const MAX_PACKET: u32 = 65_535;
@@ -145,6 +152,7 @@ impl Session {
             announced: announced_to_us,
             remotes: remotes.clone(),
             uses: uses.clone(),
+            opened: Opened::default(),
             ended: ended.clone(),
         };
         let connecting = client::connect_stream(config, stream, client);
@@ -287,6 +295,8 @@ fn config(options: &Options, known: &KnownHosts) -> client::Config {
     client::Config {
         client_id: russh::SshId::Raw(Cow::Borrowed(IDENTIFICATION)),
         window_size: WINDOW,
+        maximum_window_size: MOST_WINDOW,
+        window_sizes: ALL_WINDOWS,
         maximum_packet_size: MAX_PACKET,
         preferred: policy
             .algorithms
@@ -326,6 +336,12 @@ fn protocol_text(error: &russh::Error) -> String {
         }
         russh::Error::KeepaliveTimeout => "timed out: the peer no longer answers".to_owned(),
         russh::Error::InactivityTimeout => "timed out".to_owned(),
+        russh::Error::WindowExceeded => {
+            "ended: the server sent more than it was allowed to".to_owned()
+        }
+        russh::Error::TooManyMessages => {
+            "ended: the server sent more messages than anybody has use for".to_owned()
+        }
         russh::Error::HUP | russh::Error::Disconnect => "closed by the peer".to_owned(),
         russh::Error::IO(error) => match error.kind() {
             std::io::ErrorKind::UnexpectedEof => "closed by the peer".to_owned(),

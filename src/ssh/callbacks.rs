@@ -4,22 +4,23 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use russh::Channel;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::ssh_key::Certificate;
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelOpenFailure};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
 use super::hostkey::{self, Decision, HostKeyPolicy};
 use super::known_hosts::{KnownHosts, Purpose};
+use super::opened::Opened;
 use super::{Ended, Uses, lock, protocol_text};
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::user::User;
 
-/// Our side of russh's callbacks. Everything the server opens by itself is
-/// refused, which is russh's default.
+/// Our side of russh's callbacks. What the server opens by itself is refused, unless
+/// somebody here has asked for it: russh's default is to accept it.
 pub(super) struct Client {
     pub(super) policy: HostKeyPolicy,
     pub(super) known: Arc<KnownHosts>,
@@ -31,6 +32,7 @@ pub(super) struct Client {
     pub(super) announced: watch::Sender<Vec<PublicKey>>,
     pub(super) remotes: SharedRemotes,
     pub(super) uses: Uses,
+    pub(super) opened: Opened,
     pub(super) ended: Ended,
 }
 
@@ -89,7 +91,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let place = lock(&self.remotes).of_tcp(address, port);
-        self.take(channel, place, reply).await;
+        self.take("forwarded-tcpip", channel, place, reply).await;
         Ok(())
     }
 
@@ -101,7 +103,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let place = lock(&self.remotes).of_unix(path);
-        self.take(channel, place, reply).await;
+        self.take("forwarded-streamlocal", channel, place, reply).await;
         Ok(())
     }
 
@@ -112,17 +114,64 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let agent = lock(&self.remotes).agent();
-        match agent {
-            Some(agent) => {
-                reply.accept().await;
-                let using = self.uses.begin();
-                tokio::spawn(async move {
-                    forward::accept_agent(channel, agent).await;
-                    drop(using);
-                });
-            }
-            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        let Some(agent) = agent else {
+            self.opened.prohibit("auth-agent", reply).await;
+            return Ok(());
+        };
+        if let Some(open) = self.opened.accept("auth-agent", reply).await {
+            let using = self.uses.begin();
+            tokio::spawn(async move {
+                forward::accept_agent(channel, agent).await;
+                drop((using, open));
+            });
         }
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.opened.prohibit("session", reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.opened.prohibit("direct-tcpip", reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.opened.prohibit("direct-streamlocal", reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.opened.prohibit("x11", reply).await;
         Ok(())
     }
 
@@ -154,22 +203,20 @@ impl client::Handler for Client {
 impl Client {
     /// Takes a connection that was asked for, and no other.
     async fn take(
-        &self,
+        &mut self,
+        kind: &str,
         channel: Channel<Msg>,
         place: Option<forward::Place>,
         reply: ChannelOpenHandle,
     ) {
-        match place {
-            Some(place) => {
-                let connector = lock(&self.remotes).connector(&place);
-                reply.accept().await;
-                let using = self.uses.begin();
-                tokio::spawn(async move {
-                    forward::accept(channel, place, connector).await;
-                    drop(using);
-                });
-            }
-            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        let Some(place) = place else { return self.opened.prohibit(kind, reply).await };
+        let connector = lock(&self.remotes).connector(&place);
+        if let Some(open) = self.opened.accept(kind, reply).await {
+            let using = self.uses.begin();
+            tokio::spawn(async move {
+                forward::accept(channel, place, connector).await;
+                drop((using, open));
+            });
         }
     }
 }

@@ -190,6 +190,14 @@ pub enum Error {
     #[error("Pending buffer limit reached")]
     Pending,
 
+    /// More data was sent on a channel than its window allowed.
+    #[error("more data was sent than the window of a channel allows")]
+    WindowExceeded,
+
+    /// Far more messages wait for a reader than a peer has any reason to send.
+    #[error("too many messages wait on channels that nobody reads")]
+    TooManyMessages,
+
     #[error("Failed to decrypt a packet")]
     DecryptionError,
 
@@ -558,12 +566,12 @@ pub(crate) fn future_or_pending<R, F: Future<Output = R>, T>(
 /// Pending channel-open state, passed through the reply handle to the session loop.
 #[derive(Debug)]
 #[doc(hidden)]
-pub struct PendingChannelOpen {
+pub struct PendingChannelOpen<C = channels::ChannelRef> {
     pub(crate) recipient_channel: u32,
     pub(crate) sender_channel: ChannelId,
     pub(crate) window_size: u32,
     pub(crate) packet_size: u32,
-    pub(crate) channel_ref: channels::ChannelRef,
+    pub(crate) channel_ref: C,
     pub(crate) channel_params: ChannelParams,
 }
 
@@ -573,17 +581,17 @@ pub struct PendingChannelOpen {
 /// Dropping the handle without calling [`accept`](ChannelOpenHandle::accept) or
 /// [`reject`](ChannelOpenHandle::reject) automatically sends an
 /// `AdministrativelyProhibited` rejection.
-pub struct ChannelOpenHandleInner<M: Send> {
+pub struct ChannelOpenHandleInner<M: Send, C = channels::ChannelRef> {
     sender: tokio::sync::mpsc::UnboundedSender<M>,
-    inner: Option<PendingChannelOpen>,
-    make_msg: fn(PendingChannelOpen, Result<(), ChannelOpenFailure>) -> M,
+    inner: Option<PendingChannelOpen<C>>,
+    make_msg: fn(PendingChannelOpen<C>, Result<(), ChannelOpenFailure>) -> M,
 }
 
-impl<M: Send> ChannelOpenHandleInner<M> {
+impl<M: Send, C> ChannelOpenHandleInner<M, C> {
     pub(crate) fn new(
         sender: tokio::sync::mpsc::UnboundedSender<M>,
-        pending: PendingChannelOpen,
-        make_msg: fn(PendingChannelOpen, Result<(), ChannelOpenFailure>) -> M,
+        pending: PendingChannelOpen<C>,
+        make_msg: fn(PendingChannelOpen<C>, Result<(), ChannelOpenFailure>) -> M,
     ) -> Self {
         Self {
             sender,
@@ -607,7 +615,7 @@ impl<M: Send> ChannelOpenHandleInner<M> {
     }
 }
 
-impl<M: Send> Drop for ChannelOpenHandleInner<M> {
+impl<M: Send, C> Drop for ChannelOpenHandleInner<M, C> {
     fn drop(&mut self) {
         if let Some(pending) = self.inner.take() {
             let _ = self.sender.send((self.make_msg)(

@@ -34,6 +34,9 @@ use crate::{
     ChannelId, ChannelParams, CryptoVec, Disconnect, Limits, auth, cipher, mac, msg, negotiation,
 };
 
+/// Bytes that are put together before they are written, at least.
+const BATCH: usize = 1 << 20;
+
 #[derive(Debug)]
 pub(crate) struct Encrypted {
     pub state: EncryptedState,
@@ -138,6 +141,12 @@ impl<C> CommonSession<C> {
         self.encrypted
             .as_ref()
             .is_some_and(Encrypted::has_any_pending_data)
+    }
+
+    /// Whether so much is ready to be sent that more would only take memory.
+    pub(crate) fn has_batch(&mut self) -> bool {
+        let queued = self.encrypted.as_ref().map_or(0, |enc| enc.write.len());
+        queued + self.packet_writer.buffer().buffer.len() >= BATCH
     }
 
     /// Channel-scoped messages (`CHANNEL_DATA`, `CHANNEL_EOF`, `CHANNEL_CLOSE`,
@@ -340,6 +349,31 @@ impl Encrypted {
             }
         }
         Ok(false)
+    }
+
+    /// Opens the window of a channel by this much.
+    pub fn open_window(&mut self, channel: ChannelId, more: u32) -> Result<(), crate::Error> {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            push_packet!(self.write, {
+                self.write.push(msg::CHANNEL_WINDOW_ADJUST);
+                channel.recipient_channel.encode(&mut self.write)?;
+                more.encode(&mut self.write)?;
+            });
+            channel.sender_window_size = channel.sender_window_size.saturating_add(more);
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived from the window of a channel; returns how much more it
+    /// was than allowed.
+    pub fn use_window(&mut self, channel: ChannelId, count: usize) -> u32 {
+        let Some(channel) = self.channels.get_mut(&channel) else {
+            return 0;
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let excess = count.saturating_sub(channel.sender_window_size);
+        channel.sender_window_size = channel.sender_window_size.saturating_sub(count);
+        excess
     }
 
     fn flush_channel(

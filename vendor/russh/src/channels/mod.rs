@@ -12,6 +12,8 @@ pub mod io;
 mod channel_ref;
 pub use channel_ref::ChannelRef;
 
+pub(crate) mod inbox;
+
 mod channel_stream;
 pub use channel_stream::ChannelStream;
 
@@ -144,7 +146,54 @@ impl WindowSizeRef {
 ///
 /// Allows you to read from a channel without borrowing the session
 pub struct ChannelReadHalf {
-    pub(crate) receiver: Receiver<ChannelMsg>,
+    pub(crate) receiver: Incoming,
+}
+
+/// Where a channel's messages come from.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A queue for which the session waits (server).
+    Queue(Receiver<ChannelMsg>),
+    /// A session that never waits (client).
+    Inbox(inbox::InboxReader),
+}
+
+impl From<Receiver<ChannelMsg>> for Incoming {
+    fn from(queue: Receiver<ChannelMsg>) -> Self {
+        Self::Queue(queue)
+    }
+}
+
+impl From<inbox::InboxReader> for Incoming {
+    fn from(inbox: inbox::InboxReader) -> Self {
+        Self::Inbox(inbox)
+    }
+}
+
+impl Incoming {
+    async fn recv(&mut self) -> Option<ChannelMsg> {
+        match self {
+            Self::Queue(queue) => queue.recv().await,
+            Self::Inbox(inbox) => inbox.recv().await,
+        }
+    }
+
+    fn poll_recv(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<ChannelMsg>> {
+        match self {
+            Self::Queue(queue) => queue.poll_recv(cx),
+            Self::Inbox(inbox) => inbox.poll_recv(cx),
+        }
+    }
+
+    fn close(&mut self) {
+        match self {
+            Self::Queue(queue) => queue.close(),
+            Self::Inbox(inbox) => inbox.close(),
+        }
+    }
 }
 
 impl std::fmt::Debug for ChannelReadHalf {
@@ -470,7 +519,9 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> Channel<S> {
     ) -> (Self, ChannelRef) {
         let (tx, rx) = tokio::sync::mpsc::channel(channel_buffer_size);
         let window_size = WindowSizeRef::new(window_size);
-        let read_half = ChannelReadHalf { receiver: rx };
+        let read_half = ChannelReadHalf {
+            receiver: rx.into(),
+        };
         let write_half = ChannelWriteHalf {
             id,
             sender,
@@ -483,7 +534,10 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> Channel<S> {
                 write_half,
                 read_half,
             },
-            ChannelRef::with_window(tx, window_size),
+            ChannelRef {
+                sender: tx,
+                window_size,
+            },
         )
     }
 

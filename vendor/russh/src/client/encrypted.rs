@@ -24,6 +24,8 @@ use ssh_key::{Algorithm, PublicKey, Signature};
 use super::IncomingSshPacket;
 use crate::auth::AuthRequest;
 use crate::cert::PublicKeyOrCertificate;
+use crate::channels::inbox::{ClientChannelRef, Inbox};
+use crate::channels::{ChannelReadHalf, ChannelWriteHalf, WindowSizeRef};
 use crate::client::{ChannelOpenHandle, Handler, Msg, Prompt, Reply, Session};
 use crate::helpers::{AlgorithmExt, EncodedExt, NameList, sign_with_hash_alg};
 use crate::keys::key::parse_public_key;
@@ -57,6 +59,17 @@ fn verify_hostkeys_proof(
     }
     ensure_end(&r)?;
     Ok(())
+}
+
+/// Whether a request may follow the one for the service at once. OpenSSH reads one
+/// message after the other; of others nobody knows. A key of an agent waits all the
+/// same: how it is used depends on the server's EXT_INFO, which may still be under way.
+fn takes_requests_early(server: &[u8], method: &auth::Method) -> bool {
+    let waits = matches!(
+        method,
+        auth::Method::FuturePublicKey { .. } | auth::Method::FutureCertificate { .. }
+    );
+    server.starts_with(b"SSH-2.0-OpenSSH") && !waits
 }
 
 impl Session {
@@ -508,25 +521,24 @@ impl Session {
                 let local_id = ChannelId(msg.recipient_channel);
 
                 if let Some(ref mut enc) = self.common.encrypted {
-                    if let Some(parameters) = enc.channels.get_mut(&local_id) {
-                        parameters.confirm(&msg);
-                    } else {
-                        // We've not requested this channel, close connection.
-                        return Err(crate::Error::Inconsistent.into());
+                    match enc.channels.get_mut(&local_id) {
+                        Some(parameters) if !parameters.confirmed => parameters.confirm(&msg),
+                        // We've not requested this channel, or it is open already:
+                        // close connection.
+                        _ => return Err(crate::Error::Inconsistent.into()),
                     }
                 } else {
                     return Err(crate::Error::Inconsistent.into());
                 };
 
-                if let Some(channel) = self.channels.get_mut(&local_id) {
-                    channel.deliver(ChannelMsg::Open {
+                self.deliver(
+                    local_id,
+                    ChannelMsg::Open {
                         id: local_id,
                         max_packet_size: msg.maximum_packet_size,
                         window_size: msg.initial_window_size,
-                    })?;
-                } else {
-                    error!("no channel for id {local_id:?}");
-                }
+                    },
+                )?;
 
                 client
                     .channel_open_confirmation(
@@ -552,12 +564,8 @@ impl Session {
                 // Forward the close to the channel before removing it, so that
                 // consumers waiting on `Channel::wait()` receive an explicit
                 // `ChannelMsg::Close` instead of just seeing `None`.
-                if let Some(mut chan) = self.channels.remove(&channel_num) {
-                    chan.deliver(ChannelMsg::Close)?;
-                    if chan.has_backlog() {
-                        self.closed_with_backlog.push(chan);
-                    }
-                }
+                self.deliver(channel_num, ChannelMsg::Close)?;
+                self.channels.remove(&channel_num);
                 client.channel_close(channel_num, self).await
             }
             Some((&msg::CHANNEL_EOF, mut r)) => {
@@ -567,9 +575,7 @@ impl Session {
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
                 }
-                if let Some(chan) = self.channels.get_mut(&channel_num) {
-                    chan.deliver(ChannelMsg::Eof)?;
-                }
+                self.deliver(channel_num, ChannelMsg::Eof)?;
                 client.channel_eof(channel_num, self).await
             }
             Some((&msg::CHANNEL_OPEN_FAILURE, mut r)) => {
@@ -584,6 +590,10 @@ impl Session {
                 // channel the client opened but that is not yet confirmed, so
                 // gate on existence in the encrypted table rather than
                 // `is_established_channel` (which requires `confirmed`).
+                if self.common.is_established_channel(channel_num) {
+                    // It is open already.
+                    return Err(crate::Error::Inconsistent.into());
+                }
                 let known = match self.common.encrypted {
                     Some(ref mut enc) => enc.channels.remove(&channel_num).is_some(),
                     None => false,
@@ -592,11 +602,8 @@ impl Session {
                     return Ok(());
                 }
 
-                if let Some(sender) = self.channels.remove(&channel_num) {
-                    let _ = sender
-                        .send(ChannelMsg::OpenFailure(reason_code.clone()))
-                        .await;
-                }
+                self.deliver(channel_num, ChannelMsg::OpenFailure(reason_code.clone()))?;
+                self.channels.remove(&channel_num);
 
                 let _ = self.sender.send(Reply::ChannelOpenFailure);
 
@@ -612,21 +619,8 @@ impl Session {
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
                 }
-                let target = self.window_target(channel_num, &data)?;
-                #[allow(clippy::collapsible_if)]
-                if let Some(ref mut enc) = self.common.encrypted {
-                    if enc.adjust_window_size(channel_num, &data, target)? {
-                        let next_window =
-                            client.adjust_window(channel_num, self.target_window_size);
-                        if next_window > 0 {
-                            self.target_window_size = next_window
-                        }
-                    }
-                }
-
-                if let Some(chan) = self.channels.get_mut(&channel_num) {
-                    chan.deliver(ChannelMsg::Data { data: data.clone() })?;
-                }
+                let message = ChannelMsg::Data { data: data.clone() };
+                self.deliver_data(channel_num, message, data.len())?;
 
                 client.data(channel_num, &data, self).await
             }
@@ -639,24 +633,11 @@ impl Session {
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
                 }
-                let target = self.window_target(channel_num, &data)?;
-                #[allow(clippy::collapsible_if)]
-                if let Some(ref mut enc) = self.common.encrypted {
-                    if enc.adjust_window_size(channel_num, &data, target)? {
-                        let next_window =
-                            client.adjust_window(channel_num, self.target_window_size);
-                        if next_window > 0 {
-                            self.target_window_size = next_window
-                        }
-                    }
-                }
-
-                if let Some(chan) = self.channels.get_mut(&channel_num) {
-                    chan.deliver(ChannelMsg::ExtendedData {
-                        ext: extended_code,
-                        data: data.clone(),
-                    })?;
-                }
+                let message = ChannelMsg::ExtendedData {
+                    ext: extended_code,
+                    data: data.clone(),
+                };
+                self.deliver_data(channel_num, message, data.len())?;
 
                 client
                     .extended_data(channel_num, extended_code, &data, self)
@@ -674,18 +655,14 @@ impl Session {
                         map_err!(u8::decode(&mut r))?; // should be 0.
                         let client_can_do = map_err!(u8::decode(&mut r))? != 0;
                         map_err!(ensure_end(&r))?;
-                        if let Some(chan) = self.channels.get_mut(&channel_num) {
-                            chan.deliver(ChannelMsg::XonXoff { client_can_do })?;
-                        }
+                        self.deliver(channel_num, ChannelMsg::XonXoff { client_can_do })?;
                         client.xon_xoff(channel_num, client_can_do, self).await
                     }
                     "exit-status" => {
                         map_err!(u8::decode(&mut r))?; // should be 0.
                         let exit_status = map_err!(u32::decode(&mut r))?;
                         map_err!(ensure_end(&r))?;
-                        if let Some(chan) = self.channels.get_mut(&channel_num) {
-                            chan.deliver(ChannelMsg::ExitStatus { exit_status })?;
-                        }
+                        self.deliver(channel_num, ChannelMsg::ExitStatus { exit_status })?;
                         client.exit_status(channel_num, exit_status, self).await
                     }
                     "exit-signal" => {
@@ -696,14 +673,15 @@ impl Session {
                         let error_message = map_err!(String::decode(&mut r))?;
                         let lang_tag = map_err!(String::decode(&mut r))?;
                         map_err!(ensure_end(&r))?;
-                        if let Some(chan) = self.channels.get_mut(&channel_num) {
-                            chan.deliver(ChannelMsg::ExitSignal {
+                        self.deliver(
+                            channel_num,
+                            ChannelMsg::ExitSignal {
                                 signal_name: signal_name.clone(),
                                 core_dumped,
                                 error_message: error_message.to_string(),
                                 lang_tag: lang_tag.to_string(),
-                            })?;
-                        }
+                            },
+                        )?;
                         client
                             .exit_signal(
                                 channel_num,
@@ -780,11 +758,10 @@ impl Session {
                     )? as u32;
                 }
                 if let Some(chan) = self.channels.get(&channel_num) {
-                    chan.window_size().grow(amount).await;
-                    // Use try_send to avoid blocking the session loop when channel buffer is full.
+                    chan.window_size.grow(amount).await;
                     // WindowAdjusted is informational - the critical side effect (updating
                     // WindowSizeRef and notifying ChannelTx) already happens in grow().
-                    let _ = chan.try_send(ChannelMsg::WindowAdjusted { new_size });
+                    chan.inbox.offer(ChannelMsg::WindowAdjusted { new_size });
                 }
                 client.window_adjusted(channel_num, new_size, self).await
             }
@@ -831,9 +808,7 @@ impl Session {
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
                 }
-                if let Some(chan) = self.channels.get_mut(&channel_num) {
-                    chan.deliver(ChannelMsg::Success)?;
-                }
+                self.deliver(channel_num, ChannelMsg::Success)?;
                 client.channel_success(channel_num, self).await
             }
             Some((&msg::CHANNEL_FAILURE, mut r)) => {
@@ -842,9 +817,7 @@ impl Session {
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
                 }
-                if let Some(chan) = self.channels.get_mut(&channel_num) {
-                    chan.deliver(ChannelMsg::Failure)?;
-                }
+                self.deliver(channel_num, ChannelMsg::Failure)?;
                 client.channel_failure(channel_num, self).await
             }
             Some((&msg::CHANNEL_OPEN, mut r)) => {
@@ -856,11 +829,21 @@ impl Session {
                     return Err(crate::Error::Inconsistent.into());
                 };
 
+                if let ChannelType::Unknown { typ } = &msg.typ
+                    && !client.should_accept_unknown_server_channel(id, typ).await
+                {
+                    debug!("unknown channel type: {typ}");
+                    if let Some(ref mut enc) = self.common.encrypted {
+                        msg.unknown_type(&mut enc.write)?;
+                    }
+                    return Ok(());
+                }
+
                 let channel_params = ChannelParams {
                     recipient_channel: msg.recipient_channel,
                     sender_channel: id,
                     recipient_window_size: msg.recipient_window_size,
-                    sender_window_size: self.common.config.window_size,
+                    sender_window_size: self.allowance.first_window(),
                     recipient_maximum_packet_size: msg.recipient_maximum_packet_size,
                     sender_maximum_packet_size: self.common.config.maximum_packet_size,
                     confirmed: true,
@@ -870,20 +853,29 @@ impl Session {
                     pending_close: false,
                 };
 
-                let (channel, channel_ref) = Channel::new(
-                    id,
-                    self.inbound_channel_sender.clone(),
-                    channel_params.recipient_maximum_packet_size,
-                    channel_params.recipient_window_size,
-                    self.common.config.channel_buffer_size,
-                );
+                let (inbox, reader) = Inbox::pair(self.allowance.clone());
+                let recipient_window = WindowSizeRef::new(msg.recipient_window_size);
+                let channel = Channel {
+                    write_half: ChannelWriteHalf {
+                        id,
+                        sender: self.inbound_channel_sender.clone(),
+                        max_packet_size: msg.recipient_maximum_packet_size,
+                        window_size: recipient_window.clone(),
+                    },
+                    read_half: ChannelReadHalf {
+                        receiver: reader.into(),
+                    },
+                };
 
                 let pending = crate::PendingChannelOpen {
                     recipient_channel: msg.recipient_channel,
                     sender_channel: id,
-                    window_size: self.common.config.window_size,
+                    window_size: channel_params.sender_window_size,
                     packet_size: self.common.config.maximum_packet_size,
-                    channel_ref,
+                    channel_ref: ClientChannelRef {
+                        inbox,
+                        window_size: recipient_window,
+                    },
                     channel_params,
                 };
                 let reply = ChannelOpenHandle::new(
@@ -963,17 +955,10 @@ impl Session {
                             .server_channel_open_agent_forward(channel, reply, self)
                             .await?
                     }
-                    ChannelType::Unknown { typ } => {
-                        if client.should_accept_unknown_server_channel(id, typ).await {
-                            client
-                                .server_channel_open_unknown(channel, reply, self)
-                                .await?;
-                        } else {
-                            debug!("unknown channel type: {typ}");
-                            if let Some(ref mut enc) = self.common.encrypted {
-                                msg.unknown_type(&mut enc.write)?;
-                            }
-                        }
+                    ChannelType::Unknown { .. } => {
+                        client
+                            .server_channel_open_unknown(channel, reply, self)
+                            .await?
                     }
                 };
                 Ok(())
@@ -1380,6 +1365,7 @@ mod tests {
                     "alice",
                     &PublicKeyOrCertificate::Certificate(certificate.clone()),
                     hash_alg,
+                    false,
                     &mut signed,
                 )
                 .unwrap();
@@ -1403,17 +1389,6 @@ fn publickey_method(hostbound: bool) -> &'static str {
         true => "publickey-hostbound-v00@openssh.com",
         false => "publickey",
     }
-}
-
-/// Whether a request may follow the one for the service at once. OpenSSH reads one
-/// message after the other; of others nobody knows. A key of an agent waits all the
-/// same: how it is used depends on the server's EXT_INFO, which may still be under way.
-fn takes_requests_early(server: &[u8], method: &auth::Method) -> bool {
-    let waits = matches!(
-        method,
-        auth::Method::FuturePublicKey { .. } | auth::Method::FutureCertificate { .. }
-    );
-    server.starts_with(b"SSH-2.0-OpenSSH") && !waits
 }
 
 impl Encrypted {

@@ -58,9 +58,8 @@ use tokio::sync::oneshot;
 
 pub use crate::auth::AuthResult;
 use crate::cert::PublicKeyOrCertificate;
-use crate::channels::{
-    Channel, ChannelMsg, ChannelReadHalf, ChannelRef, ChannelWriteHalf, WindowSizeRef,
-};
+use crate::channels::inbox::{Allowance, ClientChannelRef, Inbox, InboxReader};
+use crate::channels::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, WindowSizeRef};
 use crate::cipher::{self, OpeningKey, clear};
 use crate::kex::{KexAlgorithmImplementor, KexCause, KexProgress, SessionKexState};
 use crate::keys::PrivateKeyWithHashAlg;
@@ -91,9 +90,9 @@ pub struct Session {
     common: CommonSession<Arc<Config>>,
     receiver: Receiver<Msg>,
     sender: UnboundedSender<Reply>,
-    channels: HashMap<ChannelId, ChannelRef>,
-    /// Channels that the peer has closed, with messages that nobody has read yet.
-    closed_with_backlog: Vec<ChannelRef>,
+    channels: HashMap<ChannelId, ClientChannelRef>,
+    /// What the server may have us keep.
+    allowance: Arc<Allowance>,
     target_window_size: u32,
     pending_reads: Vec<Vec<u8>>,
     pending_len: u32,
@@ -178,23 +177,23 @@ pub enum Msg {
     /// authentication request gets through.
     SignFailed,
     ChannelOpenSession {
-        channel_ref: ChannelRef,
+        channel_ref: ClientChannelRef,
     },
     ChannelOpenX11 {
         originator_address: String,
         originator_port: u32,
-        channel_ref: ChannelRef,
+        channel_ref: ClientChannelRef,
     },
     ChannelOpenDirectTcpIp {
         host_to_connect: String,
         port_to_connect: u32,
         originator_address: String,
         originator_port: u32,
-        channel_ref: ChannelRef,
+        channel_ref: ClientChannelRef,
     },
     ChannelOpenDirectStreamLocal {
         socket_path: String,
-        channel_ref: ChannelRef,
+        channel_ref: ClientChannelRef,
     },
     TcpIpForward {
         /// Provide a channel for the reply result to request a reply from the server
@@ -228,7 +227,7 @@ pub enum Msg {
     },
     Channel(ChannelId, ChannelMsg),
     ServerChannelOpenReply {
-        pending: crate::PendingChannelOpen,
+        pending: crate::PendingChannelOpen<ClientChannelRef>,
         result: Result<(), ChannelOpenFailure>,
     },
     Rekey,
@@ -275,7 +274,7 @@ impl From<(ChannelId, ChannelMsg)> for Msg {
 /// Dropping the handle without calling [`accept`](ChannelOpenHandle::accept) or
 /// [`reject`](ChannelOpenHandle::reject) automatically sends an
 /// `AdministrativelyProhibited` rejection to the server.
-pub type ChannelOpenHandle = crate::ChannelOpenHandleInner<Msg>;
+pub type ChannelOpenHandle = crate::ChannelOpenHandleInner<Msg, ClientChannelRef>;
 
 #[derive(Debug)]
 pub enum KeyboardInteractiveAuthResponse {
@@ -319,7 +318,7 @@ pub struct Handle<H: Handler> {
     sender: Sender<Msg>,
     receiver: UnboundedReceiver<Reply>,
     join: russh_util::runtime::JoinHandle<Result<(), H::Error>>,
-    channel_buffer_size: usize,
+    allowance: Arc<Allowance>,
     agent_session_binding: Option<crate::keys::agent::AgentSessionBinding>,
 }
 
@@ -739,10 +738,21 @@ impl<H: Handler> Handle<H> {
         }
     }
 
+    /// Both ends of a channel that is to be opened.
+    fn new_channel(&self) -> (ClientChannelRef, InboxReader, WindowSizeRef) {
+        let (inbox, reader) = Inbox::pair(self.allowance.clone());
+        let window_size = WindowSizeRef::new(0);
+        let channel_ref = ClientChannelRef {
+            inbox,
+            window_size: window_size.clone(),
+        };
+        (channel_ref, reader, window_size)
+    }
+
     /// Wait for confirmation that a channel is open
     async fn wait_channel_confirmation(
         &self,
-        mut receiver: Receiver<ChannelMsg>,
+        mut receiver: InboxReader,
         window_size_ref: WindowSizeRef,
     ) -> Result<Channel<Msg>, crate::Error> {
         loop {
@@ -761,7 +771,9 @@ impl<H: Handler> Handle<H> {
                             max_packet_size,
                             window_size: window_size_ref,
                         },
-                        read_half: ChannelReadHalf { receiver },
+                        read_half: ChannelReadHalf {
+                            receiver: receiver.into(),
+                        },
                     });
                 }
                 Some(ChannelMsg::OpenFailure(reason)) => {
@@ -844,9 +856,7 @@ impl<H: Handler> Handle<H> {
     /// usable when it's confirmed by the server, as indicated by the
     /// `confirmed` field of the corresponding `Channel`.
     pub async fn channel_open_session(&self) -> Result<Channel<Msg>, crate::Error> {
-        let (sender, receiver) = channel(self.channel_buffer_size);
-        let channel_ref = ChannelRef::new(sender);
-        let window_size_ref = channel_ref.window_size().clone();
+        let (channel_ref, receiver, window_size_ref) = self.new_channel();
 
         self.sender
             .send(Msg::ChannelOpenSession { channel_ref })
@@ -862,9 +872,7 @@ impl<H: Handler> Handle<H> {
         originator_address: A,
         originator_port: u32,
     ) -> Result<Channel<Msg>, crate::Error> {
-        let (sender, receiver) = channel(self.channel_buffer_size);
-        let channel_ref = ChannelRef::new(sender);
-        let window_size_ref = channel_ref.window_size().clone();
+        let (channel_ref, receiver, window_size_ref) = self.new_channel();
 
         self.sender
             .send(Msg::ChannelOpenX11 {
@@ -893,9 +901,7 @@ impl<H: Handler> Handle<H> {
         originator_address: B,
         originator_port: u32,
     ) -> Result<Channel<Msg>, crate::Error> {
-        let (sender, receiver) = channel(self.channel_buffer_size);
-        let channel_ref = ChannelRef::new(sender);
-        let window_size_ref = channel_ref.window_size().clone();
+        let (channel_ref, receiver, window_size_ref) = self.new_channel();
 
         self.sender
             .send(Msg::ChannelOpenDirectTcpIp {
@@ -915,9 +921,7 @@ impl<H: Handler> Handle<H> {
         &self,
         socket_path: S,
     ) -> Result<Channel<Msg>, crate::Error> {
-        let (sender, receiver) = channel(self.channel_buffer_size);
-        let channel_ref = ChannelRef::new(sender);
-        let window_size_ref = channel_ref.window_size().clone();
+        let (channel_ref, receiver, window_size_ref) = self.new_channel();
 
         self.sender
             .send(Msg::ChannelOpenDirectStreamLocal {
@@ -1236,7 +1240,6 @@ where
             config.maximum_packet_size
         );
     }
-    let channel_buffer_size = config.channel_buffer_size;
     let mut session = Session::new(
         config.window_size,
         CommonSession {
@@ -1259,6 +1262,7 @@ where
         session_sender,
     );
     session.begin_rekey()?;
+    let allowance = session.allowance.clone();
     let (kex_done_signal, kex_done_signal_rx) = oneshot::channel();
     let join = russh_util::runtime::spawn(session.run(stream, handler, Some(kex_done_signal)));
 
@@ -1277,7 +1281,7 @@ where
         sender: handle_sender,
         receiver: handle_receiver,
         join,
-        channel_buffer_size,
+        allowance,
         agent_session_binding,
     })
 }
@@ -1321,6 +1325,11 @@ impl Session {
     ) -> Self {
         let (priority_sender, priority_receiver) = unbounded_channel();
         let (inbound_channel_sender, inbound_channel_receiver) = channel(10);
+        let allowance = Arc::new(Allowance::new(
+            common.config.window_size,
+            common.config.maximum_window_size,
+            common.config.window_sizes,
+        ));
         Self {
             common,
             receiver,
@@ -1332,7 +1341,7 @@ impl Session {
             inbound_channel_sender,
             inbound_channel_receiver,
             channels: HashMap::new(),
-            closed_with_backlog: Vec::new(),
+            allowance,
             pending_reads: Vec::new(),
             pending_len: 0,
             open_global_requests: VecDeque::new(),
@@ -1362,12 +1371,6 @@ impl Session {
         self.receiver.close();
         self.priority_receiver.close();
         self.inbound_channel_receiver.close();
-        // What has arrived is still to be read.
-        let left = self.channels.extract_if(|_, channel| channel.has_backlog());
-        let left = left.map(|(_, channel)| channel);
-        for channel in left.chain(self.closed_with_backlog.drain(..)) {
-            russh_util::runtime::spawn(channel.deliver_rest());
-        }
         map_err!(stream_write.shutdown().await)?;
         match result {
             Ok(v) => {
@@ -1405,6 +1408,7 @@ impl Session {
         >,
     ) -> Result<RemoteDisconnectInfo, H::Error> {
         let mut result: Result<RemoteDisconnectInfo, H::Error> = Err(Error::Disconnect.into());
+        let allowance = self.allowance.clone();
         self.flush()?;
 
         map_err!(self.common.packet_writer.flush_into(stream_write).await)?;
@@ -1436,7 +1440,6 @@ impl Session {
             // application output in its bounded receivers while a channel is
             // window-blocked.
             let can_receive_outbound = !self.kex.active() && !self.common.has_any_pending_data();
-            let has_backlog = self.with_backlog().next().is_some();
             let rekey_timer =
                 crate::future_or_pending(self.rekey_time_remaining(), tokio::time::sleep);
             pin!(rekey_timer);
@@ -1482,10 +1485,8 @@ impl Session {
                     std::mem::swap(&mut opening_cipher, &mut self.common.remote_to_local);
                     reading.set(start_reading(stream_read, buffer, opening_cipher));
                 }
-                () = ChannelRef::any_has_room(
-                    self.channels.values().chain(&self.closed_with_backlog)
-                ), if has_backlog => {
-                    self.deliver_backlogs()?;
+                () = allowance.taken.notified() => {
+                    self.reopen_windows(handler)?;
                 }
                 () = &mut rekey_timer => {
                     // The flush after the select sees the elapsed limit.
@@ -1518,8 +1519,11 @@ impl Session {
                         }
                     };
 
-                    // eagerly take all outgoing messages so writes are batched
-                    while !self.kex.active() && !self.common.has_any_pending_data() {
+                    // eagerly take outgoing messages so writes are batched
+                    while !self.kex.active()
+                        && !self.common.has_any_pending_data()
+                        && !self.common.has_batch()
+                    {
                         self.drain_priority_msgs()?;
                         match self.receiver.try_recv() {
                             Ok(next) => self.handle_msg(next)?,
@@ -1543,8 +1547,11 @@ impl Session {
                         None => (),
                     }
 
-                    // eagerly take all outgoing messages so writes are batched
-                    while !self.kex.active() && !self.common.has_any_pending_data() {
+                    // eagerly take outgoing messages so writes are batched
+                    while !self.kex.active()
+                        && !self.common.has_any_pending_data()
+                        && !self.common.has_batch()
+                    {
                         self.drain_priority_msgs()?;
                         match self.inbound_channel_receiver.try_recv() {
                             Ok(next) => self.handle_msg(next)?,
@@ -1601,54 +1608,53 @@ impl Session {
         result
     }
 
-    fn with_backlog(&self) -> impl Iterator<Item = &ChannelRef> {
-        self.channels
-            .values()
-            .chain(&self.closed_with_backlog)
-            .filter(|channel| channel.has_backlog())
-    }
-
-    /// Hands over what channels have room for, and opens the windows of those
-    /// that have caught up.
-    fn deliver_backlogs(&mut self) -> Result<(), Error> {
-        let target = self.common.config.window_size;
+    /// Opens the windows of the channels whose readers have taken enough.
+    fn reopen_windows<H: Handler>(&mut self, handler: &mut H) -> Result<(), Error> {
+        let Some(ref mut enc) = self.common.encrypted else {
+            return Ok(());
+        };
         for (id, channel) in &mut self.channels {
-            if channel.has_backlog() {
-                channel.deliver_backlog();
-                if !channel.has_backlog()
-                    && let Some(ref mut enc) = self.common.encrypted
-                {
-                    enc.adjust_window_size(*id, &[], target)?;
+            let more = channel.inbox.reopen(enc.sender_window_size(*id) as u32);
+            if more > 0 {
+                enc.open_window(*id, more)?;
+                let next = handler.adjust_window(*id, self.target_window_size);
+                if next > 0 {
+                    self.target_window_size = next;
                 }
             }
         }
-        self.closed_with_backlog.retain_mut(|channel| {
-            channel.deliver_backlog();
-            channel.has_backlog()
-        });
         Ok(())
     }
 
-    /// The window to open as this data arrives: none while the channel's reader
-    /// is behind, so that the peer, and not this connection, waits for it.
-    fn window_target(&self, channel: ChannelId, data: &[u8]) -> Result<u32, Error> {
-        let is_behind = self
-            .channels
-            .get(&channel)
-            .is_some_and(ChannelRef::has_backlog);
-        if !is_behind {
-            return Ok(self.common.config.window_size);
+    /// Takes in data, which the window of its channel must allow.
+    fn deliver_data(&mut self, id: ChannelId, data: ChannelMsg, count: usize) -> Result<(), Error> {
+        let excess = match self.common.encrypted {
+            Some(ref mut enc) => enc.use_window(id, count),
+            None => 0,
+        };
+        if let Some(channel) = self.channels.get_mut(&id) {
+            if excess > 0 {
+                channel.inbox.exceed(excess)?;
+            }
+            channel.inbox.deliver(data)?;
         }
-        let window = self
-            .common
-            .encrypted
-            .as_ref()
-            .map_or(0, |enc| enc.sender_window_size(channel));
-        if data.len() > window {
-            // RFC 4254, section 5.2: nobody may send more.
-            return Err(Error::Inconsistent);
+        Ok(())
+    }
+
+    /// Takes in what is no data.
+    fn deliver(&self, id: ChannelId, message: ChannelMsg) -> Result<(), Error> {
+        match self.channels.get(&id) {
+            Some(channel) => channel.inbox.deliver(message),
+            None => Ok(()),
         }
-        Ok(0)
+    }
+
+    /// Keeps a channel whose window the server knows, or is about to be told.
+    fn keep_channel(&mut self, id: ChannelId, mut channel: ClientChannelRef) {
+        if let Some(ref enc) = self.common.encrypted {
+            channel.inbox.open(enc.sender_window_size(id) as u32);
+        }
+        self.channels.insert(id, channel);
     }
 
     fn process_disconnect(
@@ -1709,7 +1715,7 @@ impl Session {
             }
             Msg::ChannelOpenSession { channel_ref } => {
                 let id = self.channel_open_session()?;
-                self.channels.insert(id, channel_ref);
+                self.keep_channel(id, channel_ref);
             }
             Msg::ChannelOpenX11 {
                 originator_address,
@@ -1717,7 +1723,7 @@ impl Session {
                 channel_ref,
             } => {
                 let id = self.channel_open_x11(&originator_address, originator_port)?;
-                self.channels.insert(id, channel_ref);
+                self.keep_channel(id, channel_ref);
             }
             Msg::ChannelOpenDirectTcpIp {
                 host_to_connect,
@@ -1732,14 +1738,14 @@ impl Session {
                     &originator_address,
                     originator_port,
                 )?;
-                self.channels.insert(id, channel_ref);
+                self.keep_channel(id, channel_ref);
             }
             Msg::ChannelOpenDirectStreamLocal {
                 socket_path,
                 channel_ref,
             } => {
                 let id = self.channel_open_direct_streamlocal(&socket_path)?;
-                self.channels.insert(id, channel_ref);
+                self.keep_channel(id, channel_ref);
             }
             Msg::TcpIpForward {
                 reply_channel,
@@ -1843,7 +1849,13 @@ impl Session {
             Msg::Channel(id, ChannelMsg::AgentForward { want_reply }) => {
                 self.agent_forward(id, want_reply)?
             }
-            Msg::Channel(id, ChannelMsg::Close) => self.close(id)?,
+            Msg::Channel(id, ChannelMsg::Close) => {
+                self.close(id)?;
+                // Nothing that still arrives for it is delivered.
+                if !self.common.is_established_channel(id) {
+                    self.channels.remove(&id);
+                }
+            }
             Msg::Rekey => self.initiate_rekey()?,
             Msg::AwaitExtensionInfo {
                 extension_name,
@@ -1902,7 +1914,7 @@ impl Session {
 
     fn finalize_server_channel_open_reply(
         &mut self,
-        pending: crate::PendingChannelOpen,
+        pending: crate::PendingChannelOpen<ClientChannelRef>,
         result: Result<(), ChannelOpenFailure>,
     ) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted {
@@ -1917,8 +1929,7 @@ impl Session {
                     });
                     enc.channels
                         .insert(pending.sender_channel, pending.channel_params);
-                    self.channels
-                        .insert(pending.sender_channel, pending.channel_ref);
+                    self.keep_channel(pending.sender_channel, pending.channel_ref);
                 }
                 Err(reason) => {
                     push_packet!(enc.write, {
@@ -2065,7 +2076,11 @@ async fn reply<H: Handler>(
                 if kex.peer_kexinit_received() {
                     return Err(crate::Error::Inconsistent.into());
                 }
-                session.pending_len = session.pending_len.saturating_add(pkt.buffer.len() as u32);
+                // Data is bounded by the windows already.
+                if ![msg::CHANNEL_DATA, msg::CHANNEL_EXTENDED_DATA].contains(&msg_type) {
+                    session.pending_len =
+                        session.pending_len.saturating_add(pkt.buffer.len() as u32);
+                }
                 if u64::from(session.pending_len) > 2 * u64::from(session.common.config.window_size)
                 {
                     return Err(crate::Error::Pending.into());
@@ -2802,9 +2817,14 @@ pub struct Config {
     pub limits: Limits,
     /// The initial size of a channel (used for flow control).
     pub window_size: u32,
+    /// What the window of a channel may grow to while its reader is quick.
+    pub maximum_window_size: u32,
+    /// What the windows of all channels together should come to: where it would be
+    /// more, they grow less and new ones begin with less.
+    pub window_sizes: usize,
     /// The maximal size of a single packet.
     pub maximum_packet_size: u32,
-    /// Buffer size for each channel (a number of unprocessed messages to store before propagating backpressure to the TCP stream)
+    /// Without use here: what waits for a reader is bounded by bytes.
     pub channel_buffer_size: usize,
     /// Lists of preferred algorithms.
     pub preferred: negotiation::Preferred,
@@ -2833,6 +2853,8 @@ impl Default for Config {
             ))),
             limits: Limits::default(),
             window_size: 2097152,
+            maximum_window_size: 2097152,
+            window_sizes: usize::MAX,
             maximum_packet_size: 32768,
             channel_buffer_size: 100,
             preferred: Default::default(),

@@ -414,7 +414,9 @@ impl Handle {
                             max_packet_size,
                             window_size: window_size_ref,
                         },
-                        read_half: ChannelReadHalf { receiver },
+                        read_half: ChannelReadHalf {
+                            receiver: receiver.into(),
+                        },
                     });
                 }
                 Some(ChannelMsg::OpenFailure(reason)) => {

@@ -1,0 +1,102 @@
+//! What lies in `vendor/russh` is the crate as it was published, with the patches
+//! beside it and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::harness::{run, start, wait};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// What we have no use for: tests, examples, and what describes the package.
+const LEFT_OUT: [&str; 10] = [
+    ".cargo-checksum.json",
+    ".cargo_vcs_info.json",
+    "Cargo.lock",
+    "Cargo.toml.orig",
+    "README.md",
+    "benches/",
+    "examples/",
+    "src/client/test.rs",
+    "src/tests.rs",
+    "tests/",
+];
+
+/// The published crate of the version that the manifest names, from the registry or
+/// from what cargo has of it already.
+fn published(dir: &Path) -> PathBuf {
+    let manifest = std::fs::read_to_string(format!("{ROOT}/Cargo.toml")).unwrap();
+    let line = manifest.lines().find(|line| line.starts_with("russh = ")).unwrap();
+    let line = line.replace("path = \"vendor/russh\", version = \"", "version = \"=");
+    let text = format!(
+        "[package]\nname = \"published\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+         [lib]\npath = \"lib.rs\"\n[workspace]\n[dependencies]\n{line}\n"
+    );
+    std::fs::write(dir.join("Cargo.toml"), text).unwrap();
+    std::fs::write(dir.join("lib.rs"), "").unwrap();
+    // The versions of everything else are ours, which cargo has.
+    std::fs::copy(format!("{ROOT}/Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let vendor = |more: &[&str]| {
+        let mut command = Command::new(&cargo);
+        command.args(["vendor", "--quiet"]).args(more).arg("all").current_dir(dir);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        wait(start(&mut command, "cargo"))
+    };
+    if !vendor(&["--offline"]).status.success() {
+        let done = vendor(&[]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    dir.join("all/russh")
+}
+
+/// The files below `dir`, by their names from there.
+fn files(dir: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => {
+                    let name = path.strip_prefix(dir).unwrap();
+                    found.insert(name.to_str().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn russh_is_the_published_crate_with_the_patches_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let patched = published(dir.path());
+    let ours = PathBuf::from(format!("{ROOT}/vendor/russh"));
+    let mut patches: Vec<_> = std::fs::read_dir(format!("{ROOT}/vendor/russh-patches"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "patch"))
+        .collect();
+    patches.sort();
+    assert!(!patches.is_empty());
+    let tree = patched.to_str().unwrap();
+    for patch in &patches {
+        println!("{}", patch.display());
+        let patch = patch.to_str().unwrap();
+        run(
+            "patch",
+            &["-p1", "-s", "-F0", "--no-backup-if-mismatch", "-d", tree, "-i", patch],
+            "patch",
+        );
+    }
+    let mut expected = files(&patched);
+    expected.retain(|name| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)));
+    assert_eq!(files(&ours), expected);
+    for name in expected {
+        let same =
+            std::fs::read(ours.join(&name)).unwrap() == std::fs::read(patched.join(&name)).unwrap();
+        assert!(same, "vendor/russh/{name} has changes that are in no patch");
+    }
+}
