@@ -303,17 +303,6 @@ impl User for Ui {
         })
     }
 
-    fn ask_about(&self, text: &str, prompt: &str) -> Option<Secret<String>> {
-        match askpass::program() {
-            // All in one window.
-            Some(_) => self.ask(&format!("{text}\n{prompt}"), true),
-            None => {
-                self.warn(text);
-                self.ask(prompt, true)
-            }
-        }
-    }
-
     fn tell(&self, text: &str) {
         if !self.quiet {
             self.write(&format!("{}\n", text.trim_end()));

@@ -2,6 +2,7 @@
 //! happens between the race and SSH: the name a host key is checked under, and
 //! which failures mean the next route and which mean the end.
 
+mod identity;
 mod probe;
 mod trust;
 
@@ -19,6 +20,7 @@ use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
 use crate::vars::Vars;
 
+pub use identity::identity;
 pub use probe::{Answer, KeyState, Probed, probe};
 pub use trust::{Counted, HostKeySettings, Kind, Trust};
 
@@ -120,11 +122,12 @@ pub async fn connect(
         };
         let Won { place, route, target, stream, .. } = won;
         let started = Instant::now();
-        let mut options = trust.options(&request, &target, allow_first_use);
+        let peer = stream.peer.map(|ip| ip.to_canonical());
+        let mut options = trust.options(&request, &target, peer, allow_first_use);
         options.policy.sshfp = trust.sshfp(&request, &target).await;
         options.policy.is_this_computer = request.host_keys.trusts_loopback
             && request.host_keys.alias.is_none()
-            && stream.peer.is_some_and(|ip| ip.to_canonical().is_loopback());
+            && peer.is_some_and(|ip| ip.is_loopback());
         let (error, hint) = match Session::handshake(stream, &options).await {
             Ok(mut session) => {
                 let credentials =

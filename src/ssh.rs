@@ -28,8 +28,8 @@ use crate::printable;
 use crate::user::User;
 use callbacks::{Client, Refusal, Trust};
 use forward::SharedRemotes;
-use hostkey::HostKeyPolicy;
-use known_hosts::{KnownHosts, Purpose, Renewal};
+use hostkey::{HostKeyPolicy, Worth};
+use known_hosts::{Announced, KnownHosts, Name, Purpose, Renewal};
 use opened::Opened;
 pub use uses::{Use, Uses};
 
@@ -85,8 +85,10 @@ pub struct Session {
     handle: client::Handle<Client>,
     ended: Ended,
     deadline: Duration,
-    /// Whether a password may be typed at this server.
-    may_send_secrets: bool,
+    /// What its key is worth: what is confidential depends on it.
+    worth: Worth,
+    /// Its key.
+    host_key: Option<PublicKey>,
     /// What vouches for its key, in half a sentence.
     vouched_by: String,
     /// Keys that the server says it has.
@@ -169,15 +171,16 @@ impl Session {
         };
         match connected {
             Ok(handle) => {
-                let Trust { mismatch, by } = lock(&trust).take().unwrap_or_default();
+                let Trust { worth, by, key } = lock(&trust).take().unwrap_or_default();
                 Ok(Self {
                     handle,
                     ended,
                     deadline: options.deadline,
-                    may_send_secrets: !mismatch,
+                    worth,
+                    host_key: key,
                     vouched_by: by,
                     announced,
-                    update_host_keys: options.update_host_keys && !mismatch,
+                    update_host_keys: options.update_host_keys && worth == Worth::UsersWord,
                     remotes,
                     uses,
                     policy: options.policy.clone(),
@@ -216,6 +219,20 @@ impl Session {
         &self.vouched_by
     }
 
+    /// Why nothing confidential may go to this server, if it may not: nobody vouches
+    /// for its key. It gets no password and no agent, and nothing is forwarded.
+    pub fn suspicion(&self) -> Option<&'static str> {
+        match self.worth {
+            Worth::Nothing(why) => Some(why),
+            Worth::UsersWord | Worth::Enough => None,
+        }
+    }
+
+    /// Refuses what a server could abuse whose key nobody vouches for.
+    fn may_forward(&self) -> std::result::Result<(), String> {
+        self.suspicion().map_or(Ok(()), |why| Err(format!("forwarding is disabled: {why}")))
+    }
+
     /// Waits until the server tells of all its keys, and keeps the user's file up
     /// to date with those that it proves to have (`UpdateHostKeys`). Returns what
     /// has changed; may never return, as servers need not tell.
@@ -232,10 +249,13 @@ impl Session {
         if announced.wait_for(|keys| !keys.is_empty()).await.is_err() {
             return Ok(None);
         }
-        let mut keys = announced.borrow().clone();
-        keys.retain(|key| policy.algorithms.weakness(key).is_none());
-        let (name, port, hashed) = (policy.name.clone(), policy.port, policy.files.hash_names);
-        let plan = move || Renewal::plan(&path, &name, port, hashed, keys);
+        let Some(own) = self.host_key.clone() else { return Ok(None) };
+        let announced = Announced { all: announced.borrow().clone(), own };
+        let names: Vec<Name> = policy.names().cloned().collect();
+        let (algorithms, hashed) = (policy.algorithms.clone(), policy.files.hash_names);
+        let plan = move || {
+            Renewal::plan(&path, &names, hashed, announced, &|key| algorithms.takes_host_key(key))
+        };
         let Some(renewal) = blocking(plan).await? else { return Ok(None) };
         let proof = self.handle.hostkeys_prove(renewal.new.clone());
         match tokio::time::timeout(self.deadline, proof).await {
@@ -271,8 +291,8 @@ const MIN_ANSWER: Duration = Duration::from_secs(30);
 async fn known_by_now(options: &Options) -> Result<Arc<KnownHosts>> {
     let policy = options.policy.clone();
     let Some(program) = policy.program else { return Ok(options.known.clone()) };
-    let more =
-        blocking(move || program.ask(Purpose::Order, &policy.name, policy.port, None)).await?;
+    let (name, port) = policy.name;
+    let more = blocking(move || program.ask(Purpose::Order, &name, port, None)).await?;
     let mut known = KnownHosts::clone(&options.known);
     known.extend(more);
     Ok(Arc::new(known))
@@ -291,7 +311,7 @@ fn config(options: &Options, known: &KnownHosts) -> client::Config {
     let has_authority = policy
         .certificate_names()
         .iter()
-        .any(|name| !known.authorities(name, policy.port).is_empty());
+        .any(|name| !known.authorities(name, policy.name.1).is_empty());
     client::Config {
         client_id: russh::SshId::Raw(Cow::Borrowed(IDENTIFICATION)),
         window_size: WINDOW,
@@ -300,7 +320,7 @@ fn config(options: &Options, known: &KnownHosts) -> client::Config {
         maximum_packet_size: MAX_PACKET,
         preferred: policy
             .algorithms
-            .preferred(&known.known_algorithms(&policy.name, policy.port), has_authority),
+            .preferred(&known.algorithms_of_all(policy.names()), has_authority),
         keepalive_interval: (!options.keepalive_interval.is_zero())
             .then_some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,

@@ -5,14 +5,9 @@ use crate::secret::Secret;
 
 /// Calls block.
 pub trait User: Send + Sync {
-    /// Asks for a line; `echo` shows what is typed. `None` when nobody can be
-    /// asked or the question was cancelled.
+    /// Asks for a line by a prompt of one or several lines; `echo` shows what is typed.
+    /// `None` when nobody can be asked or the question was cancelled.
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>>;
-    /// Asks for a line, which is shown, about something that has to be told first.
-    fn ask_about(&self, text: &str, prompt: &str) -> Option<Secret<String>> {
-        self.warn(text);
-        self.ask(prompt, true)
-    }
     /// Shows printable text of several lines that may be missed.
     fn tell(&self, text: &str);
     /// Shows printable text of several lines that must not be missed.

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Global, Ui};
+use crate::connect;
 use crate::error::{Error, Result};
 use crate::exports::Clan;
 use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Flake, Step};
 use crate::host_keys::HostKeys;
+use crate::ssh::known_hosts::Name;
 use crate::vars::Vars;
 
 impl Global {
@@ -148,6 +150,22 @@ impl Global {
             }
         }
         keys.map(|keys| (!keys.is_empty()).then_some(keys))
+    }
+
+    /// All names of a machine of the clan; none where the clan does not know it.
+    pub(super) fn identity(&self, machine: &str, clan: &Clan, ui: &Arc<Ui>) -> Result<Vec<Name>> {
+        if clan.knows(machine) {
+            return Ok(connect::identity(clan, machine, &self.vars(ui)?));
+        }
+        // With an address on the command line the clan was not asked.
+        let last_known = || {
+            let dir = self.flake().ok()?;
+            flake::last_known(&dir)?.clan(&dir.display().to_string()).ok()
+        };
+        match last_known().filter(|clan| clan.knows(machine)) {
+            Some(clan) => Ok(connect::identity(&clan, machine, &self.vars(ui)?)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The vars of the clan, if there is one, and of this machine, with the

@@ -187,7 +187,9 @@ async fn session(
     }
     let link = way::open(resolved, arguments, global, ui, 0).await?;
     let session = link.session.clone();
-    let agent = lent_agent(resolved)?;
+    // As ssh(1), which has said so, too (sshconnect.c, `check_host_key`).
+    let is_suspect = session.suspicion().is_some();
+    let agent = lent_agent(resolved)?.filter(|_| !is_suspect);
     let lends_agent = agent.is_some();
     if let Some(agent) = agent {
         session.lend_agent(agent);
@@ -206,7 +208,9 @@ async fn session(
             mask: forwards.mask,
         },
     ));
-    forward(&open, &forwards, ui).await?;
+    if !is_suspect {
+        forward(&open, &forwards, ui).await?;
+    }
     let host = resolved.original_host.as_str();
     let shared = Shared::start(control.as_ref(), &session, &open, host, lends_agent, ui)?;
     if let Some(command) = config.get("localcommand")

@@ -22,6 +22,7 @@ use crate::exports::{Clan, Technology};
 use crate::host_keys::HostKeys;
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
+use crate::ssh::known_hosts::Name;
 
 /// Probes at the same time: more than the black holes of any clan, fewer than
 /// the files a process may have open.
@@ -70,7 +71,10 @@ pub(super) fn ping(arguments: &Ping, global: &Global, ui: &Arc<Ui>) -> Result<u8
     let routes = plan(&clan, &arguments.machine, &overrides)?;
     ui.progress.doing(format!("pinging {}", arguments.machine));
     let wanted = routes.into_iter().map(|route| (arguments.machine.clone(), route)).collect();
-    let keys = global.host_keys(&arguments.machine, Some(&clan), ui)?;
+    let keys = Known {
+        of_clan: global.host_keys(&arguments.machine, Some(&clan), ui)?,
+        identity: global.identity(&arguments.machine, &clan, ui)?,
+    };
     let probed = probe_all(wanted, Some(keys), arguments.timeout, global, ui, &|_, _| ())?;
     ui.progress.done();
     let reachable = probed.iter().any(|(_, probed)| probed.outcome.is_ok());
@@ -132,10 +136,16 @@ fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
     all
 }
 
+/// Where the host key of a machine may be known.
+struct Known {
+    of_clan: Option<HostKeys>,
+    identity: Vec<Name>,
+}
+
 /// Probes all of them, and returns them in the same order.
 fn probe_all(
     wanted: Vec<(String, Route)>,
-    host_keys: Option<Option<HostKeys>>,
+    host_keys: Option<Known>,
     timeout: Option<Duration>,
     global: &Global,
     ui: &Arc<Ui>,
@@ -146,10 +156,11 @@ fn probe_all(
     let mut base = bare_request(global, ui, uses_tor)?;
     let runtime = ssh::runtime()?;
     // Keys are of interest only where all routes are one machine's.
-    let trust = match (&host_keys, wanted.first()) {
-        (Some(of_clan), Some((machine, _))) => {
+    let trust = match (host_keys, wanted.first()) {
+        (Some(known), Some((machine, _))) => {
             base.machine.clone_from(machine);
-            base.host_keys.of_clan.clone_from(of_clan);
+            base.host_keys.of_clan = known.of_clan;
+            base.host_keys.identity = known.identity;
             Some(runtime.block_on(Trust::load(&base))?)
         }
         _ => None,

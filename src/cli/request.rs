@@ -18,8 +18,8 @@ use crate::plan::{Overrides, Route};
 use crate::race;
 use crate::secret::Secret;
 use crate::ssh::auth::Credentials;
-use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
-use crate::ssh::known_hosts;
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Words};
+use crate::ssh::known_hosts::{self, Name};
 pub(super) use options::{Proxy, SshOptions};
 
 /// How a machine is to be reached.
@@ -30,6 +30,8 @@ pub(super) struct Way {
     pub(super) no_route: Option<String>,
     pub(super) last_resort: Option<LastResort>,
     pub(super) of_clan: Option<HostKeys>,
+    /// All names of the machine, if it is one of a clan.
+    pub(super) identity: Vec<Name>,
     pub(super) password: Option<Secret<String>>,
     /// Key files that come before those of the options.
     pub(super) identities: Vec<PathBuf>,
@@ -43,7 +45,8 @@ pub(super) fn assemble(
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Request> {
-    let Way { machine, routes, no_route, last_resort, of_clan, password, identities } = way;
+    let Way { machine, routes, no_route, last_resort, of_clan, identity, password, identities } =
+        way;
     let bare = bare_request(global, ui, false)?;
     let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
         true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
@@ -77,6 +80,12 @@ pub(super) fn assemble(
                 hash_names: options.hash_known_hosts.unwrap_or(files.hash_names),
             },
             alias: options.host_key_alias,
+            identity,
+            words: Words::Own,
+            stakes: Stakes {
+                all: vec![Stake::Password, Stake::KeyboardInteractive],
+                gives_up: false,
+            },
             revoked: options.revoked_host_keys,
             program: options.known_hosts_command.map(|mut program| {
                 program.tokens.entry('r').or_insert(login);

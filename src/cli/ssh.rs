@@ -252,6 +252,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
     let installer = installer(arguments, &overrides)?;
     let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
     let (mut last_resort, mut of_clan, mut no_route) = (None, None, None);
+    let mut identity = Vec::new();
     let (routes, password) = match installer {
         Some(Installer { routes, password, warnings }) => {
             warnings.iter().for_each(|warning| ui.warning(warning));
@@ -265,6 +266,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
             };
             ui.problems(&clan);
             of_clan = global.host_keys(&machine, Some(&clan), ui)?;
+            identity = global.identity(&machine, &clan, ui)?;
             last_resort = configuration(&clan, &machine, &overrides, global, ui);
             match plan(&clan, &machine, &overrides) {
                 // Its own configuration may still say where it is.
@@ -282,6 +284,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
         no_route,
         last_resort,
         of_clan,
+        identity,
         password,
         identities: arguments.identity_file.clone(),
     };

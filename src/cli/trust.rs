@@ -12,10 +12,9 @@ use serde_json::json;
 
 use super::request::bare_request;
 use super::{Global, Ui, complete, print, ssh};
-use crate::connect::{Counted, Trust};
+use crate::connect::{Counted, Trust, identity};
 use crate::error::{Error, Result};
-use crate::exports::Host;
-use crate::plan::{DEFAULT_PORT, Overrides, plan};
+use crate::plan::{Overrides, plan};
 use crate::printable::{self, Printable};
 use crate::ssh::known_hosts;
 
@@ -80,24 +79,15 @@ fn known(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
     request.machine = machine.to_owned();
     request.host_keys.of_clan = global.host_keys(machine, clan.as_ref().ok(), ui)?;
     let trust = ssh::runtime()?.block_on(Trust::load(&request))?;
-    let mut names = Vec::new();
-    if !trust.is_of_clan() {
-        for route in plan(&clan?, machine, &Overrides::default())? {
-            let name = match &route.host {
-                Host::Plain(host) => (host.clone(), route.port),
-                Host::Var(var) => match request.vars.public_value(var)? {
-                    Some((bytes, _)) => {
-                        (String::from_utf8_lossy(&bytes).trim().to_owned(), route.port)
-                    }
-                    // A secret host is known by the machine's name.
-                    None => (machine.to_owned(), DEFAULT_PORT),
-                },
-            };
-            if !names.contains(&name) {
-                names.push(name);
-            }
+    let names = match trust.is_of_clan() {
+        true => Vec::new(),
+        false => {
+            let clan = clan?;
+            // Says what is wrong with the name.
+            plan(&clan, machine, &Overrides::default())?;
+            identity(&clan, machine, &request.vars)
         }
-    }
+    };
     Ok(Known { trust, names, files: request.host_keys.files.user })
 }
 

@@ -94,7 +94,7 @@ pub async fn probe(
     let key = match trust {
         None => None,
         Some(trust) => {
-            let mut strict = trust.options(request, &won.target, false);
+            let mut strict = trust.options(request, &won.target, None, false);
             strict.policy.check = HostKeyCheck::Strict;
             strict.user = Arc::new(Nobody);
             Some(match Session::handshake(won.stream, &strict).await {

@@ -261,6 +261,20 @@ async fn without_checking_a_wrong_key_gets_no_password() {
 }
 
 #[tokio::test]
+async fn without_checking_an_unknown_key_gets_no_password_either() {
+    let machine = Machine::start().await;
+    let mut case = case(vec![machine.route("only")], HostKeyCheck::None, "right");
+    case.request.credentials.password = Some(Secret::new("right".to_owned()));
+    let error = case.connect().await.err().unwrap();
+    assert!(matches!(error, Error::Auth { .. }), "{error}");
+    assert_eq!(case.user.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(machine.authenticated.load(Ordering::SeqCst), 0);
+    // A known one is as good as ever.
+    case.know(&machine, &machine.key);
+    assert!(case.connect().await.is_ok());
+}
+
+#[tokio::test]
 async fn what_a_server_asks_names_it_and_cannot_touch_the_terminal() {
     let machine = Machine::start_as(true).await;
     let case = case(vec![machine.route("only")], HostKeyCheck::Tofu, "right");

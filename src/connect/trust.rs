@@ -2,6 +2,7 @@
 //! user's known hosts. Owns the name it is looked up under.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ use crate::host_keys::HostKeys;
 use crate::plan::DEFAULT_PORT;
 use crate::ssh::Options;
 use crate::ssh::algorithms::Algorithms;
-use crate::ssh::hostkey::{ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked};
-use crate::ssh::known_hosts::{Entry, KnownHosts, Program};
+use crate::ssh::hostkey::{
+    ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked, Stakes, Words,
+};
+use crate::ssh::known_hosts::{Entry, KnownHosts, Name, Program, lookup_name};
 use crate::sshfp::Sshfp;
 
 /// What is asked of host keys.
@@ -23,6 +26,13 @@ pub struct HostKeySettings {
     pub check: HostKeyCheck,
     /// Name to look the key up under instead of the host.
     pub alias: Option<String>,
+    /// All names of the machine, its own first, if it is one of a clan: see
+    /// [`super::identity`].
+    pub identity: Vec<Name>,
+    /// Whose words messages are in.
+    pub words: Words,
+    /// What a server does not get whose key nobody vouches for.
+    pub stakes: Stakes,
     /// Where known host keys are.
     pub files: KnownHostsFiles,
     /// `RevokedHostKeys`.
@@ -155,19 +165,22 @@ impl Trust {
     /// nothing nearer is known of it.
     pub(super) async fn sshfp(&self, request: &Request, target: &Target) -> Vec<Sshfp> {
         let settings = &request.host_keys;
-        let is_known = !self.known.keys(target.host.expose(), target.port).is_empty();
+        let is_listed = |name: &str, port| !self.known.keys(name, port).is_empty();
+        let is_known = is_listed(target.host.expose(), target.port)
+            || settings.identity.iter().any(|(name, port)| is_listed(name, *port));
         if !settings.verify_dns || settings.alias.is_some() || self.is_of_clan() || is_known {
             return Vec::new();
         }
         dial::sshfp(target, settings.dnssec_anchor.as_deref()).await
     }
 
-    /// How a session with `target` is set up. Without `allow_first_use` only
-    /// keys that are known already pass.
+    /// How a session with `target`, which is at the address `peer`, is set up. Without
+    /// `allow_first_use` only keys that are known already pass.
     pub(super) fn options(
         &self,
         request: &Request,
         target: &Target,
+        peer: Option<IpAddr>,
         allow_first_use: bool,
     ) -> Options {
         let settings = &request.host_keys;
@@ -179,24 +192,31 @@ impl Trust {
         };
         // A secret host must not be written into known_hosts: the machine's own
         // name stands for it, as HostKeyAlias does in ssh_config(5).
-        let (name, port) = match &settings.alias {
+        let name = match &settings.alias {
             _ if of_clan => (request.machine.clone(), DEFAULT_PORT),
             Some(alias) => (alias.clone(), DEFAULT_PORT),
             None if target.secret => (request.machine.clone(), DEFAULT_PORT),
             None => (target.host.expose().clone(), target.port),
         };
-        let names = vec![
-            (request.machine.clone(), DEFAULT_PORT),
-            (target.host.expose().clone(), target.port),
-        ];
+        // With a name that the user has given, that name alone counts.
+        let is_named = settings.alias.is_some() && !of_clan;
+        let identity = if is_named { Vec::new() } else { settings.identity.clone() };
+        let titles = titles(&name, identity.first(), target, peer);
+        // Whatever the user's own files may call it.
+        let mut names = settings.identity.clone();
+        names.push((request.machine.clone(), DEFAULT_PORT));
+        names.push((target.host.expose().clone(), target.port));
         let certificate_names = self.clan.iter().flat_map(|clan| clan.names.clone()).collect();
         let program = settings.program.clone().filter(|_| !of_clan);
         let policy = HostKeyPolicy {
             check,
             name,
-            port,
+            identity,
             files: settings.files.clone(),
             shown: format!("{} ({})", request.machine, target.label),
+            titles,
+            words: settings.words,
+            stakes: settings.stakes.clone(),
             allow_first_use,
             certificate_names,
             revoked: self.revoked.clone(),
@@ -218,4 +238,21 @@ impl Trust {
             user: request.credentials.user.clone(),
         }
     }
+}
+
+/// The host and its address as ssh(1) shows them (sshconnect.c,
+/// `get_hostfile_hostname_ipaddr`); a machine by its name, and no secret address.
+fn titles(
+    (name, port): &Name,
+    machine: Option<&Name>,
+    target: &Target,
+    peer: Option<IpAddr>,
+) -> (String, String) {
+    let host = machine.map_or_else(|| lookup_name(name, *port), |(machine, _)| machine.clone());
+    let address = match peer {
+        _ if target.secret => target.label.clone(),
+        Some(ip) => lookup_name(&ip.to_string(), target.port),
+        None => "<no hostip for proxy command>".to_owned(),
+    };
+    (host, address)
 }

@@ -226,6 +226,18 @@ impl Algorithms {
         self.ca_signatures.iter().any(|name| name == algorithm.as_str())
     }
 
+    /// Whether a host may have this key, by `HostKeyAlgorithms` and its size.
+    pub(super) fn takes_host_key(&self, key: &russh::keys::PublicKey) -> bool {
+        let algorithm = key.algorithm();
+        let is_listed = |name: &String| match &algorithm {
+            // One key, three ways to sign (RFC 8332).
+            Algorithm::Rsa { .. } => name == "ssh-rsa" || name.starts_with("rsa-sha2-"),
+            other => name == other.as_str(),
+        };
+        let is_chosen = !self.chosen_host_keys || self.host_keys.iter().any(is_listed);
+        is_chosen && self.weakness(key).is_none()
+    }
+
     /// Why this key is too weak, if it is.
     pub(super) fn weakness(&self, key: &russh::keys::PublicKey) -> Option<String> {
         let bits = key.key_data().rsa()?.key_size();

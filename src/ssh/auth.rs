@@ -215,10 +215,9 @@ impl<'a> Authentication<'a> {
                     Step::Failed => {}
                     step => return Ok(step),
                 }
-                if !self.session.may_send_secrets {
-                    let why = "password and keyboard-interactive are off: the host key is not \
-                               the known one";
-                    self.tried.push(why.to_owned());
+                if let Some(why) = self.session.suspicion() {
+                    let off = format!("password and keyboard-interactive are off: {why}");
+                    self.tried.push(off);
                     return Ok(Step::Failed);
                 }
             }

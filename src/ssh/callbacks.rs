@@ -11,7 +11,7 @@ use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
-use super::hostkey::{self, Decision, HostKeyPolicy};
+use super::hostkey::{self, Decision, HostKeyPolicy, Words, Worth};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
 use super::{Ended, Uses, lock, protocol_text};
@@ -221,14 +221,15 @@ impl Client {
     }
 }
 
-/// What a host key that passed is worth.
+/// A host key that passed.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
-    /// The user asked for no check and the key is not the known one: no
-    /// password may be sent, as in ssh(1).
-    pub(super) mismatch: bool,
+    /// What it is worth.
+    pub(super) worth: Worth,
     /// What vouches for it.
     pub(super) by: String,
+    /// The key.
+    pub(super) key: Option<PublicKey>,
 }
 
 fn check_host_key(
@@ -241,39 +242,39 @@ fn check_host_key(
     let refused = |error| Refusal { changed: false, error };
     let mut known = std::borrow::Cow::Borrowed(known);
     if let Some(program) = &policy.program {
-        let more = program.ask(Purpose::Hostname, &policy.name, policy.port, Some(key));
+        let (name, port) = &policy.name;
+        let more = program.ask(Purpose::Hostname, name, *port, Some(key));
         known.to_mut().extend(more.map_err(refused)?);
     }
+    let passed = |worth, by| Trust { worth, by, key: Some(key.clone()) };
     match hostkey::decide(policy, &known, key, certificate) {
-        Decision::Accept { note, by, remember, mismatch } => {
+        Decision::Accept { note, by, remember, worth } => {
             match note {
-                Some(note) if mismatch => user.warn(&note),
+                Some(note) if matches!(worth, Worth::Nothing(_)) => user.warn(&note),
                 Some(note) => user.tell(&note),
                 None => {}
             }
             if remember {
                 keep(policy, user, key)?;
             }
-            Ok(Trust { mismatch, by })
+            Ok(passed(worth, by))
         }
         Decision::Ask { question, fingerprint } => {
-            let prompt = "continue connecting (yes/no/fingerprint)? ";
-            let mut asked = user.ask_about(&question, prompt);
+            let mut asked = user.ask(&question, true);
             loop {
                 let Some(answer) = asked else {
-                    let error = policy.unverified(key, "there is nobody to ask");
-                    return Err(refused(error));
+                    return Err(refused(policy.unverified(key, "there is nobody to ask")));
                 };
                 match hostkey::consent(answer.expose(), &fingerprint) {
                     Some(true) => {
                         keep(policy, user, key)?;
-                        return Ok(Trust { mismatch: false, by: "your word".to_owned() });
+                        return Ok(passed(Worth::UsersWord, "your word".to_owned()));
                     }
                     Some(false) => {
                         return Err(refused(policy.unverified(key, "you did not accept it")));
                     }
                     None => {
-                        asked = user.ask("please type 'yes', 'no' or the fingerprint: ", true);
+                        asked = user.ask("Please type 'yes', 'no' or the fingerprint: ", true);
                     }
                 }
             }
@@ -281,6 +282,9 @@ fn check_host_key(
         Decision::Reject { warning, error, changed } => {
             if !warning.is_empty() {
                 user.warn(&warning.join("\n"));
+            } else if policy.words == Words::Ssh {
+                // Its callers' last word is the same for all reasons.
+                user.warn(&error.to_string());
             }
             Err(Refusal { changed, error })
         }
@@ -291,8 +295,18 @@ fn check_host_key(
 /// go on, as ssh(1) does. Another key written meanwhile is a mismatch.
 fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), Refusal> {
     match hostkey::remember(policy, key) {
-        Ok(()) => Ok(()),
-        Err(error @ Error::HostKey { .. }) => Err(Refusal { changed: true, error }),
+        Ok(()) => {
+            if policy.words == Words::Ssh && !policy.files.user.is_empty() {
+                user.tell(&hostkey::added(policy, key));
+            }
+            Ok(())
+        }
+        Err(error @ Error::HostKey { .. }) => {
+            if policy.words == Words::Ssh {
+                user.warn(&error.to_string());
+            }
+            Err(Refusal { changed: true, error })
+        }
         Err(error) => {
             user.warn(&format!("warning: the host key could not be remembered: {error}"));
             Ok(())

@@ -111,7 +111,11 @@ impl Session {
 
     /// Lets the machine use the agent at `path`, which is told where it is used, so
     /// that it can enforce destination constraints (PROTOCOL.agent, section 1).
+    /// A server that is not trusted gets none.
     pub fn lend_agent(&self, path: PathBuf) {
+        if self.suspicion().is_some() {
+            return;
+        }
         let binding = self.handle.agent_session_binding().cloned();
         lock(&self.remotes).agent = Some((path, binding));
     }
@@ -149,6 +153,7 @@ impl Session {
         &self,
         opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
     ) -> Result<ChannelStream<Msg>, String> {
+        self.may_forward()?;
         match opening.await {
             Ok(channel) => Ok(channel.into_stream()),
             // OpenSSH's words (channels.c, `reason2txt`).
@@ -170,6 +175,7 @@ impl Session {
     /// # Errors
     /// The server's reason, printable.
     pub async fn listen_there(&self, listen: &Listen, place: Place) -> Result<u16, String> {
+        self.may_forward()?;
         let words = |error: russh::Error| printable::lines(&error.to_string());
         match listen {
             Listen::Tcp(address, port) => {

@@ -3,13 +3,14 @@
 //! Asking the user and calling [`remember`] are the caller's.
 
 mod certificate;
+mod check;
 mod clan;
 mod revoked;
+mod stake;
+mod unknown;
 mod warning;
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,32 +20,13 @@ use russh::keys::{Algorithm, HashAlg, PublicKey};
 use crate::printable;
 
 use super::algorithms::Algorithms;
-use super::known_hosts::{self, Entry, KnownHosts, Program, Verdict};
+use super::known_hosts::{self, Entry, KnownHosts, Name, Program, Verdict};
 use crate::error::{Error, Result};
 use crate::sshfp::Sshfp;
+pub use check::HostKeyCheck;
 pub use clan::ClanKeys;
 pub use revoked::Revoked;
-
-/// How much a host key must be known, in the words of `--host-key-check`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HostKeyCheck {
-    /// `strict`: only known keys (ssh(1): `StrictHostKeyChecking=yes`).
-    Strict,
-    /// `ask`: known keys, and others if the user agrees.
-    Ask,
-    /// `accept-new`: store the keys of new hosts, refuse changed ones.
-    AcceptNew,
-    /// `tofu`, trust on first use: the same as `accept-new`, under the name the
-    /// Python clan has for it (clan_lib/ssh/host_key.py).
-    #[default]
-    Tofu,
-    /// `no`, of ssh_config(5) alone: store the keys of new hosts, go on with
-    /// changed ones after a warning.
-    No,
-    /// `none`: accept every key that is not revoked, store nothing. As in the
-    /// Python clan.
-    None,
-}
+pub use stake::{Stake, Stakes, Words, Worth};
 
 /// The known_hosts files of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,15 +44,23 @@ pub struct KnownHostsFiles {
 pub struct HostKeyPolicy {
     /// How much it must be known.
     pub check: HostKeyCheck,
-    /// The name to look up and to write.
-    pub name: String,
-    /// The server's port. For a `HostKeyAlias`, which ssh(1) looks up without a
-    /// port, it is 22.
-    pub port: u16,
+    /// The name to look up and to write, and the server's port. For a
+    /// `HostKeyAlias`, which ssh(1) looks up without a port, it is 22.
+    pub name: Name,
+    /// A machine of a clan has one identity, whatever address is dialled: its own
+    /// name, which a new key is stored under, too, and its other addresses. Empty
+    /// for any other host.
+    pub identity: Vec<Name>,
     /// Where keys are known.
     pub files: KnownHostsFiles,
     /// The host in messages; for a secret one a placeholder.
     pub shown: String,
+    /// The host and its address where ssh(1) shows `[HOST]:PORT ([IP]:PORT)`.
+    pub titles: (String, String),
+    /// Whose words messages are in.
+    pub words: Words,
+    /// What is withheld from a server whose key nobody vouches for.
+    pub stakes: Stakes,
     /// False after an earlier route showed a wrong key: then only known keys
     /// pass, except with [`HostKeyCheck::None`].
     pub allow_first_use: bool,
@@ -115,14 +105,13 @@ pub enum Decision {
         /// Call [`remember`] with the key, and give up if it fails with
         /// `Error::HostKey`; other failures deserve a warning only.
         remember: bool,
-        /// The key is not the one we know, and only [`HostKeyCheck::None`] lets
-        /// it pass: as ssh(1) does, send no password and forward nothing.
-        mismatch: bool,
+        /// What it is worth.
+        worth: Worth,
     },
     /// Ask the user, then go on and [`remember`] the key, or give up with
     /// [`HostKeyPolicy::unverified`]; the latter also without a terminal.
     Ask {
-        /// What to say before the answer, several lines. See [`consent`].
+        /// What to ask, several lines without an end of line. See [`consent`].
         question: String,
         /// SHA-256 of the key, which the user may also type as consent.
         fingerprint: String,
@@ -154,9 +143,9 @@ pub fn decide(
     }
     if policy.is_this_computer {
         let by = "nothing: it is this computer".to_owned();
-        return Decision::Accept { note: None, by, remember: false, mismatch: false };
+        return Decision::Accept { note: None, by, remember: false, worth: Worth::Enough };
     }
-    if let Some(entry) = known.revoked(&policy.name, policy.port, key) {
+    if let Some(entry) = known.revoked_for_any(policy.names(), key) {
         return reject_revoked(policy, key, &warning::place(&entry.path, entry.line));
     }
     if let Some(why) = policy.algorithms.weakness(key) {
@@ -171,7 +160,9 @@ pub fn decide(
         None => decide_key(policy, known, key),
     };
     match decision {
-        Decision::Accept { mismatch: false, .. } => contradiction(policy, key).unwrap_or(decision),
+        Decision::Accept { worth: Worth::UsersWord | Worth::Enough, .. } => {
+            contradiction(policy, key).unwrap_or(decision)
+        }
         other => other,
     }
 }
@@ -195,7 +186,7 @@ fn decide_certificate(
 ) -> Decision {
     let signer = PublicKey::new(certificate.signature_key().clone(), "");
     for name in policy.certificate_names() {
-        if let Some(entry) = known.revoked(name, policy.port, &signer) {
+        if let Some(entry) = known.revoked(name, policy.name.1, &signer) {
             return reject_revoked(policy, &signer, &warning::place(&entry.path, entry.line));
         }
     }
@@ -206,17 +197,17 @@ fn decide_certificate(
                 printable::line(&name),
                 warning::place(&authority.path, authority.line)
             );
-            return Decision::Accept { note: None, by, remember: false, mismatch: false };
+            return Decision::Accept { note: None, by, remember: false, worth: Worth::Enough };
         }
         Err(why) => why,
     };
     let bad = format!("the host certificate \"{}\": {why}", printable::line(certificate.key_id()));
     match decide_key(policy, known, key) {
         // As ssh(1), but nothing that nobody knows is trusted after that.
-        Decision::Accept { note, by, mismatch, remember: false } => {
+        Decision::Accept { note, by, worth, remember: false } => {
             let notes = std::iter::once(format!("warning: {bad}")).chain(note);
             let note = Some(notes.collect::<Vec<_>>().join("\n"));
-            Decision::Accept { note, by, remember: false, mismatch }
+            Decision::Accept { note, by, remember: false, worth }
         }
         Decision::Reject { warning, changed: true, .. } => {
             Decision::Reject { warning, error: policy.error(bad), changed: true }
@@ -238,42 +229,62 @@ fn reject_revoked(policy: &HostKeyPolicy, key: &PublicKey, place: &str) -> Decis
 }
 
 fn decide_key(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {
-    match known.lookup(&policy.name, policy.port, key) {
-        Verdict::Known { path, line } => {
+    match known.lookup_all(policy.names(), key) {
+        Verdict::Known { path, line, is_exact } => {
             let by = format!("the key in {}", warning::place(&path, line));
-            Decision::Accept { note: None, by, remember: false, mismatch: false }
+            // As ssh(1): nothing is written because of what others have written.
+            let worth = match is_exact && policy.files.user.contains(&path) {
+                true => Worth::UsersWord,
+                false => Worth::Enough,
+            };
+            Decision::Accept { note: None, by, remember: false, worth }
         }
         Verdict::Revoked { path, line } => {
             reject_revoked(policy, key, &warning::place(&path, line))
         }
         Verdict::Changed { entries } => decide_changed(policy, key, &entries, false),
         Verdict::OtherType { entries } => decide_changed(policy, key, &entries, true),
-        Verdict::Unknown => {
-            decide_by_dns(policy, key).unwrap_or_else(|| decide_unknown(policy, known, key))
-        }
+        Verdict::Unknown => unknown::decide_by_dns(policy, key)
+            .unwrap_or_else(|| unknown::decide_unknown(policy, known, key)),
     }
 }
 
-/// Stores the key for the next time, in the first of the user's files; without
-/// such a file, does nothing. Blocks, see [`known_hosts::add`].
+/// Stores the key for the next time, in the first of the user's files and under the
+/// name of the machine, too, if it is one; without such a file, does nothing.
+/// Blocks, see [`known_hosts::add`].
 ///
 /// # Errors
 /// `Error::HostKey` if another connection has stored another key meanwhile, and
 /// `Error::KnownHosts` if the file cannot be written.
 pub fn remember(policy: &HostKeyPolicy, key: &PublicKey) -> Result<()> {
     let Some(path) = policy.files.user.first() else { return Ok(()) };
-    known_hosts::add_first(path, &policy.name, policy.port, key, policy.files.hash_names).map_err(
-        |error| match error {
+    let add = |(name, port): &Name| {
+        let added = known_hosts::add_first(path, name, *port, key, policy.files.hash_names);
+        added.map_err(|error| match error {
             Error::HostKey { reason, .. } => policy.error(reason),
             other => other,
-        },
-    )
+        })
+    };
+    // The machine's name first: all its addresses meet there.
+    let machine = policy.identity.first().filter(|machine| **machine != policy.name);
+    let of_machine = machine.map_or(Ok(()), add);
+    if let Err(error @ Error::HostKey { .. }) = of_machine {
+        return Err(error);
+    }
+    add(&policy.name).and(of_machine)
+}
+
+/// What ssh(1) says of a key that it has stored.
+pub fn added(policy: &HostKeyPolicy, key: &PublicKey) -> String {
+    let host = printable::line(&policy.titles.0);
+    let kind = type_name(&key.algorithm());
+    format!("Warning: Permanently added '{host}' ({kind}) to the list of known hosts.")
 }
 
 /// What the user's answer to [`Decision::Ask`] means, as in ssh(1): `yes` or the
 /// fingerprint, `no` or an empty line; `None` means to ask again.
 pub fn consent(answer: &str, fingerprint: &str) -> Option<bool> {
-    let answer = answer.trim();
+    let answer = answer.split_whitespace().next().unwrap_or_default();
     if answer.eq_ignore_ascii_case("yes") || answer == fingerprint {
         Some(true)
     } else if answer.is_empty() || answer.eq_ignore_ascii_case("no") {
@@ -292,6 +303,12 @@ impl HostKeyPolicy {
         KnownHosts::load(self.files.user.iter().chain(&self.files.global))
     }
 
+    /// All names that the key is looked up under, the one that is dialled first.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        let others = self.identity.iter().filter(|name| **name != self.name);
+        std::iter::once(&self.name).chain(others)
+    }
+
     /// The error for an unknown key that nobody vouched for; `why` is the end of
     /// the sentence, such as `there is no terminal to ask on`.
     pub fn unverified(&self, key: &PublicKey, why: &str) -> Error {
@@ -301,7 +318,7 @@ impl HostKeyPolicy {
     /// The names that a certificate may be for.
     pub fn certificate_names(&self) -> &[String] {
         match self.certificate_names.as_slice() {
-            [] => std::slice::from_ref(&self.name),
+            [] => std::slice::from_ref(&self.name.0),
             names => names,
         }
     }
@@ -318,118 +335,32 @@ fn decide_changed(
     other_type: bool,
 ) -> Decision {
     let mut warning = warning::changed(policy, key, entries, other_type);
-    if matches!(policy.check, HostKeyCheck::None | HostKeyCheck::No) {
-        warning.push("going on all the same, because host keys are not checked".into());
-        return Decision::Accept {
-            note: Some(warning.join("\n")),
-            by: "nothing: it is not the known key".to_owned(),
-            remember: false,
-            mismatch: true,
-        };
+    let is_checked = !matches!(policy.check, HostKeyCheck::None | HostKeyCheck::No);
+    if !is_checked {
+        if policy.words == Words::Own {
+            warning.push("going on all the same, because host keys are not checked".into());
+        }
+        warning.extend(policy.stakes.withheld());
+        if !policy.stakes.gives_up {
+            return Decision::Accept {
+                note: Some(warning.join("\n")),
+                by: "nothing: it is not the known key".to_owned(),
+                remember: false,
+                worth: Worth::Nothing("the host key is not the known one"),
+            };
+        }
+        warning.push(stake::GIVEN_UP.to_owned());
+    } else if policy.words == Words::Ssh {
+        warning.push(format!(
+            "Host key for {} has changed and you have requested strict checking.",
+            printable::line(&policy.titles.0)
+        ));
     }
     let places = warning::places(entries);
     Decision::Reject {
         warning,
         error: policy.error(format!("{} is not the one known from {places}", describe(key))),
         changed: true,
-    }
-}
-
-/// What the DNS says of a key that nobody else knows, if it says anything.
-fn decide_by_dns(policy: &HostKeyPolicy, key: &PublicKey) -> Option<Decision> {
-    let algorithm = key.algorithm();
-    let mut about =
-        policy.sshfp.iter().filter(|sshfp| sshfp.is_about(algorithm.as_str())).peekable();
-    about.peek()?;
-    let bytes = key.to_bytes().ok()?;
-    Some(match about.any(|sshfp| sshfp.is_of(&bytes)) {
-        true => Decision::Accept {
-            note: None,
-            by: "its SSHFP record, which DNSSEC proves".to_owned(),
-            remember: false,
-            mismatch: false,
-        },
-        false => Decision::Reject {
-            warning: Vec::new(),
-            error: policy.error(format!(
-                "{} is not the one in its SSHFP records, which DNSSEC proves",
-                describe(key)
-            )),
-            changed: true,
-        },
-    })
-}
-
-fn decide_unknown(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> Decision {
-    let reject = |why: &str| Decision::Reject {
-        warning: Vec::new(),
-        error: policy.unverified(key, why),
-        changed: false,
-    };
-    let shown = printable::line(&policy.shown);
-    match policy.check {
-        HostKeyCheck::None => Decision::Accept {
-            note: Some(format!("host key of {shown} is not checked: {}", describe(key))),
-            by: "nothing: it is not checked".to_owned(),
-            remember: false,
-            mismatch: false,
-        },
-        HostKeyCheck::Strict => reject("the host key check is strict"),
-        _ if !policy.allow_first_use => {
-            reject("another route to this machine has just shown a wrong key")
-        }
-        HostKeyCheck::Ask => Decision::Ask {
-            question: warning::question(policy, known, key),
-            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
-        },
-        HostKeyCheck::AcceptNew | HostKeyCheck::Tofu | HostKeyCheck::No => {
-            let kept = match policy.files.user.first() {
-                Some(path) => format!("stored in {}", printable::line(&path.to_string_lossy())),
-                None => "not stored, for there is no known_hosts file".into(),
-            };
-            Decision::Accept {
-                note: Some(format!(
-                    "host key of {shown} is new, trusted on first use and {kept}: {}",
-                    describe(key)
-                )),
-                by: "nothing but this first use".to_owned(),
-                remember: !policy.files.user.is_empty(),
-                mismatch: false,
-            }
-        }
-    }
-}
-
-impl FromStr for HostKeyCheck {
-    type Err = Error;
-
-    /// Also takes the words of ssh_config(5)'s `StrictHostKeyChecking`: `yes`,
-    /// `no`, `off`, and what stands for them.
-    fn from_str(text: &str) -> Result<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "strict" | "yes" | "true" => Ok(Self::Strict),
-            "ask" => Ok(Self::Ask),
-            "accept-new" => Ok(Self::AcceptNew),
-            "tofu" => Ok(Self::Tofu),
-            "no" | "off" | "false" => Ok(Self::No),
-            "none" => Ok(Self::None),
-            _ => Err(Error::Usage(format!(
-                "unknown host key check {text:?}: it is strict, ask, accept-new, tofu or none"
-            ))),
-        }
-    }
-}
-
-impl fmt::Display for HostKeyCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Strict => "strict",
-            Self::Ask => "ask",
-            Self::AcceptNew => "accept-new",
-            Self::Tofu => "tofu",
-            Self::No => "no",
-            Self::None => "none",
-        })
     }
 }
 

@@ -5,6 +5,7 @@
 mod file;
 mod hosts;
 mod line;
+mod names;
 mod program;
 mod renewal;
 
@@ -15,12 +16,14 @@ use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 use crate::error::Result;
+use hosts::Hosts;
 use line::{Line, Marker};
 
 pub use file::{add, add_first, remove};
 pub(crate) use hosts::{matches_host, matches_pattern};
+pub use names::Name;
 pub use program::{Program, Purpose};
-pub use renewal::Renewal;
+pub use renewal::{Announced, Renewal};
 
 /// The port whose lines carry the plain host name.
 pub const DEFAULT_PORT: u16 = 22;
@@ -59,6 +62,14 @@ pub struct Entry {
     /// Its host field, as in the file and not escaped; hashed names are
     /// `[hashed name]`.
     pub names: String,
+    hosts: Hosts,
+}
+
+impl Entry {
+    /// Whether the line is for this name and port.
+    pub fn is_for(&self, name: &str, port: u16) -> bool {
+        self.hosts.matches(lookup_name(name, port).as_bytes())
+    }
 }
 
 /// What the files say about one host's key.
@@ -70,6 +81,9 @@ pub enum Verdict {
         path: PathBuf,
         /// The line's number, from 1.
         line: usize,
+        /// Whether the line is for this very name and port, and not for the name
+        /// without the port.
+        is_exact: bool,
     },
     /// Lines have this name with other keys, at least one of the same type.
     Changed {
@@ -157,25 +171,27 @@ impl KnownHosts {
             return Verdict::Revoked { path: found.path, line: found.line };
         }
         let same = |found: &&Located| same_key(&found.line.key, key);
-        let known =
-            |found: &Located| Verdict::Known { path: found.path.to_path_buf(), line: found.number };
+        let known = |found: &Located, is_exact| Verdict::Known {
+            path: found.path.to_path_buf(),
+            line: found.number,
+            is_exact,
+        };
         let wanted = lookup_name(name, port);
         if let Some(found) = self.find(&wanted, Marker::Plain).find(same) {
-            return known(found);
+            return known(found, true);
         }
         let entries: Vec<Entry> = self.find(&wanted, Marker::Plain).map(Located::entry).collect();
         if entries.is_empty() {
             return match plain_name(name, port) {
-                Some(plain) => self.find(&plain, Marker::Plain).find(same).map(known),
+                Some(plain) => {
+                    let found = self.find(&plain, Marker::Plain).find(same);
+                    found.map(|found| known(found, false))
+                }
                 None => None,
             }
             .unwrap_or(Verdict::Unknown);
         }
-        if entries.iter().any(|entry| entry.algorithm == key.algorithm()) {
-            Verdict::Changed { entries }
-        } else {
-            Verdict::OtherType { entries }
-        }
+        Verdict::other_key(entries, key)
     }
 
     /// The algorithms whose keys we know for the host, in the order of the
@@ -260,6 +276,17 @@ impl KnownHosts {
     }
 }
 
+impl Verdict {
+    /// For lines that have the name and another key than `key`.
+    fn other_key(entries: Vec<Entry>, key: &PublicKey) -> Self {
+        if entries.iter().any(|entry| entry.algorithm == key.algorithm()) {
+            Self::Changed { entries }
+        } else {
+            Self::OtherType { entries }
+        }
+    }
+}
+
 impl Located {
     fn entry(&self) -> Entry {
         Entry {
@@ -269,6 +296,7 @@ impl Located {
             algorithm: self.line.key.algorithm(),
             key: self.line.key.clone(),
             names: self.line.hosts.shown(),
+            hosts: self.line.hosts.clone(),
         }
     }
 }

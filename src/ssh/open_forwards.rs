@@ -52,6 +52,7 @@ impl OpenForwards {
     /// # Errors
     /// The system's or the server's reason, printable.
     pub async fn open(&self, forward: &Forward) -> Result<u16, String> {
+        self.session.may_forward()?;
         if let Some(open) = lock(&self.open).iter().find(|open| open.forward == *forward) {
             return Ok(open.port);
         }

@@ -167,7 +167,9 @@ impl Session {
             })?
             .map_err(|error| self.broken(machine, "session refused by the server", &error))?;
         let (incoming, outgoing) = channel.split();
-        request(&outgoing, remote)
+        // Also for the clients of a master.
+        let lends_agent = remote.with_agent && self.suspicion().is_none();
+        request(&outgoing, remote, lends_agent)
             .await
             .map_err(|error| self.broken(machine, "request failed", &error))?;
         let (machine, expected, _use) =
@@ -239,8 +241,12 @@ impl Process<'_> {
 
 /// Sends every request at once: waiting for each answer would cost a round
 /// trip a piece. The answers come in this order (RFC 4254, section 5.4).
-async fn request(channel: &ChannelWriteHalf<Msg>, remote: &Remote) -> Result<(), russh::Error> {
-    if remote.with_agent {
+async fn request(
+    channel: &ChannelWriteHalf<Msg>,
+    remote: &Remote,
+    lends_agent: bool,
+) -> Result<(), russh::Error> {
+    if lends_agent {
         channel.agent_forward(false).await?;
     }
     for (name, value) in &remote.env {

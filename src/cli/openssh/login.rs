@@ -20,6 +20,9 @@ pub(super) fn apply(
 ) -> Result<()> {
     let config = &resolved.config;
     credentials.login.clone_from(&resolved.user);
+    // The name that ssh(1) shows where it asks (sshconnect2.c).
+    let alias = config.get("hostkeyalias").map(|setting| setting.value());
+    credentials.machine = alias.unwrap_or(&resolved.host_name).to_ascii_lowercase();
     let files = |keyword| {
         let files = config.all(keyword).filter(|setting| setting.value() != "none");
         files.map(|setting| resolved.file(setting.value())).collect::<Result<Vec<_>>>()

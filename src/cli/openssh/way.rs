@@ -20,11 +20,12 @@ use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::hosts;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Resolved, bare, bytes, resolve, seconds};
+use crate::openssh::{Forwards, Resolved, bare, bytes, resolve, seconds};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::printable::Printable;
 use crate::race::Event;
-use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh::auth::Method;
+use crate::ssh::hostkey::{HostKeyCheck, Stake, Stakes, Words};
 use crate::ssh::{Rekey, Session};
 use crate::ssh_config::Config;
 use crate::tokens;
@@ -86,6 +87,9 @@ pub(super) async fn open(
         None => Some(Arc::new(Jump(jump(&jumps, arguments, global, ui, depth + 1).await?))),
     };
     let mut request = request(resolved, global, ui)?;
+    // As ssh(1): a stream of ours through it is what it is for.
+    let is_way = depth > 0 || arguments.stdio_forward.is_some();
+    request.host_keys.stakes = stakes(resolved, &request, is_way)?;
     if let Some(detour) = detour {
         let user = request.routes.first().map(|route| route.user.clone());
         if over(&mut request, detour).is_err() {
@@ -295,6 +299,7 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
         no_route: None,
         last_resort: None,
         of_clan: None,
+        identity: Vec::new(),
         password: None,
         identities: Vec::new(),
     };
@@ -311,6 +316,7 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
     match clan {
         Some(clan) => {
             way.of_clan = global.host_keys(&way.machine, Some(&clan), ui)?;
+            way.identity = global.identity(&way.machine, &clan, ui)?;
             way.last_resort = configuration(&clan, &way.machine, &overrides, global, ui);
             way.routes = match plan(&clan, &way.machine, &overrides) {
                 Err(Error::NoRoute { reason, .. }) if way.last_resort.is_some() => {
@@ -342,12 +348,34 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
     request.origin.keepalive = config.flag("tcpkeepalive", true)?;
     request.rekey = rekey(config)?;
     login::apply(resolved, &mut request.credentials, ui)?;
+    request.host_keys.words = Words::Ssh;
     request.host_keys.trusts_loopback = config.flag("nohostauthenticationforlocalhost", false)?;
     // What nobody says is as in ssh(1), and not as in clan.
     if config.get("serveraliveinterval").is_none() && request.host_keys.of_clan.is_none() {
         request.keepalive_interval = Duration::ZERO;
     }
     Ok(request)
+}
+
+/// What the host would get, but not with a key that nobody vouches for.
+fn stakes(resolved: &Resolved, request: &Request, is_way: bool) -> Result<Stakes> {
+    let config = &resolved.config;
+    let forwards = Forwards::of(resolved)?;
+    let methods = &request.credentials.methods;
+    let tunnel = config.get("tunnel").map_or("no", |setting| setting.value());
+    let all = [
+        (methods.contains(&Method::Password), Stake::Password),
+        (methods.contains(&Method::KeyboardInteractive), Stake::KeyboardInteractive),
+        (login::lent_agent(resolved)?.is_some(), Stake::Agent),
+        (config.flag("forwardx11", false)?, Stake::X11),
+        (!forwards.all.is_empty(), Stake::Ports),
+        (!tunnel.eq_ignore_ascii_case("no"), Stake::Tunnel),
+        (request.host_keys.update, Stake::UpdateHostKeys),
+    ];
+    let all: Vec<Stake> =
+        all.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, stake)| stake).collect();
+    let is_refused = all.iter().any(|stake| *stake != Stake::UpdateHostKeys);
+    Ok(Stakes { gives_up: is_way || (forwards.exit_on_failure && is_refused), all })
 }
 
 /// `RekeyLimit`: an amount of data, then perhaps a time; `default` and `none` leave

@@ -27,7 +27,8 @@ pub(super) fn in_words_of_ssh(error: Error, resolved: &Resolved) -> Error {
         Error::Auth { user, offered, .. } => {
             format!("{}@{host}: Permission denied ({}).", Printable(user), offered.join(","))
         }
-        Error::HostKey { .. } => format!("{error}\r\nHost key verification failed."),
+        // What is wrong with it has been said.
+        Error::HostKey { .. } => "Host key verification failed.".to_owned(),
         Error::Unreachable { attempts, .. } => {
             let lines: Vec<String> =
                 attempts.iter().map(|attempt| one_attempt(attempt, resolved)).collect();

@@ -148,7 +148,7 @@ impl KeyFile {
         }
         let Some(text) = self.text.clone() else { return Err("not a private key") };
         let (user, locked) = (user.clone(), self.locked);
-        let prompt = format!("enter passphrase for key '{}': ", self.path.display());
+        let prompt = format!("Enter passphrase for key '{}': ", self.path.display());
         // bcrypt is slow on purpose, and asking blocks.
         let unlocking = tokio::task::spawn_blocking(move || {
             if !locked {

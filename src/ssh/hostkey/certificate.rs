@@ -34,7 +34,7 @@ pub(super) fn check(
         .certificate_names()
         .iter()
         .filter_map(|name| {
-            let mut authorities = known.authorities(name, policy.port).into_iter();
+            let mut authorities = known.authorities(name, policy.name.1).into_iter();
             Some((name, authorities.find(of_signer)?))
         })
         .collect();
@@ -144,7 +144,7 @@ mod tests {
         let mut known = KnownHosts::default();
         let line = authority.public_key().to_openssh().unwrap();
         known.parse(Path::new("kh"), format!("@cert-authority *.test {line}").as_bytes());
-        let policy = HostKeyPolicy { name: "M.test".into(), port: 22, ..HostKeyPolicy::default() };
+        let policy = HostKeyPolicy { name: ("M.test".into(), 22), ..HostKeyPolicy::default() };
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
         check(&policy, &known, &certificate, now).map(|_| ())
     }

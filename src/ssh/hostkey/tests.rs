@@ -14,10 +14,11 @@ const ALL: [HostKeyCheck; 5] = [
 fn policy(check: HostKeyCheck) -> HostKeyPolicy {
     HostKeyPolicy {
         check,
-        name: "host".into(),
-        port: 22,
+        name: ("host".into(), 22),
         files: KnownHostsFiles { user: vec!["/home/me/kh".into()], ..Default::default() },
         shown: "host".into(),
+        titles: ("host".into(), "192.0.2.1".into()),
+        stakes: Stakes { all: vec![Stake::Password], gives_up: false },
         allow_first_use: true,
         ..HostKeyPolicy::default()
     }
@@ -29,11 +30,13 @@ fn known(text: &str) -> KnownHosts {
     known
 }
 
-/// `ok`, `note`, `store`, `mismatch`, `ask`, `unknown` or `changed`.
+/// `ok`, `note`, `store`, `suspect`, `ask`, `unknown` or `changed`.
 fn short(decision: &Decision) -> &'static str {
     match decision {
-        Decision::Accept { mismatch: true, note: Some(_), remember: false, .. } => "mismatch",
-        Decision::Accept { mismatch: true, .. } => "BAD",
+        Decision::Accept { worth: Worth::Nothing(_), note: Some(_), remember: false, .. } => {
+            "suspect"
+        }
+        Decision::Accept { worth: Worth::Nothing(_), .. } => "BAD",
         Decision::Accept { remember: true, note: Some(_), .. } => "store",
         Decision::Accept { remember: true, note: None, .. } => "BAD",
         Decision::Accept { note: Some(_), .. } => "note",
@@ -54,11 +57,11 @@ fn every_check_decides_as_documented() {
     for (text, first_use, expected) in [
         (same.as_str(), true, ["ok", "ok", "ok", "ok", "ok"]),
         (&same, false, ["ok", "ok", "ok", "ok", "ok"]),
-        ("", true, ["unknown", "ask", "store", "store", "note"]),
-        ("", false, ["unknown", "unknown", "unknown", "unknown", "note"]),
-        (&stale, true, ["changed", "changed", "changed", "changed", "mismatch"]),
-        (&stale, false, ["changed", "changed", "changed", "changed", "mismatch"]),
-        (&other_type, true, ["changed", "changed", "changed", "changed", "mismatch"]),
+        ("", true, ["unknown", "ask", "store", "store", "suspect"]),
+        ("", false, ["unknown", "unknown", "unknown", "unknown", "suspect"]),
+        (&stale, true, ["changed", "changed", "changed", "changed", "suspect"]),
+        (&stale, false, ["changed", "changed", "changed", "changed", "suspect"]),
+        (&other_type, true, ["changed", "changed", "changed", "changed", "suspect"]),
         (&revoked, true, ["changed"; 5]),
         (&revoked, false, ["changed"; 5]),
     ] {
@@ -85,7 +88,7 @@ fn a_remembered_key_is_known_and_another_one_loses() {
         global: vec![dir.path().join("global")],
         hash_names: true,
     };
-    let policy = HostKeyPolicy { files, port: 2222, ..policy(HostKeyCheck::Tofu) };
+    let policy = HostKeyPolicy { files, name: ("host".into(), 2222), ..policy(HostKeyCheck::Tofu) };
     remember(&policy, &key(ED25519)).unwrap();
     let known = policy.load().unwrap();
     assert_eq!(short(&decide(&policy, &known, &key(ED25519), None)), "ok");
@@ -104,7 +107,7 @@ fn warning_of(policy: &HostKeyPolicy, text: &str) -> (String, String) {
 
 #[test]
 fn the_warning_shows_both_fingerprints_the_lines_and_the_way_out() {
-    let policy = HostKeyPolicy { port: 2222, ..policy(HostKeyCheck::Tofu) };
+    let policy = HostKeyPolicy { name: ("host".into(), 2222), ..policy(HostKeyCheck::Tofu) };
     let text = format!("\n[host]:2222 {OTHER_ED25519}\n[host]:2222 {RSA}\n");
     let (warning, error) = warning_of(&policy, &text);
     for part in [
@@ -137,8 +140,9 @@ fn a_list_of_stale_lines_does_not_flood_the_terminal() {
 #[test]
 fn a_secret_name_is_in_no_message() {
     let secret = |check| HostKeyPolicy {
-        name: "abcdef.onion".into(),
+        name: ("abcdef.onion".into(), 22),
         shown: "<secret: tor_tor/hostname>".into(),
+        titles: ("m".into(), "<secret: tor_tor/hostname>".into()),
         ..policy(check)
     };
     let stale = format!("abcdef.onion {OTHER_ED25519}\n");
@@ -159,7 +163,12 @@ fn names_and_paths_cannot_play_with_the_terminal() {
     let text = format!("{0} {OTHER_ED25519}\nx\u{1b}]0;y {ED25519}\n", evil);
     known.parse(Path::new("/home/\u{1b}\r/kh"), text.as_bytes());
     for (check, name) in [(HostKeyCheck::Strict, evil), (HostKeyCheck::Ask, "unknown")] {
-        let policy = HostKeyPolicy { name: name.into(), shown: evil.into(), ..policy(check) };
+        let policy = HostKeyPolicy {
+            name: (name.into(), 22),
+            shown: evil.into(),
+            titles: (evil.into(), evil.into()),
+            ..policy(check)
+        };
         let said = match decide(&policy, &known, &key(ED25519), None) {
             Decision::Reject { warning, error, .. } => format!("{}\n{error}", warning.join("\n")),
             Decision::Ask { question, .. } => question,
@@ -181,10 +190,10 @@ fn the_question_names_the_key_and_where_else_it_is_known() {
         };
     let (question, fingerprint) = ask("");
     assert!(question.contains(&fingerprint), "{question}");
-    assert!(question.contains("not known by any other name"), "{question}");
+    assert!(question.contains("not known by any other names."), "{question}");
     assert!(question.ends_with("(yes/no/[fingerprint])? "), "{question}");
     let (question, _) = ask(&format!("other,10.0.0.1 {ED25519}\n"));
-    assert!(question.contains("    other,10.0.0.1 (/home/me/kh:1)"), "{question}");
+    assert!(question.contains("    /home/me/kh:1: other,10.0.0.1"), "{question}");
 }
 
 #[test]
@@ -216,4 +225,99 @@ fn checks_have_the_words_of_the_command_line_and_of_openssh() {
     }
     assert!(matches!("maybe".parse::<HostKeyCheck>(), Err(Error::Usage(_))));
     assert_eq!(HostKeyCheck::default(), HostKeyCheck::Tofu);
+}
+
+fn worth(policy: &HostKeyPolicy, known: &KnownHosts) -> Option<Worth> {
+    match decide(policy, known, &key(ED25519), None) {
+        Decision::Accept { worth, .. } => Some(worth),
+        _ => None,
+    }
+}
+
+#[test]
+fn only_what_the_users_own_file_says_of_the_very_name_is_his_word() {
+    let strict = HostKeyPolicy { name: ("host".into(), 2222), ..policy(HostKeyCheck::Strict) };
+    let of = |file: &str, text: String| {
+        let mut known = KnownHosts::default();
+        known.parse(Path::new(file), text.as_bytes());
+        worth(&strict, &known)
+    };
+    assert_eq!(of("/home/me/kh", format!("[host]:2222 {ED25519}\n")), Some(Worth::UsersWord));
+    assert_eq!(of("/home/me/kh", format!("host {ED25519}\n")), Some(Worth::Enough));
+    assert_eq!(of("/etc/kh", format!("[host]:2222 {ED25519}\n")), Some(Worth::Enough));
+    let here = HostKeyPolicy { is_this_computer: true, ..policy(HostKeyCheck::Strict) };
+    assert_eq!(worth(&here, &known("")), Some(Worth::Enough));
+    assert_eq!(worth(&policy(HostKeyCheck::Tofu), &known("")), Some(Worth::Enough));
+    assert_eq!(worth(&policy(HostKeyCheck::No), &known("")), Some(Worth::Enough));
+    let stale = known(&format!("host {OTHER_ED25519}\n"));
+    for check in [HostKeyCheck::No, HostKeyCheck::None] {
+        assert!(matches!(worth(&policy(check), &stale), Some(Worth::Nothing(_))), "{check}");
+    }
+}
+
+#[test]
+fn where_all_that_is_wanted_is_at_stake_an_unchecked_key_ends_it() {
+    let stale = known(&format!("host {OTHER_ED25519}\n"));
+    for (check, known) in
+        [(HostKeyCheck::No, &stale), (HostKeyCheck::None, &stale), (HostKeyCheck::None, &known(""))]
+    {
+        let stakes = Stakes { all: vec![Stake::Agent, Stake::Ports], gives_up: true };
+        let policy = HostKeyPolicy { stakes, ..policy(check) };
+        let Decision::Reject { warning, .. } = decide(&policy, known, &key(ED25519), None) else {
+            panic!("{check}");
+        };
+        let last = &warning[warning.len() - 3..];
+        assert!(last[0].starts_with("Agent forwarding is disabled"), "{warning:?}");
+        assert!(last[1].starts_with("Port forwarding is disabled"), "{warning:?}");
+        assert!(last[2].starts_with("Error: forwarding disabled"), "{warning:?}");
+    }
+}
+
+#[test]
+fn a_machines_first_key_is_stored_under_its_name_and_counts_at_all_its_addresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = KnownHostsFiles { user: vec![dir.path().join("kh")], ..Default::default() };
+    let identity: Vec<Name> =
+        vec![("m".into(), 22), ("10.0.0.1".into(), 22), ("10.0.0.2".into(), 2222)];
+    let at = |name: &Name| HostKeyPolicy {
+        name: name.clone(),
+        identity: identity.clone(),
+        files: files.clone(),
+        ..policy(HostKeyCheck::Tofu)
+    };
+    remember(&at(&identity[1]), &key(ED25519)).unwrap();
+    let text = std::fs::read_to_string(dir.path().join("kh")).unwrap();
+    assert_eq!(text, format!("m {ED25519}\n10.0.0.1 {ED25519}\n"));
+    let known = at(&identity[2]).load().unwrap();
+    let elsewhere = at(&("10.0.0.9".into(), 22));
+    for policy in [at(&identity[2]), elsewhere.clone()] {
+        assert_eq!(short(&decide(&policy, &known, &key(ED25519), None)), "ok");
+        assert_eq!(short(&decide(&policy, &known, &key(OTHER_ED25519), None)), "changed");
+    }
+    // Of two first uses at once the second loses, whatever address it is at.
+    assert!(matches!(remember(&elsewhere, &key(OTHER_ED25519)), Err(Error::HostKey { .. })));
+    let after = std::fs::read_to_string(dir.path().join("kh")).unwrap();
+    assert_eq!(after, text);
+}
+
+#[test]
+fn in_the_words_of_ssh_a_changed_key_is_told_line_by_line() {
+    let ssh = HostKeyPolicy {
+        words: Words::Ssh,
+        name: ("host".into(), 2222),
+        titles: ("[host]:2222".into(), "[192.0.2.1]:2222".into()),
+        ..policy(HostKeyCheck::Strict)
+    };
+    let (warning, _) = warning_of(&ssh, &format!("[host]:2222 {OTHER_ED25519}\n"));
+    let lines: Vec<&str> = warning.lines().skip(9).collect();
+    assert_eq!(
+        lines,
+        [
+            "Add correct host key in /home/me/kh to get rid of this message.",
+            "Offending ED25519 key in /home/me/kh:1",
+            "  remove with:",
+            "  ssh-keygen -f \"/home/me/kh\" -R \"[host]:2222\"",
+            "Host key for [host]:2222 has changed and you have requested strict checking.",
+        ]
+    );
 }

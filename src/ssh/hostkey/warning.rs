@@ -3,16 +3,17 @@
 
 use std::path::Path;
 
-use russh::keys::PublicKey;
+use russh::keys::{HashAlg, PublicKey};
 
-use super::{HostKeyPolicy, describe, type_name};
+use super::{HostKeyPolicy, Words, describe, type_name};
 use crate::printable::line as printable;
 use crate::ssh::known_hosts::{Entry, KnownHosts, lookup_name};
 
 /// How many lines of known_hosts are listed.
 const MAX_LISTED: usize = 8;
 
-/// The warning about a key that is not the known one.
+/// The warning about a key that is not the known one: ssh(1)'s (sshconnect.c,
+/// `warn_changed_key`), then what we know more.
 pub(super) fn changed(
     policy: &HostKeyPolicy,
     key: &PublicKey,
@@ -21,10 +22,19 @@ pub(super) fn changed(
 ) -> Vec<String> {
     let mut lines = banner("WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!");
     lines.push("IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!".into());
-    lines.push(
-        "somebody may be between you and the host and read along; or its key was really changed"
-            .into(),
-    );
+    lines
+        .push("Someone could be eavesdropping on you right now (man-in-the-middle attack)!".into());
+    lines.push("It is also possible that a host key has just been changed.".into());
+    lines.push(format!(
+        "The fingerprint for the {} key sent by the remote host is",
+        type_name(&key.algorithm())
+    ));
+    lines.push(format!("{}.", key.fingerprint(HashAlg::Sha256)));
+    lines.push("Please contact your system administrator.".into());
+    if policy.words == Words::Ssh && !policy.of_clan {
+        lines.extend(offending(policy, key, entries));
+        return lines;
+    }
     lines.push(host(policy));
     lines.push(format!("offered: {}", describe(key)));
     for entry in entries.iter().take(MAX_LISTED) {
@@ -69,6 +79,37 @@ pub(super) fn changed(
     lines
 }
 
+/// Where the other key is, in the words of ssh(1) and, for the way out, of Debian's.
+fn offending(policy: &HostKeyPolicy, key: &PublicKey, entries: &[Entry]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(file) = policy.files.user.iter().chain(&policy.files.global).next() {
+        let file = printable(&file.to_string_lossy());
+        lines.push(format!("Add correct host key in {file} to get rid of this message."));
+    }
+    let same_type = entries.iter().find(|entry| entry.algorithm == key.algorithm());
+    if let Some(entry) = same_type.or_else(|| entries.first()) {
+        let kind = type_name(&entry.algorithm);
+        lines.push(format!("Offending {kind} key in {}", place(&entry.path, entry.line)));
+        let file = printable(&entry.path.to_string_lossy());
+        let name = policy.names().find(|(name, port)| entry.is_for(name, *port));
+        if let Some((name, port)) = name.filter(|(name, _)| may_show(policy, name)) {
+            lines.push("  remove with:".into());
+            let name = printable(&lookup_name(name, *port));
+            lines.push(format!("  ssh-keygen -f \"{file}\" -R \"{name}\""));
+        }
+    }
+    lines
+}
+
+/// An unknown key, where only known ones are taken.
+pub(super) fn strict(policy: &HostKeyPolicy, key: &PublicKey) -> String {
+    format!(
+        "No {} host key is known for {} and you have requested strict checking.",
+        type_name(&key.algorithm()),
+        printable(&policy.titles.0)
+    )
+}
+
 /// The warning about a revoked key.
 pub(super) fn revoked(policy: &HostKeyPolicy, key: &PublicKey, place: &str) -> Vec<String> {
     let mut lines = banner("WARNING: REVOKED HOST KEY DETECTED!");
@@ -79,31 +120,44 @@ pub(super) fn revoked(policy: &HostKeyPolicy, key: &PublicKey, place: &str) -> V
     lines
 }
 
-/// What to ask about an unknown key, without a newline at the end.
+/// What to ask about an unknown key: ssh(1)'s words, which programs look for,
+/// without a newline at the end (sshconnect.c, `check_host_key`).
 pub(super) fn question(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> String {
-    let shown = printable(&policy.shown);
+    let (host, address) = (printable(&policy.titles.0), printable(&policy.titles.1));
     let mut lines = vec![
-        format!("the host key of {shown} is not known, so it may be another host"),
-        format!("offered: {}", describe(key)),
+        format!("The authenticity of host '{host} ({address})' can't be established."),
+        format!(
+            "{} key fingerprint is {}.",
+            type_name(&key.algorithm()),
+            key.fingerprint(HashAlg::Sha256)
+        ),
     ];
     let elsewhere = known.other_names(key);
     if elsewhere.is_empty() {
-        lines.push("this key is not known by any other name".into());
+        lines.push("This key is not known by any other names.".into());
     } else {
-        lines.push("this key is known by other names:".into());
+        lines.push("This host key is known by the following other names/addresses:".into());
         for entry in elsewhere.iter().take(MAX_LISTED) {
-            lines.push(format!(
-                "    {} ({})",
-                printable(&entry.names),
-                place(&entry.path, entry.line)
-            ));
+            let place = in_home(&place(&entry.path, entry.line));
+            lines.push(format!("    {place}: {}", printable(&entry.names)));
         }
         if elsewhere.len() > MAX_LISTED {
-            lines.push(format!("    and {} more", elsewhere.len() - MAX_LISTED));
+            let more = elsewhere.len() - MAX_LISTED;
+            lines.push(format!("    ({more} additional names omitted)"));
         }
     }
-    lines.push("trust it and go on (yes/no/[fingerprint])? ".into());
+    lines.push("Are you sure you want to continue connecting (yes/no/[fingerprint])? ".into());
     lines.join("\n")
+}
+
+/// A path with `~` for the home directory, as ssh(1) shows some.
+fn in_home(path: &str) -> String {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let home = home.trim_end_matches('/');
+    match path.strip_prefix(home) {
+        Some(rest) if !home.is_empty() && rest.starts_with('/') => format!("~{rest}"),
+        _ => path.to_owned(),
+    }
 }
 
 /// `FILE:LINE` of the entries, for one sentence.
@@ -131,11 +185,15 @@ pub(super) fn place(path: &Path, line: usize) -> String {
     format!("{}:{line}", printable(&path.to_string_lossy()))
 }
 
+/// Whether a name may be seen: the machine's own always, an address of it unless it
+/// is secret and so has a placeholder in `shown`.
+fn may_show(policy: &HostKeyPolicy, name: &str) -> bool {
+    policy.shown.to_ascii_lowercase().contains(&name.to_ascii_lowercase())
+        || policy.identity.iter().any(|(known, _)| known == name)
+}
+
 /// How to forget what is known, with ssh-keygen(1) and without.
 fn removal(policy: &HostKeyPolicy, entries: &[Entry]) -> Vec<String> {
-    // A secret host has a placeholder in `shown`, and is not to be seen here.
-    let may_show_name =
-        policy.shown.to_ascii_lowercase().contains(&policy.name.to_ascii_lowercase());
     let mut lines = Vec::new();
     let mut paths: Vec<&Path> = Vec::new();
     for entry in entries {
@@ -145,23 +203,20 @@ fn removal(policy: &HostKeyPolicy, entries: &[Entry]) -> Vec<String> {
     }
     for path in paths {
         let file = quoted(&path.to_string_lossy());
-        if may_show_name {
-            lines.push(format!(
-                "    ssh-keygen -f {file} -R {}",
-                quoted(&lookup_name(&policy.name, policy.port))
-            ));
-        }
-        let mut numbers: Vec<String> = entries
-            .iter()
-            .filter(|entry| entry.path == path)
-            .take(MAX_LISTED)
-            .map(|entry| entry.line.to_string())
-            .collect();
+        let of_path = || entries.iter().filter(move |entry| entry.path == path);
+        let names = policy.names().filter(|(name, port)| {
+            may_show(policy, name) && of_path().any(|entry| entry.is_for(name, *port))
+        });
+        let names: Vec<String> =
+            names.map(|(name, port)| quoted(&lookup_name(name, *port))).collect();
+        lines.extend(names.iter().map(|name| format!("    ssh-keygen -f {file} -R {name}")));
+        let mut numbers: Vec<String> =
+            of_path().take(MAX_LISTED).map(|entry| entry.line.to_string()).collect();
         // From the end, so that the other numbers stay right.
         numbers.reverse();
         lines.push(format!(
             "    {} line {} of {file}",
-            if may_show_name { "or without ssh-keygen, delete" } else { "delete" },
+            if names.is_empty() { "delete" } else { "or without ssh-keygen, delete" },
             numbers.join(", ")
         ));
     }

@@ -15,7 +15,7 @@ const PATTERN_MAX: usize = 1023;
 const HASH_PREFIX: &[u8] = b"|1|";
 
 /// Which names a line is about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hosts {
     /// A comma list, in lower case.
     Patterns(Box<[u8]>),

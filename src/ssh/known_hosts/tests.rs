@@ -195,7 +195,7 @@ fn several_files_are_one_list_in_order() {
     std::fs::write(&paths[0], format!("host {OTHER_ED25519}\n")).unwrap();
     std::fs::write(&paths[2], format!("#\nhost {ED25519}")).unwrap();
     let verdict = KnownHosts::load(&paths).unwrap().lookup("host", 22, &key(ED25519));
-    assert_eq!(verdict, Verdict::Known { path: paths[2].clone(), line: 2 });
+    assert_eq!(verdict, Verdict::Known { path: paths[2].clone(), line: 2, is_exact: true });
 }
 
 #[test]

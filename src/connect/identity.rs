@@ -1,0 +1,62 @@
+//! One machine, one host key, whatever address is dialled. Owns which names and
+//! addresses are a machine's; what they say together is `known_hosts`' business.
+
+use crate::exports::{Clan, Host};
+use crate::plan::{DEFAULT_PORT, Overrides, plan};
+use crate::ssh::known_hosts::Name;
+use crate::vars::Vars;
+
+/// The machine's own name, then every address in the clear that `clan` has for it, as
+/// host keys are looked up. Secret addresses are in no file: the machine's name stands
+/// for them. Blocks.
+pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
+    let mut names = vec![(machine.to_owned(), DEFAULT_PORT)];
+    // Whatever this command line says of addresses, the machine is the same.
+    for route in plan(clan, machine, &Overrides::default()).unwrap_or_default() {
+        let host = match &route.host {
+            Host::Plain(host) => Some(host.clone()),
+            Host::Var(var) => {
+                // One that is broken is said when it is dialled.
+                let value = vars.public_value(var).ok().flatten();
+                let text = value.and_then(|(bytes, _)| String::from_utf8(bytes).ok());
+                text.map(|text| text.trim().to_owned()).filter(|host| !host.is_empty())
+            }
+        };
+        let name = host.map(|host| (host, route.port));
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::user::Nobody;
+
+    #[test]
+    fn all_addresses_in_the_clear_count_and_what_cannot_be_read_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let value = dir.path().join("vars/per-machine/m/net/ip/value");
+        std::fs::create_dir_all(value.parent().unwrap()).unwrap();
+        std::fs::write(value, "10.0.0.3\n").unwrap();
+        let vars = Vars::new(Some(dir.path().to_owned()), Vec::new(), Arc::new(Nobody));
+        let json = r#"{
+            "a": {"priority": 9000, "module": "clan_lib.network.direct", "peers": {
+                "m": {"host": {"plain": "10.0.0.1"}, "port": 2222},
+                "other": {"host": {"plain": "10.0.0.9"}}}},
+            "b": {"module": "clan_lib.network.direct", "peers": {
+                "m": {"host": {"var": {"machine": "m", "generator": "net", "file": "ip"}}}}},
+            "c": {"module": "clan_lib.network.tor", "peers": {
+                "m": {"host": {"var": {"machine": "m", "generator": "tor", "file": "name"}}}}}
+        }"#;
+        let clan = Clan::parse("test", json.as_bytes()).unwrap();
+        let names: Vec<String> = identity(&clan, "m", &vars)
+            .iter()
+            .map(|(name, port)| format!("{name} {port}"))
+            .collect();
+        assert_eq!(names, ["m 22", "10.0.0.1 2222", "10.0.0.3 22"]);
+        assert_eq!(identity(&clan, "unknown", &vars), [("unknown".to_owned(), 22)]);
+    }
+}
