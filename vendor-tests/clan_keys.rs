@@ -249,7 +249,7 @@ fn trust_is_shown_given_and_taken_back() {
     trust(&["remove", "m"]).exits(1).says(&["no line for m"]);
     let public = format!("sshd-{port}/host_key.pub");
     let done = trust(&["add", "m", &public]).exits(0).text();
-    assert!(done.contains(&format!("for [{IP}]:{port}: SHA256:")), "{done}");
+    assert!(done.contains(&format!("for m, [{IP}]:{port}: SHA256:")), "{done}");
     let strict =
         ["--exports", "exports.json", "ssh", "m", "--host-key-check", "strict", "-c", "true"];
     home.run(&strict).exits(0);

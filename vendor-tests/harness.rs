@@ -418,15 +418,16 @@ impl Terminal {
         rows: u16,
         env: &[(&str, &str)],
     ) -> Self {
+        let mut command = home.command_with(&["/usr/bin/setsid", "--ctty"], args);
+        command.env("TERM", "xterm-test").envs(env.iter().copied());
+        Self::of(command, columns, rows)
+    }
+
+    /// Starts a command that takes the terminal for its own, as `setsid --ctty` does.
+    pub fn of(mut command: Command, columns: u16, rows: u16) -> Self {
         let (master, slave) = open_pty();
         rustix::termios::tcsetwinsize(&master, size(columns, rows)).unwrap();
-        let mut command = home.command_with(&["/usr/bin/setsid", "--ctty"], args);
-        command
-            .env("TERM", "xterm-test")
-            .envs(env.iter().copied())
-            .stdin(slave.try_clone().unwrap())
-            .stdout(slave.try_clone().unwrap())
-            .stderr(slave);
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
         let child = start(&mut command, "util-linux");
         // The command keeps its ends of the terminal open until it is gone.
         drop(command);
@@ -449,8 +450,14 @@ impl Terminal {
     /// Waits until the terminal shows `text`.
     #[track_caller]
     pub fn expect(&self, text: &str) {
+        self.expect_times(text, 1);
+    }
+
+    /// Waits until the terminal has shown `text` so often.
+    #[track_caller]
+    pub fn expect_times(&self, text: &str, count: usize) {
         let started = Instant::now();
-        while !self.text().contains(text) {
+        while self.text().matches(text).count() < count {
             let waited = started.elapsed();
             assert!(waited < Duration::from_secs(20), "no {text:?} in: {}", self.text());
             std::thread::sleep(Duration::from_millis(10));

@@ -143,8 +143,7 @@ impl Server {
     fn policy(&self, file: &Path, check: HostKeyCheck) -> HostKeyPolicy {
         HostKeyPolicy {
             check,
-            name: "127.0.0.1".into(),
-            port: self.port,
+            name: ("127.0.0.1".into(), self.port),
             files: KnownHostsFiles { user: vec![file.into()], ..Default::default() },
             shown: "127.0.0.1".into(),
             allow_first_use: true,

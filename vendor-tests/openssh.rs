@@ -104,7 +104,7 @@ fn an_encrypted_key_asks_for_its_passphrase() {
     let target = server.target();
     let args = ["ssh", "m", "--target-host", &target, "-c", "echo", "hello"];
     let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
-    terminal.expect("enter passphrase for key");
+    terminal.expect("Enter passphrase for key");
     terminal.send("wrong\r");
     until("another prompt", || terminal.text().matches("enter passphrase").count() == 2);
     terminal.send("open sesame\r");
@@ -127,7 +127,7 @@ fn without_a_terminal_the_users_own_program_asks() {
     let args = ["ssh", "m", "--target-host", &target, "-c", "true"];
     let askpass = ("SSH_ASKPASS", program.to_str().unwrap());
     home.run_with_env(&args, &[askpass, ("DISPLAY", ":0")]).exits(0);
-    assert!(home.read("asked").starts_with("enter passphrase for key"), "{}", home.read("asked"));
+    assert!(home.read("asked").starts_with("Enter passphrase for key"), "{}", home.read("asked"));
     home.run_with_env(&args, &[askpass]).exits(255);
     home.run_with_env(&args, &[askpass, ("SSH_ASKPASS_REQUIRE", "force")]).exits(0);
 }
@@ -454,9 +454,9 @@ fn unknown_host_keys_are_treated_as_asked() {
     let args =
         ["ssh", "m", "--target-host", &target, "--host-key-check", "ask", "-c", "echo", "hello"];
     let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
-    terminal.expect("(yes/no/fingerprint)?");
+    terminal.expect("(yes/no/[fingerprint])?");
     terminal.send("perhaps\r");
-    terminal.expect("please type");
+    terminal.expect("Please type");
     terminal.send("yes\r");
     terminal.expect("hello");
     assert_eq!(terminal.exit_code(), Some(0));

@@ -190,7 +190,8 @@ fn after_a_wrong_host_key_only_a_known_one_will_do() {
         "low": { "priority": 1, "peers": peer(&right) },
     });
     home.write("exports.json", exports.to_string());
-    let changed = format!("[{IP}]:{} {}\n", wrong.port(), host_key(&right));
+    let old = sshd(&home, IP, &key, "");
+    let changed = format!("[{IP}]:{} {}\n", wrong.port(), host_key(&old));
     let run = || home.run(&["--exports", "exports.json", "-v", "ssh", "m", "-c", "echo", "hi"]);
     home.write("home/.ssh/known_hosts", &changed);
     run().exits(255).says(&["HAS CHANGED", "failed: low"]);
@@ -390,7 +391,7 @@ fn at_a_question() -> (Terminal, String, (Home, Server)) {
     let args = ["ssh", "m", "--target-host", &target, "-c", "true"];
     let terminal = Terminal::start(&home, &args, 80, 24, &[]);
     let before = terminal.settings();
-    terminal.expect("enter passphrase for key");
+    terminal.expect("Enter passphrase for key");
     until("the echo is off", || terminal.settings() != before);
     (terminal, before, (home, server))
 }

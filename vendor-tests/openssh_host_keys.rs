@@ -99,7 +99,7 @@ fn a_servers_new_keys_are_learned_and_its_old_ones_forgotten() {
     assert!(known().contains(&blob("one")) && known().contains(&blob("rsa")), "{}", known());
     // The next key is announced beside the old one, then stands alone.
     let next = sshd(&home, IP, &key, &config(&["rsa", "two"]));
-    let rsa_first = ["--ssh-option", "HostKeyAlgorithms", "rsa-sha2-512"];
+    let rsa_first = ["--ssh-option", "HostKeyAlgorithms", "rsa-sha2-512,ssh-ed25519"];
     ssh(&next, &rsa_first).exits(0).says(&["and old ones removed"]);
     assert!(!known().contains(&blob("one")) && known().contains(&blob("two")), "{}", known());
     let last = sshd(&home, IP, &key, &config(&["two"]));
