@@ -18,6 +18,7 @@ use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
+use crate::tokens;
 use crate::vars::Vars;
 
 pub use identity::identity;
@@ -219,7 +220,7 @@ async fn reveal(route: Route, vars: Arc<Vars>, show_secrets: bool) -> Result<Tar
     let host = value.text()?;
     let usable = !host.expose().is_empty()
         && host.expose().len() <= MAX_HOST
-        && !host.expose().contains(|c: char| c.is_whitespace() || c.is_control());
+        && tokens::unfit_host(host.expose()).is_none();
     if !usable {
         return Err(Box::new(Error::VarName {
             name: var.to_string(),

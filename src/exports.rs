@@ -21,6 +21,7 @@ use crate::host_keys::HostKeys;
 use crate::printable::Printable;
 use machines::Machines;
 
+pub(crate) use field::check_machine;
 pub use target_host::TargetHost;
 pub use technology::Technology;
 pub use var_ref::VarRef;

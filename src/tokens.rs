@@ -1,5 +1,7 @@
-//! The `%` tokens and `${VARIABLES}` of ssh_config(5). Owns finding them; what
-//! they stand for is said by whoever uses them.
+//! The `%` tokens and `${VARIABLES}` of ssh_config(5). Owns finding them, and which
+//! names may stand for one; what they stand for is said by whoever uses them.
+
+use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::printable::Printable;
@@ -51,6 +53,60 @@ pub fn expand_file(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result
     Ok(out)
 }
 
+/// Why a name may not stand for a token. It becomes part of a command line of the
+/// user's shell, in ProxyCommand and others, without quotes (CVE-2023-51385).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It could be an option.
+    Dash,
+    /// It could be two words.
+    Blank,
+    /// It means something to a shell.
+    Char(char),
+    /// It would quote what follows.
+    Backslash,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dash => f.write_str("starts with -"),
+            Self::Blank => f.write_str("holds a space or a control character"),
+            Self::Char(char) => write!(f, "holds {char:?}"),
+            Self::Backslash => f.write_str("ends with a backslash"),
+        }
+    }
+}
+
+/// What OpenSSH refuses in the name of a host (`valid_hostname` of its ssh.c).
+pub fn unfit_host(name: &str) -> Option<Unfit> {
+    unfit(name, "'`\"$\\;&<>|(){},", |char, _| char.is_whitespace())
+}
+
+/// What OpenSSH refuses in the name of a user (`valid_ruser` of its ssh.c). A dollar
+/// sign ends the names of computers' accounts, and a backslash follows a domain.
+pub fn unfit_user(name: &str) -> Option<Unfit> {
+    // A dash after a space would be an option, too.
+    let unfit = unfit(name, "'`\";&<>|(){}", |char, next| char.is_whitespace() && next == Some('-'));
+    unfit.or_else(|| name.ends_with('\\').then_some(Unfit::Backslash))
+}
+
+fn unfit(name: &str, foul: &str, splits: impl Fn(char, Option<char>) -> bool) -> Option<Unfit> {
+    if name.starts_with('-') {
+        return Some(Unfit::Dash);
+    }
+    let mut chars = name.chars().peekable();
+    while let Some(char) = chars.next() {
+        if char.is_control() || splits(char, chars.peek().copied()) {
+            return Some(Unfit::Blank);
+        }
+        if foul.contains(char) {
+            return Some(Unfit::Char(char));
+        }
+    }
+    None
+}
+
 fn bad(text: &str, why: &str) -> Error {
     Error::Usage(format!("{:?}: {}", Printable(text).to_string(), Printable(why)))
 }
@@ -58,6 +114,41 @@ fn bad(text: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_mean_something_to_a_shell_are_unfit() {
+        for fit in ["m", "web01.example", "fe80::1%eth0", "größe", "a_b", "a!b", "a~b", "10.0.0.1"] {
+            assert_eq!(unfit_host(fit), None, "{fit:?}");
+        }
+        for (foul, why) in [
+            ("-oProxyCommand=x", Unfit::Dash),
+            ("a b", Unfit::Blank),
+            ("a\nb", Unfit::Blank),
+            ("a\u{a0}b", Unfit::Blank),
+            ("a\u{9b}b", Unfit::Blank),
+            ("$HOME", Unfit::Char('$')),
+        ] {
+            assert_eq!(unfit_host(foul), Some(why), "{foul:?}");
+        }
+        for char in "'`\"$\\;&<>|(){},".chars() {
+            assert_eq!(unfit_host(&format!("a{char}b")), Some(Unfit::Char(char)));
+        }
+        for fit in ["root", "DOMAIN\\me", "host$", "a b", "me@example", "a,b"] {
+            assert_eq!(unfit_user(fit), None, "{fit:?}");
+        }
+        for (foul, why) in [
+            ("-l", Unfit::Dash),
+            ("a -x", Unfit::Blank),
+            ("a\tb", Unfit::Blank),
+            ("a\\", Unfit::Backslash),
+            ("$(x)", Unfit::Char('(')),
+        ] {
+            assert_eq!(unfit_user(foul), Some(why), "{foul:?}");
+        }
+        for char in "'`\";&<>|(){}".chars() {
+            assert_eq!(unfit_user(&format!("a{char}b")), Some(Unfit::Char(char)));
+        }
+    }
 
     #[test]
     fn tokens_and_variables_are_replaced_once() {

@@ -23,7 +23,7 @@ use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::remote::{Ending, OnEscape, Remote, Streams, quote};
-use crate::term;
+use crate::{term, tokens};
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -249,8 +249,14 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
         user: arguments.login.clone().or(options.user.clone()),
         port: arguments.port.or(options.port),
     };
+    if let Some(why) = overrides.user.as_deref().and_then(tokens::unfit_user) {
+        return Err(Error::Usage(format!("the login name {why}")));
+    }
     let installer = installer(arguments, &overrides)?;
     let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
+    if let Some(why) = tokens::unfit_host(&machine) {
+        return Err(Error::Usage(format!("the machine's name {why}")));
+    }
     let (mut last_resort, mut of_clan, mut no_route) = (None, None, None);
     let mut identity = Vec::new();
     let (routes, password) = match installer {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::shape::{Object, kind};
 use super::target_host::{MAX_HOST, check_user};
 use crate::printable::Printable;
+use crate::tokens;
 
 use super::{Host, TargetHost, VarRef};
 use crate::error::Error;
@@ -117,11 +118,9 @@ pub(super) fn peer(map: &Object, machine: &str) -> Result<PeerFields, Fault> {
 }
 
 /// Checks a machine's name, which also becomes part of paths and command lines.
-pub(super) fn check_machine(name: &str) -> Result<(), String> {
-    if name.starts_with('-') {
-        return Err("a machine's name cannot start with -".into());
-    }
-    check_name(name)
+pub(crate) fn check_machine(name: &str) -> Result<(), String> {
+    check_name(name)?;
+    tokens::unfit_host(name).map_or(Ok(()), |why| Err(format!("the name {why}")))
 }
 
 /// Checks the name of anything.

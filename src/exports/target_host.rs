@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 
 use crate::error::{Error, Result};
 use crate::printable::Printable;
+use crate::tokens;
 
 /// Longest host, in bytes; a name in DNS has at most 253, a ticket more.
 pub(super) const MAX_HOST: usize = 1024;
@@ -143,7 +144,12 @@ impl fmt::Display for TargetHost {
 
 /// Refuses a login name that is empty, too long, or could be taken for an option.
 pub(super) fn check_user(user: &str) -> Result<&str, String> {
-    check_word("user", user, MAX_USER)?;
+    check_word("user", user, MAX_USER, tokens::unfit_user)?;
+    // Stricter than for a name that the user types: a variable of his shell is not
+    // for others to read.
+    if let Some(c) = user.chars().find(|c| c.is_whitespace() || *c == '$') {
+        return Err(format!("the user holds {c:?}"));
+    }
     if user.contains(':') {
         return Err("the user holds a colon, and a password is not taken here".into());
     }
@@ -181,24 +187,25 @@ fn parse_port(text: &str) -> Result<u16, String> {
 }
 
 fn check_host(host: &str) -> Result<(), String> {
-    check_word("host", host, MAX_HOST)?;
-    match host.chars().find(|c| matches!(c, '/' | '#' | '[' | ']' | '"' | '\'' | '\\')) {
+    check_word("host", host, MAX_HOST, tokens::unfit_host)?;
+    match host.chars().find(|c| matches!(c, '/' | '#' | '[' | ']')) {
         Some(c) => Err(format!("the host holds {c:?}")),
         None => Ok(()),
     }
 }
 
-fn check_word(what: &str, word: &str, max: usize) -> Result<(), String> {
+fn check_word(
+    what: &str,
+    word: &str,
+    max: usize,
+    unfit: fn(&str) -> Option<tokens::Unfit>,
+) -> Result<(), String> {
     if word.is_empty() {
         Err(format!("the {what} is empty"))
     } else if word.len() > max {
         Err(format!("the {what} is longer than {max} bytes"))
-    } else if word.starts_with('-') {
-        Err(format!("the {what} starts with -"))
-    } else if word.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        Err(format!("the {what} holds a space or a control character"))
     } else {
-        Ok(())
+        unfit(word).map_or(Ok(()), |why| Err(format!("the {what} {why}")))
     }
 }
 

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::exports::{Clan, TargetHost, check_bounds};
+use crate::exports::{Clan, TargetHost, check_bounds, check_machine};
 use crate::host_keys::{HostKeys, Stated};
+use crate::printable::Printable;
 use crate::vars::Vars;
 
 /// The name of a snapshot in the clan's directory.
@@ -123,6 +124,10 @@ impl Snapshot {
             ));
         }
         for (name, machine) in &self.machines {
+            if let Err(reason) = check_machine(name) {
+                clan.warnings.push(format!("machine \"{}\" is left out: {reason}", Printable(name)));
+                continue;
+            }
             clan.add_machine(name);
             if let Some(target) = address(&mut clan, name, machine.target_host.as_deref()) {
                 clan.set_target_host(name, target);
@@ -144,6 +149,9 @@ impl Snapshot {
         }
         clan.set_domain(self.domain.clone());
         for (name, text) in &self.configured {
+            if check_machine(name).is_err() {
+                continue;
+            }
             let target = address(&mut clan, name, text.as_deref());
             clan.set_configured_host(name, target);
         }
@@ -232,6 +240,8 @@ mod tests {
         snapshot.machines.insert("d".into(), Machine::default());
         snapshot.machines.insert("e".into(), machine("me@e.example:2200?proxycommand=rm&User=x"));
         snapshot.machines.insert("f".into(), machine("f.example?hunter2"));
+        snapshot.machines.insert("$(touch x)".into(), machine("b.example"));
+        snapshot.configured.insert("`x`".into(), Some("b.example".into()));
         snapshot.configured.insert("a".into(), Some("a.example?User=x".into()));
         snapshot.configured.insert("b".into(), None);
         snapshot.failed.push("x:y::z".into());
@@ -258,6 +268,9 @@ mod tests {
         for machine in ["a", "b", "c", "d", "e", "f"] {
             assert!(clan.knows(machine), "{machine}");
         }
+        // They would become words of a shell.
+        assert!(!clan.knows("$(touch x)") && !clan.knows("`x`"));
+        assert!(clan.warnings.iter().any(|text| text.contains("$(touch x)")));
         let target = clan.target_host("b").unwrap();
         assert_eq!((target.host.as_str(), target.port), ("b.example", Some(2222)));
         assert!(clan.target_host("c").is_none() && clan.target_host("d").is_none());

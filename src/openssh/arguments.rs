@@ -6,6 +6,7 @@ use super::forwards::is_path;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::ssh_config::Config;
+use crate::tokens;
 
 /// Letters with an argument; all others that ssh(1) knows have none.
 const WITH_ARGUMENT: &str = "BDEFIJLOPQRSWbceilmopw";
@@ -229,16 +230,11 @@ impl Arguments {
         if host.is_empty() || host.starts_with('-') || user.is_some_and(str::is_empty) {
             return Err(bad());
         }
-        // They become words of a shell in ProxyCommand and others (CVE-2023-51385).
-        let is_foul = |text: &str, foul: &str| {
-            text.chars()
-                .any(|char| char.is_control() || char.is_whitespace() || foul.contains(char))
-        };
-        if is_foul(host, "'`\"$\\;&<>|(){}") {
+        if tokens::unfit_host(host).is_some() {
             return Err(Error::Usage("hostname contains invalid characters".to_owned()));
         }
         let name = user.or_else(|| self.config.get("user").map(|setting| setting.value()));
-        if name.is_some_and(|name| name.starts_with('-') || is_foul(name, "'`\";&<>|(){}")) {
+        if name.is_some_and(|name| tokens::unfit_user(name).is_some()) {
             return Err(Error::Usage("remote username contains invalid characters".to_owned()));
         }
         self.host = host.to_owned();
@@ -418,6 +414,8 @@ mod tests {
             "$(x)@h;",
             "h`x`",
             "-l a|b h",
+            "a,b",
+            "-oUser=a;b h",
         ] {
             assert!(words(line).is_err(), "{line}");
         }

@@ -243,12 +243,17 @@ impl Detour for Program {
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
         // Everybody on this computer can read what a program is called with.
         let host = (!target.secret).then(|| target.host.expose().clone());
+        // Whoever it comes from: its words become the shell's.
+        let unfit = tokens::unfit_host(target.host.expose());
         let expanded = tokens::expand(&self.command, &|token| match token {
             'h' => host.clone(),
             'p' => Some(target.port.to_string()),
             token => self.machine.token(token),
         });
         Box::pin(async move {
+            if let Some(why) = unfit {
+                return Err(format!("not told to the ProxyCommand: the host {why}"));
+            }
             let command = expanded.map_err(|error| match target.secret {
                 true if self.command.contains("%h") => {
                     "the ProxyCommand would show the secret host: leave out its %h".to_owned()
@@ -472,5 +477,18 @@ mod tests {
         let why = open("true %h", true).await.unwrap_err();
         assert!(why.contains("leave out its %h") && !why.contains("hidden"), "{why}");
         assert!(open("true %Z", true).await.unwrap_err().contains("unknown token"));
+    }
+
+    #[tokio::test]
+    async fn a_program_is_never_told_a_host_that_means_something_to_its_shell() {
+        let machine = resolve("m", &Config::default(), Some("none"), &holds, &canonical).unwrap();
+        for host in ["$(touch x)", "a;b", "-oProxyCommand=x", "`x`"] {
+            let program = Program::new("true %h", machine.clone());
+            let (technology, label) = (Technology::Direct, "x".to_owned());
+            let host = Secret::new(host.to_owned());
+            let target = Target { technology, host, label, secret: false, port: 22 };
+            let why = program.open(&target).await.map(|_| ()).unwrap_err();
+            assert!(why.starts_with("not told to the ProxyCommand: the host "), "{why}");
+        }
     }
 }

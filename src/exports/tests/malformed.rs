@@ -29,7 +29,7 @@ fn every_mistake_is_named_and_the_good_peers_stay() {
             "exports entry \"s:good:r:bad-type\", field peer: \
              expected an object, found a string",
             "exports entry \"s:good:r:-dash\", field peer.machine: \
-             a machine's name cannot start with -",
+             the name starts with -",
             "exports entry \"s:nowhere:r:orphan\", field networking: \
              the network is declared nowhere, expected an entry \"s:nowhere::\"",
         ]
@@ -72,6 +72,14 @@ fn every_field_of_a_peer_is_checked() {
         ("host", "\"a\\u009b\"", "peers.m.host: the host holds"),
         ("host", "\"a\\u00a0b\"", "peers.m.host: the host holds"),
         ("host", "\"a/b\"", "peers.m.host: the host holds '/'"),
+        ("host", "\"$(touch${IFS}x)\"", "peers.m.host: the host holds '$'"),
+        ("host", "\"127.0.0.1;x\"", "peers.m.host: the host holds ';'"),
+        ("host", "\"a|b\"", "peers.m.host: the host holds '|'"),
+        ("host", "\"a,b\"", "peers.m.host: the host holds ','"),
+        ("host", "\"$AGE_KEY@a\"", "peers.m.host: the user holds '$'"),
+        ("user", "\"`x`\"", "peers.m.user: the user holds '`'"),
+        ("user", "\"$AGE_KEY\"", "peers.m.user: the user holds '$'"),
+        ("user", "\"a b\"", "peers.m.user: the user holds ' '"),
         ("host", "\"a?ProxyCommand=x\"", "peers.m.host: option ProxyCommand is not taken"),
         ("host", &long, "peers.m.host: the host is longer than 1024 bytes"),
         ("host", "{\"var\": \"a/b\"}", "peers.m.host.var: expected an object"),
@@ -138,7 +146,9 @@ fn every_field_of_a_network_is_checked() {
 #[test]
 fn names_that_could_harm_a_terminal_or_a_command_are_refused_and_escaped() {
     let long = "x".repeat(256);
-    for name in ["", "-x", "a\\u0000b", "a\\u001b[2J", "a\\nb", &long] {
+    let foul = ["$(x)", "a;b", "a b", "a|b", "`x`", "a&b", "a\\\\b", "a\\u202eb c"];
+    let names = ["", "-x", "a\\u0000b", "a\\u001b[2J", "a\\nb", &long];
+    for name in names.into_iter().chain(foul) {
         let clan = clan(&format!(r#"{{"net": {{"peers": {{"{name}": {{"host": "h"}}}}}}}}"#));
         assert_eq!(clan.problems.len(), 1, "{name:?}");
         assert_eq!(clan.networks[0].peers, []);
