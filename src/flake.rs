@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::exports::{Clan, TargetHost, check_bounds};
+use crate::file;
 use snapshot::Snapshot;
 
 pub use fingerprint::fingerprint;
@@ -99,7 +100,7 @@ pub fn last_known(dir: &Path) -> Option<Snapshot> {
 }
 
 fn stored(path: &Path) -> Result<Snapshot> {
-    let bytes = read_bounded(path)?;
+    let bytes = file::read(path, MAX_EXPORTS)?;
     Snapshot::parse(&path.display().to_string(), &bytes)
 }
 

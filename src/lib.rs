@@ -24,6 +24,7 @@ pub mod error;
 pub mod exports;
 pub mod flake;
 pub mod host_keys;
+mod file;
 mod hosts;
 pub mod installer;
 mod log;

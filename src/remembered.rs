@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::overlay;
+use crate::{file, overlay};
 
 /// Bound on the file, in bytes, and on its entries.
 const MAX_FILE: u64 = 1 << 20;
@@ -62,11 +62,7 @@ impl Remembered {
     }
 
     fn read(&self) -> BTreeMap<String, String> {
-        match fs::metadata(&self.file) {
-            Ok(meta) if meta.is_file() && meta.len() <= MAX_FILE => {}
-            _ => return BTreeMap::new(),
-        }
-        let bytes = fs::read(&self.file).unwrap_or_default();
+        let bytes = file::read(&self.file, MAX_FILE).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 

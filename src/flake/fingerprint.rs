@@ -1,14 +1,14 @@
 //! Whether a clan has changed: a hash over its files. Owns what counts; knows
 //! nothing of nix.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::snapshot;
+use crate::file;
 
 /// Most files of a clan; with more there is no fingerprint.
 const MAX_FILES: usize = 100_000;
@@ -57,9 +57,7 @@ fn walk(dir: &Path, below: &Path, hash: &mut Sha256, left: &mut usize) -> Option
             if size > MAX_HASHED {
                 field(&size.to_le_bytes());
             } else {
-                let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
-                File::open(&path).ok()?.take(MAX_HASHED + 1).read_to_end(&mut bytes).ok()?;
-                field(&bytes);
+                field(&file::read_unlinked(&path, MAX_HASHED).ok()?);
             }
         }
     }

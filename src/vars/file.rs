@@ -1,15 +1,11 @@
-//! Reads a file of the clan. Owns the rules that it lies inside the clan, is a
-//! regular file, and has a bounded size.
+//! Reads a file of the clan. Owns the rule that it lies inside the clan; what kind of
+//! file it may be is that of `crate::file`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::file;
 
 /// Bound on the entries of a folder: more than any clan has machines or vars.
 const MAX_NAMES: usize = 10_000;
@@ -27,8 +23,7 @@ pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8
         return Err(Error::VarBroken { path, reason: "it is a link that leaves the clan".into() });
     }
     // The canonical path has no links; one put in its place since is refused.
-    let file = open(&real, OFlags::NONBLOCK | OFlags::NOFOLLOW)?;
-    read_regular(file, &real, limit).map(Some)
+    file::read_unlinked(&real, limit).map(Some).map_err(broken)
 }
 
 /// The names in a folder, in their order; none when there is no such folder.
@@ -42,62 +37,22 @@ pub(super) fn names(dir: &Path) -> Vec<String> {
 
 /// The bytes of a file that lies where a convention says.
 pub(super) fn read_any(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    // A fifo in the place of a file must not hold us up.
-    read_regular(open(path, OFlags::NONBLOCK)?, path, limit)
+    file::read(path, limit).map_err(broken)
 }
 
-/// The bytes of a file that the user named, who may well name a pipe:
-/// `--identity <(pass show key)`.
+/// The bytes of a file that the user named, see [`file::read_named`].
 pub(super) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = open(path, OFlags::empty())?;
-    if file.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
-        return read_bounded(file, path, 0, limit);
+    file::read_named(path, limit).map_err(broken)
+}
+
+/// Something else in the place of a file is a mistake in the clan.
+fn broken(error: Error) -> Error {
+    match error {
+        Error::File { path, source, .. } if file::is_not_regular(&source) => {
+            Error::VarBroken { path, reason: source.to_string() }
+        }
+        other => other,
     }
-    read_regular(file, path, limit)
-}
-
-fn open(path: &Path, flags: OFlags) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags((flags | OFlags::NOCTTY).bits().cast_signed())
-        .open(path)
-        .map_err(|source| match Errno::from_io_error(&source) {
-            // What open(2) says of a socket.
-            Some(Errno::NXIO) => not_regular(path),
-            _ => Error::File { action: "read", path: path.to_owned(), source },
-        })
-}
-
-fn read_regular(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let meta = file.metadata().map_err(|source| Error::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    if !meta.is_file() {
-        return Err(not_regular(path));
-    }
-    read_bounded(file, path, meta.len(), limit)
-}
-
-fn not_regular(path: &Path) -> Error {
-    Error::VarBroken { path: path.to_owned(), reason: "not a regular file".into() }
-}
-
-fn read_bounded(file: File, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>> {
-    let too_large = || Error::TooLarge { path: PathBuf::from(path), limit };
-    if len > limit {
-        return Err(too_large());
-    }
-    // With room for all from the start, no copy of a key is left behind.
-    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    // It may have grown meanwhile.
-    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// A directory in the place of a file's parent is as absent as nothing at all.

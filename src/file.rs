@@ -1,0 +1,127 @@
+//! Reading a file that somebody else may have put there. Owns that it is a regular
+//! file where the user did not name it, and that its size is bounded: a FIFO or a
+//! device in its place can neither hold us up nor fill our memory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::error::{Error, Result};
+
+/// What is said of anything else than a file.
+const NOT_REGULAR: &str = "not a regular file";
+
+/// Whether an error says so.
+pub(crate) fn is_not_regular(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidInput && error.to_string() == NOT_REGULAR
+}
+
+/// The bytes of a regular file, wherever a link leads.
+///
+/// # Errors
+/// [`Error::File`] and [`Error::TooLarge`].
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_opened(open(path, OFlags::empty()), path, limit)
+}
+
+/// The same, where the last part of the path must be no link.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) fn read_unlinked(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_opened(open(path, OFlags::NOFOLLOW), path, limit)
+}
+
+/// The bytes of a file that the user named, who may well name a pipe:
+/// `--identity <(pass show key)`.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let is_pipe = |path: &Path| path.metadata().is_ok_and(|meta| meta.file_type().is_fifo());
+    if !is_pipe(path) {
+        return read(path, limit);
+    }
+    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).custom_flags(flags(OFlags::empty())).open(path);
+    read_bounded(file.map_err(failed)?, path, 0, limit)
+}
+
+/// Opens a regular file for reading, and nothing else.
+///
+/// # Errors
+/// Those of open(2); [`NOT_REGULAR`] for anything else.
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let not_regular = || io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR);
+    // Some devices do something when they are opened.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(not_regular());
+    }
+    // Without NONBLOCK a FIFO that is there now would wait for a writer.
+    let file =
+        OpenOptions::new().read(true).custom_flags(flags(more | OFlags::NONBLOCK)).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+fn flags(flags: OFlags) -> i32 {
+    // A terminal must not become ours by being read.
+    (flags | OFlags::NOCTTY).bits().cast_signed()
+}
+
+fn read_opened(file: io::Result<File>, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
+    let file = file.map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    read_bounded(file, path, len, limit)
+}
+
+fn read_bounded(file: File, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>> {
+    let too_large = || Error::TooLarge { path: PathBuf::from(path), limit };
+    if len > limit {
+        return Err(too_large());
+    }
+    // With room for all from the start, no copy of a key is left behind.
+    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    // It may have grown meanwhile.
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_regular_file_is_read_unless_the_user_named_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file"), "x").unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        symlink("/dev/zero", path("zero")).unwrap();
+        symlink("/dev/tty", path("terminal")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), 0o600.into()).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        assert_eq!(read(&path("file"), 1).unwrap(), b"x");
+        assert_eq!(read(&path("link"), 1).unwrap(), b"x");
+        assert!(read_unlinked(&path("link"), 1).is_err());
+        assert!(matches!(read(&path("file"), 0), Err(Error::TooLarge { .. })));
+        for name in ["zero", "fifo", "socket", "terminal", "."] {
+            let error = read(&path(name), 9).unwrap_err().to_string();
+            assert!(error.contains(NOT_REGULAR), "{name}: {error}");
+        }
+        let fifo = path("fifo");
+        let writer = std::thread::spawn(move || std::fs::write(fifo, "piped").unwrap());
+        assert_eq!(read_named(&path("fifo"), 9).unwrap(), b"piped");
+        writer.join().unwrap();
+        assert!(read_named(&path("zero"), 9).is_err());
+    }
+}
