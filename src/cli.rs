@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::exports::Clan;
 use crate::secret::{Secret, redacted};
 use crate::user::User;
-use crate::{flake, log, term};
+use crate::{flake, log, printable, signals, term};
 
 /// ssh for Clan machines: one binary, one connection, the best network.
 #[derive(Debug, Parser)]
@@ -194,7 +194,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             Error::Output(error).exit_code(opens_session)
         }
         Err(error) => {
-            ui.error(&error);
+            if !signals::has_come() {
+                ui.error(&error);
+            }
             error.exit_code(opens_session)
         }
     }
@@ -217,11 +219,10 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
 fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
-    let text = match json {
-        true => format!("{:#}\n", network::list_json(&clan)),
-        false => network::list_text(&clan, all),
-    };
-    print(text.as_bytes())?;
+    match json {
+        true => print_json(&network::list_json(&clan))?,
+        false => print_text(&network::list_text(&clan, all))?,
+    }
     Ok(0)
 }
 
@@ -291,12 +292,14 @@ impl Ui {
     fn write(&self, text: &str) {
         self.progress.clear();
         // Nobody is left to tell when standard error is closed.
-        let _ = std::io::stderr().lock().write_all(redacted(text).as_bytes());
+        let text = redacted(text);
+        let _ = std::io::stderr().lock().write_all(printable::shown(&text).as_bytes());
     }
 }
 
 impl User for Ui {
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
+        let prompt = &*printable::shown(prompt);
         self.progress.pause(|| match askpass::program() {
             Some(program) => askpass::ask(&program, prompt),
             None => term::ask(prompt, echo),
@@ -312,6 +315,16 @@ impl User for Ui {
     fn warn(&self, text: &str) {
         self.write(&format!("{}\n", text.trim_end()));
     }
+}
+
+/// Writes text for people to standard output.
+fn print_text(text: &str) -> Result<()> {
+    print(printable::shown(text).as_bytes())
+}
+
+/// Writes JSON to standard output, with a newline at its end.
+fn print_json(value: &serde_json::Value) -> Result<()> {
+    print(printable::json(&format!("{value:#}\n")).as_bytes())
 }
 
 /// Writes data to standard output.

@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use crate::children::Awaited;
 use crate::secret::Secret;
 
 /// What the command of these words prints, with one variable added to its
@@ -23,6 +24,7 @@ pub(crate) fn output(
         .stdout(Stdio::piped())
         .spawn()
         .ok()?;
+    let _awaited = Awaited::child(&child);
     // With room for most keys from the start, few copies are left behind.
     let mut printed = zeroize::Zeroizing::new(Vec::with_capacity(64 << 10));
     let read = child.stdout.take()?.take(limit + 1).read_to_end(&mut printed);

@@ -16,15 +16,17 @@
 //! decrypted value anywhere.
 #![deny(missing_docs)]
 
+mod children;
 pub mod cli;
 mod command;
 pub mod connect;
+pub mod descriptors;
 pub mod dial;
 pub mod error;
 pub mod exports;
+mod file;
 pub mod flake;
 pub mod host_keys;
-mod file;
 mod hosts;
 pub mod installer;
 mod log;
@@ -37,6 +39,7 @@ pub mod race;
 pub mod remembered;
 pub mod secret;
 pub mod select;
+pub mod signals;
 pub mod ssh;
 pub mod ssh_config;
 pub mod sshfp;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     clan_connect::secret::guard_process();
+    clan_connect::descriptors::close_inherited();
     clan_connect::term::restore_on_panic();
-    let code = clan_connect::cli::main(std::env::args_os());
-    clan_connect::term::restore();
+    let code = clan_connect::signals::run(|| clan_connect::cli::main(std::env::args_os()));
+    clan_connect::term::leave();
     ExitCode::from(code)
 }

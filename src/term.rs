@@ -4,7 +4,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use rustix::termios::{
     self, ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex,
@@ -21,6 +23,14 @@ const MAX_ANSWER: usize = 4096;
 /// The terminal's settings before we changed them, for whoever has to end the
 /// process: a signal, a panic, `main`.
 static SAVED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
+
+/// How long somebody else may be about to change the settings.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+static IS_LINE_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// Erases the line that the cursor is in.
+pub(crate) const ERASE: &[u8] = b"\r\x1b[K";
 
 /// Whether standard input is a terminal.
 pub fn is_interactive() -> bool {
@@ -56,11 +66,35 @@ impl Drop for Raw {
 
 /// Gives the terminal back as we found it. Does nothing when it is unchanged.
 pub fn restore() {
-    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // Whoever holds the lock may wait for a terminal that was stopped by ^S, and has
+    // not changed it yet.
+    let asked = Instant::now();
+    let saved = loop {
+        match SAVED.try_lock() {
+            Ok(mut saved) => break saved.take(),
+            Err(TryLockError::Poisoned(saved)) => break saved.into_inner().take(),
+            Err(TryLockError::WouldBlock) if asked.elapsed() > PATIENCE => return,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PATIENCE / 20),
+        }
+    };
     if let Some((tty, settings)) = saved {
-        // Nothing is left to be done if the terminal is gone.
-        let _ = termios::tcsetattr(&tty, OptionalActions::Drain, &settings);
+        // At once, for the same reason. Nothing is left to be done if it is gone.
+        let _ = termios::tcsetattr(&tty, OptionalActions::Now, &settings);
     }
+}
+
+/// The end: gives back all that is not ours, the line of progress included.
+pub fn leave() {
+    restore();
+    Blocking::undo();
+    if IS_LINE_SHOWN.swap(false, Ordering::Relaxed) {
+        let _ = io::stderr().write_all(ERASE);
+    }
+}
+
+/// Notes whether the last line of the terminal is one that has to go away again.
+pub(crate) fn note_line(is_shown: bool) {
+    IS_LINE_SHOWN.store(is_shown, Ordering::Relaxed);
 }
 
 /// Restores the terminal before a panic is reported.
@@ -97,7 +131,11 @@ fn change(tty: File, edit: impl FnOnce(&mut Termios)) -> io::Result<()> {
 /// Standard input, output and error as our own reads and writes need them: who
 /// started us may have left them non-blocking, as rsync does. What was there
 /// before comes back in the end.
-pub struct Blocking(Vec<(u8, rustix::fs::OFlags)>);
+#[derive(Debug)]
+pub struct Blocking(());
+
+/// Which of them we have changed, and what they were.
+static CHANGED: Mutex<Vec<(u8, rustix::fs::OFlags)>> = Mutex::new(Vec::new());
 
 impl Blocking {
     /// Makes them wait.
@@ -112,17 +150,23 @@ impl Blocking {
                 changed.push((number, flags));
             }
         }
-        Self(changed)
+        *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = changed;
+        Self(())
+    }
+
+    fn undo() {
+        let changed = std::mem::take(&mut *CHANGED.lock().unwrap_or_else(PoisonError::into_inner));
+        for (number, file) in standard() {
+            if let Some((_, flags)) = changed.iter().find(|(changed, _)| *changed == number) {
+                let _ = rustix::fs::fcntl_setfl(file, *flags);
+            }
+        }
     }
 }
 
 impl Drop for Blocking {
     fn drop(&mut self) {
-        for (number, file) in standard() {
-            if let Some((_, flags)) = self.0.iter().find(|(changed, _)| *changed == number) {
-                let _ = rustix::fs::fcntl_setfl(file, *flags);
-            }
-        }
+        Self::undo();
     }
 }
 

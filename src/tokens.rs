@@ -87,7 +87,8 @@ pub fn unfit_host(name: &str) -> Option<Unfit> {
 /// sign ends the names of computers' accounts, and a backslash follows a domain.
 pub fn unfit_user(name: &str) -> Option<Unfit> {
     // A dash after a space would be an option, too.
-    let unfit = unfit(name, "'`\";&<>|(){}", |char, next| char.is_whitespace() && next == Some('-'));
+    let unfit =
+        unfit(name, "'`\";&<>|(){}", |char, next| char.is_whitespace() && next == Some('-'));
     unfit.or_else(|| name.ends_with('\\').then_some(Unfit::Backslash))
 }
 
@@ -117,7 +118,8 @@ mod tests {
 
     #[test]
     fn names_that_mean_something_to_a_shell_are_unfit() {
-        for fit in ["m", "web01.example", "fe80::1%eth0", "größe", "a_b", "a!b", "a~b", "10.0.0.1"] {
+        for fit in ["m", "web01.example", "fe80::1%eth0", "größe", "a_b", "a!b", "a~b", "10.0.0.1"]
+        {
             assert_eq!(unfit_host(fit), None, "{fit:?}");
         }
         for (foul, why) in [

@@ -40,6 +40,7 @@ mod openssh_mux;
 mod openssh_options;
 mod openssh_personality;
 mod openssh_regress;
+mod process;
 mod reach;
 mod sops;
 mod ssh_audit;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
+use crate::children::Awaited;
 use crate::secret::{Secret, redacted};
 use crate::term;
 
@@ -37,6 +38,7 @@ pub(super) fn ask(program: &OsString, prompt: &str) -> Option<Secret<String>> {
     let mut command = Command::new(program);
     let mut child =
         command.arg(redacted(prompt)).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
+    let _awaited = Awaited::child(&child);
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER as usize));
     let read = child.stdout.take()?.take(MAX_ANSWER).read_to_end(&mut answer);
     let confirmed = child.wait().is_ok_and(|status| status.success());

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::children::Awaited;
+use crate::descriptors;
 use crate::error::{Error, Result};
 
 /// What the process that stays is for.
@@ -66,6 +68,8 @@ pub(super) fn start(role: Role) -> Result<u8> {
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .map_err(failed)?;
+    // Until it is ready; then it stays whatever becomes of us.
+    let _awaited = Awaited::child(&child);
     let mut byte = [0];
     if ours.read(&mut byte).is_ok_and(|count| count == 1) {
         return Ok(0);
@@ -93,24 +97,27 @@ fn arguments() -> Vec<std::ffi::OsString> {
 }
 
 /// Says that everything stands, and leaves the terminal; nothing happens in a
-/// process that was not started for the background. A master leaves its output,
-/// too, for whose end somebody may wait, unless it is to log there.
+/// process that was not started for the background. Unless something that runs on
+/// the machine `writes`, the output goes, too, for whose end somebody may wait, as in
+/// `$(ssh -fN host)`; so do the errors unless they are the log (`stdfd_devnull` in
+/// `fork_postauth` of OpenSSH's ssh.c).
 ///
 /// # Errors
 /// When nobody waits any more: who called us is gone.
-pub(super) fn ready(logs: bool) -> Result<()> {
+pub(super) fn ready(logs: bool, writes: bool) -> Result<()> {
     let Some(role) = role() else { return Ok(()) };
     let failed = |source| Error::System { what: "nobody waits for this any more", source };
     let waiting = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| failed(error.into()))?;
     let _ = rustix::process::setsid();
     if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
-        if role == Role::Master {
+        if role == Role::Master || !writes {
             let _ = rustix::stdio::dup2_stdout(&null);
             if !logs {
                 let _ = rustix::stdio::dup2_stderr(&null);
             }
         }
     }
+    descriptors::close_named();
     UnixStream::from(waiting).write_all(&[1]).map_err(failed)
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Ui;
-use crate::term;
+use crate::{printable, term};
 
 /// One peer of one network; all of it printable.
 pub(super) struct Row {
@@ -67,7 +67,7 @@ impl Board {
         let Some(columns) = self.columns else { return };
         let table = layout(&state.rows);
         let mut text = back(state.is_drawn, &table);
-        for line in table.lines() {
+        for line in printable::shown(&table).lines() {
             let line: String = line.chars().take(columns.saturating_sub(1)).collect();
             text.push_str(&format!("{line}\x1b[K\n"));
         }

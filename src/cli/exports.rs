@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{Global, Ui, network, print};
+use super::{Global, Ui, network, print, print_json, print_text};
 use crate::error::{Error, Result};
 use crate::flake::{fingerprint, snapshot};
+use crate::printable;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -31,11 +32,10 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
         Command::Show { json } => {
             let clan = global.clan(ui)?;
             ui.problems(&clan);
-            let text = match json {
-                true => format!("{:#}\n", network::list_json(&clan)),
-                false => network::show_text(&clan),
-            };
-            print(text.as_bytes())
+            match json {
+                true => print_json(&network::list_json(&clan)),
+                false => print_text(&network::show_text(&clan)),
+            }
         }
         Command::Snapshot { output } => {
             let (origin, mut snapshot) = global.snapshot(ui)?;
@@ -48,7 +48,9 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
                 snapshot.fingerprint = global.flake().ok().as_deref().and_then(fingerprint);
             }
             match output {
-                Some(file) if file == Path::new("-") => print(snapshot.to_json().as_bytes()),
+                Some(file) if file == Path::new("-") => {
+                    print(printable::json(&snapshot.to_json()).as_bytes())
+                }
                 Some(file) => snapshot.write(&file),
                 None => match global.site()? {
                     flake if flake.is_remote => Err(Error::Usage(

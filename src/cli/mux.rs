@@ -168,7 +168,7 @@ pub(super) async fn run(
         }
         Wanted::Stdio(place) => (client.stdio(place, [input, stdout.as_fd()]).await, false),
         Wanted::Forwards => {
-            background::ready(false)?;
+            background::ready(false, false)?;
             // As with OpenSSH the forwards stay as long as the master does.
             client.gone().await;
             return Ok(Some(255));
@@ -181,7 +181,7 @@ pub(super) async fn run(
             return Ok(None);
         }
     };
-    background::ready(false)?;
+    background::ready(false, true)?;
     let code = wait(running, tty, pid).await?;
     if tty && !ui.quiet {
         say(&format!("Shared connection to {} closed.\r", Printable(&resolved.host_name)));

@@ -6,12 +6,13 @@ mod remote;
 pub(super) mod way;
 pub(super) mod words;
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::background::{self, Role};
 use super::mux::{self, Control, Shared, Wanted};
-use super::ssh::{self, Stop};
+use super::ssh;
 use super::{Global, Ui, print, tor};
 use crate::dial::{Dialer, Origin, Target};
 use crate::error::{Error, Result};
@@ -19,13 +20,14 @@ use crate::exports::Technology;
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{Forwards, Resolved, dump, place, query, resolve};
-use crate::printable::Printable;
+use crate::printable::{self, Printable};
 use crate::secret::Secret;
+use crate::signals::{self, Stop};
 use crate::ssh::Session;
 use crate::ssh::forward::{Connector, Duplex, Forward, Listen, Place, Side, pipe};
 use crate::ssh::open_forwards::{OpenForwards, Rules};
 use crate::ssh::remote::{Ending, Remote};
-use crate::term;
+use crate::{children, term};
 use login::lent_agent;
 use words::{NOT_FORWARDED, in_words_of_ssh, shown};
 
@@ -51,6 +53,7 @@ pub(super) fn main(args: &[String], flake: Option<PathBuf>) -> u8 {
     match run(&arguments, flake) {
         Ok(code) => code,
         Err(Error::Output(_)) => 255,
+        Err(_) if signals::has_come() => 255,
         Err(error) => {
             say(&error.to_string());
             255
@@ -75,16 +78,18 @@ fn global(resolved: &Resolved, flake: Option<PathBuf>) -> Global {
     }
 }
 
-/// `-E`: what would be on standard error goes to the end of a file.
+/// `-E`: what would be on standard error goes to the end of a file, which is nobody
+/// else's to read (`log_redirect_stderr_to` of OpenSSH's log.c).
 fn log_to(file: &str) -> std::io::Result<()> {
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+    let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
     rustix::stdio::dup2_stderr(&file).map_err(Into::into)
 }
 
 pub(super) fn say(text: &str) {
     use std::io::Write;
+    let line = format!("{text}\n");
     // Nobody is left to tell when standard error is closed.
-    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+    let _ = std::io::stderr().lock().write_all(printable::shown(&line).as_bytes());
 }
 
 fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
@@ -109,7 +114,7 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
     let global = global(&resolved, flake);
     let ui = Arc::new(Ui::new(&global));
     if let Some(command) = &arguments.control {
-        return ssh::runtime()?.block_on(mux::command(command, &resolved, &ui));
+        return ssh::block_on(mux::command(command, &resolved, &ui))?;
     }
     if resolved.config.flag("forkafterauthentication", false)? && background::role().is_none() {
         return background::start(Role::Session);
@@ -123,7 +128,7 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
     let _blocking = term::Blocking::enter();
     let runtime = ssh::runtime()?;
     let done = runtime.block_on(async {
-        let mut stop = Stop::new()?;
+        let mut stop = Stop::new();
         tokio::select! {
             done = session(arguments, &resolved, &global, &ui) => done,
             code = stop.signalled() => Ok(code),
@@ -149,7 +154,7 @@ fn in_shell(command: &str) -> std::process::Command {
 
 /// Whether a command of `Match exec` says yes.
 fn holds(command: &str) -> Result<bool> {
-    Ok(in_shell(command).status().is_ok_and(|status| status.success()))
+    Ok(children::status(&mut in_shell(command)).is_ok_and(|status| status.success()))
 }
 
 /// The name that a name with an address is an alias of, or the name itself.
@@ -157,7 +162,7 @@ fn canonical(name: &str) -> Option<String> {
     let dialer = Dialer::new(Default::default(), Origin::default());
     // Jump hosts are looked up while the runtime of the session is at work.
     std::thread::scope(|scope| {
-        let find = || ssh::runtime().ok()?.block_on(dialer.canonical(name));
+        let find = || ssh::block_on(dialer.canonical(name)).ok().flatten();
         scope.spawn(find).join().ok().flatten()
     })
 }
@@ -218,9 +223,11 @@ async fn session(
     {
         let command = resolved.expand(command.value())?;
         // Before anything that comes from the other side.
-        let _ = tokio::task::spawn_blocking(move || in_shell(&command).status()).await;
+        let run = move || children::status(&mut in_shell(&command));
+        let _ = tokio::task::spawn_blocking(run).await;
     }
-    background::ready(resolved.verbosity() > 0 || arguments.log_file.is_some())?;
+    let logs = resolved.verbosity() > 0 || arguments.log_file.is_some();
+    background::ready(logs, remote.is_some() || through.is_some())?;
     let talk = Talk { resolved, ui, session: &session, shared: shared.as_ref(), is_master };
     let ended = talk.until_the_end(through, remote).await;
     drop(shared);

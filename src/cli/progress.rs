@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::term;
+use crate::{printable, term};
 
 /// What is done in less needs no explanation.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -100,10 +100,12 @@ fn tick(line: &Mutex<Line>) {
         };
         if since.elapsed() >= PATIENCE && !state.paused {
             let columns = term::size().map_or(COLUMNS, |size| size.columns);
+            let what = printable::shown(&what);
             let text = one_line(&what, since.elapsed().as_secs(), columns);
             let text = format!("\r\x1b[K{text}");
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
             state.shown = true;
+            term::note_line(true);
         }
     }
 }
@@ -119,7 +121,8 @@ fn one_line(what: &str, seconds: u64, columns: u32) -> String {
 
 fn erase(state: &mut Line) {
     if std::mem::take(&mut state.shown) {
-        let _ = std::io::stderr().lock().write_all(b"\r\x1b[K");
+        let _ = std::io::stderr().lock().write_all(term::ERASE);
+        term::note_line(false);
     }
 }
 

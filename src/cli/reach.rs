@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::board::{Board, Row};
 use super::request::{bare_request, seconds};
-use super::{Global, Ui, complete, print, ssh};
+use super::{Global, Ui, complete, print_json, print_text, ssh};
 use crate::connect::{Probed, Request, Trust, probe};
 use crate::dial::Dialer;
 use crate::error::Result;
@@ -81,10 +81,10 @@ pub(super) fn ping(arguments: &Ping, global: &Global, ui: &Arc<Ui>) -> Result<u8
     if arguments.json {
         let rows: Vec<Value> = probed.iter().map(|(_, probed)| as_json(probed)).collect();
         let json = json!({ "machine": arguments.machine, "reachable": reachable, "routes": rows });
-        print(format!("{json:#}\n").as_bytes())?;
+        print_json(&json)?;
     } else {
         let text: String = probed.iter().map(|(_, probed)| as_line(probed)).collect();
-        print(text.as_bytes())?;
+        print_text(&text)?;
     }
     Ok(u8::from(!reachable))
 }
@@ -116,9 +116,9 @@ pub(super) fn overview(arguments: &Overview, global: &Global, ui: &Arc<Ui>) -> R
     let text = board.text();
     drop(board);
     if arguments.json {
-        print(format!("{:#}\n", overview_json(&clan, &probed)).as_bytes())?;
+        print_json(&overview_json(&clan, &probed))?;
     } else {
-        print(text.as_bytes())?;
+        print_text(&text)?;
     }
     Ok(0)
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Global, Ui, print};
 use crate::error::{Error, Result};
 use crate::flake::{self, Step, nix};
+use crate::printable;
 use crate::select::{Selector, to_json};
 
 pub(super) fn run(text: &str, global: &Global, ui: &Ui) -> Result<()> {
@@ -14,7 +15,7 @@ pub(super) fn run(text: &str, global: &Global, ui: &Ui) -> Result<()> {
         true => selector.apply(&known(global, ui)?)?,
         false => from_nix(&selector, global, ui)?,
     };
-    print(to_json(&value).as_bytes())
+    print(printable::json(&to_json(&value)).as_bytes())
 }
 
 /// The flake as far as it is known.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::openssh::way;
@@ -19,6 +19,7 @@ use crate::installer::{self, Installer};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
+use crate::signals::Stop;
 use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
 use crate::ssh::hostkey::HostKeyCheck;
@@ -101,7 +102,7 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let _blocking = term::Blocking::enter();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let mut stop = Stop::new()?;
+        let mut stop = Stop::new();
         tokio::select! {
             done = async {
                 if let Some(proxy) = &proxy {
@@ -125,6 +126,14 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|source| Error::System { what: "cannot start", source })
+}
+
+/// Does one thing to its end, and waits for nothing that is under way beside it.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 async fn session(
@@ -350,39 +359,6 @@ fn remote(arguments: &Ssh) -> Result<Remote> {
         .filter(|(name, _)| name == "LANG" || name.starts_with("LC_"))
         .collect();
     Ok(Remote { command, pty, env, ..Remote::default() })
-}
-
-/// The signals that end us while a terminal may have to be restored.
-pub(super) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    quit: Signal,
-}
-
-impl Stop {
-    pub(super) fn new() -> Result<Self> {
-        let on = |kind| {
-            signal(kind)
-                .map_err(|source| Error::System { what: "cannot listen for signals", source })
-        };
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            quit: on(SignalKind::quit())?,
-        })
-    }
-
-    /// The exit status for the signal that came: 128 + its number.
-    pub(super) async fn signalled(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.hangup.recv() => 128 + 1,
-            _ = self.interrupt.recv() => 128 + 2,
-            _ = self.quit.recv() => 128 + 3,
-            _ = self.terminate.recv() => 128 + 15,
-        }
-    }
 }
 
 fn watch_size(changed: mpsc::UnboundedSender<crate::ssh::remote::Size>) -> Result<()> {

@@ -11,7 +11,7 @@ use russh::keys::{HashAlg, PublicKey};
 use serde_json::json;
 
 use super::request::bare_request;
-use super::{Global, Ui, complete, print, ssh};
+use super::{Global, Ui, complete, print_json, print_text, ssh};
 use crate::connect::{Counted, Trust, identity};
 use crate::error::{Error, Result};
 use crate::plan::{Overrides, plan};
@@ -78,7 +78,7 @@ fn known(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
     let clan = global.clan(ui);
     request.machine = machine.to_owned();
     request.host_keys.of_clan = global.host_keys(machine, clan.as_ref().ok(), ui)?;
-    let trust = ssh::runtime()?.block_on(Trust::load(&request))?;
+    let trust = ssh::block_on(Trust::load(&request))??;
     let names = match trust.is_of_clan() {
         true => Vec::new(),
         false => {
@@ -98,7 +98,7 @@ fn list(machine: &str, as_json: bool, global: &Global, ui: &Arc<Ui>) -> Result<u
         let keys: Vec<_> = counted.iter().map(as_value).collect();
         let source = if trust.is_of_clan() { "clan" } else { "known_hosts" };
         let json = json!({ "machine": machine, "source": source, "keys": keys });
-        print(format!("{json:#}\n").as_bytes())?;
+        print_json(&json)?;
         return Ok(0);
     }
     if counted.is_empty() {
@@ -114,7 +114,7 @@ fn list(machine: &str, as_json: bool, global: &Global, ui: &Arc<Ui>) -> Result<u
             entry.line
         )
     };
-    print(counted.iter().map(line).collect::<String>().as_bytes())?;
+    print_text(&counted.iter().map(line).collect::<String>())?;
     Ok(0)
 }
 
@@ -143,7 +143,7 @@ fn add(machine: &str, key: &str, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let names: Vec<String> = names.iter().map(|(name, port)| shown(name, *port)).collect();
     let fingerprint = key.fingerprint(HashAlg::Sha256);
     let file = printable::line(&file.to_string_lossy());
-    print(format!("stored in {file} for {}: {fingerprint}\n", names.join(", ")).as_bytes())?;
+    print_text(&format!("stored in {file} for {}: {fingerprint}\n", names.join(", ")))?;
     Ok(0)
 }
 
@@ -161,7 +161,7 @@ fn remove(machine: &str, fingerprint: Option<&str>, global: &Global, ui: &Arc<Ui
             for line in lines {
                 let file = printable::line(&file.to_string_lossy());
                 let text = format!("removed from {file}:{line}: {}\n", shown(name, *port));
-                print(text.as_bytes())?;
+                print_text(&text)?;
             }
         }
     }

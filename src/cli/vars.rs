@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::{Global, Ui, complete, print};
+use super::{Global, Ui, complete, print, print_json, print_text};
 use crate::error::Result;
 use crate::exports::VarRef;
 use crate::printable;
@@ -47,11 +47,10 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
         }
         Command::List { machine, json } => {
             let listed = global.vars(ui)?.list(&machine)?;
-            let text = match json {
-                true => format!("{:#}\n", Value::from_iter(listed.iter().map(as_json))),
-                false => as_text(&listed),
-            };
-            print(text.as_bytes())
+            match json {
+                true => print_json(&Value::from_iter(listed.iter().map(as_json))),
+                false => print_text(&as_text(&listed)),
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::place::Flake;
 use super::reference::{decode, encode, folder};
 use super::snapshot::{Machine, Snapshot};
+use crate::children::Awaited;
 use crate::error::{Error, Result};
 use crate::exports::TargetHost;
 use crate::printable;
@@ -349,6 +350,7 @@ fn output(nix: &Path, args: &[&str], last: Option<&str>) -> Result<Vec<u8>, Stri
         .stderr(Stdio::piped());
     let mut child =
         command.spawn().map_err(|error| format!("cannot start {}: {error}", nix.display()))?;
+    let _awaited = Awaited::child(&child);
     let stderr = child.stderr.take();
     let errors = std::thread::spawn(move || {
         let mut text = Vec::new();

@@ -125,7 +125,8 @@ impl Snapshot {
         }
         for (name, machine) in &self.machines {
             if let Err(reason) = check_machine(name) {
-                clan.warnings.push(format!("machine \"{}\" is left out: {reason}", Printable(name)));
+                clan.warnings
+                    .push(format!("machine \"{}\" is left out: {reason}", Printable(name)));
                 continue;
             }
             clan.add_machine(name);

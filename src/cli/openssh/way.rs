@@ -9,11 +9,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 
+use super::super::background::{self, Role};
 use super::super::request::{Proxy, SshOptions, Way, assemble, configuration};
 use super::super::{Global, Ui};
 use super::login;
 use super::words::{DIRECT, NOT_FORWARDED};
 use super::{canonical, holds, in_shell};
+use crate::children::Awaited;
 use crate::connect::{Connection, Request, connect};
 use crate::dial::{Detour, Dialer, Family, Opening, Stream, Target};
 use crate::error::{Error, Result};
@@ -217,7 +219,7 @@ impl Detour for Jump {
 struct Program {
     command: String,
     machine: Resolved,
-    started: Mutex<Vec<Child>>,
+    started: Mutex<Vec<(Child, Option<Awaited>)>>,
 }
 
 impl Program {
@@ -230,7 +232,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         // As ssh(1) does: not every program ends when its input does.
         let started = self.started.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for child in started {
+        for (child, _) in started {
             let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
             if let Some(pid) = pid {
                 let _ = rustix::process::kill_process(pid, Signal::HUP);
@@ -260,17 +262,23 @@ impl Detour for Program {
                 }
                 _ => error.to_string(),
             })?;
-            let (stream, child) = proxy(&command).map_err(|error| error.to_string())?;
-            self.started.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+            let logs = self.machine.verbosity() > 0;
+            let (stream, child) = proxy(&command, logs).map_err(|error| error.to_string())?;
+            let awaited = child.id().map(Awaited::new);
+            self.started.lock().unwrap_or_else(PoisonError::into_inner).push((child, awaited));
             Ok(stream)
         })
     }
 }
 
-/// A program, and its standard input and output.
-fn proxy(command: &str) -> Result<(Stream, Child)> {
+/// A program, and its standard input and output. That of a master keeps nobody's
+/// standard error open (`ssh_proxy_connect` of OpenSSH's sshconnect.c).
+fn proxy(command: &str, logs: bool) -> Result<(Stream, Child)> {
     // Without a shell that would stay between us and it.
     let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}")));
+    if background::role() == Some(Role::Master) && !logs {
+        run.stderr(Stdio::null());
+    }
     let failed = |source| Error::System { what: "cannot start the ProxyCommand", source };
     let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {

@@ -1,0 +1,90 @@
+//! The descriptors that a caller leaves open for us: a lock, the pipe of a shell.
+//! Owns closing them, as ssh(1) does with closefrom(3): who waits for their end
+//! would wait for us, and for what we leave in the background.
+
+use std::ffi::OsStr;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+/// Those that a file is named by, as a shell does in `--exports <(…)`, and that
+/// were open when we started.
+static NAMED: OnceLock<Vec<RawFd>> = OnceLock::new();
+
+/// Where the system shows a process its own.
+const PLACES: [&[u8]; 2] = [b"/dev/fd/", b"/proc/self/fd/"];
+/// Without /proc only so many are looked for.
+const MAX_TRIED: RawFd = 1024;
+
+/// Closes all above standard error, but for those that the command line or the
+/// environment names as a file. Only before anything else is opened: nothing of
+/// ours may be among them.
+pub fn close_inherited() {
+    let arguments = std::env::args_os().skip(1);
+    let wanted: Vec<RawFd> = arguments
+        .chain(std::env::vars_os().map(|(_, value)| value))
+        .flat_map(|text| named(&text))
+        .collect();
+    let (kept, others): (Vec<RawFd>, Vec<RawFd>) =
+        open().into_iter().filter(|fd| *fd > 2).partition(|fd| wanted.contains(fd));
+    close(&others);
+    let _ = NAMED.set(kept);
+}
+
+/// Closes those that were kept for their names: by now they have been read.
+pub(crate) fn close_named() {
+    close(NAMED.get().map_or(&[], Vec::as_slice));
+}
+
+fn close(descriptors: &[RawFd]) {
+    for fd in descriptors {
+        // One that is closed already, such as that of the folder below, is no matter.
+        let _ = nix::unistd::close(*fd);
+    }
+}
+
+fn open() -> Vec<RawFd> {
+    match std::fs::read_dir("/proc/self/fd") {
+        Ok(entries) => {
+            let names = entries.flatten().map(|entry| entry.file_name());
+            names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+        }
+        Err(_) => (3..MAX_TRIED).collect(),
+    }
+}
+
+/// The numbers of descriptors in a text such as `-F/dev/fd/63`.
+fn named(text: &OsStr) -> Vec<RawFd> {
+    let text = text.as_bytes();
+    let mut found = Vec::new();
+    for place in PLACES {
+        for (at, _) in text.windows(place.len()).enumerate().filter(|(_, part)| *part == place) {
+            let rest = text.get(at + place.len()..).unwrap_or_default();
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let number = rest.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
+            found.extend(number.and_then(|digits| digits.parse::<RawFd>().ok()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_kept_where_a_file_is_named_by_it() {
+        for (text, numbers) in [
+            ("/dev/fd/63", &[63][..]),
+            ("-F/dev/fd/5", &[5]),
+            ("IdentityFile=/proc/self/fd/12 ", &[12]),
+            ("cat /dev/fd/3 /dev/fd/4", &[3, 4]),
+            ("/dev/fd/", &[]),
+            ("/dev/fd/x9", &[]),
+            ("/dev/fd/99999999999999999999", &[]),
+            ("63", &[]),
+        ] {
+            assert_eq!(named(OsStr::new(text)), numbers, "{text}");
+        }
+    }
+}
