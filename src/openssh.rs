@@ -111,10 +111,7 @@ fn host_name(config: &Config, host: &str) -> String {
 impl Resolved {
     /// What a token of ssh_config(5), TOKENS, stands for.
     pub fn token(&self, token: char) -> Option<String> {
-        let local_name = || {
-            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            name.trim().to_owned()
-        };
+        let local_name = || crate::host_name::own().unwrap_or_default();
         let alias = || self.config.get("hostkeyalias").map(|setting| setting.value().to_owned());
         Some(match token {
             'h' => self.host_name.clone(),

@@ -2,16 +2,14 @@
 //! order and the overrides of the command line. Pure: it reveals no var, asks
 //! no resolver and does not know which technologies this build can dial.
 
-mod nearest;
-
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 pub use crate::exports::TargetHost;
 use crate::exports::{Clan, Host, Network, Peer, Technology};
+use crate::nearest::nearest;
 use crate::printable::Printable;
-use nearest::nearest;
 
 /// The network name of the one route that `--target-host` makes.
 pub const TARGET_HOST: &str = "target-host";

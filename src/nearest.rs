@@ -9,7 +9,7 @@ const MAX_NAMES: usize = 20_000;
 
 /// The nearest of `known` within one mistake in three characters, ignoring
 /// case; the first of several.
-pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let typed = letters(typed)?;
     let allowed = typed.len().div_ceil(3).min(4);
     let distances = known.iter().take(MAX_NAMES).filter_map(|&name| {
