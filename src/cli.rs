@@ -315,6 +315,10 @@ impl User for Ui {
     fn warn(&self, text: &str) {
         self.write(&format!("{}\n", text.trim_end()));
     }
+
+    fn detail(&self, text: &str) {
+        self.verbose(text);
+    }
 }
 
 /// Writes text for people to standard output.

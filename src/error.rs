@@ -198,6 +198,17 @@ pub enum Error {
         var: String,
     },
 
+    /// No var of that name has a value.
+    #[error("machine {machine:?} has no var {var:?}{}", did_you_mean(nearest.as_deref()))]
+    UnknownVar {
+        /// The machine.
+        machine: String,
+        /// `generator/file`, as typed by the user.
+        var: String,
+        /// The nearest one that has a value.
+        nearest: Option<String>,
+    },
+
     /// No identity opens the var.
     #[error("cannot decrypt var {var} of machine {machine:?}: {reason}")]
     VarUndecryptable {
@@ -366,6 +377,16 @@ impl Error {
             Self::NoVars { .. } => {
                 vec!["run it inside the clan, or name its directory with --flake DIR".into()]
             }
+            Self::UnknownVar { machine, .. } => vec![
+                format!(
+                    "see what there is: clan-connect vars list {}",
+                    printable::argument(machine, "MACHINE")
+                ),
+                format!(
+                    "a generator that is new has to run: clan vars generate {}",
+                    printable::argument(machine, "MACHINE")
+                ),
+            ],
             Self::VarMissing { machine, .. } => vec![
                 format!("generate and deploy it: clan machines update {machine}"),
                 format!(

@@ -12,6 +12,8 @@ pub trait User: Send + Sync {
     fn tell(&self, text: &str);
     /// Shows printable text of several lines that must not be missed.
     fn warn(&self, text: &str);
+    /// Shows a printable line to those who want to know more.
+    fn detail(&self, _: &str) {}
 }
 
 /// For those who may not be disturbed: nobody is asked or told anything.

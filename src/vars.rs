@@ -3,11 +3,15 @@
 //! writes. Decryption happens in memory only.
 
 mod age_file;
+mod deployed;
+mod effort;
 mod environment;
 mod file;
 mod hybrid;
 mod identity;
 mod key;
+mod listing;
+mod placement;
 mod plugin;
 mod sealed;
 mod sops;
@@ -18,11 +22,15 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::exports::VarRef;
+use crate::printable::Printable;
 use crate::secret::Secret;
 use crate::user::User;
 
+use deployed::Deployed;
+use effort::Effort;
 pub use environment::Environment;
-use identity::{Asking, Family, Keyring};
+use identity::{Keyring, Round};
+use placement::Placement;
 pub use sops::Format as SopsFormat;
 use store::{Layout, Store};
 
@@ -36,8 +44,7 @@ pub struct Vars {
     flake: Option<PathBuf>,
     stores: Vec<Store>,
     keyring: Arc<Keyring>,
-    /// What a machine of the clan has deployed.
-    deployed: PathBuf,
+    deployed: Deployed,
 }
 
 /// A var and what can be said of it without asking anyone.
@@ -47,6 +54,9 @@ pub struct Listed {
     pub var: VarRef,
     /// Whether all machines share it.
     pub shared: bool,
+    /// Whether it is the one that counts: a machine's own does before a shared
+    /// one of the same name.
+    pub counts: bool,
     /// Where its value is.
     pub kept: Kept,
 }
@@ -113,7 +123,7 @@ impl Vars {
         let passage = passage.or_else(|| environment.in_home(".passage/store"));
         let pass = environment.password_store_dir.clone();
         let pass = pass.or_else(|| environment.in_home(".password-store"));
-        let deployed = canonical(environment.in_root("run"));
+        let deployed = Deployed::new(&environment);
         let keyring = Arc::new(Keyring::new(identities, environment, user));
         let of_clan = |layout| Some((layout, flake.clone()?));
         let passwords = |root: Option<PathBuf>| Some((Layout::Passwords, canonical(root?)));
@@ -127,30 +137,36 @@ impl Vars {
         Self { flake, stores, keyring, deployed }
     }
 
-    /// The value of `var`, from the first place that has one: public values,
-    /// what is deployed on this machine, then the stores; per machine before
-    /// shared. Blocks.
+    /// The value of `var`: the machine's own before the shared one, public ones
+    /// before the stores', and what is deployed on this machine where the clan
+    /// has none or none that opens. Blocks.
     ///
     /// # Errors
     /// [`Error::VarMissing`], [`Error::NoVars`], [`Error::VarUndecryptable`],
     /// [`Error::VarBroken`], [`Error::TooLarge`], [`Error::Identity`] and
     /// [`Error::File`].
     pub fn reveal(&self, var: &VarRef) -> Result<Value> {
-        let dirs = [per_machine(var), shared(var)];
-        for dir in &dirs {
-            if let Some(bytes) = self.public(dir)? {
-                return Ok(Value { bytes: Secret::new(bytes), secret: false });
-            }
-        }
-        if let Some(bytes) = self.deployed(var, &dirs)? {
-            return Ok(Value { bytes: Secret::new(bytes), secret: true });
-        }
-        for store in &self.stores {
-            for dir in &dirs {
-                if let Some(bytes) = store.reveal(var, dir, &Asking::STEPS)? {
-                    return Ok(Value { bytes, secret: true });
+        let effort = Effort::default();
+        let deployed = |placements: &[Placement]| {
+            let bytes = self.deployed.read(var, placements)?;
+            Ok::<_, Error>(bytes.map(|bytes| Value { bytes: Secret::new(bytes), secret: true }))
+        };
+        for placement in Placement::ALL {
+            match self.kept(var, placement, &effort) {
+                Ok(None) => {}
+                Ok(Some(value)) => {
+                    self.tell_of_double(var, placement);
+                    return Ok(value);
                 }
+                // Only what is deployed of this very value may stand in for it.
+                Err(error @ Error::VarUndecryptable { .. }) => {
+                    return deployed(&[placement])?.ok_or(error);
+                }
+                Err(error) => return Err(error),
             }
+        }
+        if let Some(value) = deployed(&Placement::ALL)? {
+            return Ok(value);
         }
         Err(match &self.flake {
             Some(_) => {
@@ -160,114 +176,60 @@ impl Vars {
         })
     }
 
+    /// The value that the clan keeps at one placement.
+    fn kept(&self, var: &VarRef, placement: Placement, effort: &Effort) -> Result<Option<Value>> {
+        if let Some(bytes) = self.public(var, placement)? {
+            return Ok(Some(Value { bytes: Secret::new(bytes), secret: false }));
+        }
+        for store in &self.stores {
+            if let Some(bytes) = store.reveal(var, placement, &Round::ALL, effort)? {
+                return Ok(Some(Value { bytes, secret: true }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Two vars of one name are a surprise, whichever counts.
+    fn tell_of_double(&self, var: &VarRef, placement: Placement) {
+        let shared = Placement::Shared;
+        if placement.is_shared() || !self.has(var, shared) {
+            return;
+        }
+        let (machine, var) = (var.machine(), Printable(&var.to_string()).to_string());
+        self.keyring.user().detail(&format!(
+            "var {var} is there for machine {} alone and as a shared one: the machine's own counts",
+            Printable(machine)
+        ));
+    }
+
+    fn has(&self, var: &VarRef, placement: Placement) -> bool {
+        let public = self.public_file(var, placement).is_some_and(|file| file.exists());
+        public || self.stores.iter().any(|store| store.has(var, placement))
+    }
+
     /// The value of a public `var` and the file it is in; `None` where it is
     /// secret or nowhere. Blocks.
     ///
     /// # Errors
     /// [`Error::VarBroken`], [`Error::TooLarge`] and [`Error::File`].
     pub fn public_value(&self, var: &VarRef) -> Result<Option<(Vec<u8>, PathBuf)>> {
-        let Some(flake) = &self.flake else { return Ok(None) };
-        for dir in [per_machine(var), shared(var)] {
-            if let Some(bytes) = self.public(&dir)? {
-                return Ok(Some((bytes, flake.join("vars").join(dir).join("value"))));
+        for placement in Placement::ALL {
+            if let Some(bytes) = self.public(var, placement)? {
+                let file = self.public_file(var, placement).unwrap_or_default();
+                return Ok(Some((bytes, file)));
             }
         }
         Ok(None)
     }
 
-    /// Every var of `machine` and every shared one, by name. Blocks, and asks
-    /// nobody for anything.
-    ///
-    /// # Errors
-    /// [`Error::VarName`] when no machine can have that name, [`Error::Identity`].
-    pub fn list(&self, machine: &str) -> Result<Vec<Listed>> {
-        // Any var of it, to have its name checked.
-        VarRef::new(machine, "-", "-")?;
-        // The user's own mistake in naming an identity is one for all vars.
-        self.keyring.entries(Family::Age)?;
-        let own: PathBuf = ["per-machine", machine].iter().collect();
-        let mut found = std::collections::BTreeMap::new();
-        for (place, shared) in [(own, false), (PathBuf::from("shared"), true)] {
-            let public = self.public_names(&place).into_iter().map(|name| (name, None));
-            let secret = self.stores.iter().flat_map(|store| {
-                store.list(&place).into_iter().map(move |name| (name, Some(store)))
-            });
-            for ((generator, file), store) in public.chain(secret) {
-                // Names that no var can have are not vars.
-                let Ok(var) = VarRef::new(machine, &generator, &file) else { continue };
-                let dir = place.join(&generator).join(&file);
-                // A folder without a value is a secret's, or nobody's.
-                if store.is_none() && self.public(&dir)?.is_none() {
-                    continue;
-                }
-                found.entry((generator, file)).or_insert((var, shared, dir, store));
-            }
-        }
-        let found: Vec<_> = found.into_values().collect();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let look = |(var, shared, dir, store): &(VarRef, bool, PathBuf, Option<&Store>)| {
-            let kept = match store {
-                None => Kept::Public(self.public(dir)?.unwrap_or_default()),
-                Some(store) => Kept::Secret {
-                    store: store.name(),
-                    closed: match store.reveal(var, dir, &[Asking::Never]) {
-                        Ok(_) => None,
-                        Err(Error::VarUndecryptable { reason, .. }) => Some(reason),
-                        Err(error) => Some(error.to_string()),
-                    },
-                },
-            };
-            Ok(Listed { var: var.clone(), shared: *shared, kept })
-        };
-        // Opening one costs two multiplications on a curve.
-        std::thread::scope(|scope| {
-            let parts = found.chunks(found.len().div_ceil(threads).max(1));
-            let workers: Vec<_> = parts
-                .map(|part| scope.spawn(|| part.iter().map(look).collect::<Result<Vec<_>>>()))
-                .collect();
-            let mut all = Vec::with_capacity(found.len());
-            for worker in workers {
-                let part = worker.join().map_err(|_| Error::System {
-                    what: "a thread failed",
-                    source: std::io::ErrorKind::Other.into(),
-                })?;
-                all.extend(part?);
-            }
-            Ok(all)
-        })
+    fn public_file(&self, var: &VarRef, placement: Placement) -> Option<PathBuf> {
+        Some(self.flake.as_ref()?.join("vars").join(placement.dir(var)).join("value"))
     }
 
-    fn public(&self, dir: &Path) -> Result<Option<Vec<u8>>> {
+    fn public(&self, var: &VarRef, placement: Placement) -> Result<Option<Vec<u8>>> {
         let Some(flake) = &self.flake else { return Ok(None) };
-        file::read(flake, &Path::new("vars").join(dir).join("value"), MAX_VALUE)
-    }
-
-    fn public_names(&self, place: &Path) -> Vec<(String, String)> {
-        let Some(flake) = &self.flake else { return Vec::new() };
-        let place = flake.join("vars").join(place);
-        let files = |generator: String| {
-            let files = file::names(&place.join(&generator));
-            files.into_iter().map(move |file| (generator.clone(), file))
-        };
-        file::names(&place).into_iter().flat_map(files).collect()
-    }
-
-    /// A secret that this very machine was given (`clan.core.vars.generators.*.
-    /// files.*.path`): by sops-nix below `secrets/vars`, by the others below
-    /// `secrets`, before 2026 without the placement.
-    fn deployed(&self, var: &VarRef, dirs: &[PathBuf]) -> Result<Option<Vec<u8>>> {
-        let bare: PathBuf = [var.generator(), var.file()].iter().collect();
-        for top in ["secrets/vars", "secrets", "user-secrets", "secrets-for-users/vars"] {
-            for dir in dirs.iter().chain([&bare]) {
-                match file::read(&self.deployed, &Path::new(top).join(dir), MAX_VALUE) {
-                    Ok(None) => {}
-                    // For root's eyes only, most of them; an identity may do.
-                    Err(Error::File { .. }) => {}
-                    done => return done,
-                }
-            }
-        }
-        Ok(None)
+        let path = Path::new("vars").join(placement.dir(var)).join("value");
+        file::read(flake, &path, MAX_VALUE)
     }
 
     /// The plaintext of any sops file, opened with the identities of this
@@ -278,15 +240,6 @@ impl Vars {
     pub fn open_sops(&self, path: &Path, format: SopsFormat) -> Result<Secret<Vec<u8>>> {
         store::open_sops(path, format, &self.keyring)
     }
-}
-
-/// The folder of a var below the roots of every store.
-fn per_machine(var: &VarRef) -> PathBuf {
-    ["per-machine", var.machine(), var.generator(), var.file()].iter().collect()
-}
-
-fn shared(var: &VarRef) -> PathBuf {
-    ["shared", var.generator(), var.file()].iter().collect()
 }
 
 #[cfg(test)]

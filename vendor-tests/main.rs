@@ -50,5 +50,6 @@ mod target_host;
 mod tor;
 mod tor_owner;
 mod vars;
+mod vars_trust;
 mod vendored;
 mod windows;

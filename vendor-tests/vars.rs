@@ -8,14 +8,14 @@ use crate::harness::{BINARY, Home, Run, Terminal, run, sshd, start, wait};
 use serde_json::{Value, json};
 
 /// A new identity of age at `name`; returns its public key.
-fn identity(home: &Home, name: &str) -> String {
+pub fn identity(home: &Home, name: &str) -> String {
     let path = home.path(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     run("age-keygen", &["-o", path.to_str().unwrap()], "age");
     run("age-keygen", &["-y", path.to_str().unwrap()], "age").trim().to_owned()
 }
 
-fn seal(home: &Home, recipient: &str, plain: &str, to: &str) {
+pub fn seal(home: &Home, recipient: &str, plain: &str, to: &str) {
     let plain = home.write("plain", plain);
     home.write(to, "");
     let (to, from) = (home.path(to), plain.to_str().unwrap().to_owned());
@@ -75,7 +75,7 @@ fn vars_list_shows_public_values_and_who_keeps_the_others() {
     assert_eq!(rows[0]["value"], "ssh-ed25519 AAAA\n");
     assert_eq!(rows[2]["value_base64"], "/wA=");
     let hostname = json!({
-        "generator": "tor_tor", "file": "hostname", "shared": false,
+        "generator": "tor_tor", "file": "hostname", "shared": false, "counts": true,
         "secret": true, "store": "age", "opens": true, "reason": null,
     });
     assert_eq!((&rows[4], rows[1]["opens"].as_bool()), (&hostname, Some(false)));
@@ -166,7 +166,7 @@ impl age::Recipient for InTheClear {
 }
 
 /// Our binary in a root of its own: a machine of the clan.
-fn on_machine(home: &Home, args: &[&str]) -> Run {
+pub fn on_machine(home: &Home, args: &[&str]) -> Run {
     assert!(rustix::process::geteuid().is_root(), "only root can chroot");
     if !home.path("root/clan-connect").exists() {
         run("cp", &[BINARY, home.path("root/clan-connect").to_str().unwrap()], "coreutils");
@@ -205,7 +205,7 @@ fn a_machine_reaches_another_with_exports_and_what_it_was_given() {
     let ssh = ["--exports", "/exports.json", "ssh", "other", "-c", "echo", "hi"];
     on_machine(&home, &ssh).exits(255).says(&["the clan it belongs to is not here"]);
     // As sops-nix deploys it, which links /run/secrets to a generation.
-    home.write("root/run/secrets.d/1/vars/per-machine/other/tor_tor/hostname", "127.0.0.1\n");
+    home.write("root/run/secrets.d/1/vars/shared/tor_tor/hostname", "127.0.0.1\n");
     std::os::unix::fs::symlink("secrets.d/1", home.path("root/run/secrets")).unwrap();
     let done = on_machine(&home, &ssh).exits(0);
     assert_eq!(done.text(), "hi\n");

@@ -94,7 +94,12 @@ fn config_dir() -> Option<PathBuf> {
 fn key(source: &str, machine: &str, vars: &Vars) -> Result<ClientAuth> {
     let wrong = |why: &str| Error::Usage(format!("key for client authorization {source}: {why}"));
     if let Some(var) = source.strip_prefix("var:") {
-        let value = vars.reveal(&VarRef::parse(machine, var)?)?;
+        let var = VarRef::parse(machine, var)?;
+        let value = vars.reveal(&var).map_err(|error| match error {
+            // Typed by the user, who may have mistyped it.
+            Error::VarMissing { .. } => vars.unknown_var(&var),
+            error => error,
+        })?;
         return ClientAuth::parse(value.text()?.expose()).map_err(wrong);
     }
     let failed = |error| Error::File { action: "read", path: PathBuf::from(source), source: error };

@@ -8,10 +8,11 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use super::{Global, Ui, complete, print, print_json, print_text};
-use crate::error::Result;
-use crate::exports::VarRef;
-use crate::printable;
-use crate::vars::{Kept, Listed};
+use crate::error::{Error, Result};
+use crate::exports::{Clan, Host, VarRef};
+use crate::flake;
+use crate::printable::{self, Printable};
+use crate::vars::{Kept, Listed, Vars};
 
 /// What is shown of a public value in a list, in characters.
 const MAX_SHOWN: usize = 100;
@@ -42,11 +43,26 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
     match command {
         Command::Get { machine, var } => {
             let var = VarRef::parse(&machine, &var)?;
-            let value = global.vars(ui)?.reveal(&var)?;
-            print(value.bytes.expose())
+            let vars = global.vars(ui)?;
+            match vars.reveal(&var) {
+                Ok(value) => print(value.bytes.expose()),
+                Err(missing @ (Error::VarMissing { .. } | Error::NoVars { .. })) => {
+                    Err(why_missing(&var, missing, &vars, global, ui))
+                }
+                Err(error) => Err(error),
+            }
         }
         Command::List { machine, json } => {
-            let listed = global.vars(ui)?.list(&machine)?;
+            let vars = global.vars(ui)?;
+            // Any var of it, to have its name checked.
+            VarRef::new(&machine, "-", "-")?;
+            if let Some(error) = unknown(&machine, &vars, global, ui) {
+                return Err(error);
+            }
+            let listed = vars.list(&machine)?;
+            if listed.is_empty() {
+                ui.warning(&format!("machine {} has no vars", Printable(&machine)));
+            }
             match json {
                 true => print_json(&Value::from_iter(listed.iter().map(as_json))),
                 false => print_text(&as_text(&listed)),
@@ -55,13 +71,64 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
     }
 }
 
+/// Why there is no value: no clan, no such machine, no such var, or one that
+/// the clan speaks of and nobody has generated.
+fn why_missing(var: &VarRef, missing: Error, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Error {
+    if let Some(error) = unknown(var.machine(), vars, global, ui) {
+        return error;
+    }
+    let clan = clan_with(var.machine(), global, ui);
+    let is_host = |clan: &Clan| {
+        let peers = clan.networks.iter().flat_map(|network| &network.peers);
+        let mut hosts = peers.flat_map(|peer| &peer.hosts);
+        hosts.any(|host| matches!(host, Host::Var(host) if host == var))
+    };
+    match clan.is_some_and(|clan| is_host(&clan)) {
+        true => missing,
+        false => vars.unknown_var(var),
+    }
+}
+
+/// What is wrong if nobody has heard of `machine`, or there is nobody to ask.
+fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Option<Error> {
+    if vars.machines().iter().any(|known| known == machine) {
+        return None;
+    }
+    if !vars.has_clan()
+        && let Err(error) = global.flake()
+    {
+        return Some(error);
+    }
+    match clan_with(machine, global, ui) {
+        Some(clan) if clan.knows(machine) => None,
+        Some(clan) => Some(vars.unknown_machine(machine, &clan.machines())),
+        None => Some(vars.unknown_machine(machine, &[])),
+    }
+}
+
+/// The clan as it was known last if it names `machine`, else as it is now; none
+/// where that cannot be found out.
+fn clan_with(machine: &str, global: &Global, ui: &Arc<Ui>) -> Option<Clan> {
+    let known = match &global.exports {
+        Some(_) => None,
+        None => global.flake().ok().and_then(|dir| flake::last_known(&dir)),
+    };
+    let known = known.and_then(|known| known.clan("").ok());
+    known.filter(|clan| clan.knows(machine)).or_else(|| global.clan(ui).ok())
+}
+
 fn as_text(listed: &[Listed]) -> String {
     let name = |entry: &Listed| printable::line(&entry.var.to_string());
     let width = listed.iter().map(|entry| name(entry).chars().count()).max().unwrap_or(0);
     let row = |entry: &Listed| {
-        let shared = if entry.shared { ", shared" } else { "" };
+        let shared = match (entry.shared, entry.counts) {
+            (true, true) => ", shared",
+            (true, false) => ", shared, does not count",
+            (false, _) => "",
+        };
         let value = match &entry.kept {
-            Kept::Public(value) => shown(value),
+            Kept::Public(value) if entry.counts => shown(value),
+            Kept::Public(value) => format!("{}  <shared, does not count>", shown(value)),
             Kept::Secret { store, closed: None } => format!("<secret: {store}{shared}>"),
             Kept::Secret { store, closed: Some(reason) } => {
                 format!("<secret: {store}{shared}; {}>", printable::line(reason))
@@ -89,6 +156,7 @@ fn as_json(entry: &Listed) -> Value {
         "generator": entry.var.generator(),
         "file": entry.var.file(),
         "shared": entry.shared,
+        "counts": entry.counts,
     });
     let fields = match &entry.kept {
         Kept::Public(value) => match std::str::from_utf8(value) {

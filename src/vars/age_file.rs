@@ -7,6 +7,7 @@ use age::armor::ArmoredReader;
 use age::{DecryptError, Decryptor, Identity};
 
 use super::MAX_VALUE;
+use super::effort::{Effort, MAX_RECIPIENTS};
 use super::key::Key;
 use super::sealed::{Closed, Sealed};
 use crate::secret::Secret;
@@ -36,7 +37,7 @@ impl AgeFile {
     /// Takes off the armor, if there is one, and finds the header.
     ///
     /// # Errors
-    /// [`Closed::Broken`].
+    /// [`Closed::Broken`], also when it has more recipients than any clan.
     pub(super) fn parse(file: &[u8]) -> Result<Self, Closed> {
         let binary = if file.trim_ascii_start().starts_with(ARMOR) {
             let mut binary = Vec::with_capacity(file.len());
@@ -53,7 +54,16 @@ impl AgeFile {
         }
         let payload = header_len(&binary)
             .ok_or_else(|| Closed::broken("its age header is damaged or truncated"))?;
-        Ok(Self { binary, payload })
+        let file = Self { binary, payload };
+        if file.recipient_count() > MAX_RECIPIENTS {
+            return Err(Closed::Broken(format!("it has more than {MAX_RECIPIENTS} recipients")));
+        }
+        Ok(file)
+    }
+
+    /// How many recipients its header has.
+    pub(super) fn recipient_count(&self) -> usize {
+        self.stanzas().count()
     }
 
     /// The plaintext, or `None` when none of the keys is meant.
@@ -100,6 +110,11 @@ impl AgeFile {
         self.stanzas().any(|(kind, _)| kind == b"scrypt")
     }
 
+    /// What trying `key` costs, see [`Effort`].
+    fn tries(&self, key: &Key) -> usize {
+        self.stanzas().map(|(kind, word)| key.cost_of(kind, word)).fold(0, usize::saturating_add)
+    }
+
     /// Type and first argument of every recipient (C2SP age, "Recipient stanza").
     fn stanzas(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let header = self.binary.get(..self.payload).unwrap_or_default();
@@ -111,8 +126,14 @@ impl AgeFile {
 }
 
 impl Sealed for AgeFile {
-    fn open(&mut self, keys: &[Key]) -> Result<Option<Secret<Vec<u8>>>, Closed> {
-        self.decrypt(keys.iter().map(Key::identity))
+    fn open(&mut self, keys: &[Key], effort: &Effort) -> Result<Option<Secret<Vec<u8>>>, Closed> {
+        for key in keys {
+            effort.spend(self.tries(key))?;
+            if let Some(plain) = self.decrypt(std::iter::once(key.identity()))? {
+                return Ok(Some(plain));
+            }
+        }
+        Ok(None)
     }
 
     fn names_ssh_key(&self, tag: &str) -> bool {

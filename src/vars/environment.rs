@@ -1,8 +1,10 @@
-//! What the process's environment says about identities: variables and the
-//! home directory. Owns the reading of them; opens no file.
+//! What the process's environment says about identities, variables and the
+//! home directory, and which machine this is. Owns the reading of them; opens
+//! no file of the clan.
 
 use std::path::{Path, PathBuf};
 
+use crate::host_name;
 use crate::secret::Secret;
 
 /// What the environment offers, so that tests can offer something else.
@@ -32,6 +34,9 @@ pub struct Environment {
     pub passage_identities_file: Option<PathBuf>,
     /// `$PASSWORD_STORE_DIR`: the store of pass(1).
     pub password_store_dir: Option<PathBuf>,
+    /// The machine that we run on, which the secrets below `/run` belong to; the
+    /// host's name up to the first dot.
+    pub host_name: Option<String>,
     /// Where a machine of the clan keeps its own key and secrets; `/` unless set.
     pub root: Option<PathBuf>,
 }
@@ -57,6 +62,7 @@ impl Environment {
             passage_dir: path("PASSAGE_DIR"),
             passage_identities_file: path("PASSAGE_IDENTITIES_FILE"),
             password_store_dir: path("PASSWORD_STORE_DIR"),
+            host_name: host_name::short(),
             root: None,
         }
     }

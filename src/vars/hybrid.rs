@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// What a line with such an identity begins with.
 pub(super) const PREFIX: &str = "AGE-SECRET-KEY-PQ-1";
 /// The type of its stanza.
-const STANZA: &str = "mlkem768x25519";
+pub(super) const STANZA: &str = "mlkem768x25519";
 const INFO: &[u8] = b"age-encryption.org/mlkem768x25519";
 /// A file key of 16 bytes and the tag of ChaCha20-Poly1305.
 const BODY: usize = 32;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
 
 use super::age_file::AgeFile;
+use super::effort::Effort;
 use super::key::{self, Key, SshKey};
 use super::sealed::{Closed, Sealed};
 use super::{Environment, file};
@@ -46,8 +47,32 @@ pub(super) enum Asking {
 }
 
 impl Asking {
-    /// Every step, so that nobody is asked while another key may do.
-    pub(super) const STEPS: [Self; 2] = [Self::Named, Self::All];
+    fn covers(self, entry: &Entry) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Named => entry.named,
+            Self::All => true,
+        }
+    }
+}
+
+/// One pass over the identities for one file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) asking: Asking,
+    /// How far an earlier pass over the same file went; what it tried is not
+    /// tried again.
+    pub(super) before: Option<Asking>,
+}
+
+impl Round {
+    /// Every pass, so that nobody is asked while another key may do.
+    pub(super) const ALL: [Self; 2] = [
+        Self { asking: Asking::Named, before: None },
+        Self { asking: Asking::All, before: Some(Asking::Named) },
+    ];
+    /// The one that disturbs nobody.
+    pub(super) const QUIET: [Self; 1] = [Self { asking: Asking::Never, before: None }];
 }
 
 /// All identities there are.
@@ -153,11 +178,12 @@ impl Keyring {
         &self,
         family: Family,
         sealed: &mut dyn Sealed,
-        asking: Asking,
+        round: Round,
+        effort: &Effort,
     ) -> Result<Result<Option<Secret<Vec<u8>>>, Closed>> {
         for entry in self.entries(family)? {
-            for keys in self.keys(entry, sealed, asking) {
-                match sealed.open(&keys) {
+            for keys in self.keys(entry, sealed, round) {
+                match sealed.open(&keys, effort) {
                     Ok(None) => {}
                     done => return Ok(done),
                 }
@@ -167,24 +193,29 @@ impl Keyring {
     }
 
     /// The keys of `entry` that may help with `sealed`.
-    fn keys(&self, entry: &Entry, sealed: &dyn Sealed, asking: Asking) -> Vec<Arc<Vec<Key>>> {
-        let may_ask = match asking {
-            Asking::Never => false,
-            Asking::Named => entry.named,
-            Asking::All => true,
-        };
+    fn keys(&self, entry: &Entry, sealed: &dyn Sealed, round: Round) -> Vec<Arc<Vec<Key>>> {
+        let Round { asking, before } = round;
+        let may_ask = asking.covers(entry);
+        let was_asked = before.is_some_and(|before| before.covers(entry));
         match &entry.state {
-            State::Open { keys, plugins } if may_ask => vec![keys.clone(), plugins.clone()],
-            State::Open { keys, .. } => vec![keys.clone()],
+            State::Open { .. } | State::Locked { .. } if was_asked => Vec::new(),
+            State::Open { keys, plugins } => {
+                let keys = before.is_none().then(|| keys.clone());
+                keys.into_iter().chain(may_ask.then(|| plugins.clone())).collect()
+            }
             State::Locked { unlocked, .. } if let Some(keys) = unlocked.get() => {
                 vec![keys.clone()]
             }
             State::Locked { lock, unlocked } if may_ask && lock.may_help(sealed) => {
                 vec![unlocked.get_or_init(|| self.unlock(&entry.origin, lock)).clone()]
             }
+            State::Command { .. } if before.is_some_and(|before| before != Asking::Never) => {
+                Vec::new()
+            }
             State::Command { line, printed } if asking != Asking::Never => sealed
                 .recipients()
                 .iter()
+                .filter(|recipient| is_public_key(recipient))
                 .take(MAX_COMMAND_RUNS)
                 .map(|recipient| {
                     // Held while it runs: one prompt of a password manager is enough.
@@ -264,7 +295,7 @@ impl Keyring {
         if AgeFile::is_one(&bytes) {
             let file = AgeFile::parse(&bytes).map_err(|closed| match closed {
                 Closed::Broken(reason) => reason,
-                Closed::TooLarge => "it is too large".to_owned(),
+                Closed::TooLarge | Closed::TooMuch => "it is too large".to_owned(),
             })?;
             if !file.is_locked_by_passphrase() {
                 return Err("it is encrypted, but not with a passphrase".to_owned());
@@ -347,6 +378,14 @@ impl Lock {
             }
         }
     }
+}
+
+/// Whether this may be shown to a command of the user, who may well hand it to a
+/// shell: a recipient of age or an ssh public key, and nothing but letters.
+fn is_public_key(recipient: &str) -> bool {
+    let is_key = ["age1", "ssh-"].iter().any(|start| recipient.starts_with(start));
+    is_key
+        && recipient.chars().all(|char| char.is_ascii_alphanumeric() || "-+/=@._ ".contains(char))
 }
 
 /// `clan_lib/vars`, age backend; then the keys that age itself would use.

@@ -15,22 +15,52 @@ use crate::user::User;
 
 /// Largest ssh private key, in bytes: RSA with 16384 bits has about 12 KiB.
 const MAX_SSH_KEY: usize = 64 << 10;
+/// Most identities in the key of a machine; Clan writes one.
+const MAX_MACHINE_KEYS: usize = 16;
+
+/// What trying an ssh key costs at most, and what for one of unknown size.
+const MAX_COST: usize = 512;
+const UNKNOWN_COST: usize = 64;
 
 /// A key that decrypts.
 pub(super) enum Key {
     X25519(age::x25519::Identity),
     Hybrid(Box<HybridIdentity>),
-    Ssh(Box<age::ssh::Identity>),
+    Ssh(Box<SshIdentity>),
     /// May ask the user for a PIN or a touch.
     Plugin(Box<Plugin>),
 }
 
+/// An ssh key, and what it costs to try it.
+pub(super) struct SshIdentity {
+    key: age::ssh::Identity,
+    /// How age headers name it; `None` for one that is too large to tell.
+    tag: Option<String>,
+    cost: usize,
+}
+
 impl Key {
+    /// What it costs to try this key on a stanza of type `kind` whose first
+    /// argument is `word`: 1 for a key agreement, 0 for a stanza that is
+    /// recognized as another's.
+    pub(super) fn cost_of(&self, kind: &[u8], word: &[u8]) -> usize {
+        match self {
+            Self::X25519(_) => usize::from(kind == b"X25519"),
+            Self::Hybrid(_) => usize::from(kind == hybrid::STANZA.as_bytes()),
+            Self::Ssh(ssh) if kind.starts_with(b"ssh-") => match &ssh.tag {
+                Some(tag) if tag.as_bytes() != word => 0,
+                _ => ssh.cost,
+            },
+            // The program gets all stanzas at once.
+            Self::Ssh(_) | Self::Plugin(_) => 0,
+        }
+    }
+
     pub(super) fn identity(&self) -> &dyn Identity {
         match self {
             Self::X25519(key) => key,
             Self::Hybrid(key) => key.as_ref(),
-            Self::Ssh(key) => key.as_ref(),
+            Self::Ssh(ssh) => &ssh.key,
             Self::Plugin(key) => key.as_ref(),
         }
     }
@@ -42,8 +72,51 @@ impl Key {
 /// # Errors
 /// What is wrong, when it holds no usable identity.
 pub(super) fn native(text: &str, user: &Arc<dyn User>) -> Result<Vec<Key>, String> {
-    let (mut keys, mut for_plugins) = (Vec::new(), Vec::new());
-    let mut unusable = None;
+    let Lines { mut keys, for_plugins, mut unusable } = lines(text);
+    match plugin::plugins(&for_plugins, user) {
+        // Last: they may want something of the user.
+        Ok(plugins) => keys.extend(plugins.into_iter().map(|plugin| Key::Plugin(Box::new(plugin)))),
+        Err(missing) => unusable = Some(missing),
+    }
+    match unusable {
+        // One key that works is enough; others may be for other programs.
+        Some(reason) if keys.is_empty() => Err(reason),
+        None if keys.is_empty() => Err("it holds no identity".to_owned()),
+        _ => Ok(keys),
+    }
+}
+
+/// The identities in the key of a machine, which came out of the repository:
+/// keys only. A plugin is a program of this computer, and starting one is the
+/// user's decision, not that of whoever writes into the clan.
+///
+/// # Errors
+/// What is wrong, when it holds no usable identity or too many.
+pub(super) fn of_machine(text: &str) -> Result<Vec<Key>, String> {
+    let Lines { keys, for_plugins, unusable } = lines(text);
+    if keys.len() > MAX_MACHINE_KEYS {
+        return Err(format!("it holds more than {MAX_MACHINE_KEYS} identities"));
+    }
+    match (keys.is_empty(), for_plugins.is_empty()) {
+        (false, _) => Ok(keys),
+        (true, false) => Err("it holds an identity for a plugin of age, and plugins are started \
+                              only for identities that the user named"
+            .to_owned()),
+        (true, true) => Err(unusable.unwrap_or_else(|| "it holds no identity".to_owned())),
+    }
+}
+
+/// What the lines of an identity file are.
+#[derive(Default)]
+struct Lines {
+    keys: Vec<Key>,
+    for_plugins: Vec<age::plugin::Identity>,
+    /// What is wrong with the last one that is nothing.
+    unusable: Option<String>,
+}
+
+fn lines(text: &str) -> Lines {
+    let Lines { mut keys, mut for_plugins, mut unusable } = Lines::default();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -64,17 +137,7 @@ pub(super) fn native(text: &str, user: &Arc<dyn User>) -> Result<Vec<Key>, Strin
             unusable = Some(format!("line {} is no age identity", at + 1));
         }
     }
-    match plugin::plugins(&for_plugins, user) {
-        // Last: they may want something of the user.
-        Ok(plugins) => keys.extend(plugins.into_iter().map(|plugin| Key::Plugin(Box::new(plugin)))),
-        Err(missing) => unusable = Some(missing),
-    }
-    match unusable {
-        // One key that works is enough; others may be for other programs.
-        Some(reason) if keys.is_empty() => Err(reason),
-        None if keys.is_empty() => Err("it holds no identity".to_owned()),
-        _ => Ok(keys),
-    }
+    Lines { keys, for_plugins, unusable }
 }
 
 /// An ssh private key, open or locked.
@@ -95,6 +158,7 @@ pub(super) fn ssh(text: &str) -> Result<SshKey, String> {
     if text.len() > MAX_SSH_KEY {
         return Err("it is larger than any ssh key".to_owned());
     }
+    let mut public = None;
     if text.starts_with("-----BEGIN OPENSSH ") {
         // Also because the age crate panics on integers of nothing but zeros.
         let key = russh::keys::PrivateKey::from_openssh(text);
@@ -102,9 +166,12 @@ pub(super) fn ssh(text: &str) -> Result<SshKey, String> {
         if key.is_encrypted() {
             return Ok(SshKey::Locked { tag: tag(key.public_key()) });
         }
+        public = Some(key.public_key().clone());
     }
     match age::ssh::Identity::from_buffer(text.as_bytes(), None) {
-        Ok(key @ age::ssh::Identity::Unencrypted(_)) => Ok(SshKey::Open(Key::Ssh(Box::new(key)))),
+        Ok(key @ age::ssh::Identity::Unencrypted(_)) => {
+            Ok(SshKey::Open(Key::Ssh(Box::new(SshIdentity::new(key, public)))))
+        }
         Ok(age::ssh::Identity::Encrypted(_)) => Err("it is locked by a passphrase".to_owned()),
         Ok(age::ssh::Identity::Unsupported(age::ssh::UnsupportedKey::EncryptedPem)) => {
             Err("it is an encrypted PEM file; ssh-keygen -p -o -f FILE brings it up to date".into())
@@ -113,6 +180,21 @@ pub(super) fn ssh(text: &str) -> Result<SshKey, String> {
             Err("only ssh-ed25519 and ssh-rsa keys can decrypt".to_owned())
         }
         Err(_) => Err("it is no ssh key that can decrypt".to_owned()),
+    }
+}
+
+impl SshIdentity {
+    fn new(key: age::ssh::Identity, public: Option<russh::keys::PublicKey>) -> Self {
+        let of_pem = || {
+            let public = age::ssh::Recipient::try_from(key.clone()).ok()?;
+            russh::keys::PublicKey::from_openssh(&public.to_string()).ok()
+        };
+        let public = public.or_else(of_pem);
+        // Work with RSA grows with the cube of its length: 2048 bits, 279 bytes
+        // here, take as long as 8 key agreements, 4096 bits as long as 64.
+        let size = public.as_ref().and_then(|public| public.to_bytes().ok()).map(|it| it.len());
+        let cost = size.map_or(UNKNOWN_COST, |size| (size / 128).pow(3).clamp(1, MAX_COST));
+        Self { tag: public.as_ref().map(tag), key, cost }
     }
 }
 
@@ -131,4 +213,58 @@ pub(super) fn unlock_ssh(text: &str, passphrase: &Secret<String>) -> Option<Key>
 fn tag(key: &russh::keys::PublicKey) -> String {
     let fingerprint = key.fingerprint(russh::keys::HashAlg::Sha256);
     BASE64_NOPAD.encode(fingerprint.as_bytes().get(..4).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vars::tests::nobody;
+
+    const PLUGIN: &str = "AGE-PLUGIN-X-1";
+
+    /// An identity for `age-plugin-true`, which nobody has.
+    fn for_plugin() -> String {
+        age::plugin::Identity::default_for_plugin("true").to_string()
+    }
+
+    fn x25519() -> String {
+        use age::secrecy::ExposeSecret;
+        age::x25519::Identity::generate().to_string().expose_secret().to_owned()
+    }
+
+    #[test]
+    fn the_key_of_a_machine_is_a_key_and_no_program() {
+        assert_eq!(of_machine(&format!("# m\n{}\n", x25519())).unwrap().len(), 1);
+        let both = of_machine(&format!("{}\n{}\n", for_plugin(), x25519())).unwrap();
+        assert!(matches!(both.as_slice(), [Key::X25519(_)]));
+        for (text, expected) in [
+            (for_plugin(), "plugin"),
+            (for_plugin().to_lowercase(), "no age identity"),
+            (PLUGIN.to_owned(), "no age identity"),
+            (String::new(), "no identity"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA".to_owned(), "no age identity"),
+            (format!("{}\n", x25519()).repeat(17), "more than 16"),
+        ] {
+            let reason = of_machine(&text).map(|_| ()).unwrap_err();
+            assert!(reason.contains(expected), "{reason}");
+        }
+        // The user's own may name programs, and is told which is missing.
+        let reason = native(&for_plugin(), &nobody()).map(|_| ()).unwrap_err();
+        assert!(reason.contains("age-plugin-true is not in the path"), "{reason}");
+    }
+
+    #[test]
+    fn an_ssh_key_costs_what_its_size_says_and_only_where_it_is_named() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vars/ssh");
+        let text = std::fs::read_to_string(path.join("open_rsa")).unwrap();
+        let public = std::fs::read_to_string(path.join("open_rsa.pub")).unwrap();
+        let Ok(SshKey::Open(key)) = ssh(&text) else { panic!("it is locked") };
+        let name = tag(&russh::keys::PublicKey::from_openssh(&public).unwrap());
+        // 2048 bits.
+        assert_eq!(key.cost_of(b"ssh-rsa", name.as_bytes()), 8);
+        assert_eq!(key.cost_of(b"ssh-rsa", b"another"), 0);
+        assert_eq!(key.cost_of(b"X25519", name.as_bytes()), 0);
+        let [key]: [Key; 1] = native(&x25519(), &nobody()).unwrap().try_into().ok().unwrap();
+        assert_eq!((key.cost_of(b"X25519", b"any"), key.cost_of(b"ssh-rsa", b"any")), (1, 0));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::effort::Effort;
 use super::key::Key;
 use crate::error::Error;
 use crate::secret::Secret;
@@ -12,8 +13,8 @@ pub(super) trait Sealed {
     /// The plaintext, or `None` when these keys are not (all) it takes.
     ///
     /// # Errors
-    /// [`Closed`] when no other key can help.
-    fn open(&mut self, keys: &[Key]) -> Result<Option<Secret<Vec<u8>>>, Closed>;
+    /// [`Closed`] when no other key can help, or too much was tried.
+    fn open(&mut self, keys: &[Key], effort: &Effort) -> Result<Option<Secret<Vec<u8>>>, Closed>;
 
     /// Whether the ssh key with this tag is a recipient, so that nobody is
     /// asked for the passphrase of a key that cannot help.
@@ -40,6 +41,8 @@ pub(super) enum Closed {
     Broken(String),
     /// Its plaintext is larger than [`super::MAX_VALUE`].
     TooLarge,
+    /// Finding a key for it takes more than any honest file does.
+    TooMuch,
 }
 
 impl Closed {
@@ -52,6 +55,11 @@ impl Closed {
         let path = path.to_owned();
         match self {
             Self::Broken(reason) => Error::VarBroken { path, reason },
+            Self::TooMuch => {
+                let reason = "too much has to be tried to open it: it names more recipients, or \
+                              machines with more keys, than any clan has";
+                Error::VarBroken { path, reason: reason.to_owned() }
+            }
             Self::TooLarge => Error::TooLarge { path, limit: super::MAX_VALUE },
         }
     }

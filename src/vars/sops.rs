@@ -21,6 +21,7 @@ use tree::Node;
 use value::DataKey;
 
 use super::MAX_VALUE;
+use super::effort::Effort;
 use super::key::Key;
 use super::sealed::{Closed, Sealed};
 use crate::secret::Secret;
@@ -110,20 +111,25 @@ impl SopsFile {
     }
 
     /// Opens shares with `keys`; the data key once there are enough.
-    fn data_key(&mut self, keys: &[Key]) -> Result<Option<Secret<Vec<u8>>>, String> {
+    fn data_key(
+        &mut self,
+        keys: &[Key],
+        effort: &Effort,
+    ) -> Result<Option<Secret<Vec<u8>>>, Closed> {
         let known = self.data_keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = known.get(&self.metadata.fingerprint) {
             return Ok(Some(key.clone()));
         }
         drop(known);
-        for (share, group) in self.shares.iter_mut().zip(&self.metadata.groups) {
-            for key in &group.keys {
+        for (share, group) in self.shares.iter_mut().zip(&mut self.metadata.groups) {
+            for key in &mut group.keys {
                 if share.is_some() {
                     break;
                 }
                 // One damaged key must not keep the others out.
-                match key.file.decrypt(keys.iter().map(Key::identity)) {
+                match key.file.open(keys, effort) {
                     Ok(opened) => *share = opened,
+                    Err(Closed::TooMuch) => return Err(Closed::TooMuch),
                     Err(_) => {
                         self.damaged = Some(format!("its key for {:?} is damaged", key.recipient));
                     }
@@ -135,7 +141,8 @@ impl SopsFile {
         match shares.as_slice() {
             [key] if self.metadata.groups.len() == 1 => Ok(Some(Secret::new(key.to_vec()))),
             shares if self.metadata.groups.len() > 1 && shares.len() >= self.metadata.threshold => {
-                Ok(Some(shamir::combine(shares)?))
+                let combined = shamir::combine(shares);
+                combined.map(Some).map_err(|reason| Closed::Broken(reason.to_owned()))
             }
             _ => Ok(None),
         }
@@ -143,8 +150,8 @@ impl SopsFile {
 }
 
 impl Sealed for SopsFile {
-    fn open(&mut self, keys: &[Key]) -> Result<Option<Secret<Vec<u8>>>, Closed> {
-        let Some(data_key) = self.data_key(keys).map_err(Closed::Broken)? else { return Ok(None) };
+    fn open(&mut self, keys: &[Key], effort: &Effort) -> Result<Option<Secret<Vec<u8>>>, Closed> {
+        let Some(data_key) = self.data_key(keys, effort)? else { return Ok(None) };
         let key = DataKey::new(data_key.expose()).map_err(Closed::Broken)?;
         let plain = Plain::decrypt(&self.document, &self.metadata, &key).map_err(Closed::Broken)?;
         let mut known = self.data_keys.lock().unwrap_or_else(PoisonError::into_inner);

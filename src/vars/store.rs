@@ -3,14 +3,16 @@
 //! encrypted for people. Owns their layouts and the way from an identity to a
 //! secret.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::age_file::{AgeFile, MAX_FILE};
+use super::effort::Effort;
 use super::file;
-use super::identity::{Asking, Family, Keyring};
+use super::identity::{Asking, Family, Keyring, Round};
 use super::key::{self, Key};
+use super::placement::Placement;
 use super::sealed::{Closed, Sealed};
 use super::sops::{DataKeys, Format, SopsFile};
 use crate::error::{Error, Result};
@@ -128,28 +130,30 @@ impl Store {
         Self { layout, root, keyring, machine_keys, data_keys }
     }
 
-    /// The value of `var` in the folder `dir` of the store, `None` when it has
-    /// none. Whether the user may be asked goes up by `steps`.
+    /// The value of `var` at its placement, `None` when the store has none.
+    /// Whether the user may be asked goes up by `rounds`.
     ///
     /// # Errors
     /// As for [`super::Vars::reveal`].
     pub(super) fn reveal(
         &self,
         var: &VarRef,
-        dir: &Path,
-        steps: &[Asking],
+        placement: Placement,
+        rounds: &[Round],
+        effort: &Effort,
     ) -> Result<Option<Secret<Vec<u8>>>> {
-        let path = self.layout.secret(dir, var.file());
+        let path = self.layout.secret(&placement.dir(var), var.file());
         let Some(mut sealed) = self.read(&path, MAX_FILE)? else {
             return match self.has_gpg(&path) {
                 true => Err(self.encrypted_by_gpg(var)),
                 false => Ok(None),
             };
         };
-        let shared = dir.starts_with("shared");
+        let shared = placement.is_shared();
         let mut broken_key = None;
-        for &asking in steps {
-            let opened = self.keyring.open(self.layout.family(), &mut *sealed, asking)?;
+        let mut tried = HashSet::new();
+        for &round in rounds {
+            let opened = self.keyring.open(self.layout.family(), &mut *sealed, round, effort)?;
             if let Some(value) = opened.map_err(|closed| closed.at(&self.root.join(&path)))? {
                 return Ok(Some(value));
             }
@@ -157,9 +161,10 @@ impl Store {
             let own = std::iter::once(var.machine().to_owned());
             let others = others.into_iter().filter(|machine| machine != var.machine());
             for machine in own.chain(others) {
-                match self.machine_keys(&machine, asking) {
+                match self.machine_keys(&machine, round.asking, effort) {
+                    Ok(keys) if keys.is_empty() || !tried.insert(machine.clone()) => {}
                     Ok(keys) => {
-                        let opened = sealed.open(&keys);
+                        let opened = sealed.open(&keys, effort);
                         let opened = opened.map_err(|closed| closed.at(&self.root.join(&path)))?;
                         if opened.is_some() {
                             return Ok(opened);
@@ -177,6 +182,12 @@ impl Store {
         })
     }
 
+    /// Whether there is a secret of this name, whoever may open it.
+    pub(super) fn has(&self, var: &VarRef, placement: Placement) -> bool {
+        let path = self.layout.secret(&placement.dir(var), var.file());
+        self.root.join(&path).exists() || self.has_gpg(&path)
+    }
+
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Box<dyn Sealed>>> {
         let Some(bytes) = file::read(&self.root, path, limit)? else { return Ok(None) };
         let parsed: Result<Box<dyn Sealed>, Closed> = match self.layout {
@@ -190,29 +201,48 @@ impl Store {
     }
 
     /// The private keys of a machine; none when no identity opens them.
-    fn machine_keys(&self, machine: &str, asking: Asking) -> Result<Arc<Vec<Key>>> {
+    fn machine_keys(
+        &self,
+        machine: &str,
+        asking: Asking,
+        effort: &Effort,
+    ) -> Result<Arc<Vec<Key>>> {
         let lock = || self.machine_keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((asked, keys)) = lock().get(machine)
             && (*asked >= asking || !keys.is_empty())
         {
             return Ok(keys.clone());
         }
-        let keys = Arc::new(self.read_machine_keys(machine, asking)?);
+        let keys = Arc::new(self.read_machine_keys(machine, asking, effort)?);
         lock().insert(machine.to_owned(), (asking, keys.clone()));
         Ok(keys)
     }
 
-    fn read_machine_keys(&self, machine: &str, asking: Asking) -> Result<Vec<Key>> {
+    fn read_machine_keys(
+        &self,
+        machine: &str,
+        asking: Asking,
+        effort: &Effort,
+    ) -> Result<Vec<Key>> {
+        // Read anew, the file remembers nothing of an earlier round.
+        let round = Round { asking, before: None };
         let Some(path) = self.layout.machine_key(machine) else { return Ok(Vec::new()) };
         let Some(mut sealed) = self.read(&path, MAX_KEY_FILE)? else { return Ok(Vec::new()) };
         let closed = |closed: Closed| closed.at(&self.root.join(&path));
-        let opened = self.keyring.open(self.layout.family(), &mut *sealed, asking)?;
+        let opened = self.keyring.open(self.layout.family(), &mut *sealed, round, effort)?;
         let Some(opened) = opened.map_err(closed)? else { return Ok(Vec::new()) };
         match std::str::from_utf8(opened.expose()) {
-            Ok(text) => key::native(text, self.keyring.user())
-                .map_err(|reason| closed(Closed::Broken(reason))),
+            Ok(text) => key::of_machine(text).map_err(|reason| closed(Closed::Broken(reason))),
             Err(_) => Err(closed(Closed::broken("it holds no age identity"))),
         }
+    }
+
+    /// Every machine that this store has anything of.
+    pub(super) fn known_machines(&self) -> Vec<String> {
+        let vars = self.root.join(self.layout.secrets()).join("per-machine");
+        let mut machines = file::names(&vars);
+        machines.extend(self.machines());
+        machines
     }
 
     /// Every machine with a key, in the order of their names.
@@ -266,7 +296,9 @@ impl Store {
         let machine = var.machine();
         let machine_key = self.layout.machine_key(machine);
         let has_key = machine_key.as_ref().is_some_and(|path| self.root.join(path).exists());
-        let has_keys = self.machine_keys(machine, Asking::Never).is_ok_and(|keys| !keys.is_empty());
+        let effort = Effort::default();
+        let keys = self.machine_keys(machine, Asking::Never, &effort);
+        let has_keys = keys.is_ok_and(|keys| !keys.is_empty());
         let reason = if let Some(obstacle) = sealed.obstacle() {
             obstacle
         } else if entries.is_empty() {
@@ -295,8 +327,9 @@ pub(super) fn open_sops(path: &Path, format: Format, keyring: &Keyring) -> Resul
     let bytes = file::read_any(path, MAX_FILE)?;
     let parsed = SopsFile::parse(&bytes, format, &Arc::default());
     let mut file = parsed.map_err(|closed| closed.at(path))?;
-    for asking in Asking::STEPS {
-        let opened = keyring.open(Family::Sops, &mut file, asking)?;
+    let effort = Effort::default();
+    for round in Round::ALL {
+        let opened = keyring.open(Family::Sops, &mut file, round, &effort)?;
         if let Some(plain) = opened.map_err(|closed| closed.at(path))? {
             return Ok(plain);
         }

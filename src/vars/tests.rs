@@ -97,7 +97,7 @@ fn machine_key(flake: &Path, backend: &str, path: &str, identities: &[PathBuf]) 
             (identity::Family::Sops, Box::new(file))
         }
     };
-    let opened = keyring.open(family, &mut *sealed, identity::Asking::All).unwrap();
+    let opened = keyring.open(family, &mut *sealed, Round::ALL[0], &Effort::default()).unwrap();
     opened.unwrap().unwrap_or_else(|| panic!("{path} by {identities:?}"))
 }
 

@@ -141,4 +141,8 @@ impl User for Batch {
     fn warn(&self, text: &str) {
         self.0.warn(text);
     }
+
+    fn detail(&self, text: &str) {
+        self.0.detail(text);
+    }
 }

@@ -54,7 +54,7 @@ fn open(vector: &Vector) -> Result<Option<Secret<Vec<u8>>>, Closed> {
     let mut file = AgeFile::parse(&vector.file)?;
     match &vector.passphrase {
         Some(passphrase) => file.decrypt_with_passphrase(passphrase),
-        None => file.open(&vector.identities),
+        None => file.open(&vector.identities, &Effort::default()),
     }
 }
 
@@ -92,12 +92,62 @@ fn a_post_quantum_identity_is_known_by_its_form() {
     }
 }
 
+/// An age file for `recipients` strangers and then for `mine`.
+fn for_many(recipients: usize, mine: Option<&age::x25519::Identity>) -> Vec<u8> {
+    // One stranger many times over is as good as many.
+    let stranger = age::x25519::Identity::generate().to_public();
+    let mine = mine.map(age::x25519::Identity::to_public);
+    let strangers = std::iter::repeat_n(&stranger, recipients);
+    let all = strangers.chain(&mine).map(|recipient| recipient as &dyn age::Recipient);
+    let mut sealed = Vec::new();
+    let mut writer =
+        age::Encryptor::with_recipients(all).unwrap().wrap_output(&mut sealed).unwrap();
+    std::io::Write::write_all(&mut writer, b"plain").unwrap();
+    writer.finish().unwrap();
+    sealed
+}
+
+#[test]
+fn ten_thousand_recipients_are_refused_before_any_key_is_tried() {
+    let stanza = format!("-> X25519 {}\n{}\n", "A".repeat(43), "A".repeat(43));
+    for count in [10_000, 1001] {
+        let stanzas = stanza.repeat(count);
+        let file = format!("age-encryption.org/v1\n{stanzas}--- {}\n", "A".repeat(43));
+        let closed = AgeFile::parse(file.as_bytes()).map(|_| ()).unwrap_err();
+        assert_eq!(closed, Closed::Broken("it has more than 1000 recipients".to_owned()));
+    }
+}
+
+#[test]
+fn a_hundred_recipients_and_twenty_identities_open() {
+    let mine = age::x25519::Identity::generate();
+    let sealed = for_many(99, Some(&mine));
+    let strangers = || age::x25519::Identity::generate();
+    let keys = std::iter::repeat_with(strangers).take(19).chain([mine]).map(Key::X25519);
+    let keys: Vec<Key> = keys.collect();
+    let mut file = AgeFile::parse(&sealed).unwrap();
+    let plain = file.open(&keys, &Effort::default()).unwrap().unwrap();
+    assert_eq!(plain.expose(), b"plain");
+}
+
+#[test]
+fn the_tries_for_one_value_end_with_one_error() {
+    let sealed = for_many(1000, None);
+    let keys: Vec<Key> = (0..9).map(|_| Key::X25519(age::x25519::Identity::generate())).collect();
+    let effort = Effort::default();
+    let mut file = AgeFile::parse(&sealed).unwrap();
+    assert_eq!(file.open(&keys[..1], &effort).unwrap().map(|_| ()), None);
+    // The rest is spent elsewhere, to save the test's time.
+    effort.spend(6500).unwrap();
+    assert_eq!(file.open(&keys[1..], &effort).map(|_| ()), Err(Closed::TooMuch));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_container_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = AgeFile::parse(&bytes).map(|mut file| file.open(&[]));
+        let _ = AgeFile::parse(&bytes).map(|mut file| file.open(&[], &Effort::default()));
         let framed = [b"age-encryption.org/v1\n-> ".as_slice(), &bytes, b"\n--- x\n"].concat();
-        let _ = AgeFile::parse(&framed).map(|mut file| file.open(&[]));
+        let _ = AgeFile::parse(&framed).map(|mut file| file.open(&[], &Effort::default()));
     }
 
     #[test]

@@ -7,11 +7,10 @@ use sha2::{Digest, Sha256};
 use super::rule::Rule;
 use super::tree::Node;
 use crate::vars::age_file::AgeFile;
+use crate::vars::effort::MAX_RECIPIENTS;
 
 /// Largest encrypted data key, in bytes; an honest one has about 400.
 const MAX_ENC: usize = 64 << 10;
-/// Bound on the encrypted data keys of one file.
-const MAX_KEYS: usize = 10_000;
 /// One byte says which share it is, and none is 0.
 const MAX_GROUPS: usize = 255;
 /// Other kinds of keys that sops knows, for messages.
@@ -78,8 +77,10 @@ impl Metadata {
                 return Err("sops.age names no key".to_owned());
             }
         }
-        if groups.iter().map(|group| group.keys.len()).sum::<usize>() > MAX_KEYS {
-            return Err("sops names more than 10000 keys".to_owned());
+        // Each is an age file for one recipient, if sops wrote it.
+        let keys = groups.iter().flat_map(|group| &group.keys);
+        if keys.map(|key| key.file.recipient_count()).sum::<usize>() > MAX_RECIPIENTS {
+            return Err(format!("sops names more than {MAX_RECIPIENTS} keys"));
         }
         let threshold = match (groups.len(), number(node, "shamir_threshold")?) {
             (1, _) => 1,
@@ -101,7 +102,11 @@ impl Metadata {
 
 fn group(node: &Node, field: &str, hash: &mut Sha256) -> Result<Group, String> {
     let mut group = Group::default();
-    for (at, entry) in list(node, field, "age")?.iter().enumerate() {
+    let listed = list(node, field, "age")?;
+    if listed.len() > MAX_RECIPIENTS {
+        return Err(format!("{field}.age names more than {MAX_RECIPIENTS} keys"));
+    }
+    for (at, entry) in listed.iter().enumerate() {
         let field = format!("{field}.age[{at}]");
         let enc = text(entry, &field, "enc")?.ok_or_else(|| format!("{field}.enc is missing"))?;
         if enc.len() > MAX_ENC {

@@ -48,11 +48,13 @@ fn multiply(a: u8, b: u8) -> u8 {
     })
 }
 
-/// `a` to the power of 254, as the group has 255 elements.
+/// `a` to the power of 254, as the group has 255 elements: the product of its
+/// squares from the 2nd power to the 128th.
 fn inverse(a: u8) -> u8 {
-    let mut result = 1;
-    for _ in 0..254 {
-        result = multiply(result, a);
+    let (mut power, mut result) = (a, 1);
+    for _ in 0..7 {
+        power = multiply(power, power);
+        result = multiply(result, power);
     }
     result
 }

@@ -19,7 +19,7 @@ fn keys(names: &[&str]) -> Vec<Key> {
 }
 
 fn open(bytes: &[u8], format: Format, keys: &[Key]) -> Result<Option<Secret<Vec<u8>>>, Closed> {
-    SopsFile::parse(bytes, format, &Arc::default())?.open(keys)
+    SopsFile::parse(bytes, format, &Arc::default())?.open(keys, &Effort::default())
 }
 
 fn json(bytes: &[u8]) -> serde_json::Value {
@@ -80,7 +80,10 @@ fn getsops_own_examples_decrypt_to_what_the_real_sops_says() {
             .unwrap_or_else(|closed| panic!("{name}: {closed:?}"));
         let data_key = data_encoding::HEXLOWER.decode(data_key.as_bytes()).unwrap();
         known.lock().unwrap().insert(file.metadata.fingerprint.clone(), Secret::new(data_key));
-        let plain = file.open(&[]).unwrap_or_else(|closed| panic!("{name}: {closed:?}")).unwrap();
+        let plain = file
+            .open(&[], &Effort::default())
+            .unwrap_or_else(|closed| panic!("{name}: {closed:?}"))
+            .unwrap();
         let expected = fs::read(dir.join(format!("{name}.expected"))).unwrap();
         if format == Format::Binary {
             assert_eq!(plain.expose(), &expected, "{name}");
@@ -97,9 +100,9 @@ fn shares_may_come_from_different_identities_one_after_the_other() {
     let expected = json(&fs::read(fixtures().join("shamir.json.expected")).unwrap());
     for pair in [["a", "b"], ["c", "a"], ["b", "c"]] {
         let mut file = SopsFile::parse(&sealed, Format::Json, &Arc::default()).unwrap();
-        assert!(file.open(&keys(&pair[..1])).unwrap().is_none());
+        assert!(file.open(&keys(&pair[..1]), &Effort::default()).unwrap().is_none());
         assert_eq!(file.obstacle().unwrap(), "1 of 2 shares of its data key could be opened");
-        let plain = file.open(&keys(&pair[1..])).unwrap().unwrap();
+        let plain = file.open(&keys(&pair[1..]), &Effort::default()).unwrap().unwrap();
         assert_eq!(json(plain.expose()), expected, "{pair:?}");
     }
 }
@@ -109,7 +112,10 @@ fn a_data_key_is_opened_once() {
     let sealed = fs::read(fixtures().join("binary")).unwrap();
     let known = Arc::default();
     let open = |keys: &[Key]| {
-        SopsFile::parse(&sealed, Format::Binary, &known).unwrap().open(keys).unwrap()
+        SopsFile::parse(&sealed, Format::Binary, &known)
+            .unwrap()
+            .open(keys, &Effort::default())
+            .unwrap()
     };
     assert!(open(&keys(&["c"])).is_none());
     assert!(open(&keys(&["a"])).is_some());
@@ -232,7 +238,7 @@ fn a_file_for_other_kinds_of_keys_says_so() {
     let pgp = "{\"data\": \"x\", \"sops\": {\"pgp\": [{\"enc\": \"x\"}], \"age\": null, \
                \"lastmodified\": \"2026-01-01T00:00:00Z\", \"mac\": \"x\"}}";
     let mut file = SopsFile::parse(pgp.as_bytes(), Format::Binary, &Arc::default()).unwrap();
-    assert!(file.open(&keys(&["a"])).unwrap().is_none());
+    assert!(file.open(&keys(&["a"]), &Effort::default()).unwrap().is_none());
     assert!(file.obstacle().unwrap().contains("encrypted for PGP"));
 }
 
