@@ -1,196 +1,321 @@
-//! Races against listeners on loopback that answer in every wrong way.
+//! Races under a clock that stands still until everybody waits (tokio's
+//! `start_paused`), over peers that answer as a script says.
 
-use std::net::SocketAddr;
+mod property;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::dial::{Dialer, black_hole};
+use crate::dial::{DialError, Dialer, Dialling, Failure, Stream};
 use crate::error::Stage;
 use crate::exports::{Host, Technology};
 
-/// A peer that sends `answer` and then waits until the other side closes.
-async fn peer(answer: &'static [u8]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(answer).await.unwrap();
-            let mut rest = Vec::new();
-            // What a loser sent would show here; tests look at the winner only.
-            let _ = stream.read_to_end(&mut rest).await;
-        }
-    });
-    address
+const BANNER: &str = "SSH-2.0-peer\r\n";
+const HELLO: &str = "SSH-2.0-test\r\n";
+/// Timers have a resolution of one millisecond.
+const TICK: Duration = Duration::from_millis(2);
+
+fn ms(number: u64) -> Duration {
+    Duration::from_millis(number)
 }
 
-async fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// What becomes of a route.
+#[derive(Debug, Clone)]
+struct Script {
+    technology: Technology,
+    dialled: Dialled,
+    /// What the peer says, and how long after the connection.
+    says: Option<(Duration, &'static str)>,
 }
 
-fn route(network: &str, address: SocketAddr) -> Route {
-    Route {
-        network: network.to_owned(),
-        technology: Technology::Direct,
-        host: Host::Plain(address.ip().to_string()),
-        port: address.port(),
-        user: "root".to_owned(),
-        priority: 0,
+#[derive(Debug, Clone, Copy)]
+enum Dialled {
+    Connects(Duration),
+    Fails(Duration),
+    Never,
+}
+
+impl Script {
+    fn new(dialled: Dialled, says: Option<(Duration, &'static str)>) -> Self {
+        Self { technology: Technology::Direct, dialled, says }
+    }
+
+    /// Connects and answers, each after a round trip.
+    fn answering(round_trip: Duration) -> Self {
+        Self::new(Dialled::Connects(round_trip), Some((round_trip, BANNER)))
+    }
+
+    fn refusing(after: Duration) -> Self {
+        Self::new(Dialled::Fails(after), None)
+    }
+
+    fn black_hole() -> Self {
+        Self::new(Dialled::Never, None)
+    }
+
+    fn over(self, technology: Technology) -> Self {
+        Self { technology, ..self }
     }
 }
 
-async fn reveal(route: Route) -> Revealed {
-    let Host::Plain(host) = route.host else {
-        return Err(Box::new(Error::Usage("no var here".to_owned())));
-    };
-    Ok(Target {
-        technology: route.technology,
-        host: host.clone().into(),
-        label: host,
-        secret: false,
-        port: route.port,
+/// What was seen of a route.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Dialled,
+    /// Its dial ended, by itself or because nobody waited any longer.
+    Ended,
+    /// Its stream was closed from our side, and this was said before.
+    Closed(String),
+}
+
+/// Plays the dialler.
+struct Cast {
+    scripts: Vec<Script>,
+    begin: Instant,
+    log: Arc<Mutex<Vec<(usize, Duration, Seen)>>>,
+}
+
+/// Notes the end of a dial.
+struct Ending<'a>(&'a Cast, usize);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.note(self.1, Seen::Ended);
+    }
+}
+
+impl Cast {
+    fn note(&self, place: usize, seen: Seen) {
+        self.log.lock().unwrap().push((place, self.begin.elapsed(), seen));
+    }
+}
+
+impl Dial for Cast {
+    fn dial<'a>(&'a self, target: &'a Target, _enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+        let place: usize = target.host.expose().parse().unwrap();
+        Box::pin(async move {
+            self.note(place, Seen::Dialled);
+            let _ending = Ending(self, place);
+            let script = self.scripts[place].clone();
+            match script.dialled {
+                Dialled::Never => std::future::pending().await,
+                Dialled::Fails(after) => {
+                    sleep(after).await;
+                    Err(DialError { stage: Stage::Dial, failure: Failure::Refused })
+                }
+                Dialled::Connects(after) => {
+                    sleep(after).await;
+                    let (ours, theirs) = duplex(4096);
+                    let (log, begin) = (self.log.clone(), self.begin);
+                    tokio::spawn(async move {
+                        let heard = serve(theirs, script.says).await;
+                        let closed = (place, begin.elapsed(), Seen::Closed(heard));
+                        log.lock().unwrap().push(closed);
+                    });
+                    Ok(Stream::new(ours, None))
+                }
+            }
+        })
+    }
+}
+
+/// Says what the script says, and returns what was heard when the other side is
+/// gone.
+async fn serve(stream: DuplexStream, says: Option<(Duration, &'static str)>) -> String {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let saying = tokio::spawn(async move {
+        if let Some((after, text)) = says {
+            sleep(after).await;
+            let _ = write.write_all(text.as_bytes()).await;
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut heard = String::new();
+    let _ = read.read_to_string(&mut heard).await;
+    saying.abort();
+    heard
+}
+
+type BoxedReveal = Pin<Box<dyn Future<Output = Revealed> + Send>>;
+
+/// A race that is watched.
+struct Watched {
+    race: Race<fn(Route) -> BoxedReveal>,
+    cast: Arc<Cast>,
+}
+
+fn reveal(route: Route) -> BoxedReveal {
+    Box::pin(async move {
+        let Host::Plain(host) = route.host else {
+            return Err(Box::new(Error::Usage("no var here".to_owned())));
+        };
+        Ok(Target {
+            technology: route.technology,
+            host: host.clone().into(),
+            label: host,
+            secret: false,
+            port: route.port,
+        })
     })
 }
 
-fn race(routes: Vec<Route>, deadline: Duration) -> Race<impl Fn(Route) -> BoxedReveal> {
-    let reveal = |route| -> BoxedReveal { Box::pin(reveal(route)) };
-    let deadline = Some(deadline);
-    let rules = Rules { deadline, grace: DEFAULT_GRACE, early: None, hello: "SSH-2.0-test\r\n" };
-    Race::new(routes, Arc::new(Dialer::new(Default::default(), Default::default())), reveal, rules)
+/// Routes that are called by their places.
+fn watched(scripts: Vec<Script>) -> Watched {
+    let routes = scripts.iter().enumerate().map(|(place, script)| Route {
+        network: place.to_string(),
+        technology: script.technology.clone(),
+        host: Host::Plain(place.to_string()),
+        port: 22,
+        user: "root".to_owned(),
+        priority: 0,
+    });
+    let routes = routes.collect();
+    let cast = Arc::new(Cast { scripts, begin: Instant::now(), log: Arc::default() });
+    let rules = Rules { deadline: Some(ms(5000)), grace: DEFAULT_GRACE, early: None, hello: HELLO };
+    let reveal: fn(Route) -> BoxedReveal = reveal;
+    Watched { race: Race::new(routes, cast.clone(), reveal, rules), cast }
 }
 
-type BoxedReveal = std::pin::Pin<Box<dyn Future<Output = Revealed> + Send>>;
+impl Watched {
+    /// The network that wins, and when.
+    async fn winner(&mut self) -> (Option<String>, Duration) {
+        let won = self.race.next(&mut |_| {}).await;
+        let elapsed = self.cast.begin.elapsed();
+        let network = won.as_ref().map(|won| won.route.network.clone());
+        drop(won);
+        // Those who were left have the time to notice.
+        sleep(TICK).await;
+        (network, elapsed)
+    }
 
-#[tokio::test]
-async fn the_first_route_with_a_banner_wins_and_the_others_tell_why() {
-    let routes = vec![
-        route("refusing", closed_port().await),
-        route("web", slow_peer(b"", Duration::ZERO).await.0),
-        route("good", peer(b"SSH-2.0-good\r\n").await),
-        route("unused", peer(b"SSH-2.0-unused\r\n").await),
-    ];
-    let mut race = race(routes, Duration::from_millis(400));
-    let mut events = Vec::new();
-    let won = race
-        .next(&mut |event| {
-            events.push(match event {
-                Event::Waiting(..) => return,
-                Event::Started(route) => format!("start {}", route.network),
-                Event::Failed(attempt) => format!("fail {} {}", attempt.network, attempt.stage),
-            });
+    /// When a route was dialled.
+    fn dialled(&self, place: usize) -> Option<Duration> {
+        let log = self.cast.log.lock().unwrap();
+        log.iter().find(|(of, _, seen)| (*of, seen) == (place, &Seen::Dialled)).map(|found| found.1)
+    }
+
+    /// What the peer of a stream that was closed had heard.
+    fn heard(&self, place: usize) -> Option<String> {
+        let log = self.cast.log.lock().unwrap();
+        log.iter().find_map(|(of, _, seen)| match seen {
+            Seen::Closed(heard) if *of == place => Some(heard.clone()),
+            _ => None,
         })
-        .await
-        .unwrap();
-    assert_eq!((won.route.network.as_str(), won.banner.as_str()), ("good", "SSH-2.0-good"));
-    assert_eq!(
-        events,
-        ["start refusing", "fail refusing dial", "start web", "start good", "fail web banner"]
-    );
-    assert_eq!(race.into_attempts().len(), 2);
+    }
 }
 
-#[tokio::test]
+fn assert_about(elapsed: Duration, expected: Duration) {
+    assert!(elapsed >= expected && elapsed <= expected + TICK, "{elapsed:?} is not {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_route_with_a_banner_wins_and_the_others_tell_why() {
+    let web = Script::new(Dialled::Connects(ms(1)), Some((ms(250), "HTTP/1.1 400 no\r\n\r\n")));
+    let closing = ms(400);
+    let mut watched = watched(vec![
+        Script::refusing(ms(1)),
+        web,
+        Script::answering(ms(20)),
+        Script::answering(ms(20)),
+    ]);
+    watched.race.rules.deadline = Some(closing);
+    let mut events = Vec::new();
+    let mut watch = |event: Event<'_>| {
+        events.push(match event {
+            Event::Waiting(..) => return,
+            Event::Started(route) => format!("start {}", route.network),
+            Event::Failed(attempt) => format!("fail {} {}", attempt.network, attempt.stage),
+        });
+    };
+    let won = watched.race.next(&mut watch).await.unwrap();
+    assert_eq!((won.route.network.as_str(), won.banner.as_str()), ("2", "SSH-2.0-peer"));
+    assert_eq!(events, ["start 0", "fail 0 dial", "start 1", "start 2", "fail 1 banner"]);
+    assert_eq!(watched.race.into_attempts().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_out_after_the_deadline_and_says_so() {
-    let mut race = race(vec![route("silent", peer(b"").await)], Duration::from_millis(100));
-    let started = Instant::now();
-    assert!(race.next(&mut |_| {}).await.is_none());
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    let attempts = race.into_attempts();
+    let mut watched = watched(vec![Script::new(Dialled::Connects(ms(10)), None)]);
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner, None);
+    assert_about(elapsed, ms(5000));
+    let attempts = watched.race.into_attempts();
     let [attempt] = attempts.as_slice() else { panic!("{attempts:?}") };
     assert_eq!(attempt.stage, Stage::Banner);
     assert!(attempt.reason.contains("no SSH banner"), "{attempt}");
     assert!(attempt.hint.is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_cannot_be_revealed_is_an_attempt_like_any_other() {
-    let mut hidden = route("hidden", closed_port().await);
+    let mut watched = watched(vec![Script::black_hole(), Script::answering(ms(10))]);
     let var = crate::exports::VarRef::new("m", "gen", "file").unwrap();
-    hidden.host = Host::Var(var);
-    let good = route("good", peer(b"SSH-2.0-good\r\n").await);
-    let mut race = race(vec![hidden, good], Duration::from_secs(1));
-    assert_eq!(race.next(&mut |_| {}).await.unwrap().route.network, "good");
-    let attempts = race.into_attempts();
+    watched.race.routes[0].as_mut().unwrap().host = Host::Var(var);
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner.as_deref(), Some("1"));
+    assert_about(elapsed, ms(20));
+    let attempts = watched.race.into_attempts();
     assert_eq!(attempts.first().map(|attempt| attempt.stage), Some(Stage::Reveal));
 }
 
 #[tokio::test]
 async fn technologies_that_are_not_there_are_named() {
-    let mut iroh = route("iroh", closed_port().await);
-    iroh.technology = Technology::Iroh;
-    let mut race = race(vec![iroh], Duration::from_secs(1));
-    assert!(race.next(&mut |_| {}).await.is_none());
-    let attempts = race.into_attempts();
+    let mut watched = watched(vec![Script::black_hole().over(Technology::Iroh)]);
+    watched.race.dialer = Arc::new(Dialer::new(Default::default(), Default::default()));
+    assert!(watched.race.next(&mut |_| {}).await.is_none());
+    let attempts = watched.race.into_attempts();
     assert!(attempts.iter().any(|attempt| attempt.reason.contains("iroh")), "{attempts:?}");
 }
 
-/// A peer that takes `delay` to send `answer`, and what it was sent.
-async fn slow_peer(
-    answer: &'static [u8],
-    delay: Duration,
-) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (heard, hears) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let heard = heard.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(delay).await;
-                let _ = stream.write_all(answer).await;
-                let mut said = Vec::new();
-                let _ = stream.read_to_end(&mut said).await;
-                let _ = heard.send(said);
-            });
-        }
-    });
-    (address, hears)
-}
-
-const BANNER: &[u8] = b"SSH-2.0-peer\r\n";
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_route_of_higher_priority_still_wins_and_the_loser_hears_nothing() {
-    let (slow, _slow_hears) = slow_peer(BANNER, Duration::from_millis(600)).await;
-    let (fast, mut fast_hears) = slow_peer(BANNER, Duration::ZERO).await;
-    let routes = vec![route("slow", slow), route("fast", fast)];
-    let mut race = race(routes, Duration::from_secs(5));
-    let won = race.next(&mut |_| {}).await.unwrap();
-    assert_eq!(won.route.network, "slow");
-    assert_eq!(fast_hears.recv().await.unwrap(), b"", "the loser was closed without a word");
+    let slow = Script::new(Dialled::Connects(ms(5)), Some((ms(600), BANNER)));
+    let mut watched = watched(vec![slow, Script::answering(ms(5))]);
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner.as_deref(), Some("0"));
+    assert_about(elapsed, ms(605));
+    assert_eq!(watched.heard(1).as_deref(), Some(""), "the loser was closed without a word");
+    assert_eq!(watched.heard(0).as_deref(), Some(HELLO), "the best may speak first");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_black_holes_cost_little_more_than_half_a_second() {
-    let (first, second) = (black_hole(), black_hole());
-    let (good, _hears) = slow_peer(BANNER, Duration::ZERO).await;
-    let routes = vec![route("one", first.0), route("two", second.0), route("three", good)];
-    let mut race = race(routes, Duration::from_secs(5));
-    let started = Instant::now();
-    assert_eq!(race.next(&mut |_| {}).await.unwrap().route.network, "three");
-    assert!(started.elapsed() < Duration::from_millis(650), "{:?}", started.elapsed());
+    let hole = Script::black_hole();
+    let mut watched = watched(vec![hole.clone(), hole, Script::answering(ms(1))]);
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner.as_deref(), Some("2"));
+    assert_about(watched.dialled(2).unwrap(), ms(400));
+    assert_about(elapsed, ms(200) + DEFAULT_GRACE);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_grace_the_fastest_wins() {
-    let (slow, _slow_hears) = slow_peer(BANNER, Duration::from_millis(900)).await;
-    let (fast, _fast_hears) = slow_peer(BANNER, Duration::ZERO).await;
-    let mut race = race(vec![route("slow", slow), route("fast", fast)], Duration::from_secs(5));
-    race.rules.grace = Duration::ZERO;
-    let started = Instant::now();
-    assert_eq!(race.next(&mut |_| {}).await.unwrap().route.network, "fast");
-    assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+    let mut watched = watched(vec![Script::answering(ms(900)), Script::answering(ms(10))]);
+    watched.race.rules.grace = Duration::ZERO;
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner.as_deref(), Some("1"));
+    assert_about(elapsed, ms(220));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_there_but_slow_is_waited_for_only_so_long() {
+    for (slow, expected, after) in [(1900, "0", 1910), (2500, "1", 2010)] {
+        let slow = Script::new(Dialled::Connects(ms(10)), Some((ms(slow), BANNER)));
+        let mut watched = watched(vec![slow, Script::answering(ms(5))]);
+        let (winner, elapsed) = watched.winner().await;
+        assert_eq!(winner.as_deref(), Some(expected));
+        assert_about(elapsed, ms(after));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_winner_that_turns_out_wrong_gives_way_to_the_others() {
-    let (one, _one_hears) = slow_peer(BANNER, Duration::ZERO).await;
-    let (two, _two_hears) = slow_peer(BANNER, Duration::ZERO).await;
-    let mut race = race(vec![route("one", one), route("two", two)], Duration::from_secs(5));
-    let won = race.next(&mut |_| {}).await.unwrap();
+    let mut watched = watched(vec![Script::answering(ms(5)), Script::answering(ms(5))]);
+    let won = watched.race.next(&mut |_| {}).await.unwrap();
     let attempt = Attempt {
         network: won.route.network,
         host: String::new(),
@@ -199,46 +324,111 @@ async fn a_winner_that_turns_out_wrong_gives_way_to_the_others() {
         hint: None,
         elapsed: Duration::ZERO,
     };
-    race.failed(won.place, attempt, &mut |_| {});
-    assert_eq!(race.next(&mut |_| {}).await.unwrap().route.network, "two");
+    watched.race.failed(won.place, attempt, &mut |_| {});
+    assert_eq!(watched.winner().await.0.as_deref(), Some("1"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_thousand_routes_are_tried_a_few_at_a_time() {
-    let closed = closed_port().await;
-    let (good, _hears) = slow_peer(BANNER, Duration::ZERO).await;
-    let mut routes: Vec<Route> = (0..999).map(|at| route(&at.to_string(), closed)).collect();
-    routes.push(route("good", good));
-    let mut race = race(routes, Duration::from_secs(5));
-    let started = Instant::now();
-    assert_eq!(race.next(&mut |_| {}).await.unwrap().route.network, "good");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    let attempts = race.into_attempts();
+    let mut scripts = vec![Script::refusing(ms(1)); 999];
+    scripts.push(Script::answering(ms(1)));
+    let mut watched = watched(scripts);
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner.as_deref(), Some("999"));
+    assert!(elapsed < ms(5000), "{elapsed:?}");
+    let attempts = watched.race.into_attempts();
     assert_eq!(attempts.len(), 999);
     assert!(attempts.iter().enumerate().all(|(at, attempt)| attempt.network == at.to_string()));
+    // All of them silent: no more than so many at a time.
+    let mut watched = self::watched(vec![Script::black_hole(); 40]);
+    let _ = timeout(ms(4900), watched.race.next(&mut |_| {})).await;
+    let dialled = (0..40).filter(|place| watched.dialled(*place).is_some()).count();
+    assert_eq!(dialled, MAX_RUNNING);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_route_that_last_worked_starts_at_once_and_still_yields_to_better_ones() {
-    let hole = crate::dial::black_hole();
-    let dead = |name: &str| route(name, hole.0);
-    let routes = vec![dead("a"), dead("b"), route("last", peer(b"SSH-2.0-last\r\n").await)];
-    let mut first = race(routes.clone(), Duration::from_secs(5));
-    first.rules.early = Some(2);
-    let started = Instant::now();
-    assert_eq!(first.next(&mut |_| {}).await.unwrap().route.network, "last");
+    let hole = Script::black_hole();
+    let mut first = watched(vec![hole.clone(), hole.clone(), Script::answering(ms(5))]);
+    first.race.rules.early = Some(2);
+    let (winner, elapsed) = first.winner().await;
+    assert_eq!(winner.as_deref(), Some("2"));
     // The better ones start when it has answered, and get their grace.
-    assert!(
-        started.elapsed() < DEFAULT_GRACE + Duration::from_millis(150),
-        "{:?}",
-        started.elapsed()
-    );
-    let routes = vec![
-        dead("a"),
-        route("slow", slow_peer(b"SSH-2.0-slow\r\n", Duration::from_millis(200)).await.0),
-        route("last", peer(b"SSH-2.0-last\r\n").await),
-    ];
-    let mut second = race(routes, Duration::from_secs(5));
-    second.rules.early = Some(2);
-    assert_eq!(second.next(&mut |_| {}).await.unwrap().route.network, "slow");
+    assert_about(first.dialled(1).unwrap(), ms(10));
+    assert_about(elapsed, ms(10) + DEFAULT_GRACE);
+    let mut second = watched(vec![hole, Script::answering(ms(100)), Script::answering(ms(5))]);
+    second.race.rules.early = Some(2);
+    assert_eq!(second.winner().await.0.as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tor_does_not_start_while_a_remembered_vpn_answers() {
+    // The internet is off at once; the VPN is far away, or its server slow.
+    for (connects, banner) in [(5, 5), (300, 300), (900, 900), (5, 990)] {
+        let vpn = Script::new(Dialled::Connects(ms(connects)), Some((ms(banner), BANNER)));
+        let tor = Script::answering(ms(5)).over(Technology::Tor);
+        let mut watched = watched(vec![Script::refusing(ms(1)), vpn, tor]);
+        watched.race.rules.early = Some(1);
+        let (winner, elapsed) = watched.winner().await;
+        assert_eq!(winner.as_deref(), Some("1"));
+        assert_about(elapsed, ms(connects + banner));
+        assert_eq!(watched.dialled(2), None, "{connects} {banner}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tor_starts_a_second_after_the_last_sign_of_a_better_route() {
+    let tor = Script::answering(ms(50)).over(Technology::Tor);
+    for (vpn, early, starts) in [
+        // Dead, remembered or not: a second after it began.
+        (Script::black_hole(), Some(1), 1000),
+        (Script::black_hole(), None, 1001),
+        // It connects, and says nothing: a second after that.
+        (Script::new(Dialled::Connects(ms(700)), None), Some(1), 1700),
+        // It is out as well: nothing holds Tor back.
+        (Script::refusing(ms(80)), Some(1), 80),
+        (Script::refusing(ms(80)), None, 81),
+    ] {
+        let mut watched = watched(vec![Script::refusing(ms(1)), vpn.clone(), tor.clone()]);
+        watched.race.rules.early = early;
+        assert_eq!(watched.winner().await.0.as_deref(), Some("2"), "{vpn:?}");
+        assert_about(watched.dialled(2).unwrap(), ms(starts));
+    }
+    // It is all there is, or it is what last worked.
+    let mut alone = watched(vec![tor.clone()]);
+    assert_about(alone.winner().await.1, ms(100));
+    let mut remembered = watched(vec![Script::black_hole(), tor]);
+    remembered.race.rules.early = Some(1);
+    let (winner, elapsed) = remembered.winner().await;
+    assert_eq!(winner.as_deref(), Some("1"));
+    assert_about(elapsed, DEFAULT_GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_says_by_the_way_is_told_even_if_it_ends_at_once() {
+    struct Distrustful;
+    impl Dial for Distrustful {
+        fn dial<'a>(
+            &'a self,
+            _target: &'a Target,
+            enter: &'a (dyn Fn(Phase) + Sync),
+        ) -> Dialling<'a> {
+            let socks = "127.0.0.1:9050".parse().unwrap();
+            enter(Phase::Distrusting { socks, why: "it belongs to user nobody".to_owned() });
+            enter(Phase::Onion);
+            let failed = DialError { stage: Stage::Dial, failure: Failure::Refused };
+            Box::pin(std::future::ready(Err(failed)))
+        }
+    }
+    let mut watched = watched(vec![Script::black_hole()]);
+    watched.race.dialer = Arc::new(Distrustful);
+    let mut said = Vec::new();
+    let mut watch = |event: Event<'_>| {
+        if let Event::Waiting(_, phase) = event {
+            said.push(phase.to_string());
+        }
+    };
+    assert!(watched.race.next(&mut watch).await.is_none());
+    let remark = "what listens on 127.0.0.1:9050 is told nothing: it belongs to user nobody";
+    assert!(said.iter().any(|text| text == remark), "{said:?}");
 }
