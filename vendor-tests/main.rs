@@ -49,6 +49,7 @@ mod strace;
 mod target_host;
 mod tor;
 mod tor_owner;
+mod tor_start;
 mod vars;
 mod vars_trust;
 mod vendored;
