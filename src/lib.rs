@@ -35,6 +35,7 @@ pub mod mux;
 mod nearest;
 pub mod openssh;
 pub mod overlay;
+mod pattern;
 pub mod plan;
 pub mod printable;
 pub mod race;

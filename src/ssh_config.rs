@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::pattern::{matches_host, matches_pattern};
 use crate::printable::{self, Printable};
-use crate::ssh::known_hosts::{matches_host, matches_pattern};
 use keyword::Kind;
 
 /// Bound on a file, in bytes.

@@ -2,8 +2,8 @@
 //! rules; who looks names up is somebody else.
 
 use crate::error::{Error, Result};
+use crate::pattern::matches_host;
 use crate::printable::Printable;
-use crate::ssh::known_hosts::matches_host;
 use crate::ssh_config::{Config, Setting, is_listed};
 
 /// The full name of a host, if one is to be found. `find` says whether a name has

@@ -286,9 +286,8 @@ fn modified(value: &str, defaults: &[String], known: &[String]) -> Result<Vec<St
     };
     let mut named = Vec::new();
     for pattern in names.split(',').map(str::trim) {
-        let matches = |name: &&String| {
-            super::known_hosts::matches_pattern(pattern.as_bytes(), name.as_bytes())
-        };
+        let matches =
+            |name: &&String| crate::pattern::matches_pattern(pattern.as_bytes(), name.as_bytes());
         let before = named.len();
         named.extend(known.iter().filter(matches).cloned());
         if named.len() == before {

@@ -20,7 +20,6 @@ use hosts::Hosts;
 use line::{Line, Marker};
 
 pub use file::{add, add_first, remove};
-pub(crate) use hosts::{matches_host, matches_pattern};
 pub use names::Name;
 pub use program::{Program, Purpose};
 pub use renewal::{Announced, Renewal};

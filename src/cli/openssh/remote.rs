@@ -8,8 +8,8 @@ use super::say;
 use crate::error::{Error, Result};
 use crate::openssh::Resolved;
 use crate::openssh::arguments::Arguments;
+use crate::pattern::matches_pattern;
 use crate::ssh::escape::DEFAULT;
-use crate::ssh::known_hosts::matches_pattern;
 use crate::ssh::remote::Remote;
 use crate::term;
 

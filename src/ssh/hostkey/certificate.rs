@@ -9,8 +9,9 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{HashAlg, PublicKey};
 
 use super::{HostKeyPolicy, type_name};
+use crate::pattern::matches_host;
 use crate::printable;
-use crate::ssh::known_hosts::{Entry, KnownHosts, matches_host};
+use crate::ssh::known_hosts::{Entry, KnownHosts};
 
 /// What a good certificate says.
 pub(super) struct Vouched {
