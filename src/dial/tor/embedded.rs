@@ -243,7 +243,7 @@ async fn bootstrap(
     dirs: &Dirs,
     sender: &watch::Sender<Boot>,
 ) -> Result<Client, TorFailure> {
-    let config = config(table, dirs)?;
+    let config = config(table, dirs.cache(), dirs.state())?;
     let runtime = super::runtime::current()
         .map_err(|error| TorFailure::Config(format!("no runtime: {error}")))?;
     let client = TorClient::with_runtime(runtime)

@@ -11,7 +11,6 @@ use toml::{Table, Value};
 
 use super::address::ClientAuth;
 use super::failure::TorFailure;
-use super::state::Dirs;
 
 /// No configuration is larger, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -80,11 +79,15 @@ impl Settings {
     }
 }
 
-/// Arti's configuration: ours, under the user's `table`.
+/// Arti's configuration: ours, under the user's `table`, with these directories.
 ///
 /// # Errors
 /// [`TorFailure::Config`].
-pub(super) fn config(table: &Table, dirs: &Dirs) -> Result<TorClientConfig, TorFailure> {
+pub(super) fn config(
+    table: &Table,
+    cache: &Path,
+    state: &Path,
+) -> Result<TorClientConfig, TorFailure> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut all = toml::toml! {
         [storage]
@@ -99,7 +102,7 @@ pub(super) fn config(table: &Table, dirs: &Dirs) -> Result<TorClientConfig, TorF
         min_exit_circs_for_port = 0
     };
     if let Some(Value::Table(storage)) = all.get_mut("storage") {
-        for (name, dir) in [("cache_dir", dirs.cache()), ("state_dir", dirs.state())] {
+        for (name, dir) in [("cache_dir", cache), ("state_dir", state)] {
             let literal = Table::from_iter([("literal".to_owned(), path(dir).into())]);
             storage.insert(name.to_owned(), Value::Table(literal));
         }
@@ -166,9 +169,9 @@ mod tests {
         let rules = table.get("path_rules").unwrap();
         assert_eq!(rules.get("ipv4_subnet_family_prefix").unwrap().as_integer(), Some(16));
         assert_eq!(rules.get("ipv6_subnet_family_prefix").unwrap().as_integer(), Some(129));
-        let dirs = Dirs::ephemeral().unwrap();
-        config(&table, &dirs).unwrap();
-        config(&Table::new(), &dirs).unwrap();
+        let (cache, state) = (Path::new("/nonexistent/cache"), Path::new("/nonexistent/state"));
+        config(&table, cache, state).unwrap();
+        config(&Table::new(), cache, state).unwrap();
     }
 
     #[test]
