@@ -6,6 +6,7 @@ mod background;
 mod board;
 mod clan;
 mod complete;
+mod columns;
 mod exports;
 mod mux;
 mod network;

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Ui;
+use super::{Ui, columns};
 use crate::{printable, term};
 
 /// One peer of one network; all of it printable.
@@ -64,11 +64,11 @@ impl Board {
 
     /// Draws it over what was drawn before; the cursor stays below.
     fn draw(&self, state: &mut State) {
-        let Some(columns) = self.columns else { return };
+        let Some(room) = self.columns.map(|columns| columns.saturating_sub(1)) else { return };
         let table = layout(&state.rows);
         let mut text = back(state.is_drawn, &table);
         for line in printable::shown(&table).lines() {
-            let line: String = line.chars().take(columns.saturating_sub(1)).collect();
+            let line = columns::cut(line, room);
             text.push_str(&format!("{line}\x1b[K\n"));
         }
         state.is_drawn = true;
@@ -93,7 +93,7 @@ fn back(is_drawn: bool, table: &str) -> String {
 }
 
 fn layout(rows: &[Row]) -> String {
-    let width = rows.iter().map(|row| row.machine.chars().count()).max().unwrap_or(0);
+    let width = rows.iter().map(|row| columns::width(&row.machine)).max().unwrap_or(0);
     let (mut text, mut last) = (String::new(), None);
     for Row { machine, network, state } in rows {
         if last != Some(network) {
@@ -101,7 +101,7 @@ fn layout(rows: &[Row]) -> String {
             last = Some(network);
         }
         let state = if state.is_empty() { "…" } else { state };
-        text.push_str(&format!("  {machine:<width$}  {state}\n"));
+        text.push_str(&format!("  {}  {state}\n", columns::padded(machine, width)));
     }
     if text.is_empty() { "No networks found\n".to_owned() } else { text }
 }
@@ -120,5 +120,7 @@ mod tests {
         let rows = [row("a", "net", "ok"), row("longer", "net", ""), row("a", "tor", "failed")];
         assert_eq!(layout(&rows), "net\n  a       ok\n  longer  …\ntor\n  a       failed\n");
         assert_eq!(layout(&[]), "No networks found\n");
+        let wide = [row("機械", "net", "ok"), row("longer", "net", "ok")];
+        assert_eq!(layout(&wide), "net\n  機械    ok\n  longer  ok\n");
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::columns;
 use crate::exports::{Clan, Host, Network, Peer, Technology};
 use crate::hosts;
 use crate::overlay::{self, Overlay};
@@ -33,11 +34,11 @@ pub fn list_text(clan: &Clan, all: bool) -> String {
     let mut widths = [12, 8, 10, 8, 0];
     for cells in rows.iter().chain([&header]) {
         for (width, cell) in widths.iter_mut().zip(cells).take(4) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(columns::width(cell));
         }
     }
     let header = line(&header, &widths);
-    let mut text = format!("{header}\n{}\n", "-".repeat(header.chars().count()));
+    let mut text = format!("{header}\n{}\n", "-".repeat(columns::width(&header)));
     for cells in &rows {
         text.push_str(&line(cells, &widths));
         text.push('\n');
@@ -155,7 +156,10 @@ fn peers(network: &Network, all: bool) -> String {
 fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
     let [network, priority, module, running, peers] = cells;
     let [a, b, c, d, _] = *widths;
-    format!("{network:<a$}  {priority:<b$}  {module:<c$}  {running:<d$}  {peers}")
+    let cell = columns::padded;
+    let (network, priority) = (cell(network, a), cell(priority, b));
+    let (module, running) = (cell(module, c), cell(running, d));
+    format!("{network}  {priority}  {module}  {running}  {peers}")
 }
 
 /// Whether the network can carry anything from here, as far as that can be

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::columns;
 use crate::{printable, term};
 
 /// What is done in less needs no explanation.
@@ -99,9 +100,9 @@ fn tick(line: &Mutex<Line>) {
             return;
         };
         if since.elapsed() >= PATIENCE && !state.paused {
-            let columns = term::size().map_or(COLUMNS, |size| size.columns);
+            let all = term::size().map_or(COLUMNS, |size| size.columns);
             let what = printable::shown(&what);
-            let text = one_line(&what, since.elapsed().as_secs(), columns);
+            let text = one_line(&what, since.elapsed().as_secs(), all);
             let text = format!("\r\x1b[K{text}");
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
             state.shown = true;
@@ -112,11 +113,11 @@ fn tick(line: &Mutex<Line>) {
 
 /// What fits into a line of the terminal: of a longer one, only the last piece
 /// would go away again.
-fn one_line(what: &str, seconds: u64, columns: u32) -> String {
+fn one_line(what: &str, seconds: u64, all: u32) -> String {
     let end = format!(" … {seconds} s");
-    let room = usize::try_from(columns).unwrap_or(usize::MAX).saturating_sub(1);
-    let room = room.saturating_sub(end.chars().count());
-    what.chars().take(room).chain(end.chars()).collect()
+    let room = usize::try_from(all).unwrap_or(usize::MAX).saturating_sub(1);
+    let room = room.saturating_sub(columns::width(&end));
+    format!("{}{end}", columns::cut(what, room))
 }
 
 fn erase(state: &mut Line) {
@@ -141,5 +142,7 @@ mod tests {
         assert_eq!(long.chars().count(), 39);
         assert!(long.ends_with("x … 12 s"), "{long}");
         assert_eq!(one_line("abc", 1, 0), " … 1 s");
+        let wide = one_line(&"線".repeat(200), 12, 40);
+        assert!((38..=39).contains(&columns::width(&wide)), "{wide}");
     }
 }

@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::{Global, Ui, complete, print, print_json, print_text};
+use super::{Global, Ui, columns, complete, print, print_json, print_text};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Host, VarRef};
 use crate::flake;
@@ -119,7 +119,7 @@ fn clan_with(machine: &str, global: &Global, ui: &Arc<Ui>) -> Option<Clan> {
 
 fn as_text(listed: &[Listed]) -> String {
     let name = |entry: &Listed| printable::line(&entry.var.to_string());
-    let width = listed.iter().map(|entry| name(entry).chars().count()).max().unwrap_or(0);
+    let width = listed.iter().map(|entry| columns::width(&name(entry))).max().unwrap_or(0);
     let row = |entry: &Listed| {
         let shared = match (entry.shared, entry.counts) {
             (true, true) => ", shared",
@@ -134,7 +134,7 @@ fn as_text(listed: &[Listed]) -> String {
                 format!("<secret: {store}{shared}; {}>", printable::line(reason))
             }
         };
-        format!("{:<width$}  {value}\n", name(entry))
+        format!("{}  {value}\n", columns::padded(&name(entry), width))
     };
     listed.iter().map(row).collect()
 }
