@@ -47,6 +47,8 @@ pub mod ssh;
 pub mod ssh_config;
 pub mod sshfp;
 pub mod term;
+#[cfg(test)]
+mod test_data;
 mod tokens;
 pub mod user;
 pub mod vars;

@@ -140,14 +140,7 @@ fn the_blogs_walkthrough_works_and_the_secret_host_is_nowhere() {
 
 #[test]
 fn every_value_of_clans_own_data_comes_out_byte_for_byte() {
-    let data = std::env::var_os("CLAN_TEST_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/clan"),
-        PathBuf::from,
-    );
-    if !data.exists() {
-        println!("skipped: no Clan data at {}, see CLAN_TEST_DATA in the README", data.display());
-        return;
-    }
+    let Some(data) = crate::test_data::clan() else { return };
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(data.join("manifest.json")).unwrap()).unwrap();
     let all = |name: &str| manifest[name].as_array().unwrap().clone();

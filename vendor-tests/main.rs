@@ -47,6 +47,8 @@ mod ssh_audit;
 mod static_binary;
 mod strace;
 mod target_host;
+#[path = "../src/test_data.rs"]
+mod test_data;
 mod tor;
 mod tor_owner;
 mod tor_start;

@@ -213,8 +213,8 @@ fn select_prints_what_clan_does_and_leaves_to_nix_what_no_snapshot_knows() {
     select("a{", &[]).exits(1);
     select("{a", &[]).exits(2).says(&["the brace is not closed"]);
     // Clan's real exports, as Python prints them.
-    if let Some(data) = std::env::var_os("CLAN_TEST_DATA") {
-        let real = std::path::Path::new(&data).join("exports/real.json");
+    if let Some(data) = crate::test_data::clan() {
+        let real = data.join("exports/real.json");
         let real = real.to_str().unwrap();
         let program = "import json, sys; print(json.dumps(json.load(open(sys.argv[1])), indent=4, sort_keys=True))";
         let expected = run("python3", &["-c", program, real], "python3");

@@ -47,14 +47,10 @@ fn ties_keep_the_order_of_the_exports() {
 }
 
 #[test]
+#[ignore = "needs Clan's data, see CLAN_TEST_DATA"]
 fn the_real_exports_give_every_way_to_a_machine() {
-    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/clan");
-    let data = std::env::var_os("CLAN_TEST_DATA").map_or(beside, Into::into);
-    let Ok(text) = std::fs::read_to_string(data.join("exports/real-zerotier.json")) else {
-        assert!(std::env::var_os("CLAN_TEST_DATA").is_none(), "CLAN_TEST_DATA has no exports");
-        println!("skipped: real-zerotier.json needs the shared data, set CLAN_TEST_DATA");
-        return;
-    };
+    let Some(data) = crate::test_data::clan() else { return };
+    let text = std::fs::read_to_string(data.join("exports/real-zerotier.json")).unwrap();
     let clan = clan(&text);
     assert_eq!(
         routes(&clan, "peer1", &Overrides::default()),

@@ -7,6 +7,7 @@ use age::secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::test_data;
 
 /// Answers with one passphrase, or nobody.
 struct Answer(Option<&'static str>);
@@ -34,22 +35,10 @@ fn nowhere() -> Environment {
     Environment { root: Some("/nonexistent".into()), ..Environment::default() }
 }
 
-/// Clan's data, where it is at hand.
-fn clan_data() -> Option<PathBuf> {
-    let path = std::env::var_os("CLAN_TEST_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/clan"),
-        PathBuf::from,
-    );
-    if path.join("manifest.json").exists() {
-        return Some(path);
-    }
-    println!("skipped: Clan's test data is not at {}", path.display());
-    None
-}
-
 #[test]
+#[ignore = "needs Clan's data, see CLAN_TEST_DATA"]
 fn every_secret_and_public_value_of_clans_own_data_is_right() {
-    let Some(data) = clan_data() else { return };
+    let Some(data) = test_data::clan() else { return };
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(data.join("manifest.json")).unwrap()).unwrap();
     let entries = |name: &str| manifest[name].as_array().cloned().unwrap_or_default();
@@ -102,8 +91,9 @@ fn machine_key(flake: &Path, backend: &str, path: &str, identities: &[PathBuf]) 
 }
 
 #[test]
+#[ignore = "needs Clan's data, see CLAN_TEST_DATA"]
 fn a_machine_key_given_as_identity_opens_the_machines_sops_secrets() {
-    let Some(data) = clan_data() else { return };
+    let Some(data) = test_data::clan() else { return };
     let flake = data.join("flakes/sops-flake");
     let key = flake.join("sops/secrets/alpha-age.key/secret");
     let key = machine_key(

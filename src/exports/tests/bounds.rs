@@ -171,8 +171,8 @@ proptest! {
         which in 0_usize..4, at in 0_usize..250, value in json(),
     ) {
         let text = match which {
-            0 => real("real-zerotier.json").unwrap_or_else(|| MIXED.to_owned()),
-            1 => real("python-test-old-2025.json").unwrap_or_else(|| BY_HAND.to_owned()),
+            0 => real_or("real-zerotier.json", MIXED),
+            1 => real_or("python-test-old-2025.json", BY_HAND),
             2 => BLOG.to_owned(),
             _ => MIXED.to_owned(),
         };
@@ -185,8 +185,7 @@ proptest! {
 
     #[test]
     fn a_document_with_one_byte_changed_never_panics(at in 0_usize..4000, byte in any::<u8>()) {
-        let mut bytes =
-            real("real.json").map_or_else(|| MIXED.as_bytes().to_vec(), String::into_bytes);
+        let mut bytes = real_or("real.json", MIXED).into_bytes();
         let at = at % bytes.len();
         bytes[at] = byte;
         if let Ok(clan) = Clan::parse("x", &bytes) {
