@@ -98,7 +98,8 @@ fn a_slow_reader_loses_nothing() {
         spawn(&home, &server, &["-c", "sh", "-c", "head -c 20000000 /dev/zero; exit 3"]);
     let mut stdout = child.stdout.take().unwrap();
     let (mut total, mut chunk) = (0, vec![0; 1 << 20]);
-    std::thread::sleep(Duration::from_secs(2));
+    // The pipe of pipe(7) is full: all behind it waits for us.
+    until("a full pipe", || rustix::io::ioctl_fionread(&stdout).unwrap() >= 64 << 10);
     loop {
         match stdout.read(&mut chunk).unwrap() {
             0 => break,

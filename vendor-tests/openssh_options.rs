@@ -1,5 +1,6 @@
 //! Options of ssh_config(5), with OpenSSH's server, agent and certificates.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use crate::harness::{Run, Terminal, free_port, noise, start, until, wait};
@@ -113,9 +114,12 @@ fn connections_come_from_where_they_are_to_come_from() {
     let port = free_port(IP);
     let ssh = place.home.path("bin/ssh");
     let port_text = port.to_string();
-    let args = ["-p", &port_text, "-oConnectionAttempts=20", "box", "echo", "late"];
-    let waiting = start(&mut place.command(ssh.to_str().unwrap(), &args), "");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let args = ["-v", "-p", &port_text, "-oConnectionAttempts=20", "box", "echo", "late"];
+    let mut waiting = start(&mut place.command(ssh.to_str().unwrap(), &args), "");
+    let mut said = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("failed: ")), "it never tried");
+    // Who says more must find somebody who reads.
+    std::thread::spawn(move || said.for_each(drop));
     let server = std::net::TcpListener::bind((IP, port)).unwrap();
     let to = place.server.address;
     std::thread::spawn(move || {

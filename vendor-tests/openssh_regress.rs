@@ -1,8 +1,9 @@
 //! What OpenSSH's own regression tests hold a client to: the same command line by
 //! our binary and by OpenSSH's, with the same outcome.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -451,10 +452,15 @@ fn a_session_outlasts_its_command_while_connections_are_forwarded() {
     let to = echo();
     let l = free_port(IP);
     let local = format!("{l}:{IP}:{to}");
-    let mut ssh = start(&mut pair.command(&pair.ours, &["-L", &local, "box", "sleep 1"]), "");
+    let args = ["-L", &local, "box", "echo $$; read line; echo over"];
+    let mut ssh = start(pair.command(&pair.ours, &args).stdin(Stdio::piped()), "");
+    let mut output = BufReader::new(ssh.stdout.take().unwrap()).lines();
+    let shell = output.next().unwrap().unwrap();
     until("the listener", || TcpStream::connect((IP, l)).is_ok());
     let mut stream = TcpStream::connect((IP, l)).unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    ssh.stdin.take().unwrap().write_all(b"end\n").unwrap();
+    assert_eq!(output.next().unwrap().unwrap(), "over");
+    until("the command's end", || !Path::new("/proc").join(&shell).exists());
     stream.write_all(b"still").unwrap();
     let mut heard = [0; 5];
     stream.read_exact(&mut heard).unwrap();

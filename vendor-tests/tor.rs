@@ -300,9 +300,10 @@ fn processes_at_the_same_time_do_not_wait_for_each_other() {
         assert!(started.elapsed() < alone + Duration::from_secs(4), "{:?}", started.elapsed());
     }
     // One that holds the directories and is stuck.
-    let holder = machine.home.command(&machine.args("shared", &[], &["sleep", "100"]));
-    let mut holder = { holder }.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let args = machine.args("shared", &[], &["sh", "-c", "echo up; sleep 100"]);
+    let mut holder = machine.home.command(&args).spawn().unwrap();
+    let mut up = [0; 3];
+    holder.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
     signal(i32::try_from(holder.id()).unwrap(), Signal::STOP);
     let started = Instant::now();
     machine.ssh_in("shared", &[], &["true"]).exits(0);

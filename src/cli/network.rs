@@ -311,14 +311,37 @@ mine/tor:office  10        tor           in-process  web
 
     proptest::proptest! {
         #[test]
-        fn no_document_prints_a_control_character(at in 0_usize..4000, c: char) {
+        fn no_document_prints_a_control_character(
+            network: String, module: String, machine: String, host: String, user: String,
+        ) {
+            let document = json!({ &network: {
+                "module": module, "priority": 7,
+                "peers": { &machine: { "host": host, "user": user } },
+            }});
+            let clan = Clan::parse("x", document.to_string().as_bytes()).unwrap();
+            let text = list_text(&clan, true);
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+            let listed = list_json(&clan)["networks"].as_array().unwrap().len();
+            // Whatever it is called it is listed, or said to be wrong.
+            assert!(listed == 1 || !clan.problems.is_empty(), "{document}");
+        }
+
+        #[test]
+        fn a_changed_document_is_listed_or_refused(at in 0_usize..4000, c: char) {
             let mut text: Vec<char> = MIXED.chars().collect();
             let at = at % text.len();
             text[at] = c;
             let text: String = text.into_iter().collect();
-            let clan = Clan::parse("x", text.as_bytes()).unwrap_or_default();
-            assert!(!list_text(&clan, true).chars().any(|c| c.is_control() && c != '\n'));
-            assert!(list_json(&clan)["networks"].is_array());
+            match Clan::parse("x", text.as_bytes()) {
+                Ok(clan) => {
+                    let listed = list_text(&clan, true);
+                    assert!(!listed.chars().any(|c| c.is_control() && c != '\n'), "{listed:?}");
+                    assert!(!clan.networks.is_empty(), "{text}");
+                }
+                Err(error) => {
+                    assert!(serde_json::from_str::<Value>(&text).is_err(), "{error}: {text}");
+                }
+            }
         }
     }
 }

@@ -343,25 +343,35 @@ mod tests {
         (dir, Arc::new(settings))
     }
 
+    /// Where its state is, once it has begun.
+    fn dirs(tor: &Embedded) -> Option<std::path::PathBuf> {
+        let slot = tor.running.lock().unwrap().as_ref()?._dirs.clone();
+        let dirs = slot.lock().unwrap();
+        dirs.as_ref().map(|dirs| dirs.state().to_owned())
+    }
+
+    fn until(seconds: u64, mut condition: impl FnMut() -> bool) {
+        let started = std::time::Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < Duration::from_secs(seconds));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     #[test]
     fn when_the_network_calls_it_obsolete_its_threads_are_gone_before_it_ends_the_process() {
         crate::log::start(0);
         let (_dir, settings) = nowhere();
         let tor = Embedded::new(settings);
         let mut boot = tor.start();
-        std::thread::sleep(Duration::from_millis(200));
+        until(20, || dirs(&tor).is_some());
         assert!(matches!(&*boot.borrow_and_update(), Boot::Starting { .. }));
         // As `evaluate_protocol_status` says it, five seconds before the end.
         log::error!(target: OBSOLETE_TARGET, "at least one protocol is not implemented");
-        let started = std::time::Instant::now();
-        let taken = || {
+        until(2, || {
             let running = tor.running.lock().unwrap();
             running.as_ref().is_some_and(|running| running._runtime.0.lock().unwrap().is_none())
-        };
-        while !taken() {
-            assert!(started.elapsed() < Duration::from_secs(2));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        });
         assert!(matches!(&*boot.borrow(), Boot::Failed(TorFailure::Obsolete)));
         // Whoever dials now hears why.
         let onion = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
@@ -376,10 +386,8 @@ mod tests {
         let (_dir, settings) = nowhere();
         let tor = Embedded::new(settings);
         let boot = tor.start();
-        std::thread::sleep(Duration::from_millis(300));
-        let dirs = tor.running.lock().unwrap().as_ref().unwrap()._dirs.clone();
-        let path = dirs.lock().unwrap().as_ref().unwrap().state().to_owned();
-        drop(dirs);
+        until(20, || dirs(&tor).is_some());
+        let path = dirs(&tor).unwrap();
         assert!(path.exists());
         drop(tor);
         assert!(!path.exists());
