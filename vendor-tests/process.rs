@@ -405,7 +405,7 @@ fn control_c_ends_what_waits_on_a_terminal() {
         ("nothing", &["ssh", "m", "-c", "true"][..]),
         ("nothing", &["openssh", "-F", "none", "m", "true"]),
         ("fifo", &["ssh", "m", "-c", "true"]),
-        ("terminal", &["openssh", "-F", "none", "m", "true"]),
+        ("fifo", &["openssh", "-F", "none", "m", "true"]),
     ] {
         let home = Home::new();
         in_the_way(&home, what);
@@ -427,13 +427,17 @@ fn control_c_ends_what_waits_on_a_terminal() {
 
 #[test]
 fn what_is_no_file_is_passed_by_and_named() {
-    for what in ["fifo", "terminal", "endless"] {
+    // Who may write to a device is asked before what it is.
+    let open_to_all = "can be written by everybody";
+    for (what, why) in
+        [("fifo", "not a regular file"), ("terminal", open_to_all), ("endless", open_to_all)]
+    {
         let home = Home::new();
         in_the_way(&home, what);
         fs::remove_dir_all(home.path("clan/bin")).unwrap();
         let began = Instant::now();
         let child = start(&mut blocked(&home, &["network", "list"]), "util-linux");
-        Run::of(wait(child)).exits(1).says(&["clan-connect.json", "not a regular file"]);
+        Run::of(wait(child)).exits(1).says(&["clan-connect.json", why]);
         assert!(began.elapsed() < Duration::from_secs(10), "{what}: {:?}", began.elapsed());
     }
     // A host key of the clan, too.
