@@ -16,6 +16,7 @@
 //! decrypted value anywhere.
 #![deny(missing_docs)]
 
+mod accounts;
 mod children;
 pub mod cli;
 mod command;

@@ -9,6 +9,7 @@ mod forwards;
 
 use std::path::{Path, PathBuf};
 
+use crate::accounts::Accounts;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::ssh_config::{About, Config, Setting};
@@ -147,10 +148,7 @@ impl Resolved {
     pub fn file(&self, text: &str) -> Result<PathBuf> {
         let Some(rest) = text.strip_prefix('~') else { return self.path(text).map(PathBuf::from) };
         let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let of = |name: &str| {
-            let fields = account(|fields| fields.first() == Some(&name));
-            fields.and_then(|fields| fields.into_iter().nth(5)).map(PathBuf::from)
-        };
+        let of = |name: &str| Accounts::users().home_of(name).map(PathBuf::from);
         let home = match name {
             "" => home().or_else(|| of(&self.local_user)),
             name => of(name),
@@ -234,22 +232,15 @@ fn variable(text: &str) -> Option<&str> {
     text.strip_prefix('$').filter(|name| !name.starts_with('{'))
 }
 
-/// The fields of passwd(5) for the account that is meant. There is no more without
-/// the name service of the C library; `/etc/passwd` has most of them.
-fn account(is_meant: impl Fn(&[&str]) -> bool) -> Option<Vec<String>> {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut accounts = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let fields = accounts.find(|fields| is_meant(fields))?;
-    Some(fields.into_iter().map(str::to_owned).collect())
-}
-
 /// `$USER` is not to be trusted for who runs us, but is better than nothing.
 fn local_user() -> String {
-    let uid = rustix::process::getuid().as_raw().to_string();
-    let of_uid = account(|fields| fields.get(2) == Some(&uid.as_str()));
-    let of_uid = of_uid.and_then(|fields| fields.into_iter().next());
+    let uid = rustix::process::getuid().as_raw();
+    let of_uid = Accounts::users().name_of(uid).map(str::to_owned);
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    of_uid.or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or(uid)
+    of_uid
+        .or_else(|| variable("USER"))
+        .or_else(|| variable("LOGNAME"))
+        .unwrap_or_else(|| uid.to_string())
 }
 
 /// `$HOME`.

@@ -7,6 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::accounts::Accounts;
 use crate::printable;
 
 /// What of a clan is read first, and leads to all else.
@@ -136,27 +137,17 @@ impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = printable::line(&self.path.to_string_lossy());
         match self.other {
-            Other::Owner(uid) => match name("/etc/passwd", uid) {
+            Other::Owner(uid) => match Accounts::users().name_of(uid).map(printable::line) {
                 Some(name) => write!(f, "{path} belongs to {name} (uid {uid})"),
                 None => write!(f, "{path} belongs to uid {uid}"),
             },
-            Other::Group(gid) => match name("/etc/group", gid) {
+            Other::Group(gid) => match Accounts::groups().name_of(gid).map(printable::line) {
                 Some(name) => write!(f, "{path} can be written by group {name}"),
                 None => write!(f, "{path} can be written by gid {gid}"),
             },
             Other::Everybody => write!(f, "{path} can be written by everybody"),
         }
     }
-}
-
-/// The name of a user or a group. There is no more without the name service of the
-/// C library.
-fn name(file: &str, number: u32) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let number = number.to_string();
-    let mut lines = text.lines().map(|line| line.split(':'));
-    let mut line = lines.find(|line| line.clone().nth(2) == Some(number.as_str()))?;
-    line.next().map(printable::line)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpStream;
 
+use crate::accounts::Accounts;
 use crate::printable::Printable;
 
 /// The accounts of tor: Debian's, NixOS' and Arch's, the BSDs' and openSUSE's,
@@ -19,7 +20,6 @@ const TOR_ACCOUNTS: [&str; 4] = ["debian-tor", "tor", "_tor", "toranon"];
 const FIRST_PERSON: u32 = 1000;
 /// A table has some 150 bytes a socket; this is enough for 400,000.
 const MAX_TABLE: u64 = 64 << 20;
-const MAX_PASSWD: u64 = 4 << 20;
 /// The kernel's `TCP_LISTEN` (include/net/tcp_states.h).
 const LISTEN: u8 = 10;
 
@@ -60,12 +60,7 @@ async fn ask(is_meant: impl Fn(&Socket) -> bool + Send + 'static) -> Owner {
         let tables = tables.into_iter().flatten();
         let lines = tables
             .flat_map(|table| BufReader::new(table.take(MAX_TABLE)).lines().map_while(Result::ok));
-        let mut passwd = String::new();
-        if let Ok(file) = File::open("/etc/passwd") {
-            // What is no text has no accounts.
-            let _ = file.take(MAX_PASSWD).read_to_string(&mut passwd);
-        }
-        owner(lines, is_meant, rustix::process::getuid().as_raw(), &passwd)
+        owner(lines, is_meant, rustix::process::getuid().as_raw(), &Accounts::users())
     });
     asking.await.unwrap_or(Owner::Unknown)
 }
@@ -75,7 +70,7 @@ fn owner(
     lines: impl Iterator<Item = String>,
     is_meant: impl Fn(&Socket) -> bool,
     user: u32,
-    passwd: &str,
+    users: &Accounts,
 ) -> Owner {
     let mut found = Owner::Nobody;
     for socket in lines.filter_map(|line| Socket::parse(&line)).filter(is_meant) {
@@ -83,33 +78,24 @@ fn owner(
         if socket.inode == 0 {
             continue;
         }
-        if !is_trusted(socket.uid, user, passwd) {
-            return Owner::Stranger(name_of(socket.uid, passwd));
+        if !is_trusted(socket.uid, user, users) {
+            return Owner::Stranger(name_of(socket.uid, users));
         }
         found = Owner::Trusted;
     }
     found
 }
 
-fn is_trusted(uid: u32, user: u32, passwd: &str) -> bool {
+fn is_trusted(uid: u32, user: u32, users: &Accounts) -> bool {
     let is_tor = |(name, of): (&str, u32)| of == uid && TOR_ACCOUNTS.contains(&name);
-    uid == 0 || uid == user || (uid < FIRST_PERSON && accounts(passwd).any(is_tor))
+    uid == 0 || uid == user || (uid < FIRST_PERSON && users.numbered().any(is_tor))
 }
 
-fn name_of(uid: u32, passwd: &str) -> String {
-    match accounts(passwd).find(|(_, of)| *of == uid) {
-        Some((name, _)) => format!("user {}", Printable(name)),
+fn name_of(uid: u32, users: &Accounts) -> String {
+    match users.name_of(uid) {
+        Some(name) => format!("user {}", Printable(name)),
         None => format!("user {uid}"),
     }
-}
-
-/// Names and numbers of passwd(5).
-fn accounts(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
-    passwd.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, uid) = (fields.next()?, fields.next()?, fields.next()?);
-        Some((name, uid.parse().ok()?))
-    })
 }
 
 /// A line of the kernel's tables.
@@ -205,7 +191,12 @@ mod tests {
 
     fn listener(table: &[String], address: &str) -> Owner {
         let address = at(address);
-        owner(table.iter().cloned(), |socket| socket.listens(address), ALICE, PASSWD)
+        owner(
+            table.iter().cloned(),
+            |socket| socket.listens(address),
+            ALICE,
+            &Accounts::parse(PASSWD),
+        )
     }
 
     fn stranger(name: &str) -> Owner {
@@ -254,7 +245,7 @@ mod tests {
         let (there, here) = ("127.0.0.1:9050", "127.0.0.1:40000");
         let of = |lines: &[String]| {
             let is_meant = |socket: &Socket| socket.connects(at(there), at(here));
-            owner(lines.iter().cloned(), is_meant, ALICE, PASSWD)
+            owner(lines.iter().cloned(), is_meant, ALICE, &Accounts::parse(PASSWD))
         };
         // Our own end is no proof, nor is another connection or the listener.
         let ours = line(here, there, 1, ALICE, 7);
@@ -272,7 +263,8 @@ mod tests {
     fn rubbish_is_nobodys() {
         let lines =
             ["", "  sl  local_address rem_address   st", "a b c d e f g h i j", "0: 0:0 0:0"];
-        let all = owner(lines.into_iter().map(str::to_owned), |_| true, ALICE, PASSWD);
+        let all =
+            owner(lines.into_iter().map(str::to_owned), |_| true, ALICE, &Accounts::parse(PASSWD));
         assert_eq!(all, Owner::Nobody);
     }
 
