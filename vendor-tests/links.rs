@@ -259,10 +259,12 @@ fn of_a_hundred_races_the_server_sees_one_login_each_and_no_word_of_the_losers()
     const RUNS: usize = 100;
     const AT_ONCE: usize = 10;
     let mut world = World::new();
-    world.add_slow_link(150);
+    // Longer than the head start, so that the second network starts as well.
+    world.add_slow_link(240);
     world.exports(&["10.91.4.2", "10.91.1.2", "10.91.2.2"]);
+    let args = ["ssh", "m", "--grace", "2", "-c", "true"];
     for _ in 0..RUNS / AT_ONCE {
-        let start = |_| start(&mut world.command(&["ssh", "m", "-c", "true"]), "util-linux");
+        let start = |_| start(&mut world.command(&args), "util-linux");
         let children: Vec<Child> = (0..AT_ONCE).map(start).collect();
         for child in children {
             Run::of(wait(child)).exits(0);
