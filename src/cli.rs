@@ -1,6 +1,7 @@
 //! The command line: arguments to requests, results to text and exit status.
 //! The only place that prints.
 
+mod advice;
 mod askpass;
 mod background;
 mod board;
@@ -161,10 +162,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();
             let opens_session = args.iter().skip(1).any(|arg| arg == "ssh");
-            return match (error.use_stderr(), opens_session) {
-                (false, _) => 0,
-                (true, true) => 255,
-                (true, false) => 2,
+            return match error.use_stderr() {
+                false => 0,
+                true => Error::Usage(String::new()).exit_code(opens_session),
             };
         }
     };
@@ -255,7 +255,7 @@ impl Ui {
     /// An error and its hints.
     fn error(&self, error: &Error) {
         let mut text = format!("error: {error}\n");
-        for hint in error.hint() {
+        for hint in advice::native(error) {
             text.push_str(&format!("hint: {hint}\n"));
         }
         self.write(&text);

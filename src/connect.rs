@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dial::{Dialer, Origin, Target, tor};
-use crate::error::{Attempt, Error, Result, Stage};
+use crate::error::{Attempt, Cause, Error, Result};
 use crate::exports::Host;
 use crate::plan::{CONFIGURATION, Route};
 use crate::race::{Event, Race, Rules, Won};
@@ -109,7 +109,6 @@ pub async fn connect(
     );
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
-    let mut host_key_error = None;
     let mut last_resort = request.last_resort.clone();
     loop {
         let Some(won) = race.next(progress).await else {
@@ -129,7 +128,7 @@ pub async fn connect(
         options.policy.is_this_computer = request.host_keys.trusts_loopback
             && request.host_keys.alias.is_none()
             && peer.is_some_and(|ip| ip.is_loopback());
-        let (error, hint) = match Session::handshake(stream, &options).await {
+        let cause = match Session::handshake(stream, &options).await {
             Ok(mut session) => {
                 let credentials =
                     Credentials { login: route.user.clone(), ..request.credentials.clone() };
@@ -141,36 +140,36 @@ pub async fn connect(
                 if options.policy.check == HostKeyCheck::Ask {
                     return Err(error);
                 }
-                (text_of(error, &mut host_key_error), None)
+                Cause::HostKey(Box::new(error))
             }
             Err(HandshakeError::HostKeyChanged(error)) => {
                 allow_first_use = false;
-                (text_of(error, &mut host_key_error), None)
+                Cause::HostKey(Box::new(error))
             }
-            Err(HandshakeError::Protocol { text, hint }) => (format!("key exchange {text}"), hint),
+            Err(HandshakeError::Protocol(loss)) => Cause::KeyExchange(loss),
         };
-        let attempt = Attempt {
-            network: route.network,
-            host: target.label,
-            stage: Stage::Kex,
-            reason: error,
-            hint,
-            elapsed: started.elapsed(),
-        };
-        race.failed(place, attempt, progress);
+        let (network, host, elapsed) = (route.network, target.label, started.elapsed());
+        race.failed(place, Attempt { network, host, cause, elapsed }, progress);
     }
-    // One route and a wrong key: that, and not the route, is what went wrong.
-    let attempts = race.into_attempts();
-    match host_key_error {
-        Some(error) if attempts.len() == 1 => Err(error),
-        _ if attempts.is_empty() => Err(Error::NoRoute {
-            machine: request.machine,
+    Err(unreachable(request.machine, request.no_route, race.into_attempts()))
+}
+
+/// What has gone wrong when all of these have failed.
+fn unreachable(machine: String, no_route: Option<String>, mut attempts: Vec<Attempt>) -> Error {
+    match (attempts.pop(), attempts.is_empty()) {
+        (None, _) => Error::NoRoute {
+            machine,
             reason: format!(
                 "{}, and its configuration has no targetHost",
-                request.no_route.as_deref().unwrap_or("it is in no network of the clan")
+                no_route.as_deref().unwrap_or("it is in no network of the clan")
             ),
-        }),
-        _ => Err(Error::Unreachable { machine: request.machine, attempts }),
+        },
+        // One route and a wrong key: that, and not the route, is what went wrong.
+        (Some(Attempt { cause: Cause::HostKey(error), .. }), true) => *error,
+        (Some(last), _) => {
+            attempts.push(last);
+            Error::Unreachable { machine, attempts }
+        }
     }
 }
 
@@ -178,14 +177,12 @@ pub async fn connect(
 async fn found(find: LastResort) -> Result<Option<Route>, Box<Attempt>> {
     let started = Instant::now();
     let found = tokio::task::spawn_blocking(move || find()).await;
-    let found = found.unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())));
+    let found = found.unwrap_or(Err(Error::Internal));
     found.map_err(|error| {
         Box::new(Attempt {
             network: CONFIGURATION.to_owned(),
             host: "targetHost".to_owned(),
-            stage: Stage::Reveal,
-            hint: error.hint().into_iter().next(),
-            reason: error.to_string(),
+            cause: Cause::Configuration(Box::new(error)),
             elapsed: started.elapsed(),
         })
     })
@@ -194,12 +191,6 @@ async fn found(find: LastResort) -> Result<Option<Route>, Box<Attempt>> {
 fn last_place(request: &Request) -> Option<usize> {
     let last = request.last.as_ref()?;
     request.routes.iter().position(|route| route.network == *last)
-}
-
-fn text_of(error: Error, kept: &mut Option<Error>) -> String {
-    let text = error.to_string();
-    *kept = Some(error);
-    text
 }
 
 /// The target of a route; its var is decrypted here and not before.
@@ -216,7 +207,7 @@ async fn reveal(route: Route, vars: Arc<Vars>, show_secrets: bool) -> Result<Tar
     let reading = var.clone();
     let value = tokio::task::spawn_blocking(move || vars.reveal(&reading))
         .await
-        .map_err(|_| Box::new(Error::Ssh("an internal task failed".to_owned())))??;
+        .map_err(|_| Box::new(Error::Internal))??;
     let host = value.text()?;
     let usable = !host.expose().is_empty()
         && host.expose().len() <= MAX_HOST

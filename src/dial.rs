@@ -4,6 +4,7 @@
 //! may be shown.
 
 mod direct;
+mod failure;
 mod sshfp;
 mod tcp;
 pub mod tor;
@@ -21,6 +22,7 @@ use crate::error::Stage;
 use crate::exports::Technology;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
+pub use failure::{DialError, Failure, ProxyFailure};
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
 /// that only `label` can ever be printed.
@@ -80,12 +82,12 @@ pub struct Origin {
 
 /// Something of the user's own that leads to hosts.
 pub trait Detour: fmt::Debug + Send + Sync {
-    /// Opens a stream to `target`. The error is printable, without the host.
+    /// Opens a stream to `target`. The failure holds no host.
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a>;
 }
 
 /// What [`Detour::open`] returns.
-pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, String>> + Send + 'a>>;
+pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, ProxyFailure>> + Send + 'a>>;
 
 impl Default for Origin {
     fn default() -> Self {
@@ -139,7 +141,7 @@ impl Dialer {
             Technology::Direct | Technology::Zerotier => match &self.detour {
                 Some(detour) => {
                     let opened = detour.open(target).await;
-                    opened.map_err(|why| DialError::new(Stage::Dial, Failure::Detour(why)))
+                    opened.map_err(|why| DialError::new(Stage::Dial, Failure::Proxy(why)))
                 }
                 None => self.direct.dial(target.host.expose(), target.port, enter).await,
             },
@@ -280,110 +282,6 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.inner.as_mut().poll_shutdown(cx)
-    }
-}
-
-/// Why no stream could be opened. Holds no host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DialError {
-    /// How far it got.
-    pub stage: Stage,
-    /// What went wrong.
-    pub failure: Failure,
-}
-
-impl DialError {
-    fn new(stage: Stage, failure: Failure) -> Self {
-        Self { stage, failure }
-    }
-
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<String> {
-        Some(match &self.failure {
-            Failure::NoSuchName => "check the name, or the name servers in /etc/resolv.conf".into(),
-            Failure::NoNameServer => {
-                "put a `nameserver` line into /etc/resolv.conf, or use an address".into()
-            }
-            Failure::ResolverTimeout => "check the name servers in /etc/resolv.conf".into(),
-            Failure::TimedOut => "the machine may be off, or a firewall drops packets; \
-                                  allow more time with --timeout SECONDS"
-                .into(),
-            Failure::Refused => "is sshd running there, on that port?".into(),
-            Failure::Tor(failure) => return failure.hint(),
-            Failure::Unsupported(technology) => {
-                format!("this version cannot use {technology} networks yet")
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// The ways a dial fails.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The host is not a name and not an address.
-    BadAddress(&'static str),
-    /// No server knows the name.
-    NoSuchName,
-    /// No name server is configured.
-    NoNameServer,
-    /// The name servers did not answer in time.
-    ResolverTimeout,
-    /// The name servers answered with a failure.
-    ResolverFailed,
-    /// The port is closed.
-    Refused,
-    /// The operating system has no way to that address.
-    NoRoute,
-    /// The peer never answered.
-    TimedOut,
-    /// Anything else the operating system says.
-    Io(std::io::ErrorKind),
-    /// Tor has words of its own.
-    Tor(tor::TorFailure),
-    /// What the user has put in the way does, too.
-    Detour(String),
-    /// This technology is not built in.
-    Unsupported(Technology),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadAddress(why) => write!(f, "bad address: {why}"),
-            Self::NoSuchName => f.write_str("could not resolve hostname: no such name"),
-            Self::NoNameServer => {
-                f.write_str("could not resolve hostname: no name server is configured")
-            }
-            Self::ResolverTimeout => {
-                f.write_str("could not resolve hostname: the name servers do not answer")
-            }
-            Self::ResolverFailed => {
-                f.write_str("could not resolve hostname: the name servers report a failure")
-            }
-            Self::Refused => f.write_str("connection refused"),
-            Self::NoRoute => f.write_str("no route to host"),
-            Self::TimedOut => f.write_str("connection timed out"),
-            Self::Io(kind) => write!(f, "{kind}"),
-            Self::Tor(failure) => write!(f, "{failure}"),
-            Self::Detour(why) => f.write_str(why),
-            Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
-        }
-    }
-}
-
-impl From<&std::io::Error> for Failure {
-    fn from(error: &std::io::Error) -> Self {
-        use std::io::ErrorKind as Kind;
-        match error.kind() {
-            Kind::ConnectionRefused => Self::Refused,
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
-                Self::NoRoute
-            }
-            Kind::TimedOut => Self::TimedOut,
-            kind => Self::Io(kind),
-        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! What can go wrong, whose fault it is, what to do about it, and the exit
 //! status. Messages are lowercase without a full stop; advice is in [`Error::hint`].
+//! Neither names a flag: a front end knows its own, and says so in its own words.
 
-use std::fmt;
+mod attempt;
+mod stage;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::printable;
+use crate::ssh::Loss;
+pub(crate) use attempt::joined;
+pub use attempt::{Attempt, Cause};
+pub use stage::Stage;
 
 /// Everything that ends a command. A failed route is not an `Error` but an
 /// [`Attempt`]: the next route is tried, and only when none is left do they
@@ -290,8 +296,30 @@ pub enum Error {
         /// The machine.
         machine: String,
         /// How it ended.
-        reason: String,
+        reason: Loss,
     },
+
+    /// The server does not run what it is asked to.
+    #[error("the server refused to run the command")]
+    Refused(Asked),
+
+    /// A forward could not be opened, and the session depends on it. The words are
+    /// those of ssh(1).
+    #[error("{0}")]
+    Forward(String),
+
+    /// The machine does not open the stream that standard input and output are to be.
+    #[error("stdio forwarding failed: {0}")]
+    NotForwarded(String),
+
+    /// A shared connection could not be used or offered. The words are those of
+    /// ssh(1).
+    #[error("{0}")]
+    Control(String),
+
+    /// A task of ours ended before its time.
+    #[error("an internal task failed")]
+    Internal,
 
     /// The terminal could not be used.
     #[error("terminal: {0}")]
@@ -322,6 +350,24 @@ pub enum Error {
     },
 }
 
+/// What a server is asked to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The login shell.
+    Shell,
+    /// A command.
+    Command,
+    /// A subsystem.
+    Subsystem,
+}
+
+/// The exit status of a session that failed on our side (ssh(1), EXIT STATUS).
+pub const SESSION_FAILED: u8 = 255;
+/// The exit status for a command line that asks for something impossible.
+pub const MISUSED: u8 = 2;
+/// The exit status of every other failure.
+pub const FAILED: u8 = 1;
+
 /// The result type of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -338,14 +384,14 @@ impl Error {
     pub fn hint(&self) -> Vec<String> {
         match self {
             Self::FlakeNotFound { .. } => vec![
-                "run it inside a clan, or name one with --flake DIR or $CLAN_DIR".into(),
-                "without a clan, --exports FILE with a machine's name is enough".into(),
+                "run it inside a clan, or name one with $CLAN_DIR".into(),
+                "without a clan, a file of its exports and a machine's name are enough".into(),
             ],
             Self::NotAFlake { .. } => vec!["name the directory that holds flake.nix".into()],
             Self::NoExports { .. } => vec![
                 "where there is nix, run: clan-connect exports snapshot, and commit what it writes"
                     .into(),
-                "or name a file with --exports FILE".into(),
+                "or name a file of the exports".into(),
             ],
             Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
             Self::Nix { hints, .. } => hints.clone(),
@@ -356,7 +402,7 @@ impl Error {
                     format!(
                         "look at what is in it, and if you trust it: clan-connect trust-clan {dir}"
                     ),
-                    "or name another one with --flake DIR or $CLAN_DIR, or work elsewhere".into(),
+                    "or name another one with $CLAN_DIR, or work elsewhere".into(),
                 ]
             }
             Self::TrustedClans { .. } => vec![
@@ -370,12 +416,12 @@ impl Error {
             Self::UnknownNetwork { known, .. } if !known.is_empty() => {
                 vec![format!("known networks: {}", known.join(", "))]
             }
-            Self::NoRoute { .. } => vec![
-                "add the machine to a network of the clan, or name an address with --target-host"
-                    .into(),
-            ],
-            Self::NoVars { .. } => {
-                vec!["run it inside the clan, or name its directory with --flake DIR".into()]
+            Self::NoRoute { .. } => {
+                vec!["add the machine to a network of the clan, or name an address".into()]
+            }
+            Self::NoVars { .. } => vec!["run it inside the clan, or name its directory".into()],
+            Self::VarMissing { machine, .. } => {
+                vec![format!("generate and deploy it: clan machines update {machine}")]
             }
             Self::UnknownVar { machine, .. } => vec![
                 format!(
@@ -387,39 +433,21 @@ impl Error {
                     printable::argument(machine, "MACHINE")
                 ),
             ],
-            Self::VarMissing { machine, .. } => vec![
-                format!("generate and deploy it: clan machines update {machine}"),
-                format!(
-                    "if that network is the only way there: clan machines update {machine} \
-                     --target-host root@ADDRESS"
-                ),
-            ],
             Self::VarUndecryptable { tried, .. } | Self::Undecryptable { tried, .. } => {
-                let tried = if tried.is_empty() {
-                    "no identity was found".to_owned()
-                } else {
-                    format!("tried {}", tried.join(", "))
-                };
-                vec![tried, "name a key that opens it with --identity FILE or $AGE_KEYFILE".into()]
+                vec![
+                    tried_or(tried, "no identity was found"),
+                    "name a key that opens it, such as with $AGE_KEYFILE".into(),
+                ]
             }
             Self::Unreachable { attempts, .. } => {
-                let mut hints: Vec<String> = Vec::new();
-                for hint in attempts.iter().filter_map(|attempt| attempt.hint.clone()) {
-                    if !hints.contains(&hint) {
-                        hints.push(hint);
-                    }
+                let hints = distinct(attempts.iter().filter_map(|attempt| attempt.cause.hint()));
+                match hints.is_empty() {
+                    true => vec!["is the machine up? try another address".into()],
+                    false => hints,
                 }
-                if hints.is_empty() {
-                    hints.push("is the machine up? try an address with --target-host".into());
-                }
-                hints
             }
             Self::KnownHosts { .. } => {
-                vec![
-                    "make the file readable, or name another with \
-                      --ssh-option UserKnownHostsFile FILE"
-                        .into(),
-                ]
+                vec!["make the file readable, or name another (UserKnownHostsFile)".into()]
             }
             Self::HostKey { .. } => vec![
                 "compare the fingerprint with the machine's own: ssh-keygen -lf \
@@ -430,89 +458,40 @@ impl Error {
                 vec!["connect again: another network may still lead there".into()]
             }
             Self::Auth { tried, .. } => {
-                let tried = if tried.is_empty() {
-                    "nothing could be tried: no agent, no key file, no terminal".to_owned()
-                } else {
-                    format!("tried {}", tried.join(", "))
-                };
-                vec![tried, "name a key with -i FILE or another user with -l USER".into()]
+                vec![
+                    tried_or(tried, "nothing could be tried: no agent, no key file, no terminal"),
+                    "name a key or another user".into(),
+                ]
             }
             _ => Vec::new(),
         }
     }
 
-    /// The exit status for `command`, after ssh(1) for those that open a
-    /// session (255 for failures of our own) and 1 or 2 for the others.
+    /// The exit status, after ssh(1) for a command that opens a session. This is
+    /// the whole table.
     pub fn exit_code(&self, opens_session: bool) -> u8 {
-        match self {
-            Self::Usage(_) if opens_session => 255,
-            Self::Usage(_) => 2,
-            _ if opens_session => 255,
-            _ => 1,
+        match (opens_session, self) {
+            (true, _) => SESSION_FAILED,
+            (false, Self::Usage(_)) => MISUSED,
+            (false, _) => FAILED,
         }
     }
 }
 
-/// A route that was tried and failed.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// The network's name.
-    pub network: String,
-    /// The host as it may be shown; a secret one is a placeholder.
-    pub host: String,
-    /// How far it got.
-    pub stage: Stage,
-    /// Why it failed, without the host.
-    pub reason: String,
-    /// What would help, if we know.
-    pub hint: Option<String>,
-    /// From the start of the route to its failure.
-    pub elapsed: Duration,
+/// What was tried, or that nothing was.
+pub(crate) fn tried_or(tried: &[String], nothing: &str) -> String {
+    if tried.is_empty() { nothing.to_owned() } else { format!("tried {}", tried.join(", ")) }
 }
 
-/// How far an attempt got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Finding or decrypting the host.
-    Reveal,
-    /// Asking for addresses.
-    Resolve,
-    /// Starting the network's own client.
-    Bootstrap,
-    /// Opening the stream.
-    Dial,
-    /// Waiting for the SSH banner.
-    Banner,
-    /// Key exchange and host key.
-    Kex,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reveal => "reveal",
-            Self::Resolve => "resolve",
-            Self::Bootstrap => "bootstrap",
-            Self::Dial => "dial",
-            Self::Banner => "banner",
-            Self::Kex => "kex",
-        })
+/// Each once, in their order.
+pub(crate) fn distinct(hints: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all = Vec::new();
+    for hint in hints {
+        if !all.contains(&hint) {
+            all.push(hint);
+        }
     }
-}
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} via {}: {} ({}, {:.1} s)",
-            self.network,
-            self.host,
-            self.reason,
-            self.stage,
-            self.elapsed.as_secs_f64()
-        )
-    }
+    all
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
@@ -526,3 +505,6 @@ fn within(place: &[String]) -> String {
 fn attempts_text(attempts: &[Attempt]) -> String {
     attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

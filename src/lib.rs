@@ -54,5 +54,5 @@ mod tokens;
 pub mod user;
 pub mod vars;
 
-pub use error::{Attempt, Error, Result, Stage};
+pub use error::{Attempt, Cause, Error, Result, Stage};
 pub use secret::Secret;

@@ -133,8 +133,7 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
         return match overrides.network {
             None => Ok(vec![Route::to(target, TARGET_HOST, overrides)]),
             Some(_) => Err(Error::Usage(
-                "--network and --target-host exclude each other: an address is in no network"
-                    .into(),
+                "a network and an address exclude each other: an address is in no network".into(),
             )),
         };
     }

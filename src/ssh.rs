@@ -8,6 +8,7 @@ pub mod escape;
 pub mod forward;
 pub mod hostkey;
 pub mod known_hosts;
+mod loss;
 pub mod open_forwards;
 mod opened;
 pub mod remote;
@@ -24,12 +25,12 @@ use russh::keys::PublicKey;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
-use crate::printable;
 use crate::user::User;
 use callbacks::{Client, Refusal, Trust};
 use forward::SharedRemotes;
 use hostkey::{HostKeyPolicy, Worth};
 use known_hosts::{Announced, KnownHosts, Name, Purpose, Renewal};
+pub use loss::{Loss, Negotiated, NoCommon};
 use opened::Opened;
 pub use uses::{Use, Uses};
 
@@ -100,8 +101,8 @@ pub struct Session {
     policy: HostKeyPolicy,
 }
 
-/// How the connection ended, in the peer's or russh's words, printable.
-type Ended = Arc<Mutex<Option<String>>>;
+/// How the connection ended, if it has.
+type Ended = Arc<Mutex<Option<Loss>>>;
 
 /// Why key exchange did not succeed.
 #[derive(Debug)]
@@ -111,19 +112,8 @@ pub enum HandshakeError {
     HostKeyChanged(Error),
     /// The key is unknown and nobody trusts it.
     HostKeyRefused(Error),
-    /// The protocol failed; the words are printable.
-    Protocol {
-        /// What went wrong.
-        text: String,
-        /// What would help.
-        hint: Option<String>,
-    },
-}
-
-impl HandshakeError {
-    fn protocol(text: String) -> Self {
-        Self::Protocol { text, hint: None }
-    }
+    /// The connection was lost before that, or the two sides do not fit.
+    Protocol(Loss),
 }
 
 impl Session {
@@ -164,9 +154,7 @@ impl Session {
                 Ok(connected) => break connected,
                 // The peer has a deadline; the user thinking about a key has none.
                 Err(_) if asking.load(Ordering::Relaxed) => {}
-                Err(_) => {
-                    return Err(HandshakeError::protocol("timed out".to_owned()));
-                }
+                Err(_) => return Err(HandshakeError::Protocol(Loss::TimedOut)),
             }
         };
         match connected {
@@ -189,17 +177,17 @@ impl Session {
             Err(error) => Err(match lock(&refusal).take() {
                 Some(Refusal { changed: true, error }) => HandshakeError::HostKeyChanged(error),
                 Some(Refusal { changed: false, error }) => HandshakeError::HostKeyRefused(error),
-                None => HandshakeError::Protocol {
-                    text: lock(&ended).take().unwrap_or_else(|| protocol_text(&error)),
-                    hint: remedy(&error),
-                },
+                None => {
+                    let loss = lock(&ended).take().unwrap_or_else(|| Loss::from(&error));
+                    HandshakeError::Protocol(loss)
+                }
             }),
         }
     }
 
-    /// What the peer said as it closed the connection, if it did.
-    pub fn ended(&self) -> Option<String> {
-        lock(&self.ended).clone()
+    /// How the connection was lost.
+    pub fn loss(&self) -> Loss {
+        lock(&self.ended).clone().unwrap_or(Loss::Closed)
     }
 
     /// Waits until the connection has ended.
@@ -303,7 +291,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())))
+    done.unwrap_or(Err(Error::Internal))
 }
 
 fn config(options: &Options, known: &KnownHosts) -> client::Config {
@@ -337,45 +325,6 @@ fn limits(rekey: Rekey) -> russh::Limits {
         rekey_write_limit: bytes(default.rekey_write_limit),
         rekey_read_limit: bytes(default.rekey_read_limit),
         rekey_time_limit: rekey.time.unwrap_or(default.rekey_time_limit),
-    }
-}
-
-/// russh's error in words for a person, without its internals.
-fn protocol_text(error: &russh::Error) -> String {
-    match error {
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => {
-            let kind = match kind {
-                russh::AlgorithmKind::Kex => "key exchange method",
-                russh::AlgorithmKind::Key => "host key type",
-                russh::AlgorithmKind::Cipher => "cipher",
-                russh::AlgorithmKind::Mac => "MAC",
-                russh::AlgorithmKind::Compression => "compression",
-            };
-            let theirs = printable::lines(&theirs.join(", "));
-            format!("found no {kind} in common: the server offers only {theirs}")
-        }
-        russh::Error::KeepaliveTimeout => "timed out: the peer no longer answers".to_owned(),
-        russh::Error::InactivityTimeout => "timed out".to_owned(),
-        russh::Error::WindowExceeded => {
-            "ended: the server sent more than it was allowed to".to_owned()
-        }
-        russh::Error::TooManyMessages => {
-            "ended: the server sent more messages than anybody has use for".to_owned()
-        }
-        russh::Error::HUP | russh::Error::Disconnect => "closed by the peer".to_owned(),
-        russh::Error::IO(error) => match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "closed by the peer".to_owned(),
-            kind => format!("lost: {kind}"),
-        },
-        other => format!("failed: {}", printable::lines(&other.to_string())),
-    }
-}
-
-/// What to do about it, if that is known.
-fn remedy(error: &russh::Error) -> Option<String> {
-    match error {
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => Some(algorithms::remedy(kind, theirs)),
-        _ => None,
     }
 }
 

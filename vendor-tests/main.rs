@@ -34,6 +34,7 @@ mod nix;
 mod openssh;
 mod openssh_awkward;
 mod openssh_choices;
+mod openssh_failures;
 mod openssh_host_keys;
 mod openssh_keys;
 mod openssh_mux;

@@ -109,7 +109,7 @@ impl Control {
             }
             Err(error) => {
                 let path = self.shown();
-                Err(Error::Usage(format!("unix_listener: cannot bind to path {path}: {error}")))
+                Err(Error::Control(format!("unix_listener: cannot bind to path {path}: {error}")))
             }
         }
     }
@@ -258,7 +258,7 @@ pub(super) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<
     };
     let path = control.shown();
     let failed = |failure: Failure| match failure {
-        Failure::Io(error) => Error::Usage(format!(
+        Failure::Io(error) => Error::Control(format!(
             "Control socket connect({path}): {}",
             match error.kind() {
                 ErrorKind::NotFound => "No such file or directory".to_owned(),
@@ -266,7 +266,7 @@ pub(super) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<
                 _ => error.to_string(),
             }
         )),
-        failure => Error::Usage(format!("{}: master returned error: {failure}", Printable(name))),
+        failure => Error::Control(format!("{}: master returned error: {failure}", Printable(name))),
     };
     if !["check", "exit", "stop", "forward", "cancel"].contains(&name) {
         return Err(Error::Usage("Invalid multiplex command.".to_owned()));
@@ -376,7 +376,7 @@ pub(super) async fn shared(
     }
     // It may take long, and a signal must end us meanwhile.
     let started = tokio::task::spawn_blocking(|| background::start(Role::Master)).await;
-    match started.unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())))? {
+    match started.unwrap_or(Err(Error::Internal))? {
         0 => {}
         code => return Ok(Some(code)),
     }
@@ -388,6 +388,6 @@ pub(super) async fn shared(
     let forwards = Forwards::default();
     match run(control, wanted, &forwards, resolved, ui).await? {
         Some(code) => Ok(Some(code)),
-        None => Err(Error::Usage("Failed to connect to new control master".to_owned())),
+        None => Err(Error::Control("Failed to connect to new control master".to_owned())),
     }
 }

@@ -29,7 +29,7 @@ use crate::ssh::open_forwards::{OpenForwards, Rules};
 use crate::ssh::remote::{Ending, Remote};
 use crate::{children, term};
 use login::lent_agent;
-use words::{NOT_FORWARDED, in_words_of_ssh, shown};
+use words::{in_words_of_ssh, shown};
 
 /// Runs a whole command line, with the clan that was named before it, and returns the
 /// exit status.
@@ -50,15 +50,12 @@ pub(super) fn main(args: &[String], flake: Option<PathBuf>) -> u8 {
         say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
         return 255;
     }
-    match run(&arguments, flake) {
-        Ok(code) => code,
-        Err(Error::Output(_)) => 255,
-        Err(_) if signals::has_come() => 255,
-        Err(error) => {
+    run(&arguments, flake).unwrap_or_else(|error| {
+        if !matches!(error, Error::Output(_)) && !signals::has_come() {
             say(&error.to_string());
-            255
         }
-    }
+        error.exit_code(true)
+    })
 }
 
 /// Our own options, of which there are none on such a command line.
@@ -136,10 +133,13 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
     });
     runtime.shutdown_background();
     term::restore();
-    match done {
-        Err(_) if resolved.is_silent() => Ok(255),
-        done => done.map_err(|error| in_words_of_ssh(error, &resolved)),
-    }
+    Ok(done.unwrap_or_else(|error| {
+        let is_told = !resolved.is_silent() && !signals::has_come();
+        if is_told && !matches!(error, Error::Output(_)) {
+            say(&in_words_of_ssh(&error, &resolved));
+        }
+        error.exit_code(true)
+    }))
 }
 
 /// A command of the user's, as ssh(1) runs it.
@@ -299,9 +299,8 @@ impl Talk<'_> {
                 };
                 tokio::select! {
                     () = session.closed() => {
-                        let reason = session.ended();
-                        let reason = reason.unwrap_or_else(|| "closed by the peer".to_owned());
-                        Err(Error::ConnectionLost { machine: host.to_owned(), reason })
+                        let (machine, reason) = (host.to_owned(), session.loss());
+                        Err(Error::ConnectionLost { machine, reason })
                     }
                     () = unused => Ok((0, false)),
                 }
@@ -333,7 +332,7 @@ async fn forward(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> Result<()
             }
         };
         if forwards.exit_on_failure {
-            return Err(Error::Usage(text));
+            return Err(Error::Forward(text));
         }
         if !ui.quiet {
             say(&format!("Warning: {text}"));
@@ -364,7 +363,7 @@ fn connector() -> Connector {
 /// `-W`: standard input and output are the stream.
 async fn stdio(session: &Session, place: &Place) -> Result<()> {
     let there = session.open(place).await;
-    let there = there.map_err(|reason| Error::Ssh(format!("{NOT_FORWARDED}: {reason}")))?;
+    let there = there.map_err(Error::NotForwarded)?;
     pipe(there, tokio::io::stdin(), tokio::io::stdout()).await;
     Ok(())
 }

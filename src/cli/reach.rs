@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::board::{Board, Row};
 use super::request::{bare_request, seconds};
-use super::{Global, Ui, complete, print_json, print_text, ssh};
+use super::{Global, Ui, advice, complete, print_json, print_text, ssh};
 use crate::connect::{Probed, Request, Trust, probe};
 use crate::dial::Dialer;
 use crate::error::Result;
@@ -211,7 +211,7 @@ fn as_line(probed: &Probed) -> String {
             )
         }
         Err(attempt) => {
-            let hint = attempt.hint.as_ref().map(|hint| format!("\n  hint: {hint}"));
+            let hint = advice::of_cause(&attempt.cause).map(|hint| format!("\n  hint: {hint}"));
             format!("{attempt}{}\n", hint.unwrap_or_default())
         }
     }
@@ -220,7 +220,7 @@ fn as_line(probed: &Probed) -> String {
 fn state(probed: &Probed) -> String {
     match &probed.outcome {
         Ok(answer) => format!("ok       {:.1} ms", answer.elapsed.as_secs_f64() * 1000.0),
-        Err(attempt) => format!("failed   {}", attempt.reason),
+        Err(attempt) => format!("failed   {}", attempt.cause),
     }
 }
 
@@ -265,9 +265,9 @@ fn as_json(probed: &Probed) -> Value {
             "network": network, "port": port, "ok": false,
             "host": attempt.host,
             "seconds": attempt.elapsed.as_secs_f64(),
-            "stage": attempt.stage.to_string(),
-            "reason": attempt.reason,
-            "hint": attempt.hint,
+            "stage": attempt.cause.stage().to_string(),
+            "reason": attempt.cause.to_string(),
+            "hint": advice::of_cause(&attempt.cause),
         }),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Request, Trust, reveal};
 use crate::dial::Dialer;
-use crate::error::Attempt;
+use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
 use crate::race::{Race, Rules};
 use crate::ssh::hostkey::HostKeyCheck;
@@ -83,9 +83,7 @@ pub async fn probe(
         let attempt = race.into_attempts().pop().unwrap_or_else(|| Attempt {
             network: route.network.clone(),
             host: route.host.to_string(),
-            stage: crate::error::Stage::Dial,
-            reason: "it ended without a reason".to_owned(),
-            hint: None,
+            cause: Cause::Decrypt(Box::new(Error::Internal)),
             elapsed: started.elapsed(),
         });
         return Probed { route, outcome: Err(attempt) };
@@ -104,7 +102,7 @@ pub async fn probe(
                 }
                 Err(HandshakeError::HostKeyRefused(_)) => KeyState::Unknown,
                 Err(HandshakeError::HostKeyChanged(_)) => KeyState::Changed,
-                Err(HandshakeError::Protocol { .. }) => KeyState::Failed,
+                Err(HandshakeError::Protocol(_)) => KeyState::Failed,
             })
         }
     };

@@ -107,7 +107,7 @@ impl Trust {
         let (settings, machine) = (request.host_keys.clone(), request.machine.clone());
         tokio::task::spawn_blocking(move || Self::read(&settings, &machine))
             .await
-            .unwrap_or_else(|_| Err(Error::Ssh("an internal task failed".to_owned())))
+            .unwrap_or(Err(Error::Internal))
     }
 
     fn read(settings: &HostKeySettings, machine: &str) -> Result<Self> {

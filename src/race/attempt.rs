@@ -1,5 +1,5 @@
-//! One route of a race: reveal, dial, banner, within its deadline. Owns what is
-//! said when it fails; knows of no other route but whether there is a better one.
+//! One route of a race: reveal, dial, banner, within its deadline. Owns which cause
+//! it fails for; knows of no other route but whether there is a better one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::banner::{self, BannerError};
 use super::{Revealed, Rules};
-use crate::dial::{Dial, DialError, Phase, Stream, Target};
-use crate::error::{Attempt, Stage};
+use crate::dial::{Dial, Phase, Stream, Target};
+use crate::error::{Attempt, Cause};
 use crate::plan::Route;
 
 /// A route whose peer answered with an SSH banner.
@@ -125,23 +125,15 @@ where
     F: Future<Output = Revealed>,
 {
     let Running { route, state, dialer, reveal, rules, changed } = running;
-    let failed = |label: String, stage, reason: String, hint| {
-        Box::new(Attempt {
-            network: route.network.clone(),
-            host: label,
-            stage,
-            reason,
-            hint,
-            elapsed: state.started.elapsed(),
-        })
+    let failed = |host: String, cause| {
+        let (network, elapsed) = (route.network.clone(), state.started.elapsed());
+        Box::new(Attempt { network, host, cause, elapsed })
     };
     let target = match reveal(route.clone()).await {
         Ok(target) => target,
         Err(error) => {
-            let hints = error.hint();
-            let hint = (!hints.is_empty()).then(|| hints.join("; "));
-            let label = route.host.to_string();
-            return (state.clone(), Err(failed(label, Stage::Reveal, error.to_string(), hint)));
+            let host = route.host.to_string();
+            return (state.clone(), Err(failed(host, Cause::Decrypt(error))));
         }
     };
     let label = target.label.clone();
@@ -156,49 +148,21 @@ where
         // A loser is closed without a word; only the best route left speaks
         // before it is chosen.
         let hello = if state.leads() { rules.hello } else { "" };
-        Ok::<_, Lost>(banner::receive(stream, hello).await?)
+        Ok::<_, Cause>(banner::receive(stream, hello).await?)
     })
     .await;
     let outcome = match reached {
         Ok(Ok((stream, banner))) => {
             Ok(Box::new(Won { place: state.place, route, target, stream, banner }))
         }
-        Ok(Err(Lost::Dial(error))) => {
-            Err(failed(label, error.stage, error.failure.to_string(), error.hint()))
-        }
-        Ok(Err(Lost::Banner(error))) => {
-            Err(failed(label, Stage::Banner, error.to_string(), error.hint()))
-        }
+        Ok(Err(cause)) => Err(failed(label, cause)),
         Err(_) => {
-            let late = match state.connected_at() {
-                Some(_) => {
-                    let error = BannerError::TimedOut;
-                    (Stage::Banner, error.to_string(), error.hint())
-                }
-                None => {
-                    let error = state.phase().timed_out();
-                    (error.stage, error.failure.to_string(), error.hint())
-                }
+            let cause = match state.connected_at() {
+                Some(_) => BannerError::TimedOut.into(),
+                None => state.phase().timed_out().into(),
             };
-            Err(failed(label, late.0, late.1, late.2))
+            Err(failed(label, cause))
         }
     };
     (state, outcome)
-}
-
-enum Lost {
-    Dial(DialError),
-    Banner(BannerError),
-}
-
-impl From<DialError> for Lost {
-    fn from(error: DialError) -> Self {
-        Self::Dial(error)
-    }
-}
-
-impl From<BannerError> for Lost {
-    fn from(error: BannerError) -> Self {
-        Self::Banner(error)
-    }
 }

@@ -113,20 +113,17 @@ pub enum BannerError {
 
 impl BannerError {
     /// What would help, if that is known.
-    pub fn hint(self) -> Option<String> {
+    pub fn hint(self) -> Option<&'static str> {
         Some(match self {
-            Self::TimedOut => {
-                "is that port really sshd's? a firewall or proxy may be answering".into()
-            }
+            Self::TimedOut => "is that port really sshd's? a firewall or proxy may be answering",
             Self::Closed => {
                 "sshd may be refusing this address (MaxStartups, PerSourcePenalties, fail2ban)"
-                    .into()
             }
-            Self::Busy => "try again in a moment, or raise MaxStartups in its sshd_config".into(),
+            Self::Busy => "try again in a moment, or raise MaxStartups in its sshd_config",
             Self::Penalized => {
-                "it punishes failed logins (PerSourcePenalties); wait a minute and try again".into()
+                "it punishes failed logins (PerSourcePenalties); wait a minute and try again"
             }
-            Self::NotSsh => "is that port really sshd's? set the right one with -p PORT".into(),
+            Self::NotSsh => "is that port really sshd's?",
             Self::OldProtocol | Self::Io(_) => return None,
         })
     }

@@ -11,8 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::dial::{DialError, Dialer, Dialling, Failure, Stream};
-use crate::error::Stage;
+use crate::error::{Cause, Stage};
 use crate::exports::{Host, Technology};
+use crate::ssh::Loss;
 
 const BANNER: &str = "SSH-2.0-peer\r\n";
 const HELLO: &str = "SSH-2.0-test\r\n";
@@ -228,7 +229,7 @@ async fn the_first_route_with_a_banner_wins_and_the_others_tell_why() {
         events.push(match event {
             Event::Waiting(..) => return,
             Event::Started(route) => format!("start {}", route.network),
-            Event::Failed(attempt) => format!("fail {} {}", attempt.network, attempt.stage),
+            Event::Failed(attempt) => format!("fail {} {}", attempt.network, attempt.cause.stage()),
         });
     };
     let won = watched.race.next(&mut watch).await.unwrap();
@@ -245,9 +246,9 @@ async fn a_silent_peer_is_out_after_the_deadline_and_says_so() {
     assert_about(elapsed, ms(5000));
     let attempts = watched.race.into_attempts();
     let [attempt] = attempts.as_slice() else { panic!("{attempts:?}") };
-    assert_eq!(attempt.stage, Stage::Banner);
-    assert!(attempt.reason.contains("no SSH banner"), "{attempt}");
-    assert!(attempt.hint.is_some());
+    assert_eq!(attempt.cause.stage(), Stage::Banner);
+    assert!(matches!(attempt.cause, Cause::Banner(BannerError::TimedOut)), "{attempt}");
+    assert!(attempt.cause.hint().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +260,7 @@ async fn a_host_that_cannot_be_revealed_is_an_attempt_like_any_other() {
     assert_eq!(winner.as_deref(), Some("1"));
     assert_about(elapsed, ms(20));
     let attempts = watched.race.into_attempts();
-    assert_eq!(attempts.first().map(|attempt| attempt.stage), Some(Stage::Reveal));
+    assert_eq!(attempts.first().map(|attempt| attempt.cause.stage()), Some(Stage::Decrypt));
 }
 
 #[tokio::test]
@@ -268,7 +269,7 @@ async fn technologies_that_are_not_there_are_named() {
     watched.race.dialer = Arc::new(Dialer::new(Default::default(), Default::default()));
     assert!(watched.race.next(&mut |_| {}).await.is_none());
     let attempts = watched.race.into_attempts();
-    assert!(attempts.iter().any(|attempt| attempt.reason.contains("iroh")), "{attempts:?}");
+    assert!(attempts.iter().any(|it| it.cause.to_string().contains("iroh")), "{attempts:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -319,9 +320,7 @@ async fn a_winner_that_turns_out_wrong_gives_way_to_the_others() {
     let attempt = Attempt {
         network: won.route.network,
         host: String::new(),
-        stage: Stage::Kex,
-        reason: "wrong".to_owned(),
-        hint: None,
+        cause: Cause::KeyExchange(Loss::Closed),
         elapsed: Duration::ZERO,
     };
     watched.race.failed(won.place, attempt, &mut |_| {});

@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{AlgorithmKind, cipher, compression, kex, mac};
+use russh::{cipher, compression, kex, mac};
 
+use super::Negotiated;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 
@@ -243,27 +244,16 @@ impl Algorithms {
         let bits = key.key_data().rsa()?.key_size();
         (bits < self.rsa_bits).then(|| {
             format!(
-                "an RSA key of {bits} bits is too small, and only --ssh-option RequiredRSASize \
-                 {bits} would allow it"
+                "an RSA key of {bits} bits is too small, and only RequiredRSASize {bits} would \
+                 allow it"
             )
         })
     }
 }
 
-/// What to do when nothing is in common with a server that offers `theirs`.
-pub(super) fn remedy(kind: &AlgorithmKind, theirs: &[String]) -> String {
-    let option = match kind {
-        AlgorithmKind::Kex => "KexAlgorithms",
-        AlgorithmKind::Key => "HostKeyAlgorithms",
-        AlgorithmKind::Cipher => "Ciphers",
-        AlgorithmKind::Mac => "MACs",
-        AlgorithmKind::Compression => "Compression",
-    };
-    // The first that we could use at all.
-    match theirs.iter().find(|name| matches!(Algorithms::default().set(option, name), Ok(true))) {
-        Some(usable) => format!("if it has to be: --ssh-option {option} +{}", Printable(usable)),
-        None => "none of these can be used here, the server has to offer a better one".to_owned(),
-    }
+/// Whether we could use what a server calls `name`, were it allowed.
+pub(super) fn is_usable(kind: Negotiated, name: &str) -> bool {
+    matches!(Algorithms::default().set(kind.option(), name), Ok(true))
 }
 
 fn certificate_keys() -> Vec<Algorithm> {
@@ -374,23 +364,6 @@ mod tests {
         assert!(algorithms.set("Compression", "yes").unwrap());
         let compression = algorithms.preferred(&[], false).compression;
         assert_eq!(names(&compression), ["zlib@openssh.com", "none"]);
-    }
-
-    #[test]
-    fn a_server_that_offers_only_weak_ones_is_named_the_option() {
-        let theirs =
-            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let remedy = |kind, names: &[&str]| remedy(&kind, &theirs(names));
-        assert_eq!(
-            remedy(AlgorithmKind::Key, &["ssh-dss", "ssh-rsa"]),
-            "if it has to be: --ssh-option HostKeyAlgorithms +ssh-rsa"
-        );
-        assert!(
-            remedy(AlgorithmKind::Kex, &["diffie-hellman-group14-sha1"])
-                .ends_with("KexAlgorithms +diffie-hellman-group14-sha1")
-        );
-        let none = remedy(AlgorithmKind::Cipher, &["arcfour"]);
-        assert!(none.starts_with("none of these"), "{none}");
     }
 
     #[test]

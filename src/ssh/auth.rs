@@ -14,7 +14,7 @@ use std::time::Duration;
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
 use russh::{MethodKind, MethodSet};
 
-use super::Session;
+use super::{Loss, Session};
 use crate::error::{Error, Result};
 use crate::printable::lines;
 use crate::secret::Secret;
@@ -385,12 +385,11 @@ impl<'a> Authentication<'a> {
     }
 
     fn lost(&self) -> Error {
-        let reason = self.session.ended().unwrap_or_else(|| "closed by the peer".to_owned());
-        // sshd's words when MaxAuthTries is used up; what helps is a key by name.
-        if reason.contains("Too many authentication failures") {
-            return self.refused();
+        match self.session.loss() {
+            // What helps is a key by name.
+            Loss::TooManyFailures => self.refused(),
+            reason => Error::ConnectionLost { machine: self.credentials.machine.clone(), reason },
         }
-        Error::ConnectionLost { machine: self.credentials.machine.clone(), reason }
     }
 
     fn refused(&self) -> Error {
@@ -413,7 +412,7 @@ async fn timed<T>(
 ) -> Result<T> {
     answered(deadline, answer)
         .await?
-        .map_err(|error| Error::Ssh(format!("authentication {}", super::protocol_text(&error))))
+        .map_err(|error| Error::Ssh(format!("authentication {}", Loss::from(&error))))
 }
 
 /// What the server answers, if it does in time.
@@ -424,7 +423,5 @@ async fn answered<T>(deadline: Duration, answer: impl Future<Output = T>) -> Res
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Error::Ssh("an internal task failed".to_owned()))
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Internal)
 }

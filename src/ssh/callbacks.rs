@@ -14,7 +14,7 @@ use super::forward::{self, SharedRemotes};
 use super::hostkey::{self, Decision, HostKeyPolicy, Words, Worth};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
-use super::{Ended, Uses, lock, protocol_text};
+use super::{Ended, Loss, Uses, lock};
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::user::User;
@@ -188,14 +188,13 @@ impl client::Handler for Client {
         &mut self,
         reason: DisconnectReason<Self::Error>,
     ) -> Result<(), Self::Error> {
-        let (text, result) = match reason {
+        let (loss, result) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                let message = printable::lines(&info.message);
-                (format!("closed by the server: {}", message.trim_end()), Ok(()))
+                (Loss::disconnected(&info.message), Ok(()))
             }
-            DisconnectReason::Error(error) => (protocol_text(&error), Err(error)),
+            DisconnectReason::Error(error) => (Loss::from(&error), Err(error)),
         };
-        lock(&self.ended).get_or_insert(text);
+        lock(&self.ended).get_or_insert(loss);
         result
     }
 }

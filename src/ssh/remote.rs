@@ -7,14 +7,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::escape::{Action, DEFAULT, Escapes, Piece};
-use super::{MIN_ANSWER, Session, Use};
-use crate::error::{Error, Result};
+use super::{Loss, MIN_ANSWER, Session, Use};
+use crate::error::{Asked, Error, Result};
 use crate::printable::lines;
 
 /// Extended data of type 1 is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
-/// What is said when the server does not run what it is asked to.
-pub const REFUSED: &str = "the server refused to run the command";
 /// Bytes read from our input at once.
 const CHUNK: usize = 64 << 10;
 
@@ -163,7 +161,7 @@ impl Session {
             .await
             .map_err(|_| Error::ConnectionLost {
                 machine: machine.to_owned(),
-                reason: "timed out: the server does not open a session".to_owned(),
+                reason: Loss::NoSession,
             })?
             .map_err(|error| self.broken(machine, "session refused by the server", &error))?;
         let (incoming, outgoing) = channel.split();
@@ -185,10 +183,7 @@ impl Session {
     }
 
     fn lost(&self, machine: &str) -> Error {
-        Error::ConnectionLost {
-            machine: machine.to_owned(),
-            reason: self.ended().unwrap_or_else(|| "closed by the peer".to_owned()),
-        }
+        Error::ConnectionLost { machine: machine.to_owned(), reason: self.loss() }
     }
 }
 
@@ -196,7 +191,7 @@ impl Process<'_> {
     /// Joins it to our streams until its end.
     ///
     /// # Errors
-    /// [`Error::Ssh`] when the server refuses to run it,
+    /// [`Error::Refused`] when the server refuses to run it,
     /// [`Error::ConnectionLost`] when the connection breaks,
     /// [`Error::Output`] when our output cannot be written.
     pub async fn converse<I, O, E>(&mut self, streams: Streams<I, O, E>) -> Result<Ending>
@@ -271,7 +266,7 @@ async fn request(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     Pty,
-    Run,
+    Run(Asked),
 }
 
 /// Requests that still have to be answered, the next one last.
@@ -279,7 +274,11 @@ struct Expected(Vec<Request>);
 
 impl Expected {
     fn of(remote: &Remote) -> Self {
-        let mut open = vec![Request::Run];
+        let mut open = vec![Request::Run(match &remote.command {
+            Some(_) if remote.is_subsystem => Asked::Subsystem,
+            Some(_) => Asked::Command,
+            None => Asked::Shell,
+        })];
         if remote.pty.is_some() {
             open.push(Request::Pty);
         }
@@ -325,9 +324,7 @@ async fn receive(
                         let _ = no_terminal.send(());
                     }
                 }
-                Some(Request::Run) => {
-                    return Err(Error::Ssh(REFUSED.to_owned()));
-                }
+                Some(Request::Run(asked)) => return Err(Error::Refused(asked)),
                 None => {}
             },
             ChannelMsg::Close => {

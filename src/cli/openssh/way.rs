@@ -13,11 +13,11 @@ use super::super::background::{self, Role};
 use super::super::request::{Proxy, SshOptions, Way, assemble, configuration};
 use super::super::{Global, Ui};
 use super::login;
-use super::words::{DIRECT, NOT_FORWARDED};
+use super::words::DIRECT;
 use super::{canonical, holds, in_shell};
 use crate::children::Awaited;
 use crate::connect::{Connection, Request, connect};
-use crate::dial::{Detour, Dialer, Family, Opening, Stream, Target};
+use crate::dial::{Detour, Dialer, Family, Opening, ProxyFailure, Stream, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::hosts;
@@ -208,8 +208,7 @@ impl Detour for Jump {
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
         Box::pin(async {
             let stream = self.0.session.open_tcp(bare(target.host.expose()), target.port).await;
-            let stream = stream.map_err(|why| format!("{NOT_FORWARDED} on the jump host: {why}"));
-            Ok(Stream::new(stream?, None))
+            Ok(Stream::new(stream.map_err(ProxyFailure::NotForwarded)?, None))
         })
     }
 }
@@ -254,16 +253,15 @@ impl Detour for Program {
         });
         Box::pin(async move {
             if let Some(why) = unfit {
-                return Err(format!("not told to the ProxyCommand: the host {why}"));
+                return Err(ProxyFailure::Unfit(why.to_string()));
             }
             let command = expanded.map_err(|error| match target.secret {
-                true if self.command.contains("%h") => {
-                    "the ProxyCommand would show the secret host: leave out its %h".to_owned()
-                }
-                _ => error.to_string(),
+                true if self.command.contains("%h") => ProxyFailure::ShowsSecret,
+                _ => ProxyFailure::Command(error.to_string()),
             })?;
             let logs = self.machine.verbosity() > 0;
-            let (stream, child) = proxy(&command, logs).map_err(|error| error.to_string())?;
+            let (stream, child) =
+                proxy(&command, logs).map_err(|error| ProxyFailure::NotStarted(error.kind()))?;
             let awaited = child.id().map(Awaited::new);
             self.started.lock().unwrap_or_else(PoisonError::into_inner).push((child, awaited));
             Ok(stream)
@@ -273,16 +271,15 @@ impl Detour for Program {
 
 /// A program, and its standard input and output. That of a master keeps nobody's
 /// standard error open (`ssh_proxy_connect` of OpenSSH's sshconnect.c).
-fn proxy(command: &str, logs: bool) -> Result<(Stream, Child)> {
+fn proxy(command: &str, logs: bool) -> std::io::Result<(Stream, Child)> {
     // Without a shell that would stay between us and it.
     let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}")));
     if background::role() == Some(Role::Master) && !logs {
         run.stderr(Stdio::null());
     }
-    let failed = |source| Error::System { what: "cannot start the ProxyCommand", source };
-    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {
-        return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
+        return Err(std::io::ErrorKind::BrokenPipe.into());
     };
     Ok((Stream::new(tokio::io::join(output, input), None), child))
 }
@@ -482,9 +479,9 @@ mod tests {
         };
         assert!(open("true %h %p %n", false).await.is_ok());
         assert!(open("true %p %n", true).await.is_ok());
-        let why = open("true %h", true).await.unwrap_err();
-        assert!(why.contains("leave out its %h") && !why.contains("hidden"), "{why}");
-        assert!(open("true %Z", true).await.unwrap_err().contains("unknown token"));
+        assert_eq!(open("true %h", true).await, Err(ProxyFailure::ShowsSecret));
+        let Err(ProxyFailure::Command(why)) = open("true %Z", true).await else { panic!() };
+        assert!(why.contains("unknown token"), "{why}");
     }
 
     #[tokio::test]
@@ -496,7 +493,7 @@ mod tests {
             let host = Secret::new(host.to_owned());
             let target = Target { technology, host, label, secret: false, port: 22 };
             let why = program.open(&target).await.map(|_| ()).unwrap_err();
-            assert!(why.starts_with("not told to the ProxyCommand: the host "), "{why}");
+            assert!(matches!(why, ProxyFailure::Unfit(_)), "{why}");
         }
     }
 }

@@ -1,15 +1,17 @@
-//! The words that scripts look for in what ssh(1) says.
+//! The words that scripts look for in what ssh(1) says. They come of the type of
+//! what has failed, never of its text.
 
-use crate::error::{Attempt, Error};
+use crate::cli::advice;
+use crate::dial::{DialError, Failure, ProxyFailure};
+use crate::error::{Asked, Attempt, Cause, Error};
 use crate::openssh::Resolved;
 use crate::printable::{self, Printable};
+use crate::race::BannerError;
 use crate::ssh::forward::Place;
-use crate::ssh::remote::REFUSED;
+use crate::ssh::{Loss, Negotiated, NoCommon};
 
 /// The network's name in messages.
 pub(super) const DIRECT: &str = "direct";
-/// What becomes of a stream that the machine does not open.
-pub(super) const NOT_FORWARDED: &str = "stdio forwarding failed";
 
 /// Where a forward leads.
 pub(in crate::cli) fn shown(place: &Place) -> String {
@@ -21,9 +23,9 @@ pub(in crate::cli) fn shown(place: &Place) -> String {
 }
 
 /// An error as ssh(1) has it.
-pub(super) fn in_words_of_ssh(error: Error, resolved: &Resolved) -> Error {
+pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
     let host = Printable(&resolved.host_name);
-    let text = match &error {
+    match error {
         Error::Auth { user, offered, .. } => {
             format!("{}@{host}: Permission denied ({}).", Printable(user), offered.join(","))
         }
@@ -31,59 +33,157 @@ pub(super) fn in_words_of_ssh(error: Error, resolved: &Resolved) -> Error {
         Error::HostKey { .. } => "Host key verification failed.".to_owned(),
         Error::Unreachable { attempts, .. } => {
             let lines: Vec<String> =
-                attempts.iter().map(|attempt| one_attempt(attempt, resolved)).collect();
+                attempts.iter().map(|attempt| one_attempt(attempt, resolved.port)).collect();
             lines.join("\n")
         }
-        Error::ConnectionLost { reason, .. } if reason.starts_with("timed out") => {
+        Error::ConnectionLost {
+            reason: Loss::Silent | Loss::NoSession | Loss::TimedOut, ..
+        } => {
             format!("Timeout, server {host} not responding.")
-        }
-        Error::Ssh(text) if text == REFUSED => match resolved.config.get("sessiontype") {
-            Some(kind) if kind.value() == "subsystem" => {
-                "subsystem request failed on channel 0".to_owned()
-            }
-            _ => "exec request failed on channel 0".to_owned(),
-        },
-        Error::Ssh(text)
-            if ["key exchange closed", "key exchange lost"]
-                .iter()
-                .any(|why| text.starts_with(why)) =>
-        {
-            "kex_exchange_identification: Connection closed by remote host".to_owned()
         }
         Error::ConnectionLost { reason, .. } => {
             format!("Connection to {host} closed by remote host.\r\n{reason}")
         }
-        Error::Usage(_) | Error::Output(_) => return error,
+        // clientloop.c, `client_status_confirm`.
+        Error::Refused(asked) => {
+            let asked = match asked {
+                Asked::Shell => "shell",
+                Asked::Command => "exec",
+                Asked::Subsystem => "subsystem",
+            };
+            format!("{asked} request failed on channel 0")
+        }
+        Error::Usage(_) | Error::Forward(_) | Error::Control(_) => error.to_string(),
         other => format!("ssh: {other}"),
-    };
-    Error::Usage(text)
+    }
 }
 
-fn one_attempt(attempt: &Attempt, resolved: &Resolved) -> String {
-    let (host, port) = (Printable(&attempt.host), resolved.port);
-    let Attempt { reason, network, .. } = attempt;
+fn one_attempt(attempt: &Attempt, port: u16) -> String {
+    let Attempt { host, network, cause, .. } = attempt;
+    let host = Printable(host);
     let over = if network == DIRECT { String::new() } else { format!("{network}: ") };
-    match reason.as_str() {
-        "connection refused" => {
-            format!("{over}ssh: connect to host {host} port {port}: Connection refused")
+    let text = match cause {
+        Cause::Dial(DialError { failure, .. }) => match of_dial(failure) {
+            Ok(words) => format!("ssh: connect to host {host} port {port}: {words}"),
+            Err(words) => format!("ssh: Could not resolve hostname {host}: {words}"),
+        },
+        Cause::Banner(BannerError::Closed | BannerError::NotSsh) => {
+            format!("kex_exchange_identification: {cause}\r\nConnection closed by remote host")
         }
-        "connection timed out" => {
-            format!("{over}ssh: connect to host {host} port {port}: Connection timed out")
+        Cause::Proxy(ProxyFailure::NotForwarded(_)) => cause.to_string(),
+        Cause::HostKey(_) => format!("{cause}\r\nHost key verification failed."),
+        Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, theirs, .. })) => {
+            let (kind, theirs) = (no_matching(*kind), theirs.join(","));
+            format!(
+                "Unable to negotiate with {host} port {port}: no matching {kind} found. \
+                 Their offer: {theirs}"
+            )
         }
-        _ if reason.contains("could not resolve hostname") => format!(
-            "{over}ssh: Could not resolve hostname {host}: {}",
-            match reason.contains("no such name") {
-                true => "Name or service not known",
-                false => "Temporary failure in name resolution",
-            }
-        ),
-        "connection closed before the SSH banner" | "the server does not speak SSH" => format!(
-            "{over}kex_exchange_identification: {reason}\r\nConnection closed by remote host"
-        ),
-        _ if reason.starts_with(NOT_FORWARDED) => format!("{over}{reason}"),
-        _ if reason.contains("host key verification failed") => {
-            format!("{over}{reason}\r\nHost key verification failed.")
+        // packet.c, `sshpkt_vfatal`.
+        Cause::KeyExchange(Loss::Closed) => format!("Connection closed by {host} port {port}"),
+        Cause::KeyExchange(Loss::Broken(std::io::ErrorKind::ConnectionReset)) => {
+            format!("Connection reset by {host} port {port}")
         }
-        _ => format!("{over}ssh: connect to host {host} port {port}: {reason}"),
+        Cause::KeyExchange(Loss::TimedOut | Loss::Silent) => {
+            format!("Connection to {host} port {port} timed out")
+        }
+        cause => format!("ssh: connect to host {host} port {port}: {cause}"),
+    };
+    match advice::of_cause_as_ssh(cause) {
+        Some(advice) => format!("{over}{text}\nhint: {advice}"),
+        None => format!("{over}{text}"),
+    }
+}
+
+/// What a stream is not opened for; `Err` where not even a name is resolved.
+fn of_dial(failure: &Failure) -> Result<String, &'static str> {
+    Ok(match failure {
+        Failure::NoSuchName => return Err("Name or service not known"),
+        Failure::NoNameServer | Failure::ResolverTimeout | Failure::ResolverFailed => {
+            return Err("Temporary failure in name resolution");
+        }
+        Failure::Refused => "Connection refused".to_owned(),
+        Failure::TimedOut => "Connection timed out".to_owned(),
+        failure => failure.to_string(),
+    })
+}
+
+/// What is not matched, in the words of ssherr.c.
+fn no_matching(kind: Negotiated) -> &'static str {
+    match kind {
+        Negotiated::Kex => "key exchange method",
+        Negotiated::HostKey => "host key type",
+        Negotiated::Cipher => "cipher",
+        Negotiated::Mac => "MAC",
+        Negotiated::Compression => "compression method",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dial::tor::TorFailure;
+    use crate::error::Stage;
+
+    fn said(network: &str, cause: Cause) -> String {
+        let (network, host) = (network.to_owned(), "web".to_owned());
+        one_attempt(&Attempt { network, host, cause, elapsed: Duration::ZERO }, 22)
+    }
+
+    fn dial(failure: Failure) -> Cause {
+        Cause::from(DialError { stage: Stage::Dial, failure })
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_words() {
+        let not_ssh = "kex_exchange_identification: the server does not speak SSH\r\n\
+                       Connection closed by remote host";
+        let weak = NoCommon {
+            kind: Negotiated::Mac,
+            theirs: vec!["hmac-md5".to_owned(), "hmac-sha1".to_owned()],
+            usable: None,
+        };
+        for (cause, words) in [
+            (dial(Failure::Refused), "ssh: connect to host web port 22: Connection refused"),
+            (dial(Failure::TimedOut), "ssh: connect to host web port 22: Connection timed out"),
+            (dial(Failure::NoRoute), "ssh: connect to host web port 22: no route to host"),
+            (
+                dial(Failure::NoSuchName),
+                "ssh: Could not resolve hostname web: Name or service not known",
+            ),
+            (
+                dial(Failure::ResolverTimeout),
+                "ssh: Could not resolve hostname web: Temporary failure in name resolution",
+            ),
+            (Cause::Banner(BannerError::NotSsh), not_ssh),
+            (
+                Cause::Proxy(ProxyFailure::NotForwarded("connect failed".to_owned())),
+                "stdio forwarding failed on the jump host: connect failed",
+            ),
+            (
+                Cause::KeyExchange(Loss::NoCommon(weak)),
+                "Unable to negotiate with web port 22: no matching MAC found. \
+                 Their offer: hmac-md5,hmac-sha1",
+            ),
+            (Cause::KeyExchange(Loss::Closed), "Connection closed by web port 22"),
+        ] {
+            assert_eq!(said("direct", cause), words);
+        }
+        let tor = said("tor", dial(Failure::Tor(TorFailure::NoDescriptor)));
+        assert!(tor.starts_with("tor: ssh: connect to host web port 22: the onion"), "{tor}");
+    }
+
+    #[test]
+    fn words_of_others_are_never_taken_for_ours() {
+        // What a server or a program says may sound like any failure of ours.
+        let foul = "could not resolve hostname: no such name, host key verification failed";
+        let said = said("direct", Cause::KeyExchange(Loss::Failed(foul.to_owned())));
+        assert!(
+            said.starts_with("ssh: connect to host web port 22: key exchange failed"),
+            "{said}"
+        );
+        assert!(!said.contains("Host key verification failed"), "{said}");
     }
 }

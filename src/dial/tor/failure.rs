@@ -101,54 +101,35 @@ impl TorFailure {
     }
 
     /// What would help, if that is known.
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoDescriptor => {
                 "is the machine up, and its tor service running? a fresh service needs a minute \
                  until it can be found"
-                    .into()
             }
-            Self::AuthMissing => "give its key for client authorization with --tor-auth FILE or \
-                 --tor-auth var:GENERATOR/FILE"
-                .into(),
-            Self::AuthWrong => "ask who runs the service to authorize this key".into(),
-            Self::NotConnected => "the machine may just have gone down; try again".into(),
-            Self::PortClosed => {
-                "is sshd running there, and does the service offer this port?".into()
-            }
-            Self::Silent => "try again, or allow more time with --timeout SECONDS".into(),
-            Self::Slow { .. } => {
-                "the first start takes longest; allow more time with --timeout SECONDS".into()
-            }
-            Self::NoNetwork => {
-                "is this computer online, and may it open connections to any port?".into()
-            }
+            Self::AuthMissing => "it needs a key for client authorization (TorAuth)",
+            Self::AuthWrong => "ask who runs the service to authorize this key",
+            Self::NotConnected => "the machine may just have gone down; try again",
+            Self::PortClosed => "is sshd running there, and does the service offer this port?",
+            Self::Silent => "try again, or allow more time",
+            Self::Slow { .. } => "the first start takes longest; allow more time",
+            Self::NoNetwork => "is this computer online, and may it open connections to any port?",
             Self::Censored => {
-                "use a bridge: put `[bridges] bridges = [\"Bridge …\"]` into a --tor-config file"
-                    .into()
+                "use a bridge: put `[bridges] bridges = [\"Bridge …\"]` into Tor's configuration"
             }
-            Self::ClockSkew => "set the clock".into(),
+            Self::ClockSkew => "set the clock",
             Self::ConsensusTooOld => {
-                "check the clock; if it is right, try again when the network is better".into()
+                "check the clock; if it is right, try again when the network is better"
             }
-            Self::Obsolete => "install a newer clan-connect".into(),
-            Self::State { .. } => {
-                "name another directory with --tor-state DIR, or keep nothing with \
-                 --tor-state none"
-                    .into()
-            }
-            Self::NoSystemTor(_) => {
-                "start it, name it with $TOR_SOCKS, or use --tor embedded".into()
-            }
-            Self::NotTor(_) => {
-                "name tor's own address with $TOR_SOCKS, or use --tor embedded".into()
-            }
+            Self::Obsolete => "install a newer clan-connect",
+            Self::State { .. } => "name another directory, or keep nothing",
+            Self::NoSystemTor(_) => "start it, or name it with $TOR_SOCKS",
+            Self::NotTor(_) => "name tor's own address with $TOR_SOCKS",
             Self::Stranger { .. } => {
-                "run tor as root, as its own account (such as debian-tor) or as \
-                 yourself, name another one with $TOR_SOCKS, or use --tor embedded"
-                    .into()
+                "run tor as root, as its own account (such as debian-tor) or as yourself, or \
+                 name another one with $TOR_SOCKS"
             }
-            Self::SystemTorFailed => "its log may say why; --tor embedded does without it".into(),
+            Self::SystemTorFailed => "its log may say why",
             Self::Config(_) | Self::Other(_) => return None,
         })
     }
@@ -184,5 +165,33 @@ impl fmt::Display for TorFailure {
             Self::SystemTorFailed => f.write_str("the system's tor could not connect"),
             Self::Other(kind) => write!(f, "{kind}"),
         }
+    }
+}
+
+#[cfg(test)]
+impl TorFailure {
+    /// One of each kind that says what would help.
+    pub(crate) fn examples() -> impl Iterator<Item = Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9050));
+        [
+            Self::NoDescriptor,
+            Self::AuthMissing,
+            Self::AuthWrong,
+            Self::NotConnected,
+            Self::PortClosed,
+            Self::Silent,
+            Self::Slow { percent: 1, stage: "x".to_owned() },
+            Self::NoNetwork,
+            Self::Censored,
+            Self::ClockSkew,
+            Self::ConsensusTooOld,
+            Self::Obsolete,
+            Self::State { path: PathBuf::new(), reason: "x".to_owned() },
+            Self::NoSystemTor(address),
+            Self::NotTor(address),
+            Self::Stranger { address, owner: "x".to_owned() },
+            Self::SystemTorFailed,
+        ]
+        .into_iter()
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn check(
     let algorithm = certificate.signature().algorithm();
     if !policy.algorithms.signs_certificates(&algorithm) {
         return Err(format!(
-            "it is signed with {}, which --ssh-option CASignatureAlgorithms +{0} would allow",
+            "it is signed with {}, which only CASignatureAlgorithms +{0} would allow",
             printable::line(algorithm.as_str())
         ));
     }

@@ -1,0 +1,168 @@
+//! What the front ends advise when something has failed, in the words of their own
+//! command lines. Owns every flag that is named in advice; what needs none is the
+//! library's, in [`Error::hint`].
+
+use crate::dial::tor::TorFailure;
+use crate::dial::{DialError, Failure};
+use crate::error::{Cause, Error, distinct, joined, tried_or};
+use crate::race::BannerError;
+use crate::ssh::{Loss, NoCommon};
+
+/// The advice of `clan-connect`, one line each.
+pub(super) fn native(error: &Error) -> Vec<String> {
+    match error {
+        Error::FlakeNotFound { .. } => vec![
+            "run it inside a clan, or name one with --flake DIR or $CLAN_DIR".into(),
+            "without a clan, --exports FILE with a machine's name is enough".into(),
+        ],
+        Error::NoExports { .. } => vec![
+            "where there is nix, run: clan-connect exports snapshot, and commit what it writes"
+                .into(),
+            "or name a file with --exports FILE".into(),
+        ],
+        Error::ClanRefused { .. } => {
+            let mut hints = error.hint();
+            hints.pop();
+            hints.push(
+                "or name another one with --flake DIR or $CLAN_DIR, or work elsewhere".into(),
+            );
+            hints
+        }
+        Error::NoRoute { .. } => vec![
+            "add the machine to a network of the clan, or name an address with --target-host"
+                .into(),
+        ],
+        Error::NoVars { .. } => {
+            vec!["run it inside the clan, or name its directory with --flake DIR".into()]
+        }
+        Error::VarMissing { machine, .. } => vec![
+            format!("generate and deploy it: clan machines update {machine}"),
+            format!(
+                "if that network is the only way there: clan machines update {machine} \
+                 --target-host root@ADDRESS"
+            ),
+        ],
+        Error::VarUndecryptable { tried, .. } | Error::Undecryptable { tried, .. } => vec![
+            tried_or(tried, "no identity was found"),
+            "name a key that opens it with --identity FILE or $AGE_KEYFILE".into(),
+        ],
+        Error::Unreachable { attempts, .. } => {
+            let hints = distinct(attempts.iter().filter_map(|attempt| of_cause(&attempt.cause)));
+            match hints.is_empty() {
+                true => vec!["is the machine up? try an address with --target-host".into()],
+                false => hints,
+            }
+        }
+        Error::KnownHosts { .. } => vec![
+            "make the file readable, or name another with --ssh-option UserKnownHostsFile FILE"
+                .into(),
+        ],
+        Error::Auth { tried, .. } => vec![
+            tried_or(tried, "nothing could be tried: no agent, no key file, no terminal"),
+            "name a key with -i FILE or another user with -l USER".into(),
+        ],
+        error => error.hint(),
+    }
+}
+
+/// The advice of `clan-connect` about one route.
+pub(super) fn of_cause(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::Decrypt(error) | Cause::Configuration(error) => joined(&native(error)),
+        Cause::Dial(DialError { failure: Failure::Tor(failure), .. }) => of_tor(failure),
+        Cause::Dial(DialError { failure: Failure::TimedOut, .. }) => {
+            with(cause.hint(), "; allow more time with --timeout SECONDS")
+        }
+        Cause::Banner(BannerError::NotSsh) => with(cause.hint(), " set the right one with -p PORT"),
+        Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, usable: Some(usable), .. })) => {
+            Some(format!("if it has to be: --ssh-option {} +{usable}", kind.option()))
+        }
+        cause => cause.hint(),
+    }
+}
+
+fn of_tor(failure: &TorFailure) -> Option<String> {
+    let own = match failure {
+        TorFailure::AuthMissing => {
+            "give its key for client authorization with --tor-auth FILE or \
+             --tor-auth var:GENERATOR/FILE"
+        }
+        TorFailure::Silent => "try again, or allow more time with --timeout SECONDS",
+        TorFailure::Slow { .. } => {
+            "the first start takes longest; allow more time with --timeout SECONDS"
+        }
+        TorFailure::Censored => {
+            "use a bridge: put `[bridges] bridges = [\"Bridge …\"]` into a --tor-config file"
+        }
+        TorFailure::State { .. } => {
+            "name another directory with --tor-state DIR, or keep nothing with --tor-state none"
+        }
+        TorFailure::NoSystemTor(_) => "start it, name it with $TOR_SOCKS, or use --tor embedded",
+        TorFailure::NotTor(_) => "name tor's own address with $TOR_SOCKS, or use --tor embedded",
+        TorFailure::Stranger { .. } => {
+            "run tor as root, as its own account (such as debian-tor) or as yourself, name \
+             another one with $TOR_SOCKS, or use --tor embedded"
+        }
+        TorFailure::SystemTorFailed => "its log may say why; --tor embedded does without it",
+        failure => failure.hint()?,
+    };
+    Some(own.to_owned())
+}
+
+/// The advice of the `ssh` personality about one route, beyond what ssh(1) says.
+pub(super) fn of_cause_as_ssh(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, usable: Some(usable), .. })) => {
+            Some(format!("if it has to be: -o {}=+{usable}", kind.option()))
+        }
+        _ => None,
+    }
+}
+
+fn with(hint: Option<String>, more: &str) -> Option<String> {
+    hint.map(|hint| hint + more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh::Negotiated;
+
+    fn weak() -> Cause {
+        Cause::KeyExchange(Loss::NoCommon(NoCommon {
+            kind: Negotiated::HostKey,
+            theirs: vec!["ssh-rsa".to_owned()],
+            usable: Some("ssh-rsa".to_owned()),
+        }))
+    }
+
+    #[test]
+    fn each_front_end_names_its_own_options() {
+        let (native, ssh) = (of_cause(&weak()).unwrap(), of_cause_as_ssh(&weak()).unwrap());
+        assert_eq!(native, "if it has to be: --ssh-option HostKeyAlgorithms +ssh-rsa");
+        assert_eq!(ssh, "if it has to be: -o HostKeyAlgorithms=+ssh-rsa");
+    }
+
+    #[test]
+    fn flags_are_added_to_what_the_library_advises() {
+        let late = DialError { stage: crate::error::Stage::Dial, failure: Failure::TimedOut };
+        let advice = of_cause(&late.clone().into()).unwrap();
+        assert!(advice.starts_with(&late.hint().unwrap()), "{advice}");
+        assert!(advice.ends_with("allow more time with --timeout SECONDS"), "{advice}");
+        let wrong = of_cause(&Cause::Banner(BannerError::NotSsh)).unwrap();
+        assert_eq!(wrong, "is that port really sshd's? set the right one with -p PORT");
+        for failure in TorFailure::examples() {
+            assert!(of_tor(&failure).is_some(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_needs_no_flag_is_the_librarys() {
+        let select = Error::Select {
+            selector: "x".into(),
+            place: Vec::new(),
+            reason: "is not there".into(),
+        };
+        assert_eq!(native(&select), select.hint());
+    }
+}

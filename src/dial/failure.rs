@@ -1,0 +1,142 @@
+//! The ways a dial fails, in words for people, and what each calls for. Owns no
+//! host and no flag of a command line: who shows a failure knows both.
+
+use std::fmt;
+
+use super::tor;
+use crate::error::Stage;
+use crate::exports::Technology;
+
+/// Why no stream could be opened. Holds no host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialError {
+    /// How far it got.
+    pub stage: Stage,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
+impl DialError {
+    pub(super) fn new(stage: Stage, failure: Failure) -> Self {
+        Self { stage, failure }
+    }
+
+    /// What would help, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match &self.failure {
+            Failure::NoSuchName => "check the name, or the name servers in /etc/resolv.conf".into(),
+            Failure::NoNameServer => {
+                "put a `nameserver` line into /etc/resolv.conf, or use an address".into()
+            }
+            Failure::ResolverTimeout => "check the name servers in /etc/resolv.conf".into(),
+            Failure::TimedOut => "the machine may be off, or a firewall drops packets".into(),
+            Failure::Refused => "is sshd running there, on that port?".into(),
+            Failure::Tor(failure) => return failure.hint().map(str::to_owned),
+            Failure::Unsupported(technology) => {
+                format!("this version cannot use {technology} networks yet")
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The ways a dial fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The host is not a name and not an address.
+    BadAddress(&'static str),
+    /// No server knows the name.
+    NoSuchName,
+    /// No name server is configured.
+    NoNameServer,
+    /// The name servers did not answer in time.
+    ResolverTimeout,
+    /// The name servers answered with a failure.
+    ResolverFailed,
+    /// The port is closed.
+    Refused,
+    /// The operating system has no way to that address.
+    NoRoute,
+    /// The peer never answered.
+    TimedOut,
+    /// Anything else the operating system says.
+    Io(std::io::ErrorKind),
+    /// Tor has words of its own.
+    Tor(tor::TorFailure),
+    /// What the user has put in the way does, too.
+    Proxy(ProxyFailure),
+    /// This technology is not built in.
+    Unsupported(Technology),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadAddress(why) => write!(f, "bad address: {why}"),
+            Self::NoSuchName => f.write_str("could not resolve hostname: no such name"),
+            Self::NoNameServer => {
+                f.write_str("could not resolve hostname: no name server is configured")
+            }
+            Self::ResolverTimeout => {
+                f.write_str("could not resolve hostname: the name servers do not answer")
+            }
+            Self::ResolverFailed => {
+                f.write_str("could not resolve hostname: the name servers report a failure")
+            }
+            Self::Refused => f.write_str("connection refused"),
+            Self::NoRoute => f.write_str("no route to host"),
+            Self::TimedOut => f.write_str("connection timed out"),
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::Tor(failure) => write!(f, "{failure}"),
+            Self::Proxy(failure) => write!(f, "{failure}"),
+            Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
+        }
+    }
+}
+
+impl From<&std::io::Error> for Failure {
+    fn from(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::ConnectionRefused => Self::Refused,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
+                Self::NoRoute
+            }
+            Kind::TimedOut => Self::TimedOut,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+/// Why `ProxyJump` or `ProxyCommand` did not lead to the host. Texts are printable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyFailure {
+    /// The jump host opens no stream; its reason.
+    NotForwarded(String),
+    /// The command would show a secret host to everybody on this computer.
+    ShowsSecret,
+    /// The host would mean something to the command's shell; what.
+    Unfit(String),
+    /// The command holds what cannot be expanded.
+    Command(String),
+    /// The command could not be started.
+    NotStarted(std::io::ErrorKind),
+}
+
+impl fmt::Display for ProxyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotForwarded(why) => {
+                write!(f, "stdio forwarding failed on the jump host: {why}")
+            }
+            Self::ShowsSecret => {
+                f.write_str("the ProxyCommand would show the secret host: leave out its %h")
+            }
+            Self::Unfit(why) => write!(f, "not told to the ProxyCommand: the host {why}"),
+            Self::Command(why) => f.write_str(why),
+            Self::NotStarted(kind) => write!(f, "cannot start the ProxyCommand: {kind}"),
+        }
+    }
+}
