@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::error::{Error, Result};
 use crate::exports::Clan;
@@ -115,7 +116,8 @@ enum Command {
     /// OpenSSH's command line; also when called as `ssh`
     Openssh {
         /// As for ssh(1)
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true,
+              add = ArgValueCompleter::new(complete::letters))]
         arguments: Vec<String>,
     },
     /// Print what makes a shell complete our commands, machines and networks

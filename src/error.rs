@@ -372,14 +372,6 @@ pub const FAILED: u8 = 1;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// The same, with where the mistake was made before what is wrong.
-    pub(crate) fn at(self, origin: &str) -> Self {
-        match self {
-            Self::Usage(text) => Self::Usage(format!("{origin}{text}")),
-            other => other,
-        }
-    }
-
     /// What to do next, one line each, without the word `hint`.
     pub fn hint(&self) -> Vec<String> {
         match self {

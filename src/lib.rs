@@ -35,6 +35,7 @@ mod log;
 pub mod mux;
 mod nearest;
 pub mod openssh;
+pub mod options;
 pub mod overlay;
 mod pattern;
 pub mod plan;

@@ -1,24 +1,23 @@
 //! The `ssh` personality: OpenSSH's command line and configuration, understood.
 //! Owns the grammar and the defaults; connecting is the same as for `ssh MACHINE`.
 
-mod amounts;
 pub mod arguments;
 mod canonical;
 mod dump;
 mod forwards;
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use crate::accounts::Accounts;
 use crate::error::{Error, Result};
+use crate::options::{Agent, LogLevel, Maybe, Options, Template};
 use crate::printable::Printable;
-use crate::ssh_config::{About, Config, Setting};
+use crate::ssh_config::{About, Config, host_name};
 use crate::tokens;
 
-pub use amounts::{bytes, seconds};
 pub use dump::{dump, query};
-pub(crate) use forwards::bare;
-pub use forwards::{Forwards, place};
+pub use forwards::Forwards;
 
 /// Key files that ssh(1) tries by itself, as far as we can use them.
 pub const DEFAULT_IDENTITIES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
@@ -37,7 +36,7 @@ pub struct Resolved {
     /// Who runs us.
     pub local_user: String,
     /// Everything else.
-    pub config: Config,
+    pub options: Options,
 }
 
 /// Reads the configuration files for `host`, after what the command line says.
@@ -49,17 +48,17 @@ pub struct Resolved {
 /// [`Error::Usage`] naming file and line.
 pub fn resolve(
     host: &str,
-    command_line: &Config,
+    command_line: &Options,
     config_file: Option<&str>,
     exec: &dyn Fn(&str) -> Result<bool>,
     find: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Resolved> {
     let local_user = local_user();
-    let mut config = command_line.clone();
+    let mut config = Config::new(command_line.clone());
     let home = home();
     let read = |config: &mut Config, name: &str, is_final| -> Result<()> {
-        let run = |config: &Config, command: &str| {
-            let resolved = finished(host, &local_user, config.clone())?;
+        let run = |options: &Options, command: &str| {
+            let resolved = finished(host, &local_user, options.clone());
             exec(&tokens::expand(command, &|token| resolved.token(token))?)
         };
         let local_user = local_user.as_str();
@@ -76,33 +75,27 @@ pub fn resolve(
         }
     };
     read(&mut config, host, false)?;
-    let canonical = canonical::find(&config, &config.host_name(host), find)?;
+    let name = host_name(&config.options, host);
+    let canonical = canonical::find(&config.options, &name, find)?;
     if canonical.is_some() || config.wants_final() {
-        let name = canonical.unwrap_or_else(|| host_name(&config, host));
+        let name = canonical.unwrap_or_else(|| in_lower_case(name));
         // No other name counts from here on. A percent sign would be a token again.
-        config.replace("hostname", &[&name.replace('%', "%%")]);
+        config.options.host_name = Some(Template::literal(&name));
         read(&mut config, &name, true)?;
     }
-    finished(host, &local_user, config)
+    Ok(finished(host, &local_user, config.options))
 }
 
-fn finished(host: &str, local_user: &str, config: Config) -> Result<Resolved> {
-    let port = match config.get("port") {
-        None => 22,
-        Some(setting) => {
-            let port = setting.value().parse().ok().filter(|port| *port > 0);
-            port.ok_or_else(|| setting.wrong("Bad port"))?
-        }
-    };
-    let user = config.get("user").map_or(local_user, |setting| setting.value()).to_owned();
-    let host_name = host_name(&config, host);
+fn finished(host: &str, local_user: &str, options: Options) -> Resolved {
+    let port = options.port.map_or(22, NonZeroU16::get);
+    let user = options.user.as_deref().unwrap_or(local_user).to_owned();
+    let host_name = in_lower_case(host_name(&options, host));
     let (original_host, local_user) = (host.to_owned(), local_user.to_owned());
-    Ok(Resolved { original_host, host_name, port, user, local_user, config })
+    Resolved { original_host, host_name, port, user, local_user, options }
 }
 
-/// Where to connect to: in lower case, but for addresses.
-fn host_name(config: &Config, host: &str) -> String {
-    let name = config.host_name(host);
+/// A name in lower case; an address as it is.
+fn in_lower_case(name: String) -> String {
     match name.parse::<std::net::IpAddr>() {
         Ok(_) => name,
         Err(_) => name.to_ascii_lowercase(),
@@ -110,10 +103,14 @@ fn host_name(config: &Config, host: &str) -> String {
 }
 
 impl Resolved {
+    /// A host to which no file applies.
+    pub fn of(host: &str, options: Options) -> Self {
+        finished(host, &local_user(), options)
+    }
+
     /// What a token of ssh_config(5), TOKENS, stands for.
     pub fn token(&self, token: char) -> Option<String> {
         let local_name = || crate::host_name::own().unwrap_or_default();
-        let alias = || self.config.get("hostkeyalias").map(|setting| setting.value().to_owned());
         Some(match token {
             'h' => self.host_name.clone(),
             'n' => self.original_host.clone(),
@@ -122,10 +119,12 @@ impl Resolved {
             'u' => self.local_user.clone(),
             'd' => home()?.to_string_lossy().into_owned(),
             'i' => rustix::process::getuid().as_raw().to_string(),
-            'k' => alias().unwrap_or_else(|| self.original_host.clone()),
+            'k' => self.options.host_key_alias.as_ref().unwrap_or(&self.original_host).clone(),
             'l' => local_name(),
             'L' => local_name().split('.').next().unwrap_or_default().to_owned(),
-            'j' => self.config.get("proxyjump").map_or("", |setting| setting.value()).to_owned(),
+            'j' => {
+                Maybe::of(&self.options.proxy_jump).map_or_else(String::new, |it| it.0.join(","))
+            }
             'T' => "NONE".to_owned(),
             'C' => {
                 use sha1::{Digest, Sha1};
@@ -145,7 +144,11 @@ impl Resolved {
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn file(&self, text: &str) -> Result<PathBuf> {
+    pub fn file(&self, name: &Template) -> Result<PathBuf> {
+        self.file_name(name.written())
+    }
+
+    fn file_name(&self, text: &str) -> Result<PathBuf> {
         let Some(rest) = text.strip_prefix('~') else { return self.path(text).map(PathBuf::from) };
         let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let of = |name: &str| Accounts::users().home_of(name).map(PathBuf::from);
@@ -157,20 +160,29 @@ impl Resolved {
         Ok(PathBuf::from(format!("{}/{}", home.display(), self.path(rest)?)))
     }
 
+    /// Files by their names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn files(&self, names: &[Template]) -> Result<Vec<PathBuf>> {
+        names.iter().map(|name| self.file(name)).collect()
+    }
+
     /// The same where a `~` is none, as for the sockets of forwards.
     fn path(&self, text: &str) -> Result<String> {
         tokens::expand_file(text, &|token| self.token(token))
     }
 
-    /// The socket of an agent: a file, or in the variable `$NAME`; `None` when that
-    /// is not set.
+    /// The socket of an agent; `own` is that of the environment.
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn agent(&self, text: &str) -> Result<Option<PathBuf>> {
-        match variable(text) {
-            Some(name) => Ok(std::env::var_os(name).map(PathBuf::from)),
-            None => self.file(text).map(Some),
+    pub fn agent(&self, agent: &Agent, own: Option<PathBuf>) -> Result<Option<PathBuf>> {
+        match agent {
+            Agent::None => Ok(None),
+            Agent::Environment => Ok(own),
+            Agent::Variable(name) => Ok(std::env::var_os(name).map(PathBuf::from)),
+            Agent::Socket(path) => self.file(path).map(Some),
         }
     }
 
@@ -178,58 +190,43 @@ impl Resolved {
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn expand(&self, text: &str) -> Result<String> {
+    pub fn expand(&self, text: &Template) -> Result<String> {
+        self.expanded(text.written())
+    }
+
+    fn expanded(&self, text: &str) -> Result<String> {
         tokens::expand(text, &|token| self.token(token))
     }
 
     /// How much is told, as by so many `-v`.
     pub fn verbosity(&self) -> u8 {
-        let level = self.config.get("loglevel").map_or("", |setting| setting.value());
-        match level.to_ascii_lowercase().as_str() {
-            "verbose" | "debug" | "debug1" => 1,
-            "debug2" => 2,
-            "debug3" => 3,
+        match self.options.log_level() {
+            LogLevel::Debug3 => 3,
+            LogLevel::Debug2 => 2,
+            LogLevel::Debug1 | LogLevel::Verbose => 1,
             _ => 0,
         }
     }
 
     /// Whether nothing at all is said: by `-q` or `LogLevel QUIET`.
     pub fn is_silent(&self) -> bool {
-        let level = self.config.get("loglevel").map_or("", |setting| setting.value());
-        ["silent", "quiet"].contains(&level.to_ascii_lowercase().as_str())
+        self.options.log_level() == LogLevel::Quiet
     }
 
     /// Whether only what is fatal is said: by `-q` or `LogLevel`.
     pub fn is_quiet(&self) -> bool {
-        let level = self.config.get("loglevel").map_or("", |setting| setting.value());
-        ["silent", "quiet", "fatal", "error"].contains(&level.to_ascii_lowercase().as_str())
+        self.options.log_level() <= LogLevel::Error
     }
 
-    /// The hosts to jump over, in their order; none where a command leads there.
-    pub fn jumps(&self) -> Vec<String> {
-        let jump = self.config.get("proxyjump").filter(|setting| {
-            // Whichever of the two was set first counts.
-            !setting.value().eq_ignore_ascii_case("none")
-                && self.config.is_before("proxyjump", "proxycommand")
-        });
-        jump.map_or_else(Vec::new, |setting| {
-            setting.value().split(',').map(str::to_owned).collect()
-        })
+    /// The hosts to jump over, in their order.
+    pub fn jumps(&self) -> &[String] {
+        Maybe::of(&self.options.proxy_jump).map_or(&[], |hosts| &hosts.0)
     }
 
     /// The command that leads there, with its tokens.
-    pub fn proxy_command(&self) -> Option<&str> {
-        let command = self.config.get("proxycommand").filter(|setting| {
-            !setting.value().eq_ignore_ascii_case("none")
-                && self.config.is_before("proxycommand", "proxyjump")
-        });
-        command.map(Setting::value)
+    pub fn proxy_command(&self) -> Option<&Template> {
+        Maybe::of(&self.options.proxy_command).map(|command| &command.0)
     }
-}
-
-/// `NAME` of `$NAME`, the older way to name a variable.
-fn variable(text: &str) -> Option<&str> {
-    text.strip_prefix('$').filter(|name| !name.starts_with('{'))
 }
 
 /// `$USER` is not to be trusted for who runs us, but is better than nothing.

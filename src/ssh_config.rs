@@ -1,17 +1,13 @@
-//! ssh_config(5): which options apply to a host. Owns the files' grammar, Host
-//! and Match, Include, and that the first value counts; what an option means is
-//! for whoever asks for it.
-
-mod keyword;
-mod line;
+//! ssh_config(5): which lines of its files apply to a host. Owns Host and Match,
+//! and Include; what the other lines say is for [`Options`] to read.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::options::{Options, Origin, line};
 use crate::pattern::{matches_host, matches_pattern};
 use crate::printable::{self, Printable};
-use keyword::Kind;
 
 /// Bound on a file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -20,25 +16,13 @@ const MAX_DEPTH: usize = 16;
 /// Files that one Include may name.
 const MAX_INCLUDED: usize = 1000;
 
-/// The options that apply, in the order in which they were found.
+/// What is read for one host.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    settings: Vec<Setting>,
-    /// `IgnoreUnknown`.
-    ignored: Vec<String>,
+    /// The options that apply by now.
+    pub options: Options,
     /// Whether a `Match final` waits for the second pass.
     wants_final: bool,
-}
-
-/// One option.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// In lower case.
-    pub keyword: &'static str,
-    /// Its arguments, without quotes.
-    pub args: Vec<String>,
-    /// Where it was set, for messages.
-    pub origin: String,
 }
 
 /// What Host and Match look at.
@@ -52,90 +36,13 @@ pub struct About<'a> {
     /// Whether this is the second pass, in which `Match final` holds.
     pub is_final: bool,
     /// Runs the command of a `Match exec`, with its tokens replaced.
-    pub exec: &'a dyn Fn(&Config, &str) -> Result<bool>,
-}
-
-impl Setting {
-    /// The first argument.
-    pub fn value(&self) -> &str {
-        self.args.first().map_or("", String::as_str)
-    }
-
-    /// The error for a value that cannot be used.
-    pub fn wrong(&self, why: &str) -> Error {
-        let value = self.args.join(" ");
-        let value = Printable(&value);
-        Error::Usage(format!("{}: {} \"{value}\": {why}", self.origin, self.keyword))
-    }
-
-    /// `yes` or `no`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for anything else.
-    pub fn flag(&self) -> Result<bool> {
-        match self.value().to_ascii_lowercase().as_str() {
-            "yes" | "true" => Ok(true),
-            "no" | "false" => Ok(false),
-            _ => Err(self.wrong("neither yes nor no")),
-        }
-    }
+    pub exec: &'a dyn Fn(&Options, &str) -> Result<bool>,
 }
 
 impl Config {
-    /// The option that counts, by its name in lower case.
-    pub fn get(&self, keyword: &str) -> Option<&Setting> {
-        self.settings.iter().find(|setting| setting.keyword == keyword)
-    }
-
-    /// Whether `one` was set, and `other` not before it.
-    pub fn is_before(&self, one: &str, other: &str) -> bool {
-        let place = |keyword| self.settings.iter().position(|setting| setting.keyword == keyword);
-        match (place(one), place(other)) {
-            (Some(one), Some(other)) => one < other,
-            (one, _) => one.is_some(),
-        }
-    }
-
-    /// All lines of an option of which every line counts.
-    pub fn all<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a Setting> {
-        self.settings.iter().filter(move |setting| setting.keyword == keyword)
-    }
-
-    /// `yes` or `no`, or `default` when nothing is said.
-    ///
-    /// # Errors
-    /// As [`Setting::flag`].
-    pub fn flag(&self, keyword: &str, default: bool) -> Result<bool> {
-        self.get(keyword).map_or(Ok(default), Setting::flag)
-    }
-
-    /// Sets an option that a letter of the command line stands for.
-    pub fn put(&mut self, keyword: &str, args: &[&str]) {
-        if let Some((keyword, kind)) = keyword::find(keyword) {
-            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-            self.add(Setting { keyword, args, origin: "command-line".to_owned() }, kind);
-        }
-    }
-
-    /// The same, whatever was said before.
-    pub fn replace(&mut self, keyword: &str, args: &[&str]) {
-        self.settings.retain(|setting| setting.keyword != keyword);
-        self.put(keyword, args);
-    }
-
-    /// Sets an option as `-o` has it: `Name=value` or `Name value`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
-    pub fn line(&mut self, text: &str) -> Result<()> {
-        let origin = "command-line".to_owned();
-        let Some((name, rest)) = line::split(text).map_err(|why| bad(&origin, &why))? else {
-            return Ok(());
-        };
-        if ["host", "match", "include"].contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(bad(&origin, &format!("{name} is not taken here")));
-        }
-        self.option(&name, rest, &origin)
+    /// What the command line says, before anything is read.
+    pub fn new(options: Options) -> Self {
+        Self { options, wants_final: false }
     }
 
     /// Reads the user's file; a missing one is an empty one unless it was named.
@@ -173,14 +80,6 @@ impl Config {
         self.wants_final
     }
 
-    /// The name to connect to as far as it is known by now.
-    pub fn host_name(&self, original: &str) -> String {
-        let of_token = |token| (token == 'h').then(|| original.to_owned());
-        let name = self.get("hostname").map(Setting::value);
-        let expanded = name.and_then(|name| crate::tokens::expand(name, &of_token).ok());
-        expanded.unwrap_or_else(|| original.to_owned())
-    }
-
     fn read(
         &mut self,
         path: &Path,
@@ -191,7 +90,7 @@ impl Config {
         let Some(text) = read_file(path, reading)? else { return Ok(()) };
         let mut failures = Vec::new();
         for (at, text) in text.lines().enumerate() {
-            let origin = format!("{} line {}", printable::line(&path.to_string_lossy()), at + 1);
+            let origin = Origin::line(path, at + 1);
             let done = self.file_line(text, &origin, reading, active, about);
             match done {
                 Ok(()) => {}
@@ -199,27 +98,32 @@ impl Config {
                 Err(error) => return Err(error),
             }
         }
+        if failures.is_empty() {
+            return Ok(());
+        }
         // All mistakes at once, as ssh(1) does.
-        if failures.is_empty() { Ok(()) } else { Err(Error::Usage(failures.join("\n"))) }
+        let (path, count) = (printable::line(&path.to_string_lossy()), failures.len());
+        failures.push(format!("{path}: terminating, {count} bad configuration options"));
+        Err(Error::Usage(failures.join("\n")))
     }
 
     fn file_line(
         &mut self,
         text: &str,
-        origin: &str,
+        origin: &Origin,
         reading: &Reading,
         active: &mut bool,
         about: &About<'_>,
     ) -> Result<()> {
-        let Some((name, rest)) = line::split(text).map_err(|why| bad(origin, &why))? else {
+        let Some((name, rest)) = line::split(text).map_err(|why| origin.wrong(&why))? else {
             return Ok(());
         };
-        let args = || line::words(rest).map_err(|why| bad(origin, &why));
+        let args = || line::words(rest).map_err(|why| origin.wrong(&why));
         match name.to_ascii_lowercase().as_str() {
             "host" => {
                 let patterns = args()?;
                 if patterns.is_empty() {
-                    return Err(bad(origin, "Host: missing argument"));
+                    return Err(origin.wrong("no argument after keyword \"host\""));
                 }
                 *active = is_listed(&patterns, about.host, matches_pattern) && !reading.is_inactive;
             }
@@ -227,7 +131,7 @@ impl Config {
             "include" => {
                 for file in included(&args()?, &reading.include_dir) {
                     if reading.depth >= MAX_DEPTH {
-                        return Err(bad(origin, "too many includes within includes"));
+                        return Err(origin.wrong("too many includes within includes"));
                     }
                     let deeper = Reading {
                         is_named: false,
@@ -239,67 +143,13 @@ impl Config {
                     self.read(&file, &deeper, &mut within, about)?;
                 }
             }
-            _ if *active => self.option(&name, rest, origin)?,
-            // A mistake is one whomever it is for.
-            _ => Self::default().with_ignored(self).option(&name, rest, origin)?,
+            _ if *active => self.options.set(&name, rest, origin)?,
+            _ => self.options.check(&name, rest, origin)?,
         }
         Ok(())
     }
 
-    fn with_ignored(mut self, other: &Self) -> Self {
-        self.ignored.clone_from(&other.ignored);
-        self
-    }
-
-    fn option(&mut self, name: &str, rest: &str, origin: &str) -> Result<()> {
-        let Some((keyword, kind)) = keyword::find(name) else {
-            let lower = name.to_ascii_lowercase();
-            let is_ignored = self
-                .ignored
-                .iter()
-                .any(|pattern| matches_pattern(pattern.as_bytes(), lower.as_bytes()));
-            return match is_ignored {
-                true => Ok(()),
-                false => {
-                    Err(bad(origin, &format!("Bad configuration option: {}", Printable(name))))
-                }
-            };
-        };
-        let args = match kind {
-            Kind::Dead => return Ok(()),
-            Kind::Rest => vec![rest.trim_start_matches(['=', ' ', '\t']).to_owned()],
-            _ => line::words(rest).map_err(|why| bad(origin, &why))?,
-        };
-        if args.first().is_none_or(|first| first.is_empty() && kind != Kind::List) {
-            return Err(bad(origin, &format!("{name}: missing argument")));
-        }
-        if kind == Kind::One && args.len() > 1 {
-            return Err(bad(origin, &format!("{name}: extra arguments at end of line")));
-        }
-        let setting = Setting { keyword, args, origin: origin.to_owned() };
-        if let Some(why) = keyword::mistake(keyword, setting.value()) {
-            return Err(setting.wrong(why));
-        }
-        self.add(setting, kind);
-        Ok(())
-    }
-
-    fn add(&mut self, setting: Setting, kind: Kind) {
-        if kind != Kind::Each && self.get(setting.keyword).is_some() {
-            return;
-        }
-        if setting.keyword == "ignoreunknown" {
-            self.ignored =
-                setting.value().to_ascii_lowercase().split(',').map(str::to_owned).collect();
-        }
-        // What two blocks name, or two passes see, is meant once.
-        let is_twice = self.all(setting.keyword).any(|other| other.args == setting.args);
-        if !is_twice {
-            self.settings.push(setting);
-        }
-    }
-
-    fn matches(&mut self, words: &[String], origin: &str, about: &About<'_>) -> Result<bool> {
+    fn matches(&mut self, words: &[String], origin: &Origin, about: &About<'_>) -> Result<bool> {
         let mut words = words.iter();
         let mut result = true;
         let mut count = 0;
@@ -318,10 +168,9 @@ impl Config {
             let holds = match name.as_str() {
                 "all" => {
                     if count > 2 || words.next().is_some() {
-                        return Err(bad(
-                            origin,
-                            "'all' cannot be combined with other Match attributes",
-                        ));
+                        return Err(
+                            origin.wrong("'all' cannot be combined with other Match attributes")
+                        );
                     }
                     true
                 }
@@ -331,28 +180,25 @@ impl Config {
                 }
                 _ => {
                     let Some(value) = own.or_else(|| words.next().cloned()) else {
-                        return Err(bad(origin, &format!("Match {name}: missing argument")));
+                        return Err(origin.wrong(&format!("Match {name}: missing argument")));
                     };
                     let patterns: Vec<String> = value.split(',').map(str::to_owned).collect();
                     let list = |text: &str| is_listed(&patterns, text, matches_pattern);
                     let hosts = |text: &str| is_listed(&patterns, text, matches_host);
                     match name.as_str() {
-                        "host" => hosts(&self.host_name(about.original_host)),
+                        "host" => hosts(&host_name(&self.options, about.original_host)),
                         "originalhost" => hosts(about.original_host),
-                        "user" => {
-                            let user = self.get("user").map(Setting::value);
-                            list(user.unwrap_or(about.local_user))
-                        }
+                        "user" => list(self.options.user.as_deref().unwrap_or(about.local_user)),
                         "localuser" => list(about.local_user),
-                        "tagged" => list(self.get("tag").map_or("", Setting::value)),
-                        "exec" => result && (about.exec)(self, &value)?,
+                        "tagged" => list(self.options.tag.as_deref().unwrap_or_default()),
+                        "exec" => result && (about.exec)(&self.options, &value)?,
                         // Of later versions; nothing here can be so.
                         "localnetwork" | "version" | "sessiontype" | "command" => false,
                         _ => {
-                            return Err(bad(
-                                origin,
-                                &format!("Unsupported Match attribute {}", Printable(&name)),
-                            ));
+                            return Err(origin.wrong(&format!(
+                                "Unsupported Match attribute {}",
+                                Printable(&name)
+                            )));
                         }
                     }
                 }
@@ -360,7 +206,7 @@ impl Config {
             result &= holds != negated;
         }
         if count == 0 {
-            return Err(bad(origin, "Match: missing condition"));
+            return Err(origin.wrong("no argument after keyword \"match\""));
         }
         Ok(result)
     }
@@ -380,8 +226,12 @@ struct Reading {
     is_inactive: bool,
 }
 
-fn bad(origin: &str, why: &str) -> Error {
-    Error::Usage(format!("{origin}: {why}"))
+/// The name to connect to as far as it is known by now.
+pub fn host_name(options: &Options, original: &str) -> String {
+    let of_token = |token| (token == 'h').then(|| original.to_owned());
+    let name = options.host_name.as_ref();
+    let expanded = name.and_then(|name| crate::tokens::expand(name.written(), &of_token).ok());
+    expanded.unwrap_or_else(|| original.to_owned())
 }
 
 /// Whether a list of patterns has `text`; one that is negated says no for all.

@@ -41,6 +41,7 @@ mod openssh_mux;
 mod openssh_options;
 mod openssh_personality;
 mod openssh_regress;
+mod openssh_values;
 mod process;
 mod reach;
 mod sops;

@@ -65,7 +65,7 @@ fn keys_are_exchanged_again_as_often_as_is_asked_for() {
         println!("{limit}: {times} key exchanges");
         assert!(times > if limit.contains("256") { 8 } else { 2 }, "{limit}: {times}");
     }
-    place.ssh(&["-oRekeyLimit=often", "box", "true"]).exits(255).says(&["not an amount of data"]);
+    place.ssh(&["-oRekeyLimit=often", "box", "true"]).exits(255).says(&["Bad number 'often'"]);
 }
 
 #[test]
@@ -94,7 +94,10 @@ fn the_escape_character_is_the_users() {
     none.expect("~.\r\n~.\r\n");
     none.send("\x04");
     assert_eq!(none.exit_code(), Some(0));
-    place.ssh(&["-e", "two", "-tt", "box", "true"]).exits(255).says(&["escapechar"]);
+    place
+        .ssh(&["-e", "two", "-tt", "box", "true"])
+        .exits(255)
+        .says(&["Bad escape character 'two'"]);
 }
 
 #[test]
@@ -130,7 +133,10 @@ fn connections_come_from_where_they_are_to_come_from() {
         std::io::copy(&mut back, &mut here)
     });
     assert_eq!(Run::of(wait(waiting)).exits(0).text(), "late\n");
-    place.ssh(&["-oConnectionAttempts=0", "box", "true"]).exits(255).says(&["from 1"]);
+    place
+        .ssh(&["-oConnectionAttempts=0", "box", "true"])
+        .exits(255)
+        .says(&["integer value too small"]);
 }
 
 #[test]

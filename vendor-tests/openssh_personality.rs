@@ -100,7 +100,7 @@ fn it_runs_what_ssh_runs_and_exits_as_ssh_does() {
     place.ssh(&denied).exits(255).says(&["root@127.0.0.1: Permission denied (publickey"]);
     let strict = ["-oUserKnownHostsFile=/dev/null", "-oStrictHostKeyChecking=yes", "box", "true"];
     place.ssh(&strict).exits(255).says(&["Host key verification failed."]);
-    place.ssh(&["-oNonsense=1", "box"]).exits(255).says(&["Bad configuration option: Nonsense"]);
+    place.ssh(&["-oNonsense=1", "box"]).exits(255).says(&["Bad configuration option: nonsense"]);
     place.ssh(&["-z", "box"]).exits(255).says(&["unknown option -- z"]);
     place.ssh(&["box;true"]).exits(255).says(&["hostname contains invalid characters"]);
     let log = place.home.path("log");

@@ -12,6 +12,7 @@ use super::Cli;
 use crate::error::Result;
 use crate::exports::Clan;
 use crate::flake::{self, Asker};
+use crate::options::TABLE;
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
@@ -52,6 +53,7 @@ pub(super) fn manual() -> Result<Vec<u8>> {
     let mut page = Vec::new();
     let command = Cli::command();
     clap_mangen::Man::new(command).render(&mut page).map_err(crate::error::Error::Output)?;
+    page.extend(crate::options::manual().bytes());
     Ok(page)
 }
 
@@ -65,6 +67,28 @@ pub(super) fn machines(current: &OsStr) -> Vec<CompletionCandidate> {
 pub(super) fn networks(current: &OsStr) -> Vec<CompletionCandidate> {
     let clan = known().unwrap_or_default();
     beginning_with(current, clan.networks.iter().map(|network| network.label.as_str()))
+}
+
+/// Options that `--ssh-option` takes, in whatever case they are begun.
+pub(super) fn ssh_options(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str().map(str::to_ascii_lowercase) else { return Vec::new() };
+    let rows = TABLE.iter().filter(|row| row.facts.for_machines);
+    rows.filter(|row| row.name.to_ascii_lowercase().starts_with(&current))
+        .map(|row| CompletionCandidate::new(row.name).help(Some(row.about.trim().into())))
+        .collect()
+}
+
+/// `-oNAME=` of OpenSSH's command line.
+pub(super) fn letters(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(begun) = current.to_str().and_then(|word| word.strip_prefix("-o")) else {
+        return Vec::new();
+    };
+    let begun = begun.to_ascii_lowercase();
+    TABLE
+        .iter()
+        .filter(|row| row.name.to_ascii_lowercase().starts_with(&begun))
+        .map(|row| CompletionCandidate::new(format!("-o{}=", row.name)))
+        .collect()
 }
 
 fn beginning_with<'a>(
@@ -88,4 +112,24 @@ fn known() -> Option<Clan> {
     let start = std::env::current_dir().ok()?;
     let flake = flake::admitted(named.as_deref(), &start, Asker::Command).ok()?;
     flake::last_known(&flake.dir)?.clan("").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_completed_from_their_table_and_explained_in_the_manual() {
+        let names = |candidates: Vec<CompletionCandidate>| {
+            let name = |one: &CompletionCandidate| one.get_value().to_str().unwrap().to_owned();
+            candidates.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(ssh_options(OsStr::new("stricthost"))), ["StrictHostKeyChecking"]);
+        assert!(names(ssh_options(OsStr::new("ControlM"))).is_empty());
+        assert_eq!(names(letters(OsStr::new("-oControlM"))), ["-oControlMaster="]);
+        assert!(names(letters(OsStr::new("host"))).is_empty());
+        let page = String::from_utf8(manual().unwrap()).unwrap();
+        assert!(page.contains("\n\\fBStrictHostKeyChecking\\fR\nWhat to do about"), "{page}");
+        assert!(page.contains("Accepted, and without effect: ChannelTimeout,"), "{page}");
+    }
 }

@@ -18,7 +18,8 @@ use crate::mux::ControlSocket;
 use crate::mux::client::{Client, Event, Failure, Running};
 use crate::mux::master::Master;
 use crate::mux::message::NewSession;
-use crate::openssh::{Forwards, Resolved, seconds};
+use crate::openssh::{Forwards, Resolved};
+use crate::options::{ControlMaster, Maybe, Persist};
 use crate::printable::{self, Printable};
 use crate::ssh::Session;
 use crate::ssh::forward::{Forward, Place};
@@ -35,14 +36,7 @@ pub(super) struct Control {
     is_master: bool,
     /// Whether every use of it has to be confirmed.
     confirms: bool,
-    persist: Option<Persist>,
-}
-
-/// How long a master stays that nobody uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Persist {
-    Forever,
-    For(Duration),
+    persist: Persist,
 }
 
 /// What is to be done over a shared connection.
@@ -58,38 +52,23 @@ pub(super) enum Wanted<'a> {
 impl Control {
     /// `None` without a ControlPath: nothing is shared then.
     pub(super) fn of(resolved: &Resolved) -> Result<Option<Self>> {
-        let config = &resolved.config;
-        let path = config.get("controlpath").filter(|setting| setting.value() != "none");
-        let Some(path) = path else { return Ok(None) };
-        let path = resolved.file(path.value())?;
-        let (is_master, tries_client, confirms) = match config.get("controlmaster") {
-            None => (false, true, false),
-            Some(setting) => match setting.value().to_ascii_lowercase().as_str() {
-                "no" | "false" => (false, true, false),
-                "yes" | "true" => (true, false, false),
-                "auto" => (true, true, false),
-                "ask" => (true, false, true),
-                "autoask" => (true, true, true),
-                _ => return Err(setting.wrong("none of yes, no, ask, auto, autoask")),
-            },
+        let options = &resolved.options;
+        let Some(path) = Maybe::of(&options.control_path) else { return Ok(None) };
+        let path = resolved.file(path)?;
+        let (is_master, tries_client, confirms) = match options.control_master() {
+            ControlMaster::No => (false, true, false),
+            ControlMaster::Yes => (true, false, false),
+            ControlMaster::Auto => (true, true, false),
+            ControlMaster::Ask => (true, false, true),
+            ControlMaster::AutoAsk => (true, true, true),
         };
-        let persist = match config.get("controlpersist") {
-            None => None,
-            Some(setting) => match setting.value().to_ascii_lowercase().as_str() {
-                "no" | "false" => None,
-                "yes" | "true" | "0" => Some(Persist::Forever),
-                time => {
-                    let seconds = seconds(time).ok_or_else(|| setting.wrong("not a time"))?;
-                    Some(Persist::For(Duration::from_secs(seconds)))
-                }
-            },
-        };
+        let persist = options.control_persist();
         Ok(Some(Self { path, tries_client, is_master, confirms, persist }))
     }
 
     /// Whether the master is to be a process of its own.
     pub(super) fn persists(&self) -> bool {
-        self.is_master && self.persist.is_some()
+        self.is_master && self.persist != Persist::No
     }
 
     fn shown(&self) -> String {
@@ -158,7 +137,7 @@ pub(super) async fn run(
     let null = std::fs::File::open("/dev/null")
         .map_err(|source| Error::System { what: "cannot open /dev/null", source })?;
     let stdin = std::io::stdin();
-    let reads = !resolved.config.flag("stdinnull", false)? && background::role().is_none();
+    let reads = !resolved.options.stdin_null() && background::role().is_none();
     let input = if reads { stdin.as_fd() } else { null.as_fd() };
     let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
     let (running, tty) = match wanted {
@@ -302,7 +281,7 @@ pub(super) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<
 /// A session that others use, if it is shared.
 pub(super) struct Shared {
     master: Arc<Master>,
-    persist: Option<Persist>,
+    persist: Persist,
 }
 
 impl Drop for Shared {
@@ -342,8 +321,8 @@ impl Shared {
             loop {
                 session.uses().none().await;
                 match self.persist {
-                    Some(Persist::For(time)) => tokio::select! {
-                        () = tokio::time::sleep(time) => return,
+                    Persist::Seconds(seconds) => tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(seconds)) => return,
                         () = session.uses().any() => {}
                     },
                     _ => std::future::pending().await,

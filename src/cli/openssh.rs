@@ -1,7 +1,6 @@
 //! Called as `ssh`, or as `openssh ARGS...`: OpenSSH's command line, with the
 //! words and exit statuses that its callers look for.
 
-mod login;
 mod remote;
 pub(super) mod way;
 pub(super) mod words;
@@ -12,6 +11,7 @@ use std::sync::Arc;
 
 use super::background::{self, Role};
 use super::mux::{self, Control, Shared, Wanted};
+use super::request::lent_agent;
 use super::ssh;
 use super::{Global, Ui, print, tor};
 use crate::dial::{Dialer, Origin, Target};
@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Forwards, Resolved, dump, place, query, resolve};
+use crate::openssh::{Forwards, Resolved, dump, query, resolve};
+use crate::options::{Maybe, place};
 use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::signals::{self, Stop};
@@ -28,7 +29,7 @@ use crate::ssh::forward::{Connector, Duplex, Forward, Listen, Place, Side, pipe}
 use crate::ssh::open_forwards::{OpenForwards, Rules};
 use crate::ssh::remote::{Ending, Remote};
 use crate::{children, term};
-use login::lent_agent;
+pub(super) use remote::environment;
 use words::{in_words_of_ssh, shown};
 
 /// Runs a whole command line, with the clan that was named before it, and returns the
@@ -102,7 +103,7 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
         return Ok(0);
     }
     let file = arguments.config_file.as_deref();
-    let resolved = resolve(&arguments.host, &arguments.config, file, &holds, &canonical)?;
+    let resolved = resolve(&arguments.host, &arguments.options, file, &holds, &canonical)?;
     if arguments.dump {
         print(dump(&resolved)?.as_bytes())?;
         return Ok(0);
@@ -113,10 +114,10 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
     if let Some(command) = &arguments.control {
         return ssh::block_on(mux::command(command, &resolved, &ui))?;
     }
-    if resolved.config.flag("forkafterauthentication", false)? && background::role().is_none() {
+    if resolved.options.fork_after_authentication() && background::role().is_none() {
         return background::start(Role::Session);
     }
-    if resolved.config.flag("stdinnull", false)? && background::role().is_none() {
+    if resolved.options.stdin_null() && background::role().is_none() {
         // For what the user's own commands would read, too.
         let null = std::fs::File::open("/dev/null");
         let done = null.and_then(|null| rustix::stdio::dup2_stdin(&null).map_err(Into::into));
@@ -173,12 +174,14 @@ async fn session(
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<u8> {
-    let config = &resolved.config;
+    let options = &resolved.options;
     let is_master = background::role() == Some(Role::Master);
     let remote = if is_master { None } else { remote::remote(arguments, resolved, ui)? };
     let forwards = Forwards::of(resolved)?;
     let through = arguments.stdio_forward.as_deref().filter(|_| !is_master);
-    let through = through.map(place).transpose()?;
+    let bad = |text| format!("Bad stdio forwarding specification '{}'", Printable(text));
+    let through = through.map(|text| place(text).ok_or_else(|| Error::Usage(bad(text))));
+    let through = through.transpose()?;
     let control = Control::of(resolved)?;
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
         let wanted = match (&through, &remote) {
@@ -218,10 +221,10 @@ async fn session(
     }
     let host = resolved.original_host.as_str();
     let shared = Shared::start(control.as_ref(), &session, &open, host, lends_agent, ui)?;
-    if let Some(command) = config.get("localcommand")
-        && config.flag("permitlocalcommand", false)?
+    if let Some(command) = Maybe::of(&options.local_command)
+        && options.permit_local_command()
     {
-        let command = resolved.expand(command.value())?;
+        let command = resolved.expand(&command.0)?;
         // Before anything that comes from the other side.
         let run = move || children::status(&mut in_shell(&command));
         let _ = tokio::task::spawn_blocking(run).await;
@@ -280,7 +283,7 @@ impl Talk<'_> {
         match (through, remote) {
             (Some(place), _) => stdio(session, &place).await.map(|()| (0, true)),
             (None, Some(remote)) => {
-                let input = input(resolved.config.flag("stdinnull", false)?);
+                let input = input(resolved.options.stdin_null());
                 let ended = ssh::converse(session, host, &remote, ui, input).await;
                 if remote.pty.is_some() && !ui.quiet && ended.is_ok() {
                     say(&format!("Connection to {} closed.\r", Printable(&resolved.host_name)));

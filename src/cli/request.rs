@@ -1,8 +1,10 @@
 //! All that connecting takes, as the options of a command say it. Owns what holds
 //! where they say nothing; connects to nobody.
 
-mod options;
+mod login;
+mod settings;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +15,17 @@ use crate::error::Result;
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
 use crate::host_keys::HostKeys;
-use crate::openssh::{DEFAULT_IDENTITIES, home};
+use crate::openssh::{DEFAULT_IDENTITIES, Resolved, home};
 use crate::plan::{Overrides, Route};
 use crate::race;
 use crate::secret::Secret;
 use crate::ssh::auth::Credentials;
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Words};
 use crate::ssh::known_hosts::{self, Name};
-pub(super) use options::{Proxy, SshOptions};
+pub(super) use login::lent_agent;
+
+/// The interval of keepalives to machines of a clan, as Clan has it.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// How a machine is to be reached.
 pub(super) struct Way {
@@ -33,84 +38,64 @@ pub(super) struct Way {
     /// All names of the machine, if it is one of a clan.
     pub(super) identity: Vec<Name>,
     pub(super) password: Option<Secret<String>>,
-    /// Key files that come before those of the options.
+    /// Key files that are named, and have to be there.
     pub(super) identities: Vec<PathBuf>,
+    /// What a KnownHostsCommand may be told.
+    pub(super) tokens: BTreeMap<char, String>,
+    /// How much the host key must be known where the options do not say.
+    pub(super) check: HostKeyCheck,
+    /// The interval of keepalives where the options do not say.
+    pub(super) keepalive: Duration,
 }
 
-/// All that connecting takes; `check` is for where the options say nothing.
+/// All that connecting takes: `way`, and what the options say for all ways.
 pub(super) fn assemble(
     way: Way,
-    options: SshOptions,
-    check: HostKeyCheck,
+    resolved: &Resolved,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Request> {
-    let Way { machine, routes, no_route, last_resort, of_clan, identity, password, identities } =
-        way;
     let bare = bare_request(global, ui, false)?;
-    let tor = match routes.iter().any(|route| route.technology == Technology::Tor) {
+    let options = &resolved.options;
+    let machine = way.machine;
+    let tor = match way.routes.iter().any(|route| route.technology == Technology::Tor) {
         true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
         false => bare.tor,
     };
     let ssh_dir = home().map(|home| home.join(".ssh"));
     let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
-    let files = bare.host_keys.files;
-    let accepted = options.algorithms.list("pubkeyacceptedalgorithms").to_vec();
-    // The one that all routes share, if they do.
-    let login = routes.first().map(|route| route.user.clone()).unwrap_or_default();
-    Ok(Request {
+    let mut credentials = Credentials {
         machine: machine.clone(),
-        routes,
-        no_route,
-        last_resort,
+        password: way.password,
+        identities: way.identities,
+        default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
+        agent: login::own_agent(),
+        ..bare.credentials
+    };
+    login::apply(resolved, &mut credentials, ui)?;
+    let bare_keys = HostKeySettings {
+        identity: way.identity,
+        words: Words::Own,
+        stakes: Stakes { all: vec![Stake::Password, Stake::KeyboardInteractive], gives_up: false },
+        of_clan: way.of_clan,
+        ..bare.host_keys
+    };
+    let host_keys = settings::host_keys(resolved, way.check, way.tokens, bare_keys)?;
+    Ok(Request {
+        machine,
+        routes: way.routes,
+        no_route: way.no_route,
+        last_resort: way.last_resort,
         last: None,
-        deadline: options.connect_timeout,
+        deadline: settings::deadline(options),
         tor,
-        origin: bare.origin,
-        rekey: bare.rekey,
+        origin: settings::origin(resolved)?,
+        rekey: settings::rekey(options),
         grace: bare.grace,
-        host_keys: HostKeySettings {
-            check: options.host_key_check.unwrap_or(check),
-            update: options
-                .update_host_keys
-                .unwrap_or(options.user_known_hosts.is_none() && !options.verify_dns),
-            files: KnownHostsFiles {
-                user: options.user_known_hosts.unwrap_or(files.user),
-                global: options.global_known_hosts.unwrap_or(files.global),
-                hash_names: options.hash_known_hosts.unwrap_or(files.hash_names),
-            },
-            alias: options.host_key_alias,
-            identity,
-            words: Words::Own,
-            stakes: Stakes {
-                all: vec![Stake::Password, Stake::KeyboardInteractive],
-                gives_up: false,
-            },
-            revoked: options.revoked_host_keys,
-            program: options.known_hosts_command.map(|mut program| {
-                program.tokens.entry('r').or_insert(login);
-                program
-            }),
-            verify_dns: options.verify_dns,
-            dnssec_anchor: options.dnssec_anchor,
-            trusts_loopback: false,
-            algorithms: options.algorithms,
-            of_clan,
-            clan_is_named: bare.host_keys.clan_is_named,
-        },
-        keepalive_interval: options.keepalive_interval.unwrap_or(bare.keepalive_interval),
-        keepalive_max: options.keepalive_max.unwrap_or(bare.keepalive_max),
-        credentials: Credentials {
-            machine,
-            password,
-            identities: [identities, options.identity_files].concat(),
-            default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
-            agent: std::env::var_os("SSH_AUTH_SOCK")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
-            accepted,
-            ..bare.credentials
-        },
+        host_keys,
+        keepalive_interval: settings::keepalive(options, way.keepalive),
+        keepalive_max: usize::try_from(options.server_alive_count_max()).unwrap_or(usize::MAX),
+        credentials,
         vars: bare.vars,
         show_secrets: bare.show_secrets,
     })
@@ -172,7 +157,7 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
             clan_is_named: global.clan_is_named(),
             ..HostKeySettings::default()
         },
-        keepalive_interval: Duration::from_secs(15),
+        keepalive_interval: KEEPALIVE,
         keepalive_max: 3,
         show_secrets: global.show_secrets,
         credentials: Credentials::new(ui.clone()),

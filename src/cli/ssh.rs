@@ -1,5 +1,6 @@
 //! `ssh MACHINE`: a shell or a command on a machine of the clan.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +10,24 @@ use clap_complete::engine::ArgValueCompleter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::openssh::way;
-use super::request::{Proxy, SshOptions, Way, assemble, configuration, seconds};
+use super::openssh::{environment, way};
+use super::request::{KEEPALIVE, Way, assemble, configuration, lent_agent, seconds};
 use super::{Global, Ui, complete};
-use crate::connect::{Connection, Request, connect};
+use crate::connect::{Connection, Request};
 use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::installer::{self, Installer};
+use crate::openssh::Resolved;
+use crate::options::{Maybe, Options, RequestTty, SendEnv};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
 use crate::signals::Stop;
 use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
-use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh::hostkey::{HostKeyCheck, Stake};
 use crate::ssh::remote::{Ending, OnEscape, Remote, Streams, quote};
+use crate::ssh_config::host_name;
 use crate::{term, tokens};
 
 #[derive(Debug, Args)]
@@ -64,7 +68,8 @@ pub(super) struct Ssh {
     #[arg(long, value_name = "CHECK", default_value = "tofu")]
     host_key_check: HostKeyCheck,
     /// Set an option of ssh_config(5)
-    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append)]
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append,
+          add = ArgValueCompleter::new(complete::ssh_options))]
     ssh_option: Vec<String>,
     /// Run on a pseudo-terminal even with a command
     #[arg(short = 't', conflicts_with = "no_pty")]
@@ -91,8 +96,9 @@ enum Prefer {
 }
 
 pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let remote = remote(&arguments)?;
-    let (mut request, proxy) = request(&arguments, global, ui)?;
+    let command = command(&arguments)?;
+    let (mut request, resolved) = request(&arguments, global, ui)?;
+    let remote = remote(command, &resolved)?;
     let remembered = Remembered::of_user();
     let clan = global.place();
     request.last = remembered.as_ref().and_then(|memory| memory.network(&clan, &request.machine));
@@ -105,10 +111,8 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
         let mut stop = Stop::new();
         tokio::select! {
             done = async {
-                if let Some(proxy) = &proxy {
-                    way::detour(&mut request, proxy, global, ui).await?;
-                }
-                session(request, &remote, ui, &note).await
+                way::detour(&mut request, &resolved, global, ui).await?;
+                session(request, &remote, &resolved, ui, &note).await
             } => done,
             code = stop.signalled() => Ok(code),
         }
@@ -139,6 +143,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
 async fn session(
     request: Request,
     remote: &Remote,
+    resolved: &Resolved,
     ui: &Arc<Ui>,
     note: &(dyn Fn(&str, &str) + Sync),
 ) -> Result<u8> {
@@ -156,7 +161,7 @@ async fn session(
         }
         Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
     };
-    let connection = connect(request, &mut watch).await?;
+    let connection = way::attempts(request, &resolved.options, &mut watch).await?;
     ui.progress.done();
     let Connection { session, route, host, dialer } = connection;
     note(&machine, &route.network);
@@ -165,6 +170,10 @@ async fn session(
         route.network, route.user, route.port
     ));
     ui.verbose(&vouched(&session, &route));
+    // Not to a host whose key nobody vouches for, as ssh(1) has it.
+    if let Some(agent) = lent_agent(resolved)?.filter(|_| session.suspicion().is_none()) {
+        session.lend_agent(agent);
+    }
     let input = Box::pin(tokio::io::stdin());
     let ended = converse(&session, &machine, remote, ui, input).await;
     session.disconnect().await;
@@ -243,26 +252,49 @@ fn vouched(session: &Session, route: &Route) -> String {
     format!("host key vouched for by {}{network}", session.vouched_by())
 }
 
-/// What connecting takes, and what it goes through.
-fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, Option<Proxy>)> {
+/// What is said of the connection: first by `--ssh-option`, then in the address.
+fn options(arguments: &Ssh, target_host: Option<&TargetHost>) -> Result<Options> {
+    let mut options = Options {
+        // As clan does.
+        send_env: SendEnv::of(&["LANG", "LC_*"]),
+        request_tty: match (arguments.pty, arguments.no_pty) {
+            (true, _) => Some(RequestTty::Force),
+            (_, true) => Some(RequestTty::No),
+            _ => None,
+        },
+        ..Options::default()
+    };
+    for pair in arguments.ssh_option.chunks_exact(2) {
+        if let [name, value] = pair {
+            options.pair(name, value, "--ssh-option")?;
+        }
+    }
+    for (name, value) in target_host.iter().flat_map(|target| &target.options) {
+        options.pair(name, value, "--target-host")?;
+    }
+    Ok(options)
+}
+
+/// What connecting takes, and the options that say more.
+fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, Resolved)> {
     let target_host = arguments.target_host.as_deref().map(TargetHost::parse).transpose()?;
-    // What follows `?` in the address counts as --ssh-option, which comes after.
-    let in_address = target_host.iter().flat_map(|target| &target.options);
-    let mut pairs: Vec<String> =
-        in_address.flat_map(|(name, value)| [name.clone(), value.clone()]).collect();
-    pairs.extend(arguments.ssh_option.iter().cloned());
-    let options = SshOptions::parse(&pairs)?;
+    let mut options = options(arguments, target_host.as_ref())?;
+    let named = std::mem::take(&mut options.identity_file);
+    let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
+    // Another address, as `--target-host` is.
+    let other_host = options.host_name.is_some().then(|| host_name(&options, &machine));
+    let other_host = other_host.as_deref().map(TargetHost::parse).transpose()?;
+    let target_host = target_host.or(other_host);
     let overrides = Overrides {
         network: arguments.network.clone(),
         target_host,
         user: arguments.login.clone().or(options.user.clone()),
-        port: arguments.port.or(options.port),
+        port: arguments.port.or(options.port.map(NonZeroU16::get)),
     };
     if let Some(why) = overrides.user.as_deref().and_then(tokens::unfit_user) {
         return Err(Error::Usage(format!("the login name {why}")));
     }
     let installer = installer(arguments, &overrides)?;
-    let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
     if let Some(why) = tokens::unfit_host(&machine) {
         return Err(Error::Usage(format!("the machine's name {why}")));
     }
@@ -293,6 +325,11 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
             }
         }
     };
+    // The one that all routes share, if they do.
+    let user = routes.first().map(|route| route.user.clone()).unwrap_or_default();
+    let resolved = Resolved { user, ..Resolved::of(&machine, options) };
+    let mut identities = arguments.identity_file.clone();
+    identities.extend(resolved.files(&named)?);
     let way = Way {
         machine,
         routes,
@@ -301,10 +338,16 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
         of_clan,
         identity,
         password,
-        identities: arguments.identity_file.clone(),
+        identities,
+        // Where it is differs from route to route.
+        tokens: resolved.tokens().filter(|(token, _)| !"hknp".contains(*token)).collect(),
+        check: arguments.host_key_check,
+        keepalive: KEEPALIVE,
     };
-    let proxy = options.proxy.clone();
-    let request = assemble(way, options, arguments.host_key_check, global, ui)?;
+    let mut request = assemble(way, &resolved, global, ui)?;
+    if lent_agent(&resolved)?.is_some() {
+        request.host_keys.stakes.all.push(Stake::Agent);
+    }
     let request = Request {
         deadline: request.deadline.or(arguments.timeout),
         grace: match arguments.prefer {
@@ -313,7 +356,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, O
         },
         ..request
     };
-    Ok((request, proxy))
+    Ok((request, resolved))
 }
 
 /// The installer that is meant, if one is.
@@ -333,7 +376,8 @@ fn installer(arguments: &Ssh, overrides: &Overrides) -> Result<Option<Installer>
     Installer::parse(&origin, json.expose(), overrides).map(Some)
 }
 
-fn remote(arguments: &Ssh) -> Result<Remote> {
+/// The command for the login shell of the machine, if there is one.
+fn command(arguments: &Ssh) -> Result<Option<String>> {
     let mut words = arguments.remote_command.clone();
     if !words.is_empty() && !arguments.command.is_empty() {
         words.push("--".to_owned());
@@ -347,18 +391,38 @@ fn remote(arguments: &Ssh) -> Result<Remote> {
             "the remote command {word:?} is one word; leave out the quotes, or use: sh -c {word:?}"
         )));
     }
-    let command = (!words.is_empty()).then(|| quote(&words));
+    Ok((!words.is_empty()).then(|| quote(&words)))
+}
+
+fn remote(command: Option<String>, resolved: &Resolved) -> Result<Remote> {
+    let options = &resolved.options;
+    let command = match (command, Maybe::of(&options.remote_command)) {
+        (None, Some(configured)) => Some(resolved.expand(&configured.0)?),
+        (Some(_), Some(_)) => {
+            let why = "there is a command already: leave out one, or RemoteCommand";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        (command, None) => command,
+    };
     let interactive = term::is_interactive();
     let on_terminal = interactive && std::io::IsTerminal::is_terminal(&std::io::stdout());
-    // A shell needs a terminal; a command gets one where clan would give it
-    // one, unless its output goes elsewhere.
-    let wanted = if command.is_none() { interactive } else { on_terminal };
-    let pty = (arguments.pty || (wanted && !arguments.no_pty)).then(term::pty);
-    let env = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name == "LANG" || name.starts_with("LC_"))
-        .collect();
-    Ok(Remote { command, pty, env, ..Remote::default() })
+    let has_pty = match options.request_tty() {
+        RequestTty::No => false,
+        RequestTty::Yes => interactive,
+        RequestTty::Force => true,
+        // A shell needs a terminal; a command gets one where clan would give it
+        // one, unless its output goes elsewhere.
+        RequestTty::Auto if command.is_none() => interactive,
+        RequestTty::Auto => on_terminal,
+    };
+    Ok(Remote {
+        command,
+        pty: has_pty.then(term::pty),
+        env: environment(resolved),
+        with_agent: lent_agent(resolved)?.is_some(),
+        escape: options.escape_char().0,
+        ..Remote::default()
+    })
 }
 
 fn watch_size(changed: mpsc::UnboundedSender<crate::ssh::remote::Size>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `TargetHost`: `[user@]host[:port][?options]` as Clan's `targetHost` writes
-//! it. Owns that grammar and which options are too dangerous to be taken from
-//! an address; resolves nothing.
+//! it. Owns that grammar; which options may stand there, the table of options says.
+//! Resolves nothing.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -14,25 +14,6 @@ pub(super) const MAX_HOST: usize = 1024;
 
 /// Longest user, in bytes.
 pub(super) const MAX_USER: usize = 255;
-
-/// Options that start a program, load code, or let the other side use ours: an
-/// address is no place for them.
-const DANGEROUS: [&str; 14] = [
-    "ControlPath",
-    "ForwardAgent",
-    "ForwardX11",
-    "ForwardX11Trusted",
-    "IdentityAgent",
-    "Include",
-    "KnownHostsCommand",
-    "LocalCommand",
-    "Match",
-    "PermitLocalCommand",
-    "PKCS11Provider",
-    "ProxyCommand",
-    "SecurityKeyProvider",
-    "XAuthLocation",
-];
 
 /// An address as a person writes it: `[user@]host[:port]`, `[user@][v6]:port`
 /// or a bare IPv6 address, with or without `ssh://` before it, with or without
@@ -227,7 +208,7 @@ fn parse_options(text: &str) -> Result<Vec<(String, String)>, String> {
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                 return Err("the name of an option is not a word".into());
             }
-            if DANGEROUS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            if !crate::options::is_for_addresses(name) {
                 return Err(format!("option {name} is not taken from an address"));
             }
             if value.is_empty() || value.chars().any(char::is_control) {

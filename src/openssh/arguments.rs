@@ -1,16 +1,17 @@
 //! OpenSSH's command line, letter by letter (ssh(1), `ssh.c`). Owns the grammar;
-//! what the letters change goes into a [`Config`] as if it had been written there
-//! first, because the first value counts.
+//! what the letters change goes into [`Options`] before any file is read, because the
+//! first value counts.
 
-use super::forwards::is_path;
+use std::num::NonZeroU16;
+
 use crate::error::{Error, Result};
+use crate::options::{LocalForward, Options, RemoteForward, RequestTty, SessionType, Value};
 use crate::printable::Printable;
-use crate::ssh_config::Config;
 use crate::tokens;
 
 /// Letters with an argument; all others that ssh(1) knows have none.
-const WITH_ARGUMENT: &str = "BDEFIJLOPQRSWbceilmopw";
-const ALONE: &str = "1246ACGKMNTVXYZafgknqstvxy";
+pub(crate) const WITH_ARGUMENT: &str = "BDEFIJLOPQRSWbceilmopw";
+pub(crate) const ALONE: &str = "1246ACGKMNTVXYZafgknqstvxy";
 
 /// A command line, understood.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +21,7 @@ pub struct Arguments {
     /// The words of the command.
     pub command: Vec<String>,
     /// What the letters and `-o` have set.
-    pub config: Config,
+    pub options: Options,
     /// `-F`.
     pub config_file: Option<String>,
     /// `-G`: show what applies.
@@ -33,8 +34,6 @@ pub struct Arguments {
     pub control: Option<String>,
     /// `-W`: join standard input and output to this address.
     pub stdio_forward: Option<String>,
-    /// `-v`, how often.
-    pub verbose: u8,
     /// `-E`.
     pub log_file: Option<String>,
 }
@@ -47,7 +46,6 @@ pub fn parse(args: &[String]) -> Result<Arguments> {
     let mut parsed = Arguments::default();
     let mut args = args.iter();
     let mut host = None;
-    let mut terminals = 0;
     while let Some(word) = args.next() {
         if host.is_some() && (word == "--" || !word.starts_with('-') || word == "-") {
             // The command; `--` before it is not part of it.
@@ -85,12 +83,7 @@ pub fn parse(args: &[String]) -> Result<Arguments> {
                     Printable(&letter.to_string())
                 )));
             }
-            if letter == 't' {
-                terminals += 1;
-                let wanted = if terminals > 1 { "force" } else { "yes" };
-                parsed.config.replace("requesttty", &[wanted]);
-            }
-            parsed.alone(letter);
+            parsed.alone(letter)?;
         }
     }
     match host {
@@ -111,96 +104,43 @@ const USAGE: &str = "usage: ssh [-46AaCfGgKkMNnqsTtVvXxYy] [-B bind_interface] [
            destination [command [argument ...]]";
 
 impl Arguments {
-    fn alone(&mut self, letter: char) {
-        let config = &mut self.config;
+    fn alone(&mut self, letter: char) -> Result<()> {
         match letter {
-            '4' => config.replace("addressfamily", &["inet"]),
-            '6' => config.replace("addressfamily", &["inet6"]),
-            'A' => config.replace("forwardagent", &["yes"]),
-            'a' => config.replace("forwardagent", &["no"]),
-            'C' => config.replace("compression", &["yes"]),
-            'f' => {
-                config.put("forkafterauthentication", &["yes"]);
-                config.put("stdinnull", &["yes"]);
-            }
             'G' => self.dump = true,
-            'g' => config.put("gatewayports", &["yes"]),
-            'K' => {
-                config.put("gssapiauthentication", &["yes"]);
-                config.put("gssapidelegatecredentials", &["yes"]);
-            }
-            'k' => config.put("gssapidelegatecredentials", &["no"]),
-            // Twice: every use of the connection is to be confirmed.
-            'M' => {
-                let is_second =
-                    config.get("controlmaster").is_some_and(|known| known.value() == "yes");
-                config.replace("controlmaster", &[if is_second { "ask" } else { "yes" }]);
-            }
-            'N' => config.put("sessiontype", &["none"]),
-            'n' => config.put("stdinnull", &["yes"]),
-            'q' => config.replace("loglevel", &["SILENT"]),
-            's' => config.put("sessiontype", &["subsystem"]),
-            'T' => config.replace("requesttty", &["no"]),
             'V' => self.version = true,
-            'v' => {
-                self.verbose = self.verbose.saturating_add(1).min(3);
-                let levels = ["DEBUG", "DEBUG2", "DEBUG3"];
-                let level = levels.get(usize::from(self.verbose) - 1).unwrap_or(&"DEBUG3");
-                config.replace("loglevel", &[level]);
-            }
-            'X' => config.replace("forwardx11", &["yes"]),
-            'x' => config.replace("forwardx11", &["no"]),
-            'Y' => {
-                config.replace("forwardx11", &["yes"]);
-                config.replace("forwardx11trusted", &["yes"]);
-            }
-            // Protocol 1 and its time, the system's log: nothing to do.
-            _ => {}
+            // Also protocol 1 and its time, and the system's log: nothing to do.
+            _ => self.options.letter(letter, "")?,
         }
+        Ok(())
     }
 
     fn with_argument(&mut self, letter: char, value: String) -> Result<()> {
-        let config = &mut self.config;
+        let options = &mut self.options;
+        let bad = |what: &str| {
+            Error::Usage(format!("Bad {what} forwarding specification '{}'", Printable(&value)))
+        };
         match letter {
-            'o' => config.line(&value)?,
-            'p' => config.put("port", &[&value]),
-            'l' => config.put("user", &[&value]),
-            'i' => config.put("identityfile", &[&value]),
+            'o' => options.line(&value)?,
             'F' => self.config_file = Some(value),
-            'J' => config.put("proxyjump", &[&value]),
-            'L' | 'R' => {
-                let (listen, to) = split_forward(letter, &value)?;
-                let keyword = if letter == 'L' { "localforward" } else { "remoteforward" };
-                match to {
-                    Some(to) => config.put(keyword, &[&listen, &to]),
-                    None => config.put(keyword, &[&listen]),
-                }
+            'L' => {
+                let forward = LocalForward::of_letter(&value).ok_or_else(|| bad("local"))?;
+                add(&mut options.local_forward, forward);
             }
-            'D' => config.put("dynamicforward", &[&value]),
+            'R' => {
+                let forward = RemoteForward::of_letter(&value).ok_or_else(|| bad("remote"))?;
+                add(&mut options.remote_forward, forward);
+            }
             'W' => {
-                for (keyword, value) in [
-                    ("sessiontype", "none"),
-                    ("requesttty", "no"),
-                    ("clearallforwardings", "yes"),
-                    ("exitonforwardfailure", "yes"),
-                ] {
-                    config.put(keyword, &[value]);
-                }
+                options.session_type.get_or_insert(SessionType::None);
+                options.request_tty.get_or_insert(RequestTty::No);
+                options.clear_all_forwardings.get_or_insert(true);
+                options.exit_on_forward_failure.get_or_insert(true);
                 self.stdio_forward = Some(value);
             }
-            'S' => config.put("controlpath", &[&value]),
             'O' => self.control = Some(value),
             'Q' => self.query = Some(value),
             'E' => self.log_file = Some(value),
-            'b' => config.put("bindaddress", &[&value]),
-            'B' => config.put("bindinterface", &[&value]),
-            'c' => config.put("ciphers", &[&value]),
-            'm' => config.put("macs", &[&value]),
-            'e' => config.put("escapechar", &[&value]),
-            'I' => config.put("pkcs11provider", &[&value]),
-            'P' => config.put("tag", &[&value]),
-            'w' => config.put("tunneldevice", &[&value]),
-            _ => {}
+            _ => options.letter(letter, &value)?,
         }
         Ok(())
     }
@@ -233,18 +173,23 @@ impl Arguments {
         if tokens::unfit_host(host).is_some() {
             return Err(Error::Usage("hostname contains invalid characters".to_owned()));
         }
-        let name = user.or_else(|| self.config.get("user").map(|setting| setting.value()));
+        let name = user.or(self.options.user.as_deref());
         if name.is_some_and(|name| tokens::unfit_user(name).is_some()) {
             return Err(Error::Usage("remote username contains invalid characters".to_owned()));
         }
         self.host = host.to_owned();
-        if let Some(user) = user {
-            self.config.put("user", &[user]);
-        }
-        if let Some(port) = port {
-            self.config.put("port", &[port]);
-        }
+        let port = port.map(|port| NonZeroU16::parse(&[port.to_owned()])).transpose();
+        let port = port.map_err(|_| bad())?;
+        self.options.user = self.options.user.take().or_else(|| user.map(str::to_owned));
+        self.options.port = self.options.port.or(port);
         Ok(())
+    }
+}
+
+/// What is said twice is meant once.
+fn add<T: PartialEq>(all: &mut Vec<T>, one: T) {
+    if !all.contains(&one) {
+        all.push(one);
     }
 }
 
@@ -276,57 +221,6 @@ fn split_uri_host(text: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-/// `-L` and `-R` have one word for what LocalForward has two: the listener, and
-/// where it leads, which `-R` may leave out.
-fn split_forward(letter: char, text: &str) -> Result<(String, Option<String>)> {
-    let bad = || Error::Usage(format!("Bad forwarding specification '{}'", Printable(text)));
-    let fields = forward_fields(text).ok_or_else(bad)?;
-    let join = |fields: &[String]| fields.join(":");
-    let (listen, to) = match fields.as_slice() {
-        [one] if letter == 'R' => (one.clone(), None),
-        // Two fields: a port or path, and a path; or for -R an address to listen at.
-        [listen, to] if is_path(to) => (listen.clone(), Some(to.clone())),
-        [address, port] if letter == 'R' => (join(&[address.clone(), port.clone()]), None),
-        [listen, host, port] if is_path(listen) => {
-            (listen.clone(), Some(join(&[host.clone(), port.clone()])))
-        }
-        [address, port, to] if is_path(to) => {
-            (join(&[address.clone(), port.clone()]), Some(to.clone()))
-        }
-        [port, host, to] => (port.clone(), Some(join(&[host.clone(), to.clone()]))),
-        [address, port, host, to] => {
-            (join(&[address.clone(), port.clone()]), Some(join(&[host.clone(), to.clone()])))
-        }
-        _ => return Err(bad()),
-    };
-    Ok((listen, to))
-}
-
-/// Fields between colons; brackets, which stay, hide the colons of IPv6.
-pub(super) fn forward_fields(text: &str) -> Option<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut in_brackets = false;
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        match char {
-            '[' => in_brackets = true,
-            ']' if in_brackets => in_brackets = false,
-            '\\' => {
-                fields.last_mut()?.push(chars.next()?);
-                continue;
-            }
-            // ssh(1) takes a slash, too.
-            ':' if !in_brackets => {
-                fields.push(String::new());
-                continue;
-            }
-            _ => {}
-        }
-        fields.last_mut()?.push(char);
-    }
-    (!in_brackets && !fields.iter().any(|field| field.contains('\0'))).then_some(fields)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,9 +230,8 @@ mod tests {
     }
 
     fn get(line: &str, keyword: &str) -> String {
-        let parsed = words(line).unwrap();
-        let setting = parsed.config.get(keyword);
-        setting.map_or("-".to_owned(), |setting| setting.args.join(" "))
+        let options = words(line).unwrap().options;
+        options.shown(crate::options::find(keyword).unwrap()).concat().join(" ")
     }
 
     #[test]
@@ -357,25 +250,34 @@ mod tests {
             ("ssh://m%65@h", "user", "me"),
             ("ssh://[2001:db8::1]:7", "port", "7"),
             ("-tt h", "requesttty", "force"),
-            ("-t h", "requesttty", "yes"),
-            ("-T -t h", "requesttty", "yes"),
-            ("-t -T h", "requesttty", "no"),
+            ("-t h", "requesttty", "true"),
+            ("-T -t h", "requesttty", "true"),
+            ("-t -T h", "requesttty", "false"),
+            ("-MM h", "controlmaster", "ask"),
+            ("-v h", "loglevel", "DEBUG"),
+            ("-vvvv h", "loglevel", "DEBUG3"),
+            ("-v -q h", "loglevel", "SILENT"),
+            ("-b 1 -b 2 h", "bindaddress", "1"),
+            ("-4 -6 h", "addressfamily", "inet6"),
+            ("-aA h", "forwardagent", "yes"),
+            ("-J a,b h", "proxyjump", "a,b"),
+            ("-Y h", "forwardx11trusted", "yes"),
             ("-N h", "sessiontype", "none"),
             ("-oSendEnv=GIT_PROTOCOL h", "sendenv", "GIT_PROTOCOL"),
-            ("-L 1:h:2 x", "localforward", "1 h:2"),
+            ("-L 1:h:2 x", "localforward", "1 [h]:2"),
             ("-L [::1]:1:[::2]:3 x", "localforward", "[::1]:1 [::2]:3"),
             ("-L /a:/b x", "localforward", "/a /b"),
             ("-L 1:/b x", "localforward", "1 /b"),
-            ("-L /a:h:2 x", "localforward", "/a h:2"),
-            ("-R 1 x", "remoteforward", "1"),
-            ("-R a:1 x", "remoteforward", "a:1"),
-            ("-R 1:h:2 x", "remoteforward", "1 h:2"),
+            ("-L /a:h:2 x", "localforward", "/a [h]:2"),
+            ("-R 1 x", "remoteforward", "1 [socks]:0"),
+            ("-R a:1 x", "remoteforward", "[a]:1 [socks]:0"),
+            ("-R 1:h:2 x", "remoteforward", "1 [h]:2"),
             ("-W h:2 x", "sessiontype", "none"),
         ] {
             assert_eq!(get(line, keyword), value, "{line}");
         }
         let many = parse(&["-o".into(), "User me".into(), "h".into()]).unwrap();
-        assert_eq!(many.config.get("user").unwrap().value(), "me");
+        assert_eq!(many.options.user.as_deref(), Some("me"));
         assert_eq!(words("ssh://[2001:db8::1]:7").unwrap().host, "2001:db8::1");
     }
 
@@ -416,6 +318,11 @@ mod tests {
             "-l a|b h",
             "a,b",
             "-oUser=a;b h",
+            "-p x h",
+            "-p 0 h",
+            "ssh://h:x",
+            "-e xx h",
+            "-c nonsense h",
         ] {
             assert!(words(line).is_err(), "{line}");
         }

@@ -2,69 +2,55 @@
 //! rules; who looks names up is somebody else.
 
 use crate::error::{Error, Result};
+use crate::options::{Canonicalize, Maybe, Options};
 use crate::pattern::matches_host;
 use crate::printable::Printable;
-use crate::ssh_config::{Config, Setting, is_listed};
+use crate::ssh_config::is_listed;
 
 /// The full name of a host, if one is to be found. `find` says whether a name has
 /// an address, and the name that it is an alias of.
 pub(super) fn find(
-    config: &Config,
+    options: &Options,
     host: &str,
     find: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<String>> {
-    let mode = config.get("canonicalizehostname").map_or("no", Setting::value);
-    let is_proxied = ["proxycommand", "proxyjump"].iter().any(|keyword| {
-        config.get(keyword).is_some_and(|setting| !setting.value().eq_ignore_ascii_case("none"))
-    });
-    match mode.to_ascii_lowercase().as_str() {
-        "always" => {}
-        "yes" | "true" if !is_proxied => {}
-        _ => return Ok(None),
+    let is_proxied =
+        Maybe::of(&options.proxy_command).is_some() || Maybe::of(&options.proxy_jump).is_some();
+    match options.canonicalize_hostname() {
+        Canonicalize::Always => {}
+        Canonicalize::Yes if !is_proxied => {}
+        Canonicalize::Yes | Canonicalize::No => return Ok(None),
     }
     if host.parse::<std::net::IpAddr>().is_ok() {
         return Ok(None);
     }
-    let most = match config.get("canonicalizemaxdots") {
-        None => 1,
-        Some(setting) => setting.value().parse().map_err(|_| setting.wrong("not a number"))?,
-    };
+    let most = usize::try_from(options.canonicalize_max_dots()).unwrap_or(usize::MAX);
     let (names, is_full): (Vec<String>, _) = match host.strip_suffix('.') {
         Some(full) => (vec![full.to_owned()], true),
         None if host.matches('.').count() > most => return Ok(None),
         None => {
-            let domains = config.get("canonicaldomains").map_or(&[][..], |setting| &setting.args);
-            let domains = domains.iter().filter(|domain| *domain != "none");
+            let domains = options.canonical_domains.iter().flat_map(|domains| &domains.0);
             (domains.map(|domain| format!("{host}.{domain}")).collect(), false)
         }
     };
     for name in names {
         let name = name.to_ascii_lowercase();
         if let Some(alias) = find(&name) {
-            let is_allowed = alias != name && is_permitted(config, &name, &alias)?;
+            let is_allowed = alias != name && is_permitted(options, &name, &alias);
             return Ok(Some(if is_allowed { alias } else { name }));
         }
     }
-    if !is_full && !config.flag("canonicalizefallbacklocal", true)? {
+    if !is_full && !options.canonicalize_fallback_local() {
         return Err(Error::Usage(format!("Could not resolve host \"{}\"", Printable(host))));
     }
     Ok(None)
 }
 
 /// Whether `CanonicalizePermittedCNAMEs` lets one name stand for another.
-fn is_permitted(config: &Config, name: &str, alias: &str) -> Result<bool> {
-    let Some(setting) = config.get("canonicalizepermittedcnames") else { return Ok(false) };
-    for rule in setting.args.iter().filter(|rule| *rule != "none") {
-        let (from, to) = rule.split_once(':').ok_or_else(|| setting.wrong("not two lists"))?;
-        let has = |list: &str, name: &str| {
-            let patterns: Vec<String> = list.split(',').map(str::to_owned).collect();
-            is_listed(&patterns, name, matches_host)
-        };
-        if has(from, name) && has(to, alias) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn is_permitted(options: &Options, name: &str, alias: &str) -> bool {
+    let mut rules = options.canonicalize_permitted_cnames.iter().flat_map(|rules| &rules.0);
+    rules
+        .any(|(from, to)| is_listed(from, name, matches_host) && is_listed(to, alias, matches_host))
 }
 
 #[cfg(test)]
@@ -72,11 +58,11 @@ mod tests {
     use super::*;
 
     fn of(host: &str, options: &[&str]) -> Result<Option<String>> {
-        let mut config = Config::default();
+        let mut said = Options::default();
         for option in options {
-            config.line(option).unwrap();
+            said.line(option).unwrap();
         }
-        find(&config, host, &|name| match name {
+        find(&said, host, &|name| match name {
             "web.a.example" | "db.b.example" => Some(name.to_owned()),
             "www.a.example" => Some("web.b.example".to_owned()),
             _ => None,

@@ -8,11 +8,10 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{cipher, compression, kex, mac};
 
 use super::Negotiated;
-use crate::error::{Error, Result};
 use crate::printable::Printable;
 
 /// Smallest RSA keys, in bits; OpenSSH's default is 1024.
-const RSA_BITS: u32 = 2048;
+pub(crate) const RSA_BITS: u32 = 2048;
 
 const KEX: [&str; 2] = ["mlkem768x25519-sha256", "curve25519-sha256"];
 /// AES-GCM first: the fastest where the processor has AES.
@@ -70,9 +69,27 @@ pub struct Algorithms {
     chosen_host_keys: bool,
     ca_signatures: Vec<String>,
     user_keys: Vec<String>,
-    rsa_bits: u32,
+    /// Bits of the smallest RSA keys.
+    pub rsa_bits: u32,
     /// Whether data is compressed.
-    compression: bool,
+    pub compression: bool,
+}
+
+/// The options of ssh_config(5) that are lists of algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// `KexAlgorithms`.
+    Kex,
+    /// `Ciphers`.
+    Ciphers,
+    /// `MACs`.
+    Macs,
+    /// `HostKeyAlgorithms`.
+    HostKeys,
+    /// `CASignatureAlgorithms`.
+    CaSignatures,
+    /// `PubkeyAcceptedAlgorithms`.
+    UserKeys,
 }
 
 impl Default for Algorithms {
@@ -93,89 +110,59 @@ impl Default for Algorithms {
 }
 
 impl Algorithms {
-    /// Sets an option of ssh_config(5): `KexAlgorithms`, `Ciphers`, `MACs`,
-    /// `HostKeyAlgorithms`, `CASignatureAlgorithms`, `PubkeyAcceptedAlgorithms` or
-    /// `RequiredRSASize`. Lists may begin with `+`, `-` or `^` and hold patterns. `Ok(false)` for others.
+    /// Reads a list: instead of the defaults, or with `+`, `-` or `^` before it a
+    /// change to them. It may hold patterns.
     ///
     /// # Errors
-    /// [`Error::Usage`] for names that nobody knows here.
-    pub fn set(&mut self, option: &str, value: &str) -> Result<bool> {
-        let bad = |why: String| Error::Usage(format!("{option} {value:?}: {why}"));
-        let option = option.to_ascii_lowercase();
-        if option == "requiredrsasize" {
-            let bits = value.parse().ok().filter(|bits| (1024..=16_384).contains(bits));
-            self.rsa_bits = bits.ok_or_else(|| bad("not from 1024 to 16384 bits".to_owned()))?;
-            return Ok(true);
-        }
-        if option == "compression" {
-            self.compression = match value.to_ascii_lowercase().as_str() {
-                "yes" | "true" => true,
-                "no" | "false" => false,
-                _ => return Err(bad("neither yes nor no".to_owned())),
-            };
-            return Ok(true);
-        }
-        let known: Vec<String> = Self::known(&option).into_iter().map(str::to_owned).collect();
-        let Some(list) = self.list_mut(&option) else { return Ok(false) };
-        let defaults = std::mem::take(list);
-        *list = modified(value, &defaults, &known).map_err(bad)?;
-        self.chosen_host_keys |= option == "hostkeyalgorithms";
-        Ok(true)
+    /// The reason, for names that nobody knows here.
+    pub fn parse(list: List, text: &str) -> Result<Vec<String>, String> {
+        let known: Vec<String> = Self::known(list).into_iter().map(str::to_owned).collect();
+        modified(text, Self::default().list(list), &known)
     }
 
-    /// The options that are lists, in lower case.
-    pub const LISTS: [&str; 6] = [
-        "ciphers",
-        "hostkeyalgorithms",
-        "kexalgorithms",
-        "casignaturealgorithms",
-        "macs",
-        "pubkeyacceptedalgorithms",
-    ];
+    /// Has these used, best first.
+    pub fn choose(&mut self, list: List, names: Vec<String>) {
+        self.chosen_host_keys |= list == List::HostKeys;
+        let field = match list {
+            List::Kex => &mut self.kex,
+            List::Ciphers => &mut self.ciphers,
+            List::Macs => &mut self.macs,
+            List::HostKeys => &mut self.host_keys,
+            List::CaSignatures => &mut self.ca_signatures,
+            List::UserKeys => &mut self.user_keys,
+        };
+        *field = names;
+    }
 
-    /// What may be in one of [`Algorithms::LISTS`] at all.
-    pub fn known(option: &str) -> Vec<&'static str> {
+    /// What may be in a list at all.
+    pub fn known(list: List) -> Vec<&'static str> {
         let usable = |name: &&str| !["none", "clear"].contains(name);
-        match option {
-            "kexalgorithms" => {
+        match list {
+            List::Kex => {
                 kex::ALL_KEX_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
-            "ciphers" => {
+            List::Ciphers => {
                 cipher::ALL_CIPHERS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
-            "macs" => {
+            List::Macs => {
                 mac::ALL_MAC_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
-            "hostkeyalgorithms" => [&HOST_KEYS[..], &MORE_HOST_KEYS].concat(),
-            "casignaturealgorithms" => [&CA_SIGNATURES[..], &["ssh-rsa"]].concat(),
-            "pubkeyacceptedalgorithms" => USER_KEYS.to_vec(),
-            _ => Vec::new(),
+            List::HostKeys => [&HOST_KEYS[..], &MORE_HOST_KEYS].concat(),
+            List::CaSignatures => [&CA_SIGNATURES[..], &["ssh-rsa"]].concat(),
+            List::UserKeys => USER_KEYS.to_vec(),
         }
     }
 
-    /// What is in one of [`Algorithms::LISTS`] now.
-    pub fn list(&self, option: &str) -> &[String] {
-        match option {
-            "kexalgorithms" => &self.kex,
-            "ciphers" => &self.ciphers,
-            "macs" => &self.macs,
-            "hostkeyalgorithms" => &self.host_keys,
-            "casignaturealgorithms" => &self.ca_signatures,
-            "pubkeyacceptedalgorithms" => &self.user_keys,
-            _ => &[],
+    /// What is in a list now.
+    pub fn list(&self, list: List) -> &[String] {
+        match list {
+            List::Kex => &self.kex,
+            List::Ciphers => &self.ciphers,
+            List::Macs => &self.macs,
+            List::HostKeys => &self.host_keys,
+            List::CaSignatures => &self.ca_signatures,
+            List::UserKeys => &self.user_keys,
         }
-    }
-
-    fn list_mut(&mut self, option: &str) -> Option<&mut Vec<String>> {
-        Some(match option {
-            "kexalgorithms" => &mut self.kex,
-            "ciphers" => &mut self.ciphers,
-            "macs" => &mut self.macs,
-            "hostkeyalgorithms" => &mut self.host_keys,
-            "casignaturealgorithms" => &mut self.ca_signatures,
-            "pubkeyacceptedalgorithms" => &mut self.user_keys,
-            _ => return None,
-        })
     }
 
     /// For russh; `known` are the types of keys that this host is known by, and
@@ -253,7 +240,14 @@ impl Algorithms {
 
 /// Whether we could use what a server calls `name`, were it allowed.
 pub(super) fn is_usable(kind: Negotiated, name: &str) -> bool {
-    matches!(Algorithms::default().set(kind.option(), name), Ok(true))
+    let list = match kind {
+        Negotiated::Kex => List::Kex,
+        Negotiated::HostKey => List::HostKeys,
+        Negotiated::Cipher => List::Ciphers,
+        Negotiated::Mac => List::Macs,
+        Negotiated::Compression => return false,
+    };
+    Algorithms::parse(list, name).is_ok()
 }
 
 fn certificate_keys() -> Vec<Algorithm> {
@@ -332,16 +326,14 @@ mod tests {
         let ecdsa = Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 };
         assert_eq!(first(ecdsa.clone()), ecdsa);
         let mut chosen = Algorithms::default();
-        assert!(chosen.set("HostKeyAlgorithms", "rsa-sha2-256").unwrap());
+        chosen.choose(List::HostKeys, vec!["rsa-sha2-256".to_owned()]);
         assert_eq!(chosen.preferred(&[ecdsa], false).key.len(), 1);
     }
 
     #[test]
     fn lists_are_replaced_and_changed_as_in_ssh_config() {
-        let host_keys = |value: &str| {
-            let mut algorithms = Algorithms::default();
-            algorithms.set("hostkeyalgorithms", value).map(|_| algorithms.host_keys.join(" "))
-        };
+        let host_keys =
+            |value: &str| Algorithms::parse(List::HostKeys, value).map(|list| list.join(" "));
         let all = HOST_KEYS.join(" ");
         assert_eq!(host_keys("+ssh-rsa").unwrap(), format!("{all} ssh-rsa"));
         assert_eq!(host_keys("^ssh-rsa").unwrap(), format!("ssh-rsa {all}"));
@@ -354,14 +346,10 @@ mod tests {
         for bad in ["", "nonsense", "+", "-*", "ssh-dss", "ssh-rsa,"] {
             assert!(host_keys(bad).is_err(), "{bad:?}");
         }
-        let mut algorithms = Algorithms::default();
-        assert!(!algorithms.set("User", "x").unwrap());
         for bad in ["none", "clear", "+none"] {
-            assert!(algorithms.set("Ciphers", bad).is_err(), "{bad}");
+            assert!(Algorithms::parse(List::Ciphers, bad).is_err(), "{bad}");
         }
-        assert!(algorithms.set("RequiredRSASize", "512").is_err());
-        assert!(algorithms.set("Compression", "9").is_err());
-        assert!(algorithms.set("Compression", "yes").unwrap());
+        let algorithms = Algorithms { compression: true, ..Algorithms::default() };
         let compression = algorithms.preferred(&[], false).compression;
         assert_eq!(names(&compression), ["zlib@openssh.com", "none"]);
     }
@@ -373,7 +361,7 @@ mod tests {
         let why = algorithms.weakness(&key(RSA)).unwrap();
         assert!(why.contains("1024 bits") && why.contains("RequiredRSASize 1024"), "{why}");
         assert_eq!(algorithms.weakness(&key(ED25519)), None);
-        assert!(algorithms.set("RequiredRSASize", "1024").unwrap());
+        algorithms.rsa_bits = 1024;
         assert_eq!(algorithms.weakness(&key(RSA)), None);
     }
 }

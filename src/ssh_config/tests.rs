@@ -21,7 +21,9 @@ fn read(text: &str, about: &About<'_>) -> Result<Config> {
 }
 
 fn value(text: &str, host: &str, keyword: &str) -> Option<String> {
-    read(text, &about(host)).unwrap().get(keyword).map(|setting| setting.args.join(" "))
+    let options = read(text, &about(host)).unwrap().options;
+    let row = crate::options::find(keyword).unwrap();
+    options.is_set(row).then(|| options.shown(row).concat().join(" "))
 }
 
 #[test]
@@ -34,7 +36,7 @@ fn the_first_value_that_applies_counts() {
     // As in ssh(1), and unlike in known hosts.
     assert_eq!(value(text, "AC.example", "port").as_deref(), Some("2"));
     let config = read(text, &about("ac.example")).unwrap();
-    assert_eq!(config.host_name("ac.example"), "real.ac.example");
+    assert_eq!(host_name(&config.options, "ac.example"), "real.ac.example");
 }
 
 #[test]
@@ -60,12 +62,13 @@ fn match_knows_its_criteria_and_final_waits() {
     }
     let text = "HostName real\nMatch host real\nPort 1\nMatch final host real\nUser late\n";
     let mut config = read(text, &about("h")).unwrap();
-    assert!(config.wants_final() && config.get("port").is_some() && config.get("user").is_none());
+    assert!(config.wants_final() && config.options.port.is_some());
+    assert_eq!(config.options.user, None);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c");
     std::fs::write(&path, text).unwrap();
     config.read_user(&path, true, &About { is_final: true, ..about("h") }).unwrap();
-    assert_eq!(config.get("user").unwrap().value(), "late");
+    assert_eq!(config.options.user.as_deref(), Some("late"));
 }
 
 #[test]
@@ -85,12 +88,13 @@ fn mistakes_name_the_file_and_the_line_and_all_of_them() {
         "Port 1\nNonsense yes\nHost x\nPort 1 2\nUser\nMatch\nMatch all host x\nMatch foo x\n";
     let error = read(text, &about("h")).unwrap_err().to_string();
     for words in [
-        "line 2: Bad configuration option: Nonsense",
-        "line 4: Port: extra arguments",
-        "line 5: User: missing argument",
-        "line 6: Match: missing condition",
+        ": line 2: Bad configuration option: nonsense",
+        " line 4: keyword port extra arguments at end of line",
+        " line 5: no argument after keyword \"user\"",
+        "line 6: no argument after keyword \"match\"",
         "line 7: 'all' cannot be combined",
         "line 8: Unsupported Match attribute foo",
+        ": terminating, 6 bad configuration options",
     ] {
         assert!(error.contains(words), "{words}: {error}");
     }
@@ -103,18 +107,13 @@ fn what_may_be_given_often_counts_often_and_commands_stay_whole() {
     let text = "IdentityFile a\nIdentityFile b\nIdentityFile a\nProxyCommand = nc \"%h\" # %p\n\
                 UserKnownHostsFile x y\nSendEnv A B\nSendEnv C\n";
     let config = read(text, &about("h")).unwrap();
-    let files: Vec<&str> = config.all("identityfile").map(Setting::value).collect();
+    let options = config.options;
+    let files: Vec<&str> = options.identity_file.iter().map(|file| file.written()).collect();
     assert_eq!(files, ["a", "b"]);
-    assert_eq!(config.get("proxycommand").unwrap().value(), "nc \"%h\" # %p");
-    assert_eq!(config.get("userknownhostsfile").unwrap().args, ["x", "y"]);
-    assert_eq!(config.all("sendenv").count(), 2);
-    let mut config = Config::default();
-    config.line("Port=3").unwrap();
-    config.line("port 4").unwrap();
-    assert_eq!(config.get("port").unwrap().value(), "3");
-    for bad in ["Nonsense=1", "Host x", "Port", "Include x"] {
-        assert!(config.line(bad).is_err(), "{bad}");
-    }
+    let shown = |name| options.shown(crate::options::find(name).unwrap());
+    assert_eq!(shown("proxycommand"), [["nc \"%h\" # %p"]]);
+    assert_eq!(shown("userknownhostsfile"), [["x", "y"]]);
+    assert_eq!(shown("sendenv"), [["A"], ["B"], ["C"]]);
 }
 
 #[test]

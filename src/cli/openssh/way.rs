@@ -2,6 +2,7 @@
 //! over jump hosts, or by a command. Owns which of them it is.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,56 +11,28 @@ use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 
 use super::super::background::{self, Role};
-use super::super::request::{Proxy, SshOptions, Way, assemble, configuration};
+use super::super::request::{KEEPALIVE, Way, assemble, configuration, lent_agent};
 use super::super::{Global, Ui};
-use super::login;
 use super::words::DIRECT;
 use super::{canonical, holds, in_shell};
 use crate::children::Awaited;
 use crate::connect::{Connection, Request, connect};
-use crate::dial::{Detour, Dialer, Family, Opening, ProxyFailure, Stream, Target};
+use crate::dial::{Detour, Dialer, Opening, ProxyFailure, Stream, Target};
 use crate::error::{Error, Result};
 use crate::exports::Technology;
-use crate::hosts;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Forwards, Resolved, bare, bytes, resolve, seconds};
+use crate::openssh::{Forwards, Resolved, resolve};
+use crate::options::{Maybe, Names, Options, Template, Tunnel, bare};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::printable::Printable;
 use crate::race::Event;
+use crate::ssh::Session;
 use crate::ssh::auth::Method;
 use crate::ssh::hostkey::{HostKeyCheck, Stake, Stakes, Words};
-use crate::ssh::{Rekey, Session};
-use crate::ssh_config::Config;
 use crate::tokens;
 
 /// Jump hosts on the way to one host.
 const MAX_JUMPS: usize = 16;
-
-/// Options of ssh_config(5) that are understood as `--ssh-option` is.
-const SHARED: [&str; 22] = [
-    "casignaturealgorithms",
-    "ciphers",
-    "compression",
-    "connecttimeout",
-    "dnssecanchor",
-    "globalknownhostsfile",
-    "hashknownhosts",
-    "hostkeyalgorithms",
-    "hostkeyalias",
-    "kexalgorithms",
-    "knownhostscommand",
-    "macs",
-    "pubkeyacceptedalgorithms",
-    "requiredrsasize",
-    "revokedhostkeys",
-    "serveralivecountmax",
-    "serveraliveinterval",
-    "stricthostkeychecking",
-    "torauth",
-    "updatehostkeys",
-    "userknownhostsfile",
-    "verifyhostkeydns",
-];
 
 /// How long what the user has put in the way may take: somebody may be asked there.
 const DETOUR_DEADLINE: Duration = Duration::from_secs(120);
@@ -82,12 +55,8 @@ pub(super) async fn open(
     if depth > MAX_JUMPS {
         return Err(Error::Usage("too many jump hosts, or one jumps over itself".to_owned()));
     }
-    let jumps = resolved.jumps();
-    let detour: Option<Arc<dyn Detour>> = match resolved.proxy_command() {
-        Some(command) => Some(Program::new(command, resolved.clone())),
-        None if jumps.is_empty() => None,
-        None => Some(Arc::new(Jump(jump(&jumps, arguments, global, ui, depth + 1).await?))),
-    };
+    let file = arguments.config_file.as_deref();
+    let detour = in_the_way(resolved, file, global, ui, depth).await?;
     let mut request = request(resolved, global, ui)?;
     // As ssh(1): a stream of ours through it is what it is for.
     let is_way = depth > 0 || arguments.stdio_forward.is_some();
@@ -99,7 +68,13 @@ pub(super) async fn open(
             request.routes = direct(resolved, user);
         }
     }
-    let Connection { session, dialer, .. } = attempts(request, &resolved.config, ui).await?;
+    let mut watch = |event: Event<'_>| match event {
+        Event::Started(route) => ui.verbose(&format!("trying {} ({})", route.network, route.host)),
+        Event::Waiting(route, phase) => ui.verbose(&format!("{}: {phase}", route.network)),
+        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
+    };
+    let Connection { session, dialer, .. } =
+        attempts(request, &resolved.options, &mut watch).await?;
     ui.verbose(&format!("host key vouched for by {}", session.vouched_by()));
     Ok(Link { session: Arc::new(session), _dialer: dialer })
 }
@@ -120,26 +95,16 @@ fn over(request: &mut Request, detour: Arc<dyn Detour>) -> Result<()> {
     }
 }
 
-/// Those of [`SHARED`] that name files.
-const LISTS_OF_FILES: [&str; 3] = ["globalknownhostsfile", "revokedhostkeys", "userknownhostsfile"];
-
 /// As often as `ConnectionAttempts` says, with a second between.
-async fn attempts(request: Request, config: &Config, ui: &Ui) -> Result<Connection> {
-    let mut left = match config.get("connectionattempts") {
-        None => 1,
-        Some(setting) => {
-            let number = setting.value().parse().ok().filter(|number: &u32| *number > 0);
-            number.ok_or_else(|| setting.wrong("not a number from 1"))?
-        }
-    };
-    let mut watch = |event: Event<'_>| match event {
-        Event::Started(route) => ui.verbose(&format!("trying {} ({})", route.network, route.host)),
-        Event::Waiting(route, phase) => ui.verbose(&format!("{}: {phase}", route.network)),
-        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
-    };
+pub(in crate::cli) async fn attempts(
+    request: Request,
+    options: &Options,
+    watch: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Connection> {
+    let mut left = options.connection_attempts().get();
     loop {
         left -= 1;
-        match connect(request.clone(), &mut watch).await {
+        match connect(request.clone(), watch).await {
             Err(Error::Unreachable { .. }) if left > 0 => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -148,10 +113,31 @@ async fn attempts(request: Request, config: &Config, ui: &Ui) -> Result<Connecti
     }
 }
 
+/// What `ProxyJump` or `ProxyCommand` put in the way. Jump hosts are connected to at
+/// once.
+async fn in_the_way(
+    resolved: &Resolved,
+    config_file: Option<&str>,
+    global: &Global,
+    ui: &Arc<Ui>,
+    depth: usize,
+) -> Result<Option<Arc<dyn Detour>>> {
+    if let Some(command) = resolved.proxy_command() {
+        return Ok(Some(Program::new(command.clone(), resolved.clone())));
+    }
+    match resolved.jumps() {
+        [] => Ok(None),
+        jumps => {
+            let link = jump(jumps, config_file, global, ui, depth + 1).await?;
+            Ok(Some(Arc::new(Jump(link))))
+        }
+    }
+}
+
 /// The last of some jump hosts, over the others.
 async fn jump(
     jumps: &[String],
-    arguments: &Arguments,
+    config_file: Option<&str>,
     global: &Global,
     ui: &Arc<Ui>,
     depth: usize,
@@ -162,37 +148,28 @@ async fn jump(
     // As ssh(1) does: only the file's name is passed on to a jump host.
     let uri = if last.starts_with("ssh://") { last.clone() } else { format!("ssh://{last}") };
     let mut hop = arguments::parse(&["--".to_owned(), uri])?;
-    hop.config_file.clone_from(&arguments.config_file);
+    hop.config_file = config_file.map(str::to_owned);
     if !before.is_empty() {
-        hop.config.put("proxyjump", &[&before.join(",")]);
+        hop.options.proxy_jump = Some(Maybe(Some(Names(before.to_vec()))));
     }
-    let resolved = resolve(&hop.host, &hop.config, hop.config_file.as_deref(), &holds, &canonical)?;
+    let resolved = resolve(&hop.host, &hop.options, config_file, &holds, &canonical)?;
     Box::pin(open(&resolved, &hop, global, ui, depth)).await
 }
 
-/// Has `request` go over what `ProxyJump` or `ProxyCommand` say. Jump hosts are
-/// connected to at once.
+/// Has `request` go over what `ProxyJump` or `ProxyCommand` say, if they do.
 pub(in crate::cli) async fn detour(
     request: &mut Request,
-    proxy: &Proxy,
+    resolved: &Resolved,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<()> {
-    let detour: Arc<dyn Detour> = match proxy {
-        Proxy::Jump(hosts) => {
-            ui.progress.doing(format!("connecting to {}", Printable(hosts)));
-            let jumps: Vec<String> = hosts.split(',').map(str::to_owned).collect();
-            Arc::new(Jump(jump(&jumps, &Arguments::default(), global, ui, 1).await?))
-        }
-        Proxy::Command(command) => {
-            let login = request.routes.first().map(|route| route.user.clone());
-            let machine =
-                resolve(&request.machine, &Config::default(), Some("none"), &holds, &canonical)?;
-            let machine = Resolved { user: login.unwrap_or_default(), ..machine };
-            Program::new(command, machine)
-        }
-    };
-    over(request, detour)
+    if !resolved.jumps().is_empty() {
+        ui.progress.doing(format!("connecting to {}", Printable(&resolved.jumps().join(","))));
+    }
+    match in_the_way(resolved, None, global, ui, 0).await? {
+        Some(detour) => over(request, detour),
+        None => Ok(()),
+    }
 }
 
 /// A session that streams go through.
@@ -216,14 +193,14 @@ impl Detour for Jump {
 /// A command for each stream.
 #[derive(Debug)]
 struct Program {
-    command: String,
+    command: Template,
     machine: Resolved,
     started: Mutex<Vec<(Child, Option<Awaited>)>>,
 }
 
 impl Program {
-    fn new(command: &str, machine: Resolved) -> Arc<Self> {
-        Arc::new(Self { command: command.to_owned(), machine, started: Mutex::default() })
+    fn new(command: Template, machine: Resolved) -> Arc<Self> {
+        Arc::new(Self { command, machine, started: Mutex::default() })
     }
 }
 
@@ -246,7 +223,7 @@ impl Detour for Program {
         let host = (!target.secret).then(|| target.host.expose().clone());
         // Whoever it comes from: its words become the shell's.
         let unfit = tokens::unfit_host(target.host.expose());
-        let expanded = tokens::expand(&self.command, &|token| match token {
+        let expanded = tokens::expand(self.command.written(), &|token| match token {
             'h' => host.clone(),
             'p' => Some(target.port.to_string()),
             token => self.machine.token(token),
@@ -256,7 +233,7 @@ impl Detour for Program {
                 return Err(ProxyFailure::Unfit(why.to_string()));
             }
             let command = expanded.map_err(|error| match target.secret {
-                true if self.command.contains("%h") => ProxyFailure::ShowsSecret,
+                true if self.command.written().contains("%h") => ProxyFailure::ShowsSecret,
                 _ => ProxyFailure::Command(error.to_string()),
             })?;
             let logs = self.machine.verbosity() > 0;
@@ -297,10 +274,9 @@ fn direct(resolved: &Resolved, user: Option<String>) -> Vec<Route> {
 
 /// What connecting takes.
 fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request> {
-    let config = &resolved.config;
     let overrides = Overrides {
-        user: config.get("user").map(|_| resolved.user.clone()),
-        port: config.get("port").map(|_| resolved.port),
+        user: resolved.options.user.clone(),
+        port: resolved.options.port.map(NonZeroU16::get),
         ..Overrides::default()
     };
     let mut way = Way {
@@ -312,6 +288,10 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
         identity: Vec::new(),
         password: None,
         identities: Vec::new(),
+        tokens: resolved.tokens().collect(),
+        // What nobody says is as in ssh(1), and not as in clan.
+        check: HostKeyCheck::Ask,
+        keepalive: Duration::ZERO,
     };
     let clan = machine(resolved, global, ui)?;
     // Not even a var of it is read for another host.
@@ -327,6 +307,9 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
         Some(clan) => {
             way.of_clan = global.host_keys(&way.machine, Some(&clan), ui)?;
             way.identity = global.identity(&way.machine, &clan, ui)?;
+            if way.of_clan.is_some() {
+                way.keepalive = KEEPALIVE;
+            }
             way.last_resort = configuration(&clan, &way.machine, &overrides, global, ui);
             way.routes = match plan(&clan, &way.machine, &overrides) {
                 Err(Error::NoRoute { reason, .. }) if way.last_resort.is_some() => {
@@ -338,70 +321,32 @@ fn request(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Request
         }
         None => way.routes = direct(resolved, None),
     }
-    let mut request = assemble(way, options(resolved)?, HostKeyCheck::Ask, global, ui)?;
-    if let Some(setting) = config.get("addressfamily") {
-        request.origin.family = match setting.value().to_ascii_lowercase().as_str() {
-            "any" => Family::Any,
-            "inet" => Family::Four,
-            "inet6" => Family::Six,
-            _ => return Err(setting.wrong("neither any nor inet nor inet6")),
-        };
-    }
-    if let Some(setting) = config.get("bindaddress") {
-        let address = setting.value();
-        let found = address.parse().ok().or_else(|| hosts::addresses(address).first().copied());
-        request.origin.address =
-            Some(found.ok_or_else(|| setting.wrong("not an address of here"))?);
-    }
-    let interface = config.get("bindinterface").map(|setting| setting.value().to_owned());
-    request.origin.interface = interface;
-    request.origin.keepalive = config.flag("tcpkeepalive", true)?;
-    request.rekey = rekey(config)?;
-    login::apply(resolved, &mut request.credentials, ui)?;
+    let mut request = assemble(way, resolved, global, ui)?;
+    // The name that ssh(1) shows where it asks (sshconnect2.c).
+    let shown = resolved.options.host_key_alias.as_ref().unwrap_or(&resolved.host_name);
+    request.credentials.machine = shown.to_ascii_lowercase();
     request.host_keys.words = Words::Ssh;
-    request.host_keys.trusts_loopback = config.flag("nohostauthenticationforlocalhost", false)?;
-    // What nobody says is as in ssh(1), and not as in clan.
-    if config.get("serveraliveinterval").is_none() && request.host_keys.of_clan.is_none() {
-        request.keepalive_interval = Duration::ZERO;
-    }
     Ok(request)
 }
 
 /// What the host would get, but not with a key that nobody vouches for.
 fn stakes(resolved: &Resolved, request: &Request, is_way: bool) -> Result<Stakes> {
-    let config = &resolved.config;
+    let options = &resolved.options;
     let forwards = Forwards::of(resolved)?;
     let methods = &request.credentials.methods;
-    let tunnel = config.get("tunnel").map_or("no", |setting| setting.value());
     let all = [
         (methods.contains(&Method::Password), Stake::Password),
         (methods.contains(&Method::KeyboardInteractive), Stake::KeyboardInteractive),
-        (login::lent_agent(resolved)?.is_some(), Stake::Agent),
-        (config.flag("forwardx11", false)?, Stake::X11),
+        (lent_agent(resolved)?.is_some(), Stake::Agent),
+        (options.forward_x11(), Stake::X11),
         (!forwards.all.is_empty(), Stake::Ports),
-        (!tunnel.eq_ignore_ascii_case("no"), Stake::Tunnel),
+        (options.tunnel() != Tunnel::No, Stake::Tunnel),
         (request.host_keys.update, Stake::UpdateHostKeys),
     ];
     let all: Vec<Stake> =
         all.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, stake)| stake).collect();
     let is_refused = all.iter().any(|stake| *stake != Stake::UpdateHostKeys);
     Ok(Stakes { gives_up: is_way || (forwards.exit_on_failure && is_refused), all })
-}
-
-/// `RekeyLimit`: an amount of data, then perhaps a time; `default` and `none` leave
-/// each as it is.
-fn rekey(config: &Config) -> Result<Rekey> {
-    let Some(setting) = config.get("rekeylimit") else { return Ok(Rekey::default()) };
-    let mut words = setting.args.iter().map(|word| word.to_ascii_lowercase());
-    let said = |word: Option<String>| word.filter(|word| word != "default" && word != "none");
-    let bad = || setting.wrong("not an amount of data and a time");
-    let bytes = said(words.next()).map(|word| bytes(&word).ok_or_else(bad)).transpose()?;
-    let time = said(words.next()).map(|word| seconds(&word).ok_or_else(bad)).transpose()?;
-    let bytes = bytes.filter(|bytes| *bytes > 0);
-    Ok(Rekey {
-        bytes: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        time: time.filter(|time| *time > 0).map(Duration::from_secs),
-    })
 }
 
 /// The clan, if the host is one of its machines and nothing else is said of it.
@@ -411,7 +356,7 @@ fn machine(
     ui: &Arc<Ui>,
 ) -> Result<Option<crate::exports::Clan>> {
     let name = &resolved.original_host;
-    let is_plain = !name.contains(['.', ':', '/']) && resolved.config.get("hostname").is_none();
+    let is_plain = !name.contains(['.', ':', '/']) && resolved.options.host_name.is_none();
     if !is_plain {
         return Ok(None);
     }
@@ -436,33 +381,6 @@ fn machine(
     }
 }
 
-/// The options that mean the same as in `--ssh-option`.
-fn options(resolved: &Resolved) -> Result<SshOptions> {
-    let mut options = SshOptions::default();
-    for keyword in SHARED {
-        for setting in resolved.config.all(keyword) {
-            let value = setting.args.join(" ");
-            if value.eq_ignore_ascii_case("none") && !LISTS_OF_FILES.contains(&keyword) {
-                continue;
-            }
-            let files = match LISTS_OF_FILES.contains(&keyword) {
-                true if value.eq_ignore_ascii_case("none") => Vec::new(),
-                true => {
-                    let files = setting.args.iter().map(|file| resolved.file(file));
-                    files.collect::<Result<_>>()?
-                }
-                false => Vec::new(),
-            };
-            let origin = format!("{}: ", setting.origin);
-            options.set(keyword, &value, files).map_err(|error| error.at(&origin))?;
-        }
-    }
-    if let Some(program) = &mut options.known_hosts_command {
-        program.tokens = resolved.tokens().collect();
-    }
-    Ok(options)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,9 +388,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_is_never_told_a_secret_host() {
-        let machine = resolve("m", &Config::default(), Some("none"), &holds, &canonical).unwrap();
+        let machine = Resolved::of("m", Options::default());
         let open = async |command: &str, secret| {
-            let program = Program::new(command, machine.clone());
+            let program = Program::new(Template::new(command), machine.clone());
             let host = Secret::new("hidden.example".to_owned());
             let (technology, label) = (Technology::Direct, "<secret>".to_owned());
             program.open(&Target { technology, host, label, secret, port: 22 }).await.map(|_| ())
@@ -486,9 +404,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_is_never_told_a_host_that_means_something_to_its_shell() {
-        let machine = resolve("m", &Config::default(), Some("none"), &holds, &canonical).unwrap();
+        let machine = Resolved::of("m", Options::default());
         for host in ["$(touch x)", "a;b", "-oProxyCommand=x", "`x`"] {
-            let program = Program::new("true %h", machine.clone());
+            let program = Program::new(Template::new("true %h"), machine.clone());
             let (technology, label) = (Technology::Direct, "x".to_owned());
             let host = Secret::new(host.to_owned());
             let target = Target { technology, host, label, secret: false, port: 22 };

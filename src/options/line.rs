@@ -2,13 +2,13 @@
 //! backslashes and comments, as OpenSSH's argv_split has them.
 
 /// The keyword and the rest of the line; `None` for blank lines and comments.
-pub(super) fn split(line: &str) -> Result<Option<(String, &str)>, String> {
+pub(crate) fn split(line: &str) -> Result<Option<(String, &str)>, String> {
     let line = line.trim_matches([' ', '\t', '\r', '\n', '\x0c']);
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
     let (name, rest) = match line.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"').ok_or("a quote is not closed")?,
+        Some(quoted) => quoted.split_once('"').ok_or("invalid quotes")?,
         None => line.split_at(line.find([' ', '\t', '=']).unwrap_or(line.len())),
     };
     let rest = rest.trim_start_matches([' ', '\t']);
@@ -17,7 +17,7 @@ pub(super) fn split(line: &str) -> Result<Option<(String, &str)>, String> {
 }
 
 /// The words of a line; a `#` that begins one ends the line.
-pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -42,7 +42,7 @@ pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
         }
     }
     if quote.is_some() {
-        return Err("a quote is not closed".to_owned());
+        return Err("invalid quotes".to_owned());
     }
     words.extend(word);
     Ok(words)

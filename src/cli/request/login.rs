@@ -1,0 +1,106 @@
+//! What the options of ssh_config(5) say about authenticating. Owns their values;
+//! authenticates nobody.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::Ui;
+use crate::error::Result;
+use crate::openssh::Resolved;
+use crate::options::{ForwardAgent, PubkeyAuthentication, Template};
+use crate::secret::Secret;
+use crate::ssh::algorithms::List;
+use crate::ssh::auth::{Credentials, Method};
+use crate::user::User;
+
+/// Puts all of it into `credentials`.
+pub(super) fn apply(
+    resolved: &Resolved,
+    credentials: &mut Credentials,
+    ui: &Arc<Ui>,
+) -> Result<()> {
+    let options = &resolved.options;
+    credentials.login.clone_from(&resolved.user);
+    let is_named = |file: &&Template| file.written() != "none";
+    let files = |files: &[Template]| {
+        files.iter().filter(is_named).map(|file| resolved.file(file)).collect::<Result<Vec<_>>>()
+    };
+    if !options.identity_file.is_empty() {
+        credentials.default_identities = files(&options.identity_file)?;
+    }
+    credentials.certificates = files(&options.certificate_file)?;
+    credentials.identities_only = options.identities_only();
+    if let Some(agent) = &options.identity_agent {
+        credentials.agent = resolved.agent(agent, credentials.agent.take())?;
+    }
+    credentials.accepted = options.algorithms().list(List::UserKeys).to_vec();
+    credentials.methods = methods(resolved);
+    credentials.add_to_agent = options.add_keys_to_agent();
+    credentials.devices = options.kbd_interactive_devices.clone().unwrap_or_default();
+    let prompts = usize::try_from(options.number_of_password_prompts());
+    credentials.prompts = prompts.unwrap_or(usize::MAX);
+    if options.batch_mode() {
+        credentials.methods.retain(|method| *method == Method::PublicKey);
+        credentials.user = Arc::new(Batch(ui.clone()));
+    }
+    Ok(())
+}
+
+/// The agent that the environment names.
+pub(in crate::cli) fn own_agent() -> Option<PathBuf> {
+    std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The agent that the machine may use (`ForwardAgent`).
+pub(in crate::cli) fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
+    match resolved.options.forward_agent() {
+        ForwardAgent::No => Ok(None),
+        ForwardAgent::Yes => Ok(own_agent()),
+        ForwardAgent::Other(agent) => resolved.agent(&agent, own_agent()),
+    }
+}
+
+/// What may be tried, in the order of `PreferredAuthentications`.
+fn methods(resolved: &Resolved) -> Vec<Method> {
+    let options = &resolved.options;
+    let preferred = options.preferred_authentications.as_ref();
+    let methods = preferred.map_or_else(
+        || Method::ALL.to_vec(),
+        |names| {
+            let known = names.0.iter().filter_map(|name| match name.as_str() {
+                "publickey" => Some(Method::PublicKey),
+                "keyboard-interactive" => Some(Method::KeyboardInteractive),
+                "password" => Some(Method::Password),
+                _ => None,
+            });
+            known.collect()
+        },
+    );
+    let is_on = |method: &Method| match method {
+        Method::PublicKey => options.pubkey_authentication() != PubkeyAuthentication::No,
+        Method::KeyboardInteractive => options.kbd_interactive_authentication(),
+        Method::Password => options.password_authentication(),
+    };
+    methods.into_iter().filter(is_on).collect()
+}
+
+/// `BatchMode`: everything is said, and nothing asked.
+struct Batch(Arc<Ui>);
+
+impl User for Batch {
+    fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
+        None
+    }
+
+    fn tell(&self, text: &str) {
+        self.0.tell(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.0.warn(text);
+    }
+
+    fn detail(&self, text: &str) {
+        self.0.detail(text);
+    }
+}

@@ -1,0 +1,250 @@
+//! The options of ssh_config(5), each of them once: the [`TABLE`] says what it is
+//! called, what it takes, who may set it and how it is shown, and [`Options`] has
+//! what was said. Owns reading them, from files, letters, `-o`, `--ssh-option` and
+//! addresses, and when a value is wrong, which is said at once. What an option does
+//! is for whoever uses its field.
+
+mod algorithms;
+mod amounts;
+mod choice;
+mod docs;
+mod forwards;
+mod limits;
+pub(crate) mod line;
+mod row;
+mod session;
+mod slot;
+mod table;
+mod value;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::pattern::matches_pattern;
+use crate::printable::{self, Printable};
+use slot::Arity;
+
+pub use algorithms::{CaSignatures, Ciphers, HostKeys, Kex, Macs, UserKeys};
+pub use choice::{
+    Canonicalize, ControlMaster, FingerprintHash, LogLevel, PubkeyAuthentication, RequestTty,
+    SessionType, SyslogFacility, Tunnel, YesNoAsk,
+};
+pub use docs::{manual, readme};
+pub(crate) use forwards::bare;
+pub use forwards::{
+    DynamicForward, Leads, Listener, LocalForward, Permitted, RemoteForward, place,
+};
+pub use limits::{Mask, Persist, RekeyLimit, RsaSize, Time};
+pub use row::{Facts, Row, Says, Shown};
+pub use session::{Agent, Aliases, Domains, EscapeChar, ForwardAgent, SendEnv, SetEnv};
+pub use slot::{Slot, Value};
+pub use table::{Options, TABLE};
+pub use value::{Command, Files, Maybe, Names, Template, Words};
+
+/// Where an option was set, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    place: String,
+    line: Option<usize>,
+}
+
+impl Origin {
+    /// `-o`, as ssh(1) calls it.
+    pub fn command_line() -> Self {
+        Self { place: "command-line".to_owned(), line: Some(0) }
+    }
+
+    /// A line of a file, counted from 1.
+    pub fn line(path: &Path, line: usize) -> Self {
+        Self { place: printable::line(&path.to_string_lossy()), line: Some(line) }
+    }
+
+    /// One option by itself, such as one of `--ssh-option`.
+    fn option(before: &str, name: &str) -> Self {
+        Self { place: format!("{before} {}", Printable(name)), line: None }
+    }
+
+    /// The error for a value that cannot be used.
+    pub fn wrong(&self, why: &str) -> Error {
+        Error::Usage(match self.line {
+            Some(line) => format!("{} line {line}: {why}", self.place),
+            None => format!("{}: {why}", self.place),
+        })
+    }
+
+    /// The error for a keyword that nobody knows.
+    fn unknown(&self, name: &str) -> Error {
+        let name = name.to_ascii_lowercase();
+        let why = format!("Bad configuration option: {}", Printable(&name));
+        Error::Usage(match self.line {
+            Some(line) => format!("{}: line {line}: {why}", self.place),
+            None => format!("{}: {why}", self.place),
+        })
+    }
+}
+
+/// The row of an option, by any of its names in whatever case.
+pub fn find(name: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.is_called(name))
+}
+
+/// Whether an option may stand in an address. One that nobody knows may not harm.
+pub(crate) fn is_for_addresses(name: &str) -> bool {
+    let is_structure = ["host", "include", "match"].contains(&&*name.to_ascii_lowercase());
+    !is_structure && find(name).is_none_or(|row| row.facts.in_address)
+}
+
+impl Options {
+    /// Reads what follows a keyword. What was said before counts, where it is the
+    /// first that counts.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] in OpenSSH's words.
+    pub fn set(&mut self, name: &str, rest: &str, origin: &Origin) -> Result<()> {
+        let Some(row) = find(name) else {
+            return match self.passes_over(name) {
+                true => Ok(()),
+                false => Err(origin.unknown(name)),
+            };
+        };
+        let words = match row.arity {
+            Arity::Rest => vec![rest.trim_start_matches(['=', ' ', '\t']).to_owned()],
+            Arity::One | Arity::Some => line::words(rest).map_err(|why| origin.wrong(&why))?,
+        };
+        let (keyword, is_rest) = (name.to_ascii_lowercase(), row.arity == Arity::Rest);
+        if words.is_empty() || words.first().is_some_and(|rest| rest.is_empty() && is_rest) {
+            return Err(origin.wrong(&format!("no argument after keyword \"{keyword}\"")));
+        }
+        if row.arity == Arity::One && words.first().is_some_and(String::is_empty) {
+            return Err(origin.wrong("Missing argument."));
+        }
+        if row.arity == Arity::One && words.len() > 1 {
+            let why = format!("keyword {keyword} extra arguments at end of line");
+            return Err(origin.wrong(&why));
+        }
+        self.take(row, &words).map_err(|why| origin.wrong(&why))
+    }
+
+    /// Reads it where it does not apply: a mistake is one whomever it is for.
+    ///
+    /// # Errors
+    /// As for [`Options::set`].
+    pub fn check(&self, name: &str, rest: &str, origin: &Origin) -> Result<()> {
+        let ignore_unknown = self.ignore_unknown.clone();
+        Self { ignore_unknown, ..Self::default() }.set(name, rest, origin)
+    }
+
+    /// Reads `-o`: `Name=value` or `Name value`.
+    ///
+    /// # Errors
+    /// As for [`Options::set`].
+    pub fn line(&mut self, text: &str) -> Result<()> {
+        let origin = Origin::command_line();
+        let Some((name, rest)) = line::split(text).map_err(|why| origin.wrong(&why))? else {
+            return Ok(());
+        };
+        for structure in ["Host", "Match", "Include"] {
+            if name.eq_ignore_ascii_case(structure) {
+                let why = format!("{structure} directive not supported as a command-line option");
+                return Err(Error::Usage(why));
+            }
+        }
+        self.set(&name, rest, &origin)
+    }
+
+    /// Reads one option for a machine of the clan by its name and value; `before` is
+    /// what goes before its name in messages, such as `--ssh-option`.
+    ///
+    /// # Errors
+    /// As for [`Options::set`], and for an option that only `ssh` itself takes.
+    pub fn pair(&mut self, name: &str, value: &str, before: &str) -> Result<()> {
+        let origin = Origin::option(before, name);
+        match find(name) {
+            Some(row) if !row.facts.for_machines => {
+                Err(origin.wrong("it is taken only when this program is called as ssh"))
+            }
+            _ => self.set(name, value, &origin),
+        }
+    }
+
+    /// Does what a letter of ssh(1) does to the options.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] in OpenSSH's words.
+    pub fn letter(&mut self, letter: char, argument: &str) -> Result<()> {
+        for row in TABLE {
+            let Some(says) = row.letter(letter) else { continue };
+            let (word, is_last) = match says {
+                Says::First(word) => (word, false),
+                Says::Now(word) => (word, true),
+                Says::Next(words) => (self.next(row, words), true),
+                Says::Argument(_) => (argument, false),
+            };
+            if is_last {
+                (row.clear)(self);
+            }
+            self.take(row, &[word.to_owned()]).map_err(|why| match says {
+                Says::Argument(complaint) if !complaint.is_empty() => {
+                    Error::Usage(complaint.replace("{}", &Printable(argument).to_string()))
+                }
+                _ => Error::Usage(format!("-{letter}: {why}")),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What comes after what is said now.
+    fn next(&self, row: &Row, words: &[&'static str]) -> &'static str {
+        let is_said = |word: &&'static str| {
+            let mut other = Self::default();
+            let taken = self.is_set(row) && other.take(row, &[(*word).to_owned()]).is_ok();
+            taken && (row.lines)(&other) == (row.lines)(self)
+        };
+        let said = words.iter().position(is_said);
+        let next = words.get(said.map_or(0, |said| said + 1)).or(words.last());
+        next.copied().unwrap_or_default()
+    }
+
+    fn take(&mut self, row: &Row, words: &[String]) -> Result<(), String> {
+        match row.facts.yields.is_some_and(|yields| yields(self)) {
+            true => (row.take)(&mut Self::default(), words),
+            false => (row.take)(self, words),
+        }
+    }
+
+    /// Whether anything was said of an option.
+    pub fn is_set(&self, row: &Row) -> bool {
+        (row.is_set)(self)
+    }
+
+    /// The lines that `ssh -G` prints for an option, word by word and not expanded.
+    pub fn shown(&self, row: &Row) -> Vec<Vec<String>> {
+        let unset = (row.facts.unset)(self);
+        match self.is_set(row) || unset.is_empty() {
+            true => (row.lines)(self),
+            false => {
+                let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+                unset.lines().map(words).collect()
+            }
+        }
+    }
+
+    /// Whether what is known of hosts stays as it is while UpdateHostKeys says
+    /// nothing: files of the user's own do, and so does what the DNS proves.
+    pub fn leaves_known_hosts(&self) -> bool {
+        self.user_known_hosts_file.is_some() || self.verify_host_key_dns() != YesNoAsk::No
+    }
+
+    /// Whether a keyword that is in no row is no mistake.
+    fn passes_over(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let patterns = self.ignore_unknown.as_deref().unwrap_or_default().to_ascii_lowercase();
+        table::OBSOLETE.contains(&name.as_str())
+            || patterns
+                .split(',')
+                .any(|pattern| matches_pattern(pattern.as_bytes(), name.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The lists of options that people read: in the README, in the manual page. All of
+//! them are made of the table.
+
+use super::{Row, TABLE};
+
+/// The rows of options that are honoured, or those that are not, by their names.
+fn rows(is_honoured: bool) -> Vec<&'static Row> {
+    let mut rows: Vec<&Row> =
+        TABLE.iter().filter(|row| row.facts.is_honoured == is_honoured).collect();
+    rows.sort_by_key(|row| row.name.to_ascii_lowercase());
+    rows
+}
+
+/// Names with what is remarked about them, between commas.
+fn list(rows: impl Iterator<Item = &'static Row>) -> String {
+    let one = |row: &Row| match row.facts.note {
+        "" => format!("`{}`", row.name),
+        note => format!("`{}` ({note})", row.name),
+    };
+    rows.map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What stands in the README between the markers: which options do something, and
+/// which are accepted for those who have them in their files.
+pub fn readme() -> String {
+    let honoured = |for_machines| {
+        list(rows(true).into_iter().filter(move |row| row.facts.for_machines == for_machines))
+    };
+    format!(
+        "| | |\n|---|---|\n| do what they do in ssh_config(5) | {} |\n\
+         | the same, but only as `ssh` | {} |\n\
+         | are accepted, and change nothing | {} |\n",
+        honoured(true),
+        honoured(false),
+        list(rows(false).into_iter()),
+    )
+}
+
+/// The section about them in the manual page, in the language of man(7).
+pub fn manual() -> String {
+    // A hyphen is a minus, and a line that begins with a dot a request.
+    let plain = |text: &str| text.trim().replace('\\', "\\e").replace('-', "\\-");
+    let mut text = ".SH \"SSH OPTIONS\"\nOptions of ssh_config(5), for \\fB\\-\\-ssh\\-option\\fR \
+                    and as \\fBssh\\fR.\n"
+        .to_owned();
+    for row in rows(true) {
+        let limit = match (row.facts.for_machines, row.facts.in_address) {
+            (false, _) => " Only as ssh.",
+            (true, false) => " Not taken from an address.",
+            (true, true) => "",
+        };
+        let about = format!("{}.{limit}", plain(row.about));
+        text.push_str(&format!(".TP\n\\fB{}\\fR\n{about}\n", row.name));
+    }
+    let ignored: Vec<&str> = rows(false).iter().map(|row| row.name).collect();
+    text.push_str(&format!(".PP\nAccepted, and without effect: {}.\n", ignored.join(", ")));
+    text
+}

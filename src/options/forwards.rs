@@ -1,0 +1,341 @@
+//! The grammar of forwards: LocalForward, RemoteForward, DynamicForward, the letters
+//! for them, and PermitRemoteOpen. Owns their addresses; opens nothing.
+
+use super::slot::{Arity, Value, first};
+use super::value::Template;
+use crate::ssh::forward::Place;
+
+/// Where connections come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listener {
+    /// At a Unix socket, in whose name tokens count.
+    Socket(Template),
+    /// At an address, if one is named, and a port; 0 lets the system choose.
+    Tcp(Option<String>, u16),
+}
+
+/// Where they lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leads {
+    /// To a Unix socket, in whose name tokens count.
+    Socket(Template),
+    /// To a port of a host. There are no tokens: it may be `fe80::1%eth0`.
+    Tcp(String, u16),
+    /// Wherever the client says, by SOCKS.
+    Anywhere,
+}
+
+/// `LocalForward`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalForward(pub Listener, pub Leads);
+
+/// `RemoteForward`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteForward(pub Listener, pub Leads);
+
+/// `DynamicForward`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamicForward(pub Listener);
+
+/// What is said of all that is none.
+const BAD: &str = "Bad forwarding specification.";
+
+impl Listener {
+    /// `[address:]port`, or a path.
+    pub fn parse(text: &str) -> Option<Self> {
+        if is_path(text) {
+            return Some(Self::Socket(Template::new(text)));
+        }
+        let port = |text: &str| text.parse::<u16>().ok();
+        match fields(text)?.as_slice() {
+            [one] => Some(Self::Tcp(None, port(one)?)),
+            [address, number] => Some(Self::Tcp(Some(bare(address).to_owned()), port(number)?)),
+            _ => None,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Socket(path) => path.written().to_owned(),
+            Self::Tcp(None, port) => port.to_string(),
+            Self::Tcp(Some(address), port) => format!("[{address}]:{port}"),
+        }
+    }
+}
+
+impl Leads {
+    /// `host:port`, or a path.
+    pub fn parse(text: &str) -> Option<Self> {
+        if is_path(text) {
+            return Some(Self::Socket(Template::new(text)));
+        }
+        let fields = fields(text)?;
+        let [host, port] = fields.as_slice() else { return None };
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then(|| Self::Tcp(bare(host).to_owned(), port))
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Socket(path) => path.written().to_owned(),
+            Self::Tcp(host, port) => format!("[{host}]:{port}"),
+            Self::Anywhere => "[socks]:0".to_owned(),
+        }
+    }
+}
+
+impl LocalForward {
+    /// `-L`.
+    pub fn of_letter(text: &str) -> Option<Self> {
+        let (listen, to) = split('L', text)?;
+        Some(Self(Listener::parse(&listen)?, Leads::parse(&to?)?))
+    }
+}
+
+impl RemoteForward {
+    /// `-R`.
+    pub fn of_letter(text: &str) -> Option<Self> {
+        let (listen, to) = split('R', text)?;
+        let to = to.map_or(Some(Leads::Anywhere), |to| Leads::parse(&to))?;
+        Some(Self(Listener::parse(&listen)?, to))
+    }
+}
+
+impl Value for LocalForward {
+    const ARITY: Arity = Arity::Some;
+
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let [listen, to] = words else {
+            return Err(if words.len() < 2 { "Missing target argument." } else { BAD }.to_owned());
+        };
+        let both = || Some(Self(Listener::parse(listen)?, Leads::parse(to)?));
+        both().ok_or_else(|| BAD.to_owned())
+    }
+
+    fn words(&self) -> Vec<String> {
+        vec![self.0.shown(), self.1.shown()]
+    }
+}
+
+impl Value for RemoteForward {
+    const ARITY: Arity = Arity::Some;
+
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let both = || match words {
+            [listen] => Some(Self(Listener::parse(listen)?, Leads::Anywhere)),
+            [listen, to] => Some(Self(Listener::parse(listen)?, Leads::parse(to)?)),
+            _ => None,
+        };
+        both().ok_or_else(|| BAD.to_owned())
+    }
+
+    fn words(&self) -> Vec<String> {
+        vec![self.0.shown(), self.1.shown()]
+    }
+}
+
+impl Value for DynamicForward {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        Listener::parse(first(words)).map(Self).ok_or_else(|| BAD.to_owned())
+    }
+
+    fn words(&self) -> Vec<String> {
+        vec![self.0.shown()]
+    }
+}
+
+/// Hosts and ports where the server's clients may go by SOCKS, of which either may
+/// be any; everything when `None` (`PermitRemoteOpen`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Permitted(Option<Vec<(Option<String>, Option<u16>)>>);
+
+impl Permitted {
+    /// Whether a client may go there.
+    pub fn has(&self, host: &str, port: u16) -> bool {
+        let Some(all) = &self.0 else { return true };
+        all.iter().any(|(known, number)| {
+            known.as_deref().is_none_or(|known| known == host)
+                && number.is_none_or(|number| number == port)
+        })
+    }
+}
+
+impl Value for Permitted {
+    const ARITY: Arity = Arity::Some;
+
+    fn parse(words: &[String]) -> Result<Self, String> {
+        match words {
+            [word] if word == "any" => return Ok(Self(None)),
+            [word] if word == "none" => return Ok(Self(Some(Vec::new()))),
+            _ => {}
+        }
+        let one = |text: &String| {
+            let (host, port) = text.rsplit_once(':')?;
+            let host = (host != "*").then(|| bare(host).to_owned());
+            match (host.as_deref(), port) {
+                (Some(""), _) => None,
+                (_, "*") => Some((host, None)),
+                (_, port) => Some((host, Some(port.parse().ok().filter(|port| *port > 0)?))),
+            }
+        };
+        let all: Option<Vec<_>> = words.iter().map(one).collect();
+        all.map(|all| Self(Some(all)))
+            .ok_or_else(|| "bad port number in permitremoteopen".to_owned())
+    }
+
+    fn words(&self) -> Vec<String> {
+        let one = |(host, port): &(Option<String>, Option<u16>)| {
+            let port = port.map_or_else(|| "*".to_owned(), |port| port.to_string());
+            match host.as_deref() {
+                None => format!("*:{port}"),
+                Some(host) if host.contains(':') => format!("[{host}]:{port}"),
+                Some(host) => format!("{host}:{port}"),
+            }
+        };
+        match self.0.as_deref() {
+            None => vec!["any".to_owned()],
+            Some([]) => vec!["none".to_owned()],
+            Some(all) => all.iter().map(one).collect(),
+        }
+    }
+}
+
+/// `-W`: where standard input and output lead. Nothing is replaced in it.
+pub fn place(text: &str) -> Option<Place> {
+    Some(match Leads::parse(text)? {
+        Leads::Socket(path) => Place::Unix(path.written().into()),
+        Leads::Tcp(host, port) => Place::Tcp(host, port),
+        Leads::Anywhere => Place::Dynamic,
+    })
+}
+
+/// Whether it is a socket and no port, as ssh(1) sees it.
+fn is_path(text: &str) -> bool {
+    text.contains('/')
+}
+
+/// Without the brackets of IPv6.
+pub(crate) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// `-L` and `-R` have one word for what LocalForward has two: the listener, and
+/// where it leads, which `-R` may leave out.
+fn split(letter: char, text: &str) -> Option<(String, Option<String>)> {
+    let fields = fields(text)?;
+    let join = |fields: &[String]| fields.join(":");
+    Some(match fields.as_slice() {
+        [one] if letter == 'R' => (one.clone(), None),
+        // Two fields: a port or path, and a path; or for -R an address to listen at.
+        [listen, to] if is_path(to) => (listen.clone(), Some(to.clone())),
+        [address, port] if letter == 'R' => (join(&[address.clone(), port.clone()]), None),
+        [listen, host, port] if is_path(listen) => {
+            (listen.clone(), Some(join(&[host.clone(), port.clone()])))
+        }
+        [address, port, to] if is_path(to) => {
+            (join(&[address.clone(), port.clone()]), Some(to.clone()))
+        }
+        [port, host, to] => (port.clone(), Some(join(&[host.clone(), to.clone()]))),
+        [address, port, host, to] => {
+            (join(&[address.clone(), port.clone()]), Some(join(&[host.clone(), to.clone()])))
+        }
+        _ => return None,
+    })
+}
+
+/// Fields between colons; brackets, which stay, hide the colons of IPv6.
+fn fields(text: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut in_brackets = false;
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '[' => in_brackets = true,
+            ']' if in_brackets => in_brackets = false,
+            '\\' => {
+                fields.last_mut()?.push(chars.next()?);
+                continue;
+            }
+            // ssh(1) takes a slash, too.
+            ':' if !in_brackets => {
+                fields.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        fields.last_mut()?.push(char);
+    }
+    (!in_brackets && !fields.iter().any(|field| field.contains('\0'))).then_some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_what_ssh_takes_for_one() {
+        let tcp = |host: Option<&str>, port| Listener::Tcp(host.map(str::to_owned), port);
+        let socket = |path: &str| Listener::Socket(Template::new(path));
+        for (text, expected) in [
+            ("22", tcp(None, 22)),
+            ("localhost:22", tcp(Some("localhost"), 22)),
+            (":22", tcp(Some(""), 22)),
+            ("*:22", tcp(Some("*"), 22)),
+            ("[::1]:22", tcp(Some("::1"), 22)),
+            ("0", tcp(None, 0)),
+            ("/run/x", socket("/run/x")),
+            ("run/22", socket("run/22")),
+        ] {
+            assert_eq!(Listener::parse(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["", "x", "70000", "a:b", "a:1:2"] {
+            assert!(Listener::parse(bad).is_none(), "{bad}");
+        }
+        assert_eq!(place("[::1]:22").unwrap(), Place::Tcp("::1".into(), 22));
+        let scoped = Place::Tcp("fe80::1%eth0".into(), 22);
+        assert_eq!(place("[fe80::1%eth0]:22").unwrap(), scoped);
+        assert_eq!(place("h:22").unwrap(), Place::Tcp("h".into(), 22));
+        assert_eq!(place("/run/x").unwrap(), Place::Unix("/run/x".into()));
+        for bad in ["h", ":22", "h:0", "h:x", "a:b:1"] {
+            assert!(place(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn letters_have_in_one_word_what_lines_have_in_two() {
+        let local = |text: &str| LocalForward::of_letter(text).map(|forward| forward.words());
+        let remote = |text: &str| RemoteForward::of_letter(text).map(|forward| forward.words());
+        for (text, expected) in [
+            ("1:h:2", ["1", "[h]:2"]),
+            ("[::1]:1:[::2]:3", ["[::1]:1", "[::2]:3"]),
+            ("/a:/b", ["/a", "/b"]),
+            ("1:/b", ["1", "/b"]),
+            ("/a:h:2", ["/a", "[h]:2"]),
+        ] {
+            assert_eq!(local(text).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in
+            [("1", ["1", "[socks]:0"]), ("a:1", ["[a]:1", "[socks]:0"]), ("1:h:2", ["1", "[h]:2"])]
+        {
+            assert_eq!(remote(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["1", "a:b", "1:2:3:4:5", "", "x:h:2"] {
+            assert!(local(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_opened_is_a_list_of_hosts_and_ports() {
+        let of = |text: &str| {
+            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            Permitted::parse(&words)
+        };
+        let some = of("a:1 *:2 [::1]:*").unwrap();
+        assert!(some.has("a", 1) && some.has("b", 2) && some.has("::1", 9) && !some.has("a", 3));
+        assert_eq!(some.words(), ["a:1", "*:2", "[::1]:*"]);
+        assert!(of("any").unwrap().has("a", 1) && !of("none").unwrap().has("a", 1));
+        for bad in ["a", "a:0", ":1", "a:x", "any a:1"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}
