@@ -216,3 +216,29 @@ fn a_machine_of_the_clan_has_the_same_options() {
     let args = [&["ssh", "m", "--target-host", &address][..], &env].concat();
     assert_eq!(home.run(&args).exits(0).text(), "address\n");
 }
+
+#[test]
+fn a_connection_that_the_configuration_refuses_is_not_tried() {
+    let place = Place::new("");
+    let config = place.home.read("home/.ssh/config");
+    let more =
+        format!("Match originalhost box user root\n  RefuseConnection \"ask first\"\n{config}");
+    place.home.write("home/.ssh/config", more);
+    place.ssh(&["-oUser=root", "box", "true"]).exits(255).says(&["ask first"]);
+    place.ssh(&["-oRefuseConnection=\"not today\"", "box", "true"]).exits(255).says(&["not today"]);
+    // The same for a machine of the clan.
+    let refused = place.home.run(&[
+        "ssh",
+        "m",
+        "--target-host",
+        &place.server.target(),
+        "--ssh-option",
+        "RefuseConnection",
+        "never",
+        "-c",
+        "true",
+    ]);
+    refused.exits(255).says(&["never"]);
+    place.ssh(&["-G", "box"]).exits(0);
+    assert_eq!(place.server.log().matches("Accepted").count(), 0);
+}

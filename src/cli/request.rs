@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use super::{Global, Ui, tor};
 use crate::connect::{HostKeySettings, LastResort, Request};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
 use crate::host_keys::HostKeys;
 use crate::openssh::{DEFAULT_IDENTITIES, Resolved, home};
 use crate::plan::{Overrides, Route};
+use crate::printable::Printable;
 use crate::race;
 use crate::secret::Secret;
 use crate::ssh::auth::Credentials;
@@ -55,8 +56,11 @@ pub(super) fn assemble(
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Request> {
-    let bare = bare_request(global, ui, false)?;
     let options = &resolved.options;
+    if let Some(why) = &options.refuse_connection {
+        return Err(Error::Usage(format!("RefuseConnection: {}", Printable(why))));
+    }
+    let bare = bare_request(global, ui, false)?;
     let machine = way.machine;
     let tor = match way.routes.iter().any(|route| route.technology == Technology::Tor) {
         true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,

@@ -220,6 +220,8 @@ options! {
     "KnownHostsCommand" known_hosts_command: Option<Maybe<Command>>, HONOURED.not_in_addresses();
     /// A word that Match tagged looks for
     "Tag" tag: Option<String>, HONOURED.only_as_ssh().letters(&[('P', Argument(""))]);
+    /// A reason not to connect, which is said instead of connecting
+    "RefuseConnection" refuse_connection: Option<String>, HONOURED;
     /// A port here from which clients go by SOCKS to wherever they want there
     "DynamicForward" dynamic_forward: Vec<DynamicForward>,
         HONOURED.only_as_ssh()
