@@ -128,8 +128,10 @@ pub enum Error {
     },
 
     /// One entry of the exports is malformed; the others still count.
-    #[error("exports entry {key:?}, field {field}: {reason}")]
+    #[error("{origin}: exports entry {key:?}, field {field}: {reason}")]
     ExportEntry {
+        /// Where the document came from: its file, or the flake.
+        origin: String,
         /// The key of the entry.
         key: String,
         /// The field inside it, dotted.

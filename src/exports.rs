@@ -112,7 +112,7 @@ impl Clan {
             .and_then(|()| {
                 serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {error}"))
             })
-            .and_then(|document: Value| Self::read(&document))
+            .and_then(|document: Value| Self::read(origin, &document))
             .map_err(|reason| Error::Exports { origin: Printable(origin).to_string(), reason })
     }
 
@@ -121,12 +121,12 @@ impl Clan {
     /// # Errors
     /// [`Error::Exports`].
     pub fn from_value(origin: &str, document: &Value) -> Result<Self> {
-        Self::read(document)
+        Self::read(origin, document)
             .map_err(|reason| Error::Exports { origin: Printable(origin).to_string(), reason })
     }
 
-    fn read(document: &Value) -> Result<Self, String> {
-        let mut clan = reader::read(&shape::entries(document)?)?;
+    fn read(origin: &str, document: &Value) -> Result<Self, String> {
+        let mut clan = reader::read(origin, &shape::entries(document)?)?;
         if clan.networks.is_empty() && clan.problems.is_empty() {
             clan.warnings.push("the exports declare no network".into());
         }

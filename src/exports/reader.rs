@@ -30,20 +30,27 @@ struct Place<'a> {
     prefix: &'a str,
 }
 
-#[derive(Default)]
 struct Reader<'a> {
+    /// Where the document came from, for messages.
+    origin: String,
     clan: Clan,
     networks: HashMap<Id<'a>, usize>,
     broken: HashMap<Id<'a>, Option<usize>>,
     peers: usize,
 }
 
-/// Reads all entries.
+/// Reads all entries; `origin` names the document in messages.
 ///
 /// # Errors
 /// The reason why the document as a whole is refused: too many peers.
-pub(super) fn read(entries: &[Entry<'_>]) -> Result<Clan, String> {
-    let mut reader = Reader::default();
+pub(super) fn read(origin: &str, entries: &[Entry<'_>]) -> Result<Clan, String> {
+    let mut reader = Reader {
+        origin: Printable(origin).to_string(),
+        clan: Clan::default(),
+        networks: HashMap::new(),
+        broken: HashMap::new(),
+        peers: 0,
+    };
     // Networks first: a peer may come before its network in a file.
     for entry in entries {
         reader.networking(entry)?;
@@ -264,7 +271,8 @@ impl<'a> Reader<'a> {
         }
         let field = fault.field.trim_end_matches('.').to_owned();
         let key = cut(key);
-        self.clan.problems.push(Error::ExportEntry { key, field, reason: fault.reason });
+        let origin = self.origin.clone();
+        self.clan.problems.push(Error::ExportEntry { origin, key, field, reason: fault.reason });
         Some(at)
     }
 
@@ -277,7 +285,8 @@ impl<'a> Reader<'a> {
 
     fn warn(&mut self, key: &str, text: &str) {
         if self.clan.warnings.len() < MAX_NOTES {
-            self.clan.warnings.push(format!("exports entry \"{}\": {text}", Printable(key)));
+            let (origin, key) = (&self.origin, Printable(key));
+            self.clan.warnings.push(format!("{origin}: exports entry \"{key}\": {text}"));
         }
     }
 

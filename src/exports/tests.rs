@@ -70,7 +70,7 @@ fn the_exports_of_the_real_modules_are_understood() {
     assert_eq!(summary(&clan), REAL);
     assert_eq!(problems(&clan), [""; 0]);
     assert_eq!(clan.machines(), ["peer1", "peer2", "outsider"]);
-    let ignored = "exports entry \"clan-core/internet:internet:default:peer1\": \
+    let ignored = "test: exports entry \"clan-core/internet:internet:default:peer1\": \
                    SSHOptions are never used, ignored \"-J x\", \"-J x\"";
     assert_eq!(clan.warnings, [ignored]);
     let tor = clan.network("tor").unwrap();

@@ -120,7 +120,8 @@ impl Snapshot {
         let mut clan = Clan::from_value(origin, &self.exports)?;
         for name in &self.failed {
             clan.warnings.push(format!(
-                "exports entry {name:?} could not be evaluated; its vars may not be generated yet"
+                "{}: exports entry {name:?} could not be evaluated; its vars may not be generated yet",
+                Printable(origin)
             ));
         }
         for (name, machine) in &self.machines {

@@ -187,17 +187,17 @@ fn a_machine_without_a_route_is_told_why() {
 fn a_machine_that_is_only_in_malformed_entries_is_told_which() {
     let broken = clan(BROKEN);
     for (machine, entry) in [
-        ("bad-port", "exports entry \"s:good:r:bad-port\", field peer.port"),
-        ("bad-host", "no host for it in good; exports entry \"s:good:r:bad-host\""),
-        ("bad-type", "exports entry \"s:good:r:bad-type\", field peer"),
-        ("victim", "exports entry \"s:bad::\", field networking.priority"),
-        ("orphan", "exports entry \"s:nowhere:r:orphan\", field networking"),
+        ("bad-port", "test: exports entry \"s:good:r:bad-port\", field peer.port"),
+        ("bad-host", "no host for it in good; test: exports entry \"s:good:r:bad-host\""),
+        ("bad-type", "test: exports entry \"s:good:r:bad-type\", field peer"),
+        ("victim", "test: exports entry \"s:bad::\", field networking.priority"),
+        ("orphan", "test: exports entry \"s:nowhere:r:orphan\", field networking"),
     ] {
         let text = refusal(&broken, machine, None);
         let start = format!("machine {machine:?} has no address: {entry}");
         assert!(text.starts_with(&start), "{text}");
     }
-    assert!(refusal(&broken, "ok", Some("bad")).contains("exports entry \"s:bad::\""));
+    assert!(refusal(&broken, "ok", Some("bad")).contains("test: exports entry \"s:bad::\""));
     assert_eq!(routes(&broken, "half", &Overrides::default()).len(), 1);
 }
 

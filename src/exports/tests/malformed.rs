@@ -15,22 +15,22 @@ fn every_mistake_is_named_and_the_good_peers_stay() {
     assert_eq!(
         problems(&clan),
         [
-            "exports entry \"s:bad::\", field networking.priority: \
+            "test: exports entry \"s:bad::\", field networking.priority: \
              expected an integer, found a string",
-            "exports entry \"s:scalar::\", field value: expected an object, found a number",
-            "exports entry \"s:good:r:bad-port\", field peer.port: 0 is not within 1 to 65535",
-            "exports entry \"s:good:r:bad-user\", field peer.user: the user starts with -",
-            "exports entry \"s:good:r:bad-host\", field peer.hosts.0.plain: \
+            "test: exports entry \"s:scalar::\", field value: expected an object, found a number",
+            "test: exports entry \"s:good:r:bad-port\", field peer.port: 0 is not within 1 to 65535",
+            "test: exports entry \"s:good:r:bad-user\", field peer.user: the user starts with -",
+            "test: exports entry \"s:good:r:bad-host\", field peer.hosts.0.plain: \
              the host starts with -",
-            "exports entry \"s:good:r:half\", field peer.hosts.0.plain: \
+            "test: exports entry \"s:good:r:half\", field peer.hosts.0.plain: \
              the host holds a space or a control character",
-            "exports entry \"s:good:r:bad-var\", field peer.hosts.0.var.generator: \
+            "test: exports entry \"s:good:r:bad-var\", field peer.hosts.0.var.generator: \
              invalid var name \"..\": a component is . or ..",
-            "exports entry \"s:good:r:bad-type\", field peer: \
+            "test: exports entry \"s:good:r:bad-type\", field peer: \
              expected an object, found a string",
-            "exports entry \"s:good:r:-dash\", field peer.machine: \
+            "test: exports entry \"s:good:r:-dash\", field peer.machine: \
              the name starts with -",
-            "exports entry \"s:nowhere:r:orphan\", field networking: \
+            "test: exports entry \"s:nowhere:r:orphan\", field networking: \
              the network is declared nowhere, expected an entry \"s:nowhere::\"",
         ]
     );
@@ -101,7 +101,7 @@ fn every_field_of_a_peer_is_checked() {
         let problems = problems(&clan);
         assert_eq!(problems.len(), 1, "{field} {value}: {problems:?}");
         assert!(
-            problems[0].starts_with(&format!("exports entry \"bad\", field {expected}")),
+            problems[0].starts_with(&format!("test: exports entry \"bad\", field {expected}")),
             "{field} {value}: {problems:?}"
         );
         assert!(!problems[0].chars().any(char::is_control), "{problems:?}");
@@ -133,7 +133,7 @@ fn every_field_of_a_network_is_checked() {
             let clan = clan(&text);
             let problems = problems(&clan);
             assert_eq!(problems.len(), 1, "{text}: {problems:?}");
-            let start = format!("exports entry {key:?}, field {prefix}{expected}");
+            let start = format!("test: exports entry {key:?}, field {prefix}{expected}");
             assert!(problems[0].starts_with(&start), "{problems:?}");
         }
     }
