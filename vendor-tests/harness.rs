@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// No step of any test takes longer.
@@ -360,7 +361,10 @@ pub struct Account {
 impl Account {
     pub fn new(name: &str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "accounts can only be made by root");
-        let name = format!("{name}{}", std::process::id());
+        // Tests run at the same time, and in several processes.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}{}-{made}", std::process::id());
         let home = PathBuf::from("/tmp").join(&name);
         let args = ["-m", "-d", home.to_str().unwrap(), "-s", "/bin/sh", "-K", "UMASK=022", &name];
         run("/usr/sbin/useradd", &args, "passwd");
