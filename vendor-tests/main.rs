@@ -44,6 +44,7 @@ mod openssh_regress;
 mod openssh_values;
 mod process;
 mod reach;
+mod remote_listen;
 mod sops;
 mod ssh_audit;
 mod static_binary;

@@ -40,7 +40,8 @@ pub enum Place {
 /// Where connections to be forwarded come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// An address (`*` and nothing for all) and a port; 0 lets the system choose.
+    /// An address and a port; 0 lets the system choose. `*` is every address, and
+    /// nothing what the side that listens takes for itself.
     Tcp(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
@@ -179,17 +180,17 @@ impl Session {
         let words = |error: russh::Error| printable::lines(&error.to_string());
         match listen {
             Listen::Tcp(address, port) => {
-                let asked = u32::from(*port);
+                let (address, asked) = (on_the_wire(address), u32::from(*port));
                 // Known before the answer, which connections may overtake.
-                let key = (address.clone(), asked);
+                let key = (address.to_owned(), asked);
                 lock(&self.remotes).tcp.insert(key.clone(), place.clone());
-                let given = self.handle.tcpip_forward(address.as_str(), asked).await;
+                let given = self.handle.tcpip_forward(address, asked).await;
                 if given.is_err() || asked == 0 {
                     lock(&self.remotes).tcp.remove(&key);
                 }
                 let given = given.map_err(words)?;
                 let port = if asked == 0 { given } else { asked };
-                lock(&self.remotes).tcp.insert((address.clone(), port), place);
+                lock(&self.remotes).tcp.insert((address.to_owned(), port), place);
                 Ok(u16::try_from(port).unwrap_or(*port_of(listen)))
             }
             Listen::Unix(path) => {
@@ -212,9 +213,9 @@ impl Session {
     pub async fn stop_listening_there(&self, listen: &Listen, port: u16) -> Result<(), String> {
         let done = match listen {
             Listen::Tcp(address, _) => {
-                let port = u32::from(port);
-                lock(&self.remotes).tcp.remove(&(address.clone(), port));
-                self.handle.cancel_tcpip_forward(address.as_str(), port).await
+                let (address, port) = (on_the_wire(address), u32::from(port));
+                lock(&self.remotes).tcp.remove(&(address.to_owned(), port));
+                self.handle.cancel_tcpip_forward(address, port).await
             }
             Listen::Unix(path) => {
                 let path = path.to_string_lossy().into_owned();
@@ -223,6 +224,17 @@ impl Session {
             }
         };
         done.map_err(|error| printable::lines(&error.to_string()))
+    }
+}
+
+/// What a server is told to listen at (RFC 4254, section 7.1; channels.c,
+/// `channel_rfwd_bind_host`): nobody but the machine itself comes in where no address
+/// was named, whatever the server would allow.
+fn on_the_wire(address: &str) -> &str {
+    match address {
+        "" => "localhost",
+        "*" => "",
+        address => address,
     }
 }
 
