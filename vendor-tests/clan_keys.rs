@@ -106,8 +106,9 @@ fn a_machine_of_the_clan_is_known_by_key_and_by_certificate() {
     clan.certify("fresh", "ca", &["-n", NAME]);
     let fresh = clan.sshd("fresh", Some("fresh-cert.pub"));
     clan.ssh(&fresh, &[]).exits(0).says(&["a certificate for server.example.com"]);
-    clan.certify("wild", "ca", &["-n", "other.example.com,*.example.com", "-V", "-1h:+1h"]);
-    clan.ssh(&clan.sshd("wild", Some("wild-cert.pub")), &[]).exits(0);
+    let names = format!("other.example.com,{NAME}");
+    clan.certify("several", "ca", &["-n", &names, "-V", "-1h:+1h"]);
+    clan.ssh(&clan.sshd("several", Some("several-cert.pub")), &[]).exits(0);
 }
 
 #[test]
@@ -130,6 +131,12 @@ fn whatever_is_wrong_with_a_key_or_a_certificate_is_refused_with_its_reason() {
             "ca",
             &["-n", "client.example.com"][..],
             "it is for client.example.com and not for server.example.com",
+        ),
+        (
+            "wild",
+            "ca",
+            &["-n", "*.example.com,*"],
+            "it is for *.example.com, * and not for server.example.com",
         ),
         ("nobody", "ca", &[], "it names no host at all"),
         ("expired", "ca", &["-n", NAME, "-V", "20200101:20200102"], "it has expired"),

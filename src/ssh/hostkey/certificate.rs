@@ -9,7 +9,6 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{HashAlg, PublicKey};
 
 use super::{HostKeyPolicy, type_name};
-use crate::pattern::matches_host;
 use crate::printable;
 use crate::ssh::known_hosts::{Entry, KnownHosts};
 
@@ -49,15 +48,14 @@ pub(super) fn check(
     if certificate.cert_type() != CertType::Host {
         return Err("it is a user's certificate and no host's".to_owned());
     }
+    // Patterns are none: OpenSSH's client has never taken them but in some releases
+    // (sshkey.c, `sshkey_cert_check_authority`, which is told so by sshconnect.c).
     let for_name = |name: &str| {
-        let mut principals = certificate.valid_principals().iter();
-        principals.any(|pattern| matches_host(pattern.as_bytes(), name.as_bytes()))
+        certificate.valid_principals().iter().any(|principal| principal.eq_ignore_ascii_case(name))
     };
     // One without principals would be good for every host of the authority;
     // OpenSSH, too, has come to refuse it.
-    let Some((name, authority)) =
-        names.iter().find(|(name, _)| for_name(&name.to_ascii_lowercase()))
-    else {
+    let Some((name, authority)) = names.iter().find(|(name, _)| for_name(name)) else {
         let principals: Vec<String> = certificate
             .valid_principals()
             .iter()
@@ -159,7 +157,11 @@ mod tests {
             }
         };
         assert_eq!(judged(named("m.test")), Ok(()));
-        assert_eq!(judged(named("?.t*t")), Ok(()));
+        assert_eq!(judged(named("M.TEST")), Ok(()));
+        for pattern in ["*", "*.test", "?.test", "m.tes?"] {
+            let wrong = judged(named(pattern)).unwrap_err();
+            assert_eq!(wrong, format!("it is for {pattern} and not for M.test"));
+        }
         let wrong = judged(named("evil\u{1b}]0;x")).unwrap_err();
         assert_eq!(wrong, "it is for evil\\u{1b}]0;x and not for M.test");
         let nobody = judged(|builder| {

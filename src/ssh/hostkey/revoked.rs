@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 << 20;
 const MAGIC: &[u8] = b"SSHKRL\n\0";
+/// How types of certificates end.
+const CERTIFICATE: &[u8] = b"-cert-v01@openssh.com";
 
 /// Keys and certificates that must never be accepted.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +107,9 @@ impl Revoked {
             || (!self.sha1.is_empty() && self.sha1.contains(&Sha1::digest(key).into()))
     }
 
-    /// One public key a line, as in the `.pub` files of ssh-keygen(1).
+    /// One public key a line, as in the `.pub` files of ssh-keygen(1). A certificate
+    /// stands for the key that it is of, whoever has signed it (authfile.c,
+    /// `sshkey_in_file`, which compares nothing else).
     fn text(bytes: &[u8]) -> Result<Self, &'static str> {
         let mut revoked = Self::default();
         for line in bytes.split(|byte| *byte == b'\n') {
@@ -114,10 +118,16 @@ impl Revoked {
                 continue;
             }
             let mut words = line.split(|byte| byte.is_ascii_whitespace());
-            let key = words.nth(1).and_then(|word| BASE64.decode(word).ok());
+            let kind = words.next().unwrap_or_default();
+            // None is of one byte alone, but words may be far from each other.
+            let key = words.find(|word| !word.is_empty());
+            let key = key.and_then(|word| BASE64.decode(word).ok());
             let key = key.ok_or("a line that is no public key")?;
-            // What it is in is not looked at: of a type unknown here, too.
-            revoked.keys.push(key);
+            revoked.keys.push(match kind.ends_with(CERTIFICATE) {
+                true => inside(&key).ok_or("a line that is no certificate")?,
+                // What it is in is not looked at: of a type unknown here, too.
+                false => key,
+            });
         }
         Ok(revoked)
     }
@@ -202,6 +212,12 @@ impl Certificates {
         self.serials.iter().any(|(first, last)| (*first..=*last).contains(&serial))
             || self.bitmaps.iter().any(in_bitmap)
     }
+}
+
+/// The key that a certificate is of, as on the wire.
+fn inside(certificate: &[u8]) -> Option<Vec<u8>> {
+    let certificate = Certificate::from_bytes(certificate).ok()?;
+    PublicKey::new(certificate.public_key().clone(), "").to_bytes().ok()
 }
 
 /// The encoding of RFC 4251, section 5.

@@ -3,7 +3,7 @@
 //! encoding. Lines nobody understands are told apart from empty ones.
 
 use data_encoding::BASE64;
-use russh::keys::PublicKey;
+use russh::keys::{Certificate, PublicKey};
 
 use super::hosts::Hosts;
 
@@ -56,12 +56,25 @@ impl Line {
         let (key, _comment) = word_of(rest);
         let hosts = Hosts::parse(hosts)?;
         let key = BASE64.decode(key).map_err(|_| "a damaged key")?;
+        if marker == Marker::Revoked
+            && let Some(key) = key_inside(key_type, &key)
+        {
+            return Ok(Some(Self { marker, hosts, key }));
+        }
         let key = PublicKey::from_bytes(&key).map_err(|_| "an unknown or damaged key")?;
         if key.algorithm().as_str().as_bytes() != key_type {
             return Err("a key of another type than the line says");
         }
         Ok(Some(Self { marker, hosts, key }))
     }
+}
+
+/// The key that a certificate is of. To revoke a certificate is to revoke that
+/// (sshkey.c, `sshkey_equal_public`, by which hostfile.c compares).
+fn key_inside(key_type: &[u8], blob: &[u8]) -> Option<PublicKey> {
+    let certificate = Certificate::from_bytes(blob).ok()?;
+    let is_of_type = certificate.algorithm().to_certificate_type().as_bytes() == key_type;
+    is_of_type.then(|| PublicKey::new(certificate.public_key().clone(), ""))
 }
 
 /// What remains of a line when `name` is taken out of it: nothing, or a line for
