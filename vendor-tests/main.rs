@@ -22,6 +22,7 @@ mod dependencies;
 mod dropbear;
 mod harness;
 mod host_key_question;
+mod host_key_renewal;
 mod host_key_revoked;
 mod host_key_worth;
 mod hostile_server;
