@@ -19,7 +19,7 @@ use clan_connect::ssh::auth::Credentials;
 use clan_connect::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
 use clan_connect::ssh::remote::{Remote, Streams, quote};
 use clan_connect::user::User;
-use clan_connect::vars::Vars;
+use clan_connect::vars::{Environment, Vars};
 use clan_connect::{Secret, flake};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
@@ -44,7 +44,12 @@ async fn main() -> Result<(), Failure> {
     println!("\nclan-connect ssh {MACHINE} -c hostname");
     let nobody = Arc::new(Nobody);
     let identity = clan.path().join("key.txt");
-    let vars = Vars::new(Some(clan.path().to_owned()), vec![identity], nobody.clone());
+    let vars = Vars::new(
+        Some(clan.path().to_owned()),
+        vec![identity],
+        Environment::default(),
+        nobody.clone(),
+    );
     let request = Request {
         machine: MACHINE.to_owned(),
         routes,
@@ -61,8 +66,7 @@ async fn main() -> Result<(), Failure> {
             check: HostKeyCheck::Tofu,
             files: KnownHostsFiles {
                 user: vec![clan.path().join("known_hosts")],
-                global: Vec::new(),
-                hash_names: false,
+                ..KnownHostsFiles::default()
             },
             ..HostKeySettings::default()
         },

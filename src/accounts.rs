@@ -47,6 +47,11 @@ impl Accounts {
         })
     }
 
+    /// The home directory of the first user with this number.
+    pub(crate) fn home_of_number(&self, number: u32) -> Option<&str> {
+        self.home_of(self.name_of(number)?)
+    }
+
     /// The home directory of the user with this name.
     pub(crate) fn home_of(&self, name: &str) -> Option<&str> {
         let mut lines = self.0.lines().map(|line| line.split(':'));
@@ -67,6 +72,8 @@ mod tests {
         assert_eq!(accounts.name_of(1000), Some("me"));
         assert_eq!(accounts.name_of(7), None);
         assert_eq!(accounts.home_of("me"), Some("/home/me"));
+        assert_eq!(accounts.home_of_number(1000), Some("/home/me"));
+        assert_eq!(accounts.home_of_number(7), None);
         assert_eq!(accounts.home_of("broken"), None);
         assert_eq!(accounts.home_of("nobody"), None);
         assert_eq!(accounts.numbered().count(), 3);

@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::exports::Clan;
 use crate::secret::{Secret, redacted};
@@ -83,6 +84,9 @@ struct Global {
     /// The clan, once it is found.
     #[arg(skip)]
     found: OnceLock<flake::Flake>,
+    /// What we were started with.
+    #[arg(skip)]
+    env: Env,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -150,15 +154,15 @@ enum Network {
 }
 
 /// Runs a whole command line and returns the exit status.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    if complete::answer(&args) {
+    if complete::answer(&args, &env) {
         return 0;
     }
     if let Some(arguments) = as_ssh(&args) {
-        return openssh::main(&arguments, None);
+        return openssh::main(&arguments, None, env);
     }
-    let cli = match Cli::try_parse_from(&args) {
+    let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` are errors to clap, but not to users.
@@ -170,6 +174,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             };
         }
     };
+    cli.global.env = env;
     log::start(cli.global.verbose);
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_));
@@ -183,7 +188,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, &ui),
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
         // Taken above, with every letter in its place.
-        Command::Openssh { arguments } => return openssh::main(&arguments, cli.global.flake),
+        Command::Openssh { arguments } => {
+            return openssh::main(&arguments, cli.global.flake, cli.global.env);
+        }
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
         Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
@@ -234,6 +241,8 @@ struct Ui {
     verbose: bool,
     quiet: bool,
     progress: progress::Progress,
+    /// What we were started with.
+    env: Env,
 }
 
 impl Ui {
@@ -243,14 +252,15 @@ impl Ui {
             Color::Never => false,
             Color::Auto => {
                 std::io::stderr().is_terminal()
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && global.env.var("TERM").is_none_or(|term| term != "dumb")
+                    && global.env.var("NO_COLOR").is_none()
             }
         };
         Self {
             verbose: global.verbose > 0,
             quiet: global.quiet,
             progress: progress::Progress::new(fancy && !global.quiet && global.verbose == 0),
+            env: global.env.clone(),
         }
     }
 
@@ -303,7 +313,7 @@ impl Ui {
 impl User for Ui {
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
         let prompt = &*printable::shown(prompt);
-        self.progress.pause(|| match askpass::program() {
+        self.progress.pause(|| match askpass::program(&self.env) {
             Some(program) => askpass::ask(&program, prompt),
             None => term::ask(prompt, echo),
         })

@@ -7,6 +7,8 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
+use crate::env::Env;
+
 /// Those that a file is named by, as a shell does in `--exports <(…)`, and that
 /// were open when we started.
 static NAMED: OnceLock<Vec<RawFd>> = OnceLock::new();
@@ -19,11 +21,11 @@ const MAX_TRIED: RawFd = 1024;
 /// Closes all above standard error, but for those that the command line or the
 /// environment names as a file. Only before anything else is opened: nothing of
 /// ours may be among them.
-pub fn close_inherited() {
+pub fn close_inherited(env: &Env) {
     let arguments = std::env::args_os().skip(1);
     let wanted: Vec<RawFd> = arguments
-        .chain(std::env::vars_os().map(|(_, value)| value))
         .flat_map(|text| named(&text))
+        .chain(env.variables().flat_map(|(_, value)| named(value)))
         .collect();
     let (kept, others): (Vec<RawFd>, Vec<RawFd>) =
         open().into_iter().filter(|fd| *fd > 2).partition(|fd| wanted.contains(fd));

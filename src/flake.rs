@@ -14,6 +14,7 @@ mod trusted;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::exports::{Clan, TargetHost, check_bounds};
 use crate::file;
@@ -56,13 +57,13 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     {
         return Ok(snapshot.clone());
     }
-    let cache = cache_file(dir);
+    let cache = cache_file(dir, &flake.env);
     // A broken cache is no reason to fail.
     let cached = cache.as_ref().and_then(|path| stored(path).ok());
     if let Some(snapshot) = cached.filter(is_current) {
         return Ok(snapshot);
     }
-    let evaluated = match nix::program() {
+    let evaluated = match nix::program(&flake.env) {
         Some(nix) => {
             step(Step::Evaluating);
             nix::evaluate(&nix, flake)
@@ -94,8 +95,8 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
 }
 
 /// What was known of the clan in `dir` at some time, without asking nix.
-pub fn last_known(dir: &Path) -> Option<Snapshot> {
-    let cached = cache_file(dir).and_then(|path| stored(&path).ok());
+pub fn last_known(dir: &Path, env: &Env) -> Option<Snapshot> {
+    let cached = cache_file(dir, env).and_then(|path| stored(&path).ok());
     cached.or_else(|| stored(&dir.join(snapshot::NAME)).ok())
 }
 
@@ -105,13 +106,11 @@ fn stored(path: &Path) -> Result<Snapshot> {
 }
 
 /// One file for each clan's directory.
-fn cache_file(dir: &Path) -> Option<PathBuf> {
+fn cache_file(dir: &Path, env: &Env) -> Option<PathBuf> {
     use sha2::{Digest, Sha256};
-    let path = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))?;
     let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
     let name = data_encoding::HEXLOWER.encode(digest.get(..16)?);
-    Some(cache.join("clan-connect/exports").join(format!("{name}.json")))
+    Some(env.cache_dir()?.join("clan-connect/exports").join(format!("{name}.json")))
 }
 
 /// Reads exports or a snapshot from a file, or from standard input when it is
@@ -156,7 +155,7 @@ pub fn ask_nix<T>(
     step: &mut dyn FnMut(Step),
     question: impl FnOnce(&Path, &Flake) -> Result<T>,
 ) -> Result<T> {
-    let nix = nix::program().ok_or_else(|| Error::NoExports {
+    let nix = nix::program(&flake.env).ok_or_else(|| Error::NoExports {
         flake: flake.dir.clone(),
         reason: "only nix can tell, and there is none".to_owned(),
     })?;
@@ -175,7 +174,7 @@ pub fn configured_host(
     step: &mut dyn FnMut(Step),
 ) -> Result<Option<TargetHost>> {
     let target = ask_nix(flake, step, |nix, flake| nix::target_host(nix, flake, machine))?;
-    if let Some(path) = cache_file(&flake.dir)
+    if let Some(path) = cache_file(&flake.dir, &flake.env)
         && !flake.is_impure
         && let Ok(mut snapshot) = stored(&path)
         && snapshot.fingerprint == fingerprint(&flake.dir)
@@ -230,7 +229,7 @@ mod tests {
         snapshot.fingerprint = fingerprint(dir.path());
         snapshot.write(&dir.path().join(snapshot::NAME)).unwrap();
         let mut steps = Vec::new();
-        let flake = Flake::of_dir(dir.path().to_owned(), true);
+        let flake = Flake::of_dir(dir.path().to_owned(), true, Env::default());
         assert_eq!(load(&flake, &mut |step| steps.push(step)).unwrap(), snapshot);
         assert_eq!(steps, []);
     }

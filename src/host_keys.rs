@@ -95,7 +95,12 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        let vars = Vars::new(Some(dir.path().to_owned()), Vec::new(), Arc::new(Nobody));
+        let vars = Vars::new(
+            Some(dir.path().to_owned()),
+            Vec::new(),
+            crate::vars::Environment::default(),
+            Arc::new(Nobody),
+        );
         assert!(HostKeys::read(&vars, "m").unwrap().is_empty());
         write("per-machine/m/openssh/ssh.id_ed25519.pub", "\nssh-ed25519 AAAA x\n");
         write("per-machine/m/openssh-rsa/ssh.id_rsa.pub", "ssh-rsa BBBB\n");

@@ -23,6 +23,7 @@ mod command;
 pub mod connect;
 pub mod descriptors;
 pub mod dial;
+pub mod env;
 pub mod error;
 pub mod exports;
 mod file;

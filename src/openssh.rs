@@ -10,6 +10,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use crate::accounts::Accounts;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::options::{Agent, LogLevel, Maybe, Options, Template};
 use crate::printable::Printable;
@@ -35,6 +36,8 @@ pub struct Resolved {
     pub user: String,
     /// Who runs us.
     pub local_user: String,
+    /// What we were started with.
+    pub env: Env,
     /// Everything else.
     pub options: Options,
 }
@@ -50,24 +53,25 @@ pub fn resolve(
     host: &str,
     command_line: &Options,
     config_file: Option<&str>,
+    env: &Env,
     exec: &dyn Fn(&str) -> Result<bool>,
     find: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Resolved> {
-    let local_user = local_user();
+    let (local_user, home) = (local_user(env), env.home());
     let mut config = Config::new(command_line.clone());
-    let home = home();
     let read = |config: &mut Config, name: &str, is_final| -> Result<()> {
         let run = |options: &Options, command: &str| {
-            let resolved = finished(host, &local_user, options.clone());
+            let resolved = finished(host, env, options.clone());
             exec(&tokens::expand(command, &|token| resolved.token(token))?)
         };
         let local_user = local_user.as_str();
-        let about = About { original_host: host, host: name, local_user, is_final, exec: &run };
+        let original_host = host;
+        let about = About { original_host, host: name, local_user, home, is_final, exec: &run };
         match config_file {
             Some("none") => Ok(()),
             Some(file) => config.read_user(Path::new(file), true, &about),
             None => {
-                if let Some(home) = &home {
+                if let Some(home) = home {
                     config.read_user(&home.join(".ssh/config"), false, &about)?;
                 }
                 config.read_system(Path::new("/etc/ssh/ssh_config"), &about)
@@ -83,15 +87,16 @@ pub fn resolve(
         config.options.host_name = Some(Template::literal(&name));
         read(&mut config, &name, true)?;
     }
-    Ok(finished(host, &local_user, config.options))
+    Ok(finished(host, env, config.options))
 }
 
-fn finished(host: &str, local_user: &str, options: Options) -> Resolved {
+fn finished(host: &str, env: &Env, options: Options) -> Resolved {
+    let local_user = local_user(env);
     let port = options.port.map_or(22, NonZeroU16::get);
-    let user = options.user.as_deref().unwrap_or(local_user).to_owned();
+    let user = options.user.as_deref().unwrap_or(&local_user).to_owned();
     let host_name = in_lower_case(host_name(&options, host));
-    let (original_host, local_user) = (host.to_owned(), local_user.to_owned());
-    Resolved { original_host, host_name, port, user, local_user, options }
+    let (original_host, env) = (host.to_owned(), env.clone());
+    Resolved { original_host, host_name, port, user, local_user, env, options }
 }
 
 /// A name in lower case; an address as it is.
@@ -104,8 +109,8 @@ fn in_lower_case(name: String) -> String {
 
 impl Resolved {
     /// A host to which no file applies.
-    pub fn of(host: &str, options: Options) -> Self {
-        finished(host, &local_user(), options)
+    pub fn of(host: &str, options: Options, env: &Env) -> Self {
+        finished(host, env, options)
     }
 
     /// What a token of ssh_config(5), TOKENS, stands for.
@@ -117,7 +122,7 @@ impl Resolved {
             'p' => self.port.to_string(),
             'r' => self.user.clone(),
             'u' => self.local_user.clone(),
-            'd' => home()?.to_string_lossy().into_owned(),
+            'd' => self.env.home()?.to_string_lossy().into_owned(),
             'i' => rustix::process::getuid().as_raw().to_string(),
             'k' => self.options.host_key_alias.as_ref().unwrap_or(&self.original_host).clone(),
             'l' => local_name(),
@@ -153,7 +158,7 @@ impl Resolved {
         let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let of = |name: &str| Accounts::users().home_of(name).map(PathBuf::from);
         let home = match name {
-            "" => home().or_else(|| of(&self.local_user)),
+            "" => self.env.home().map(Path::to_owned),
             name => of(name),
         };
         let home = home.ok_or_else(|| usage(format!("No such user {}", Printable(name))))?;
@@ -170,7 +175,7 @@ impl Resolved {
 
     /// The same where a `~` is none, as for the sockets of forwards.
     fn path(&self, text: &str) -> Result<String> {
-        tokens::expand_file(text, &|token| self.token(token))
+        tokens::expand_file(text, &self.env, &|token| self.token(token))
     }
 
     /// The socket of an agent; `own` is that of the environment.
@@ -181,7 +186,7 @@ impl Resolved {
         match agent {
             Agent::None => Ok(None),
             Agent::Environment => Ok(own),
-            Agent::Variable(name) => Ok(std::env::var_os(name).map(PathBuf::from)),
+            Agent::Variable(name) => Ok(self.env.path(name).map(Path::to_owned)),
             Agent::Socket(path) => self.file(path).map(Some),
         }
     }
@@ -229,20 +234,9 @@ impl Resolved {
     }
 }
 
-/// `$USER` is not to be trusted for who runs us, but is better than nothing.
-fn local_user() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let of_uid = Accounts::users().name_of(uid).map(str::to_owned);
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    of_uid
-        .or_else(|| variable("USER"))
-        .or_else(|| variable("LOGNAME"))
-        .unwrap_or_else(|| uid.to_string())
-}
-
-/// `$HOME`.
-pub(crate) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+fn local_user(env: &Env) -> String {
+    let number = || rustix::process::getuid().as_raw().to_string();
+    env.user().map_or_else(number, str::to_owned)
 }
 
 /// An [`Error::Usage`] in few words.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::env::Env;
 use crate::{file, overlay};
 
 /// Bound on the file, in bytes, and on its entries.
@@ -26,10 +27,8 @@ pub struct Remembered {
 
 impl Remembered {
     /// The memory of this user; `None` without a home.
-    pub fn of_user() -> Option<Self> {
-        let path =
-            |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let cache = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))?;
+    pub fn of_user(env: &Env) -> Option<Self> {
+        let cache = env.cache_dir()?;
         Some(Self { file: cache.join("clan-connect/networks.json"), place: place() })
     }
 

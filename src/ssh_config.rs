@@ -33,6 +33,8 @@ pub struct About<'a> {
     pub host: &'a str,
     /// Who runs us.
     pub local_user: &'a str,
+    /// Where his files are.
+    pub home: Option<&'a Path>,
     /// Whether this is the second pass, in which `Match final` holds.
     pub is_final: bool,
     /// Runs the command of a `Match exec`, with its tokens replaced.
@@ -52,8 +54,8 @@ impl Config {
     pub fn read_user(&mut self, path: &Path, is_named: bool, about: &About<'_>) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         // `-F` names what is not below the user's own folder.
-        let include_dir = match (is_named, std::env::var_os("HOME")) {
-            (true, Some(home)) => PathBuf::from(home).join(".ssh"),
+        let include_dir = match (is_named, about.home) {
+            (true, Some(home)) => home.join(".ssh"),
             _ => dir.to_owned(),
         };
         self.read(
@@ -129,7 +131,7 @@ impl Config {
             }
             "match" => *active = self.matches(&args()?, origin, about)? && !reading.is_inactive,
             "include" => {
-                for file in included(&args()?, &reading.include_dir) {
+                for file in included(&args()?, &reading.include_dir, about.home) {
                     if reading.depth >= MAX_DEPTH {
                         return Err(origin.wrong("too many includes within includes"));
                     }
@@ -277,11 +279,11 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
 }
 
 /// The files that an Include names, in their order.
-fn included(patterns: &[String], dir: &Path) -> Vec<PathBuf> {
+fn included(patterns: &[String], dir: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for pattern in patterns {
-        let pattern = match (pattern.strip_prefix("~/"), std::env::var_os("HOME")) {
-            (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        let pattern = match (pattern.strip_prefix("~/"), home) {
+            (Some(rest), Some(home)) => home.join(rest),
             _ => dir.join(pattern),
         };
         let found = glob::glob(&pattern.to_string_lossy()).into_iter().flatten();

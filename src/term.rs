@@ -14,6 +14,7 @@ use rustix::termios::{
 };
 use zeroize::Zeroize;
 
+use crate::env::Env;
 use crate::secret::Secret;
 use crate::ssh::remote::{Pty, Size};
 
@@ -192,8 +193,8 @@ pub fn size_of(tty: impl AsFd) -> Option<Size> {
 
 /// A pseudo-terminal like the one we are on; a plain one of 80 × 24 when we are
 /// on none.
-pub fn pty() -> Pty {
-    pty_like(io::stdin(), size(), std::env::var("TERM").unwrap_or_default())
+pub fn pty(env: &Env) -> Pty {
+    pty_like(io::stdin(), size(), env.text("TERM").unwrap_or_default().to_owned())
 }
 
 /// A pseudo-terminal like `tty`, if that is one.

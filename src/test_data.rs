@@ -2,6 +2,8 @@
 //! `#[ignore]`d, so that `cargo test` counts what it leaves out; who asks for them
 //! (`--include-ignored`) has to say where the data is, or that there is none.
 
+#![allow(clippy::disallowed_methods, reason = "a variable of whoever runs the tests")]
+
 use std::path::PathBuf;
 
 /// The folder in `$CLAN_TEST_DATA`, if it names one.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 
@@ -33,20 +34,24 @@ pub fn expand(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result<Stri
     Ok(out)
 }
 
-/// The same for a file's name, where `${NAME}` is that variable of the environment.
+/// The same for a file's name, where `${NAME}` is that variable of `env`.
 ///
 /// # Errors
 /// [`Error::Usage`], also naming a variable that is not set, or a brace that is not
 /// closed.
-pub fn expand_file(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result<String> {
+pub fn expand_file(
+    text: &str,
+    env: &Env,
+    token: &dyn Fn(char) -> Option<String>,
+) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let (name, after) =
             after.split_once('}').ok_or_else(|| bad(text, "a brace is not closed"))?;
-        let value = std::env::var(name).map_err(|_| bad(text, &format!("${name} is not set")))?;
+        let value = env.set(name).ok_or_else(|| bad(text, &format!("${name} is not set")))?;
         out.push_str(&expand(before, token)?);
-        out.push_str(&value);
+        out.push_str(value);
         rest = after;
     }
     out.push_str(&expand(rest, token)?);
@@ -159,14 +164,12 @@ mod tests {
         for bad in ["%", "%x", "%h%"] {
             assert!(expand(bad, &token).is_err(), "{bad}");
         }
-        let home = std::env::var("HOME").unwrap_or_default();
-        if !home.is_empty() {
-            let expected = format!("%n${{HOME}}{home}%b");
-            assert_eq!(expand_file("%h${HOME}%%b", &token).unwrap(), expected);
-        }
-        assert_eq!(expand_file("$HOME {}", &token).unwrap(), "$HOME {}");
+        let env = Env::of([("HOME", "/home/%h")]);
+        let expanded = expand_file("%h${HOME}%%b", &env, &token).unwrap();
+        assert_eq!(expanded, "%n${HOME}/home/%h%b");
+        assert_eq!(expand_file("$HOME {}", &env, &token).unwrap(), "$HOME {}");
         for bad in ["${", "${SURELY_NOT_SET_HERE}", "%x"] {
-            assert!(expand_file(bad, &token).is_err(), "{bad}");
+            assert!(expand_file(bad, &env, &token).is_err(), "{bad}");
         }
     }
 }

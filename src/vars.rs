@@ -105,12 +105,7 @@ impl Vars {
     /// The vars of the clan in `flake`, to be opened with `identities`, which
     /// the user named, and with what the environment and the home directory
     /// offer. Without a clan only what is deployed on this machine is found.
-    pub fn new(flake: Option<PathBuf>, identities: Vec<PathBuf>, user: Arc<dyn User>) -> Self {
-        Self::with_environment(flake, identities, Environment::from_process(), user)
-    }
-
-    /// As [`Vars::new`], with the environment given.
-    pub fn with_environment(
+    pub fn new(
         flake: Option<PathBuf>,
         identities: Vec<PathBuf>,
         environment: Environment,

@@ -20,6 +20,7 @@ mod clan_keys;
 mod clan_trust;
 mod dependencies;
 mod dropbear;
+mod environment;
 mod harness;
 mod host_key_question;
 mod host_key_renewal;

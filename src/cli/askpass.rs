@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
 use crate::children::Awaited;
+use crate::env::Env;
 use crate::secret::{Secret, redacted};
 use crate::term;
 
@@ -17,18 +18,16 @@ const MAX_ANSWER: u64 = 4096;
 /// The program to ask with, if it is to be used: always with
 /// `SSH_ASKPASS_REQUIRE=force`, before the terminal with `prefer`, never with
 /// `never`, and otherwise when there is a display but no terminal.
-pub(super) fn program() -> Option<OsString> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let program = variable("SSH_ASKPASS")?;
-    let display = variable("DISPLAY").or_else(|| variable("WAYLAND_DISPLAY")).is_some();
-    let required = variable("SSH_ASKPASS_REQUIRE").and_then(|value| value.into_string().ok());
-    let wanted = match required.as_deref() {
+pub(super) fn program(env: &Env) -> Option<OsString> {
+    let program = env.var("SSH_ASKPASS")?;
+    let display = env.var("DISPLAY").or_else(|| env.var("WAYLAND_DISPLAY")).is_some();
+    let wanted = match env.text("SSH_ASKPASS_REQUIRE") {
         Some("force") => true,
         Some("prefer") => display,
         Some("never") => false,
         _ => display && !term::can_ask(),
     };
-    wanted.then_some(program)
+    wanted.then(|| program.to_owned())
 }
 
 /// Shows `prompt` by `program` and returns its first line. `None` when it fails,

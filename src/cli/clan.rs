@@ -1,7 +1,7 @@
 //! Which clan a command is about, and what is read of it: what it exports, its vars,
 //! its machines' host keys. Owns that all of it comes from one and the same place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Global, Ui};
@@ -12,13 +12,12 @@ use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Flake, Step};
 use crate::host_keys::HostKeys;
 use crate::ssh::known_hosts::Name;
-use crate::vars::Vars;
+use crate::vars::{Environment, Vars};
 
 impl Global {
     /// What the user named, by `--flake` or `$CLAN_DIR`.
     pub(super) fn named(&self) -> Option<PathBuf> {
-        let variable = || std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty());
-        self.flake.clone().or_else(|| variable().map(PathBuf::from))
+        self.flake.clone().or_else(|| self.env.path("CLAN_DIR").map(Path::to_owned))
     }
 
     /// The same, if it is a reference that only nix can find.
@@ -36,16 +35,14 @@ impl Global {
             return Ok(known.clone());
         }
         let found = match self.remote() {
-            Some(reference) => flake::fetched(&reference)?,
+            Some(reference) => flake::fetched(&reference, &self.env)?,
             None => {
                 let named = self.named();
-                // What was named does not depend on where we are.
-                let start = match &named {
-                    Some(named) => named.clone(),
-                    None => std::env::current_dir()
-                        .map_err(|source| Error::System { what: "no current directory", source })?,
-                };
-                flake::admitted(named.as_deref(), &start, self.asker)?
+                // What was named does not depend on where we are, which may be gone.
+                let start = named.as_deref().or(self.env.dir());
+                let nowhere = || Error::FlakeNotFound { start: ".".into() };
+                let start = start.ok_or_else(nowhere)?;
+                flake::admitted(named.as_deref(), start, self.asker, &self.env)?
             }
         };
         let found = found.impure(self.impure);
@@ -73,6 +70,7 @@ impl Global {
             tor: self.tor.clone(),
             asker: Asker::Nobody,
             found: Default::default(),
+            env: self.env.clone(),
             ..*self
         }
     }
@@ -138,7 +136,7 @@ impl Global {
             return Ok(Some(of_snapshot));
         }
         if let Ok(keys) = &mut keys {
-            let known = || flake::last_known(&self.flake().ok()?)?.domain;
+            let known = || flake::last_known(&self.flake().ok()?, &self.env)?.domain;
             keys.domain = match clan.and_then(Clan::domain) {
                 Some(domain) => Some(domain.to_owned()),
                 None => known(),
@@ -160,7 +158,7 @@ impl Global {
         // With an address on the command line the clan was not asked.
         let last_known = || {
             let dir = self.flake().ok()?;
-            flake::last_known(&dir)?.clan(&dir.display().to_string()).ok()
+            flake::last_known(&dir, &self.env)?.clan(&dir.display().to_string()).ok()
         };
         match last_known().filter(|clan| clan.knows(machine)) {
             Some(clan) => Ok(connect::identity(&clan, machine, &self.vars(ui)?)),
@@ -177,6 +175,7 @@ impl Global {
             Err(Error::FlakeNotFound { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Vars::new(flake, self.identity.clone(), ui.clone()))
+        let environment = Environment::of(&self.env);
+        Ok(Vars::new(flake, self.identity.clone(), environment, ui.clone()))
     }
 }

@@ -9,6 +9,7 @@ use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 
 use super::Cli;
+use crate::env::Env;
 use crate::error::Result;
 use crate::exports::Clan;
 use crate::flake::{self, Asker};
@@ -25,13 +26,12 @@ pub(super) enum Shell {
 }
 
 /// Answers a shell that asks for completions; says whether one did.
-pub(super) fn answer(args: &[OsString]) -> bool {
-    if std::env::var_os(VARIABLE).is_none_or(|value| value.is_empty()) {
+pub(super) fn answer(args: &[OsString], env: &Env) -> bool {
+    if env.var(VARIABLE).is_none() {
         return false;
     }
-    let current = std::env::current_dir().ok();
     let asked = CompleteEnv::with_factory(Cli::command).var(VARIABLE);
-    asked.try_complete(args, current.as_deref()).unwrap_or(true)
+    asked.try_complete(args, env.dir()).unwrap_or(true)
 }
 
 /// The script by which a shell learns to ask us.
@@ -107,11 +107,10 @@ fn beginning_with<'a>(
 
 /// The clan here, as far as it is known without nix: one that the commands would use.
 fn known() -> Option<Clan> {
-    let named = std::env::var_os("CLAN_DIR").filter(|dir| !dir.is_empty());
-    let named = named.map(std::path::PathBuf::from);
-    let start = std::env::current_dir().ok()?;
-    let flake = flake::admitted(named.as_deref(), &start, Asker::Command).ok()?;
-    flake::last_known(&flake.dir)?.clan("").ok()
+    // The completer can be handed nothing.
+    let env = Env::read();
+    let flake = flake::admitted(env.path("CLAN_DIR"), env.dir()?, Asker::Command, &env).ok()?;
+    flake::last_known(&flake.dir, &env)?.clan("").ok()
 }
 
 #[cfg(test)]

@@ -15,12 +15,13 @@ use super::request::lent_agent;
 use super::ssh;
 use super::{Global, Ui, print, tor};
 use crate::dial::{Dialer, Origin, Target};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{Forwards, Resolved, dump, query, resolve};
-use crate::options::{Maybe, place};
+use crate::options::{Maybe, Options, place};
 use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::signals::{self, Stop};
@@ -34,7 +35,7 @@ use words::{in_words_of_ssh, shown};
 
 /// Runs a whole command line, with the clan that was named before it, and returns the
 /// exit status.
-pub(super) fn main(args: &[String], flake: Option<PathBuf>) -> u8 {
+pub(super) fn main(args: &[String], flake: Option<PathBuf>, env: Env) -> u8 {
     if let Some(flake) = &flake {
         background::names(flake.clone());
     }
@@ -51,7 +52,7 @@ pub(super) fn main(args: &[String], flake: Option<PathBuf>) -> u8 {
         say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
         return 255;
     }
-    run(&arguments, flake).unwrap_or_else(|error| {
+    run(&arguments, flake, env).unwrap_or_else(|error| {
         if !matches!(error, Error::Output(_)) && !signals::has_come() {
             say(&error.to_string());
         }
@@ -60,7 +61,7 @@ pub(super) fn main(args: &[String], flake: Option<PathBuf>) -> u8 {
 }
 
 /// Our own options, of which there are none on such a command line.
-fn global(resolved: &Resolved, flake: Option<PathBuf>) -> Global {
+fn global(resolved: &Resolved, flake: Option<PathBuf>, env: Env) -> Global {
     Global {
         flake,
         impure: false,
@@ -73,6 +74,7 @@ fn global(resolved: &Resolved, flake: Option<PathBuf>) -> Global {
         tor: tor::TorOptions::default(),
         asker: Asker::Ssh,
         found: Default::default(),
+        env,
     }
 }
 
@@ -90,7 +92,7 @@ pub(super) fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(printable::shown(&line).as_bytes());
 }
 
-fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
+fn run(arguments: &Arguments, flake: Option<PathBuf>, env: Env) -> Result<u8> {
     if arguments.version {
         let version = env!("CARGO_PKG_VERSION");
         say(&format!("clan-connect {version}, with the command line of OpenSSH_9.9"));
@@ -103,13 +105,13 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
         return Ok(0);
     }
     let file = arguments.config_file.as_deref();
-    let resolved = resolve(&arguments.host, &arguments.options, file, &holds, &canonical)?;
+    let resolved = resolved(&arguments.host, &arguments.options, file, &env)?;
     if arguments.dump {
         print(dump(&resolved)?.as_bytes())?;
         return Ok(0);
     }
     crate::log::start(resolved.verbosity());
-    let global = global(&resolved, flake);
+    let global = global(&resolved, flake, env);
     let ui = Arc::new(Ui::new(&global));
     if let Some(command) = &arguments.control {
         return ssh::block_on(mux::command(command, &resolved, &ui))?;
@@ -144,18 +146,27 @@ fn run(arguments: &Arguments, flake: Option<PathBuf>) -> Result<u8> {
 }
 
 /// A command of the user's, as ssh(1) runs it.
-fn in_shell(command: &str) -> std::process::Command {
-    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+fn in_shell(command: &str, env: &Env) -> std::process::Command {
+    let shell = env.var("SHELL").unwrap_or("/bin/sh".as_ref());
     #[allow(clippy::disallowed_methods, reason = "the user configured this very command")]
-    let mut run = std::process::Command::new(shell.unwrap_or_else(|| "/bin/sh".into()));
+    let mut run = std::process::Command::new(shell);
     run.arg("-c").arg(command);
     background::hide_from(&mut run);
     run
 }
 
-/// Whether a command of `Match exec` says yes.
-fn holds(command: &str) -> Result<bool> {
-    Ok(children::status(&mut in_shell(command)).is_ok_and(|status| status.success()))
+/// All that applies to a host, with the files of the configuration.
+fn resolved(
+    host: &str,
+    options: &Options,
+    config_file: Option<&str>,
+    env: &Env,
+) -> Result<Resolved> {
+    // Whether a command of `Match exec` says yes.
+    let holds = |command: &str| {
+        Ok(children::status(&mut in_shell(command, env)).is_ok_and(|status| status.success()))
+    };
+    resolve(host, options, config_file, env, &holds, &canonical)
 }
 
 /// The name that a name with an address is an alias of, or the name itself.
@@ -226,7 +237,8 @@ async fn session(
     {
         let command = resolved.expand(&command.0)?;
         // Before anything that comes from the other side.
-        let run = move || children::status(&mut in_shell(&command));
+        let mut run = in_shell(&command, &resolved.env);
+        let run = move || children::status(&mut run);
         let _ = tokio::task::spawn_blocking(run).await;
     }
     let logs = resolved.verbosity() > 0 || arguments.log_file.is_some();

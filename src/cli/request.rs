@@ -5,7 +5,7 @@ mod login;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::exports::{Clan, Technology};
 use crate::flake::{self, Step, nix};
 use crate::host_keys::HostKeys;
-use crate::openssh::{DEFAULT_IDENTITIES, Resolved, home};
+use crate::openssh::{DEFAULT_IDENTITIES, Resolved};
 use crate::plan::{Overrides, Route};
 use crate::printable::Printable;
 use crate::race;
@@ -63,17 +63,17 @@ pub(super) fn assemble(
     let bare = bare_request(global, ui, false)?;
     let machine = way.machine;
     let tor = match way.routes.iter().any(|route| route.technology == Technology::Tor) {
-        true => tor::settings(&global.tor, &options.tor_auth, &machine, &bare.vars)?,
+        true => tor::settings(global, &options.tor_auth, &machine, &bare.vars)?,
         false => bare.tor,
     };
-    let ssh_dir = home().map(|home| home.join(".ssh"));
+    let ssh_dir = global.env.home().map(|home| home.join(".ssh"));
     let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
     let mut credentials = Credentials {
         machine: machine.clone(),
         password: way.password,
         identities: way.identities,
         default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
-        agent: login::own_agent(),
+        agent: global.env.agent(),
         ..bare.credentials
     };
     login::apply(resolved, &mut credentials, ui)?;
@@ -122,7 +122,7 @@ pub(super) fn configuration(
         Some(_) => return None,
         None => global.site().ok()?,
     };
-    nix::program()?;
+    nix::program(&global.env)?;
     let (ui, machine, overrides) = (ui.clone(), machine.to_owned(), overrides.clone());
     Some(Arc::new(move || {
         let mut step = |_: Step| ui.evaluating();
@@ -136,9 +136,10 @@ pub(super) fn configuration(
 pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Result<Request> {
     let vars = Arc::new(global.vars(ui)?);
     let tor = match uses_tor {
-        true => tor::settings(&global.tor, &[], "", &vars)?,
+        true => tor::settings(global, &[], "", &vars)?,
         false => Default::default(),
     };
+    let home = global.env.home();
     Ok(Request {
         machine: String::new(),
         routes: Vec::new(),
@@ -154,9 +155,10 @@ pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Res
         host_keys: HostKeySettings {
             check: HostKeyCheck::Strict,
             files: KnownHostsFiles {
-                user: home().as_deref().map(known_hosts::user_files).unwrap_or_default(),
+                user: home.map(known_hosts::user_files).unwrap_or_default(),
                 global: known_hosts::global_files(),
                 hash_names: false,
+                home: home.map(Path::to_owned),
             },
             clan_is_named: global.clan_is_named(),
             ..HostKeySettings::default()

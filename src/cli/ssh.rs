@@ -99,7 +99,7 @@ pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let command = command(&arguments)?;
     let (mut request, resolved) = request(&arguments, global, ui)?;
     let remote = remote(command, &resolved)?;
-    let remembered = Remembered::of_user();
+    let remembered = Remembered::of_user(&global.env);
     let clan = global.place();
     request.last = remembered.as_ref().and_then(|memory| memory.network(&clan, &request.machine));
     let note = |machine: &str, network: &str| {
@@ -327,7 +327,7 @@ fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, R
     };
     // The one that all routes share, if they do.
     let user = routes.first().map(|route| route.user.clone()).unwrap_or_default();
-    let resolved = Resolved { user, ..Resolved::of(&machine, options) };
+    let resolved = Resolved { user, ..Resolved::of(&machine, options, &global.env) };
     let mut identities = arguments.identity_file.clone();
     identities.extend(resolved.files(&named)?);
     let way = Way {
@@ -417,7 +417,7 @@ fn remote(command: Option<String>, resolved: &Resolved) -> Result<Remote> {
     };
     Ok(Remote {
         command,
-        pty: has_pty.then(term::pty),
+        pty: has_pty.then(|| term::pty(&resolved.env)),
         env: environment(resolved),
         with_agent: lent_agent(resolved)?.is_some(),
         escape: options.escape_char().0,

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, ValueEnum};
 use zeroize::Zeroizing;
 
+use super::Global;
 use crate::dial::tor::{ClientAuth, Mode, Settings, State};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::exports::VarRef;
 use crate::vars::Vars;
@@ -46,13 +48,14 @@ enum Which {
 /// The settings for a connection to `machine`; keys for client authorization
 /// come from `auth` as well.
 pub(super) fn settings(
-    options: &TorOptions,
+    global: &Global,
     auth: &[String],
     machine: &str,
     vars: &Vars,
 ) -> Result<Settings> {
+    let (options, env) = (&global.tor, &global.env);
     let keys = options.auth.iter().chain(auth).map(|source| key(source, machine, vars));
-    let own = config_dir().map(|dir| dir.join("clan-connect/tor.toml"));
+    let own = env.config_dir().map(|dir| dir.join("clan-connect/tor.toml"));
     let own = own.filter(|path| path.exists());
     Ok(Settings {
         mode: match options.client {
@@ -60,23 +63,22 @@ pub(super) fn settings(
             Which::Embedded => Mode::Embedded,
             Which::System => Mode::System,
         },
-        socks: socks()?,
+        socks: socks(env)?,
         config: own.into_iter().chain(options.config.iter().cloned()).collect(),
         state: match &options.state {
-            None => State::Default,
+            None => of_user(env),
             Some(dir) if dir == Path::new("none") => State::Ephemeral,
-            Some(dir) => State::Dir(dir.clone()),
+            Some(dir) => State::below(dir),
         },
+        temporary: env.temporary_dir().to_owned(),
         client_auth: keys.collect::<Result<_>>()?,
     })
 }
 
 /// `$TOR_SOCKS`: an address and a port, or a port of this computer.
-fn socks() -> Result<Option<SocketAddr>> {
-    let Some(text) = std::env::var("TOR_SOCKS").ok().filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let here = text.strip_prefix("localhost:").unwrap_or(&text).parse();
+fn socks(env: &Env) -> Result<Option<SocketAddr>> {
+    let Some(text) = env.text("TOR_SOCKS") else { return Ok(None) };
+    let here = text.strip_prefix("localhost:").unwrap_or(text).parse();
     let address = here.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
     let address = address.or_else(|_| text.parse());
     address.map(Some).map_err(|_| {
@@ -86,9 +88,13 @@ fn socks() -> Result<Option<SocketAddr>> {
     })
 }
 
-fn config_dir() -> Option<PathBuf> {
-    let path = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")))
+/// In the user's directories.
+fn of_user(env: &Env) -> State {
+    let below = |dir: PathBuf| dir.join("clan-connect/tor");
+    match (env.state_dir(), env.cache_dir()) {
+        (Some(state), Some(cache)) => State::Dirs(below(state), below(cache)),
+        _ => State::Nowhere,
+    }
 }
 
 fn key(source: &str, machine: &str, vars: &Vars) -> Result<ClientAuth> {

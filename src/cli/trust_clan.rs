@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Global, Ui, print};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flake::{self, Trusted};
 use crate::printable;
 
@@ -25,7 +25,7 @@ pub(super) struct TrustClan {
 }
 
 pub(super) fn run(command: &TrustClan, global: &Global, ui: &Ui) -> Result<u8> {
-    let mut trusted = Trusted::load()?;
+    let mut trusted = Trusted::load(&global.env)?;
     if command.list {
         let line = |clan: &flake::Allowed| {
             let shared = if clan.is_shared { ", not the user's alone" } else { "" };
@@ -36,12 +36,12 @@ pub(super) fn run(command: &TrustClan, global: &Global, ui: &Ui) -> Result<u8> {
         return Ok(0);
     }
     let named = command.dir.clone().or_else(|| global.flake.clone());
-    let start = std::env::current_dir()
-        .map_err(|source| Error::System { what: "no current directory", source })?;
+    // Where that is gone, nothing lies around it.
+    let start = global.env.dir().unwrap_or(std::path::Path::new("/"));
     if command.revoke {
-        return revoke(&mut trusted, named.as_deref(), &start, ui);
+        return revoke(&mut trusted, named.as_deref(), start, ui);
     }
-    let (dir, foreign) = flake::inspect(named.as_deref(), &start)?;
+    let (dir, foreign) = flake::inspect(named.as_deref(), start, &global.env)?;
     trusted.allow(&dir, foreign.is_some())?;
     print(format!("allowed {}\n", shown(&dir)).as_bytes())?;
     if let Some(foreign) = foreign {

@@ -111,7 +111,7 @@ fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Option<
 fn clan_with(machine: &str, global: &Global, ui: &Arc<Ui>) -> Option<Clan> {
     let known = match &global.exports {
         Some(_) => None,
-        None => global.flake().ok().and_then(|dir| flake::last_known(&dir)),
+        None => global.flake().ok().and_then(|dir| flake::last_known(&dir, &global.env)),
     };
     let known = known.and_then(|known| known.clan("").ok());
     known.filter(|clan| clan.knows(machine)).or_else(|| global.clan(ui).ok())

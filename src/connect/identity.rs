@@ -41,7 +41,12 @@ mod tests {
         let value = dir.path().join("vars/per-machine/m/net/ip/value");
         std::fs::create_dir_all(value.parent().unwrap()).unwrap();
         std::fs::write(value, "10.0.0.3\n").unwrap();
-        let vars = Vars::new(Some(dir.path().to_owned()), Vec::new(), Arc::new(Nobody));
+        let vars = Vars::new(
+            Some(dir.path().to_owned()),
+            Vec::new(),
+            crate::vars::Environment::default(),
+            Arc::new(Nobody),
+        );
         let json = r#"{
             "a": {"priority": 9000, "module": "clan_lib.network.direct", "peers": {
                 "m": {"host": {"plain": "10.0.0.1"}, "port": 2222},

@@ -13,7 +13,7 @@ use crate::race;
 use crate::ssh::hostkey::KnownHostsFiles;
 use crate::ssh::known_hosts;
 use crate::user::User;
-use crate::vars::Vars;
+use crate::vars::{Environment, Vars};
 
 fn key() -> PrivateKey {
     PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap()
@@ -153,7 +153,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         last: None,
         no_route: None,
         last_resort: None,
-        vars: Arc::new(Vars::new(None, Vec::new(), user.clone())),
+        vars: Arc::new(Vars::new(None, Vec::new(), Environment::default(), user.clone())),
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
@@ -165,6 +165,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
                 user: vec![dir.path().join("known_hosts")],
                 global: Vec::new(),
                 hash_names: false,
+                home: None,
             },
             ..HostKeySettings::default()
         },

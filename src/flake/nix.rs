@@ -15,6 +15,7 @@ use super::place::Flake;
 use super::reference::{decode, encode, folder};
 use super::snapshot::{Machine, Snapshot};
 use crate::children::Awaited;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::exports::TargetHost;
 use crate::printable;
@@ -67,10 +68,9 @@ const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy
 const NO_REGISTRY: &str = "/dev/null/none";
 
 /// The nix program, if there is one.
-pub fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(PLACES.map(PathBuf::from));
-    dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join("nix")).find(|file| file.is_file())
+pub fn program(env: &Env) -> Option<PathBuf> {
+    let dirs = env.program_dirs().chain(PLACES.map(PathBuf::from));
+    dirs.map(|dir| dir.join("nix")).find(|file| file.is_file())
 }
 
 /// Everything at once. An entry that throws, because a var was not generated
@@ -129,13 +129,13 @@ struct Prefetched {
 ///
 /// # Errors
 /// [`Error::Nix`].
-pub fn fetch(nix: &Path, reference: &str) -> Result<Fetched> {
+pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
     let mut args = vec!["flake", "prefetch", "--json"];
     // Names without a scheme of their own are looked up there, and nothing else.
     if !reference.starts_with("flake:") {
         args.extend(["--option", "flake-registry", NO_REGISTRY]);
     }
-    let output = output(nix, &args, Some(reference));
+    let output = output(nix, &args, Some(reference), env);
     let json = output.map_err(|text| Fault::of_fetching(&text).error(reference, &tail(&text)))?;
     let Prefetched { hash, store_path } = serde_json::from_slice(&json).map_err(|error| {
         Fault::Fetch.error(reference, &format!("its output is unexpected: {error}"))
@@ -297,7 +297,7 @@ impl<'a> Subject<'a> {
         }
         let fetched = match &flake.fetched {
             Some(fetched) => fetched.clone(),
-            None => fetch(nix, &flake.reference)?,
+            None => fetch(nix, &flake.reference, &flake.env)?,
         };
         // Unless nix's store is elsewhere than it says.
         if fetched.files.is_dir() && !fetched.files.join("flake.nix").exists() {
@@ -321,7 +321,7 @@ impl<'a> Subject<'a> {
             None => &["--impure"],
         };
         let args = [&["eval", "--json"], mode, &["--expr", &expression]].concat();
-        output(self.nix, &args, None).map_err(|text| {
+        output(self.nix, &args, None, &self.flake.env).map_err(|text| {
             let fault = Fault::of_evaluating(&text, &self.flake.dir);
             fault.error(&self.flake.reference, &tail(&text))
         })
@@ -334,7 +334,7 @@ impl<'a> Subject<'a> {
 }
 
 /// What nix prints, or why it failed, in its own words.
-fn output(nix: &Path, args: &[&str], last: Option<&str>) -> Result<Vec<u8>, String> {
+fn output(nix: &Path, args: &[&str], last: Option<&str>, env: &Env) -> Result<Vec<u8>, String> {
     #[allow(clippy::disallowed_methods, reason = "the one program we may start by ourselves")]
     let mut command = Command::new(nix);
     command
@@ -344,7 +344,7 @@ fn output(nix: &Path, args: &[&str], last: Option<&str>) -> Result<Vec<u8>, Stri
         // No reference is an option.
         .args(last.iter().flat_map(|last| ["--", last]))
         .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| is_for_nix(name)))
+        .envs(env.variables().filter(|(name, _)| is_for_nix(name)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

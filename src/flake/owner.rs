@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::accounts::Accounts;
+use crate::env::Env;
 use crate::printable;
 
 /// What of a clan is read first, and leads to all else.
@@ -64,9 +65,9 @@ pub(super) struct Foreign {
 
 impl Who {
     /// The user of this process.
-    pub(super) fn asks() -> Self {
+    pub(super) fn asks(env: &Env) -> Self {
         let uid = rustix::process::geteuid().as_raw();
-        let sudo = || std::env::var("SUDO_UID").ok()?.parse().ok();
+        let sudo = || env.text("SUDO_UID")?.parse().ok();
         Self {
             uid,
             gid: rustix::process::getegid().as_raw(),
@@ -216,7 +217,7 @@ mod tests {
         for file in ["flake.nix", "notes", "vars/x"] {
             std::fs::write(root.join(file), "").unwrap();
         }
-        let who = Who::asks();
+        let who = Who::asks(&Env::default());
         assert_eq!(foreign(&root, who), None);
         let open = |name: &str, mode| {
             let path = root.join(name);

@@ -8,6 +8,7 @@ use super::nix::{self, Fetched};
 use super::owner::{Foreign, Who, foreign};
 use super::reference::{local, reference};
 use super::trusted::{Trusted, Word};
+use crate::env::Env;
 use crate::error::{Error, Result};
 
 /// What makes a directory a clan for whoever searches upward.
@@ -28,6 +29,8 @@ pub struct Flake {
     pub is_impure: bool,
     /// Its files in nix's store, where they are fetched already.
     pub(super) fetched: Option<Fetched>,
+    /// Where the cache is, and nix.
+    pub(super) env: Env,
 }
 
 /// Who asks for a clan, and so what it takes.
@@ -49,7 +52,7 @@ impl Flake {
     }
 
     /// The clan in a directory, which must have been admitted.
-    pub(super) fn of_dir(dir: PathBuf, is_named: bool) -> Self {
+    pub(super) fn of_dir(dir: PathBuf, is_named: bool, env: Env) -> Self {
         Self {
             reference: reference(&dir),
             dir,
@@ -57,6 +60,7 @@ impl Flake {
             is_named,
             is_impure: false,
             fetched: None,
+            env,
         }
     }
 }
@@ -66,10 +70,10 @@ impl Flake {
 ///
 /// # Errors
 /// As for [`find`], and [`Error::ClanRefused`] for one that must not be used.
-pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker) -> Result<Flake> {
+pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker, env: &Env) -> Result<Flake> {
     let dir = find(named, start)?;
-    let is_named = admit(&dir, named.is_some(), asker)?;
-    Ok(Flake::of_dir(dir, is_named))
+    let is_named = admit(&dir, named.is_some(), asker, env)?;
+    Ok(Flake::of_dir(dir, is_named, env.clone()))
 }
 
 /// A clan that only nix can find, with its files in nix's store. Blocks, for
@@ -78,19 +82,19 @@ pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker) -> Result<Flak
 /// # Errors
 /// [`Error::NoExports`] without nix, [`Error::Nix`], and [`Error::ClanRefused`] for a
 /// reference to a directory here that must not be used.
-pub fn fetched(reference: &str) -> Result<Flake> {
+pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
     if let Some(path) = local(reference) {
         // git would take what is not there for a host's name.
         let path = path.canonicalize().map_err(|error| {
             Fault::Missing.error(reference, &format!("{}: {error}", path.display()))
         })?;
-        admit(&path, true, Asker::Command)?;
+        admit(&path, true, Asker::Command, env)?;
     }
-    let nix = nix::program().ok_or_else(|| Error::NoExports {
+    let nix = nix::program(env).ok_or_else(|| Error::NoExports {
         flake: reference.into(),
         reason: "only nix can fetch it, and there is none".to_owned(),
     })?;
-    let fetched = nix::fetch(&nix, reference)?;
+    let fetched = nix::fetch(&nix, reference, env)?;
     if !fetched.files.is_dir() {
         // Its keys and vars would be overlooked.
         return Err(Error::NoExports {
@@ -105,6 +109,7 @@ pub fn fetched(reference: &str) -> Result<Flake> {
         is_named: true,
         is_impure: false,
         fetched: Some(fetched),
+        env: env.clone(),
     })
 }
 
@@ -133,12 +138,12 @@ pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
 
 /// Whether the clan in `dir` counts as one that was named; an error if it must not be
 /// used at all.
-fn admit(dir: &Path, is_named: bool, asker: Asker) -> Result<bool> {
-    let found = foreign(dir, Who::asks());
+fn admit(dir: &Path, is_named: bool, asker: Asker, env: &Env) -> Result<bool> {
+    let found = foreign(dir, Who::asks(env));
     if is_named && found.is_none() {
         return Ok(true);
     }
-    let word = Trusted::load()?.word(dir, found.is_some());
+    let word = Trusted::load(env)?.word(dir, found.is_some());
     let refused = |reason: String| Err(Error::ClanRefused { dir: dir.to_owned(), reason });
     match (word, found) {
         (Word::Allowed, _) => Ok(true),
@@ -159,9 +164,9 @@ fn admit(dir: &Path, is_named: bool, asker: Asker) -> Result<bool> {
 ///
 /// # Errors
 /// As for [`find`].
-pub fn inspect(named: Option<&Path>, start: &Path) -> Result<(PathBuf, Option<String>)> {
+pub fn inspect(named: Option<&Path>, start: &Path, env: &Env) -> Result<(PathBuf, Option<String>)> {
     let dir = find(named, start)?;
-    let found = foreign(&dir, Who::asks()).as_ref().map(Foreign::to_string);
+    let found = foreign(&dir, Who::asks(env)).as_ref().map(Foreign::to_string);
     Ok((dir, found))
 }
 

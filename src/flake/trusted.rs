@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::owner::{Stat, Who};
 use super::snapshot::write_whole;
+use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::openssh::home;
+use crate::file;
 
 const VERSION: u32 = 1;
 /// Bound on the file, in bytes.
@@ -24,6 +25,9 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct Trusted {
     version: u32,
     clans: Vec<Allowed>,
+    /// Where it is kept.
+    #[serde(skip)]
+    path: Option<PathBuf>,
 }
 
 /// A directory that is allowed.
@@ -83,9 +87,10 @@ impl Trusted {
     ///
     /// # Errors
     /// [`Error::TrustedClans`] when it cannot be read, or others could have written it.
-    pub fn load() -> Result<Self> {
-        let empty = Self { version: VERSION, clans: Vec::new() };
-        let Some(path) = file() else { return Ok(empty) };
+    pub fn load(env: &Env) -> Result<Self> {
+        let path = env.config_dir().map(|dir| dir.join("clan-connect/trusted-clans.json"));
+        let empty = Self { version: VERSION, clans: Vec::new(), path: path.clone() };
+        let Some(path) = path else { return Ok(empty) };
         let wrong = |reason: String| Error::TrustedClans { path: path.clone(), reason };
         let meta = match std::fs::metadata(&path) {
             Ok(meta) => meta,
@@ -95,16 +100,22 @@ impl Trusted {
         if !meta.is_file() || meta.len() > MAX_FILE {
             return Err(wrong("is no file of ours".to_owned()));
         }
-        if Who::asks().other(Stat::from(&meta)).is_some() {
+        if Who::asks(env).other(Stat::from(&meta)).is_some() {
             let why = "somebody else owns it or can write it, so it says nothing";
             return Err(wrong(why.to_owned()));
         }
-        let bytes =
-            std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let list: Self = serde_json::from_slice(&bytes)
+        let bytes = file::read(&path, MAX_FILE).map_err(|error| match error {
+            // It names the file, which the error here does, too.
+            Error::File { source, .. } => wrong(format!("cannot be read: {source}")),
+            _ => wrong("is no file of ours".to_owned()),
+        })?;
+        let mut list: Self = serde_json::from_slice(&bytes)
             .map_err(|error| wrong(format!("is no list of clans: {error}")))?;
         match list.version {
-            VERSION => Ok(list),
+            VERSION => {
+                list.path = Some(path);
+                Ok(list)
+            }
             version => {
                 Err(wrong(format!("has version {version}; this program knows version {VERSION}")))
             }
@@ -156,7 +167,7 @@ impl Trusted {
     }
 
     fn write(&self) -> Result<()> {
-        let Some(path) = file() else {
+        let Some(path) = self.path.clone() else {
             return Err(Error::Usage("there is no home directory for a list of clans".to_owned()));
         };
         let wrong = |error: &dyn std::fmt::Display| Error::TrustedClans {
@@ -169,16 +180,6 @@ impl Trusted {
     }
 }
 
-/// Where the list is.
-fn file() -> Option<PathBuf> {
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    // Relative ones are ignored (XDG Base Directory Specification).
-    let config = config.filter(|dir| dir.is_absolute());
-    let config =
-        config.or_else(|| Some(home().filter(|dir| dir.is_absolute())?.join(".config")))?;
-    Some(config.join("clan-connect/trusted-clans.json"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +190,7 @@ mod tests {
         let path = dir.path().join("clan");
         std::fs::create_dir(&path).unwrap();
         let meta = std::fs::metadata(&path).unwrap();
-        let list = |clan: Allowed| Trusted { version: VERSION, clans: vec![clan] };
+        let list = |clan: Allowed| Trusted { version: VERSION, clans: vec![clan], path: None };
         let allowed = Allowed::new(&path, &meta, false);
         assert_eq!(list(allowed.clone()).word(&path, false), Word::Allowed);
         assert_eq!(list(allowed.clone()).word(&path, true), Word::Changed);

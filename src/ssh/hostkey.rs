@@ -37,6 +37,8 @@ pub struct KnownHostsFiles {
     pub global: Vec<PathBuf>,
     /// Hash the names in new lines, ssh(1)'s `HashKnownHosts`.
     pub hash_names: bool,
+    /// What `~` stands for where a file is shown.
+    pub home: Option<PathBuf>,
 }
 
 /// What to demand of the host key of one connection.

@@ -5,6 +5,7 @@ fn about(host: &str) -> About<'_> {
         original_host: host,
         host,
         local_user: "me",
+        home: None,
         is_final: false,
         exec: &|_, command| Ok(command == "true"),
     }

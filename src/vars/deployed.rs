@@ -95,7 +95,7 @@ mod tests {
                 ..Environment::default()
             };
             let flake = has_clan.then(|| self.dir.path().join("clan"));
-            Vars::with_environment(flake, Vec::new(), environment, Arc::new(Nobody))
+            Vars::new(flake, Vec::new(), environment, Arc::new(Nobody))
         }
 
         /// What var `wg/address` of `machine` is, beside a clan and without one.
@@ -129,7 +129,7 @@ mod tests {
         host.write("run/secrets/vars/per-machine/beta/wg/address", b"10.0.0.2");
         assert_eq!(host.both("beta"), [None, None]);
         // A host that nobody has named is no machine.
-        let vars = Vars::with_environment(
+        let vars = Vars::new(
             None,
             Vec::new(),
             Environment { root: Some(host.dir.path().to_owned()), ..Environment::default() },

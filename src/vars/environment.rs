@@ -1,9 +1,9 @@
-//! What the process's environment says about identities, variables and the
-//! home directory, and which machine this is. Owns the reading of them; opens
-//! no file of the clan.
+//! What the environment says about identities and stores, and which machine this
+//! is. Owns which variables these are; opens no file of the clan.
 
 use std::path::{Path, PathBuf};
 
+use crate::env::Env;
 use crate::host_name;
 use crate::secret::Secret;
 
@@ -14,10 +14,10 @@ pub struct Environment {
     pub age_key: Option<Secret<String>>,
     /// `$AGE_KEYFILE`: a file of identities (Clan's age store).
     pub age_keyfile: Option<PathBuf>,
-    /// `$HOME`.
+    /// The user's home.
     pub home: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME`.
-    pub config_home: Option<PathBuf>,
+    /// The user's configuration, `.config` in his home where nothing else is said.
+    pub config_dir: Option<PathBuf>,
     /// `$SOPS_AGE_KEY`: identities themselves.
     pub sops_age_key: Option<Secret<String>>,
     /// `$SOPS_AGE_KEY_FILE`: a file of identities.
@@ -42,18 +42,15 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads this process's environment. Empty variables count as unset.
-    pub fn from_process() -> Self {
-        let raw = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let path = |name| raw(name).map(PathBuf::from);
-        let text = |name| raw(name).and_then(|value| value.into_string().ok());
+    /// What `env` says, on the machine that we run on.
+    pub fn of(env: &Env) -> Self {
+        let path = |name| env.path(name).map(Path::to_owned);
+        let text = |name| env.text(name).map(str::to_owned);
         Self {
             age_key: text("AGE_KEY").map(Secret::new),
             age_keyfile: path("AGE_KEYFILE"),
-            home: path("HOME"),
-            // "All paths set in these environment variables must be absolute"
-            // (XDG Base Directory Specification); relative ones are ignored.
-            config_home: path("XDG_CONFIG_HOME").filter(|path| path.is_absolute()),
+            home: env.home().map(Path::to_owned),
+            config_dir: env.config_dir(),
             sops_age_key: text("SOPS_AGE_KEY").map(Secret::new),
             sops_age_key_file: path("SOPS_AGE_KEY_FILE"),
             sops_age_key_cmd: text("SOPS_AGE_KEY_CMD"),
@@ -76,7 +73,7 @@ impl Environment {
     }
 
     pub(super) fn in_config(&self, path: &str) -> Option<PathBuf> {
-        let config = self.config_home.as_deref().map(Path::to_path_buf);
-        config.or_else(|| self.in_home(".config")).map(|config| config.join(path))
+        let config = self.config_dir.clone().or_else(|| self.in_home(".config"));
+        config.map(|config| config.join(path))
     }
 }

@@ -194,7 +194,7 @@ mod tests {
         let environment =
             Environment { root: Some("/nonexistent".into()), ..Environment::default() };
         let flake: Option<PathBuf> = Some(dir.path().to_owned());
-        let vars = Vars::with_environment(flake, Vec::new(), environment, details.clone());
+        let vars = Vars::new(flake, Vec::new(), environment, details.clone());
         (dir, vars, details)
     }
 

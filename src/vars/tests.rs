@@ -23,7 +23,7 @@ impl User for Answer {
 fn vars(flake: &Path, identities: &[PathBuf]) -> Vars {
     let nobody = nobody();
     let flake = Some(flake.to_owned());
-    Vars::with_environment(flake, identities.to_vec(), nowhere(), nobody)
+    Vars::new(flake, identities.to_vec(), nowhere(), nobody)
 }
 
 pub(super) fn nobody() -> Arc<dyn User> {
@@ -183,7 +183,7 @@ fn identities_come_from_the_environment_and_the_home_directory_too() {
     for environment in environments {
         let nobody = nobody();
         let dir = Some(sample.dir.path().to_owned());
-        let vars = Vars::with_environment(dir, Vec::new(), environment.clone(), nobody);
+        let vars = Vars::new(dir, Vec::new(), environment.clone(), nobody);
         let value = vars.reveal(&VarRef::new("m", "g", "f").unwrap());
         assert_eq!(value.unwrap().bytes.expose(), b"plain", "{environment:?}");
     }
@@ -202,7 +202,7 @@ fn a_locked_identity_asks_and_only_when_it_can_help() {
         let dir = Some(sample.dir.path().to_owned());
         let environment = nowhere();
         let prompt = Arc::new(Answer(answer));
-        Vars::with_environment(dir, vec![locked.clone()], environment, prompt)
+        Vars::new(dir, vec![locked.clone()], environment, prompt)
             .reveal(&VarRef::new("m", "g", "f").unwrap())
     };
     assert_eq!(reveal(Some("pass")).unwrap().bytes.expose(), b"plain");

@@ -51,7 +51,7 @@ pub(super) fn remote(
     if wanted && !is_there && !ui.quiet {
         say("Pseudo-terminal will not be allocated because stdin is not a terminal.");
     }
-    let pty = (wanted && is_there && !is_subsystem).then(term::pty);
+    let pty = (wanted && is_there && !is_subsystem).then(|| term::pty(&resolved.env));
     let with_agent = lent_agent(resolved)?.is_some();
     let env = environment(resolved);
     let escape = options.escape_char().0;
@@ -62,10 +62,10 @@ pub(super) fn remote(
 pub(in crate::cli) fn environment(resolved: &Resolved) -> Vec<(String, String)> {
     let options = &resolved.options;
     let mut env = options.set_env.as_ref().map(|set| set.0.clone()).unwrap_or_default();
-    for (name, value) in std::env::vars_os() {
-        let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
-        if options.send_env.has(&name) && !env.iter().any(|(known, _)| *known == name) {
-            env.push((name, value));
+    for (name, value) in resolved.env.variables() {
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+        if options.send_env.has(name) && !env.iter().any(|(known, _)| known == name) {
+            env.push((name.to_owned(), value.to_owned()));
         }
     }
     env

@@ -13,15 +13,16 @@ use tokio::process::Child;
 use super::super::background::{self, Role};
 use super::super::request::{KEEPALIVE, Way, assemble, configuration, lent_agent};
 use super::super::{Global, Ui};
+use super::in_shell;
 use super::words::DIRECT;
-use super::{canonical, holds, in_shell};
 use crate::children::Awaited;
 use crate::connect::{Connection, Request, connect};
 use crate::dial::{Detour, Dialer, Opening, ProxyFailure, Stream, Target};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::exports::Technology;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Forwards, Resolved, resolve};
+use crate::openssh::{Forwards, Resolved};
 use crate::options::{Maybe, Names, Options, Template, Tunnel, bare};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::printable::Printable;
@@ -152,7 +153,7 @@ async fn jump(
     if !before.is_empty() {
         hop.options.proxy_jump = Some(Maybe(Some(Names(before.to_vec()))));
     }
-    let resolved = resolve(&hop.host, &hop.options, config_file, &holds, &canonical)?;
+    let resolved = super::resolved(&hop.host, &hop.options, config_file, &global.env)?;
     Box::pin(open(&resolved, &hop, global, ui, depth)).await
 }
 
@@ -237,8 +238,8 @@ impl Detour for Program {
                 _ => ProxyFailure::Command(error.to_string()),
             })?;
             let logs = self.machine.verbosity() > 0;
-            let (stream, child) =
-                proxy(&command, logs).map_err(|error| ProxyFailure::NotStarted(error.kind()))?;
+            let (stream, child) = proxy(&command, logs, &self.machine.env)
+                .map_err(|error| ProxyFailure::NotStarted(error.kind()))?;
             let awaited = child.id().map(Awaited::new);
             self.started.lock().unwrap_or_else(PoisonError::into_inner).push((child, awaited));
             Ok(stream)
@@ -248,9 +249,9 @@ impl Detour for Program {
 
 /// A program, and its standard input and output. That of a master keeps nobody's
 /// standard error open (`ssh_proxy_connect` of OpenSSH's sshconnect.c).
-fn proxy(command: &str, logs: bool) -> std::io::Result<(Stream, Child)> {
+fn proxy(command: &str, logs: bool, env: &Env) -> std::io::Result<(Stream, Child)> {
     // Without a shell that would stay between us and it.
-    let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}")));
+    let mut run = tokio::process::Command::from(in_shell(&format!("exec {command}"), env));
     if background::role() == Some(Role::Master) && !logs {
         run.stderr(Stdio::null());
     }
@@ -388,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_is_never_told_a_secret_host() {
-        let machine = Resolved::of("m", Options::default());
+        let machine = Resolved::of("m", Options::default(), &Env::default());
         let open = async |command: &str, secret| {
             let program = Program::new(Template::new(command), machine.clone());
             let host = Secret::new("hidden.example".to_owned());
@@ -404,7 +405,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_is_never_told_a_host_that_means_something_to_its_shell() {
-        let machine = Resolved::of("m", Options::default());
+        let machine = Resolved::of("m", Options::default(), &Env::default());
         for host in ["$(touch x)", "a;b", "-oProxyCommand=x", "`x`"] {
             let program = Program::new(Template::new("true %h"), machine.clone());
             let (technology, label) = (Technology::Direct, "x".to_owned());

@@ -46,17 +46,12 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The agent that the environment names.
-pub(in crate::cli) fn own_agent() -> Option<PathBuf> {
-    std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
 /// The agent that the machine may use (`ForwardAgent`).
 pub(in crate::cli) fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
     match resolved.options.forward_agent() {
         ForwardAgent::No => Ok(None),
-        ForwardAgent::Yes => Ok(own_agent()),
-        ForwardAgent::Other(agent) => resolved.agent(&agent, own_agent()),
+        ForwardAgent::Yes => Ok(resolved.env.agent()),
+        ForwardAgent::Other(agent) => resolved.agent(&agent, resolved.env.agent()),
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn host_keys(
     bare: HostKeySettings,
 ) -> Result<HostKeySettings> {
     let options = &resolved.options;
-    let KnownHostsFiles { user, global, .. } = bare.files.clone();
+    let KnownHostsFiles { user, global, home, .. } = bare.files.clone();
     let named = |files: &Files| resolved.files(&files.0);
     let program = match Maybe::of(&options.known_hosts_command) {
         Some(command) => Program::parse(command.0.written())?,
@@ -90,6 +90,7 @@ pub(super) fn host_keys(
             user: options.user_known_hosts_file.as_ref().map_or(Ok(user), named)?,
             global: options.global_known_hosts_file.as_ref().map_or(Ok(global), named)?,
             hash_names: options.hash_known_hosts(),
+            home,
         },
         alias: options.host_key_alias.clone(),
         revoked: Maybe::of(&options.revoked_host_keys).map_or(Ok(Vec::new()), named)?,

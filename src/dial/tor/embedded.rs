@@ -226,14 +226,14 @@ async fn boot_up(
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirs.clone());
         dirs
     };
-    let dirs = keep(Dirs::open(&settings.state, &table)?);
+    let dirs = keep(Dirs::open(&settings.state, &table, &settings.temporary)?);
     if dirs.is_shared() {
         let shared = tokio::time::timeout(SHARED_PATIENCE, bootstrap(&table, &dirs, sender)).await;
         if let Ok(Ok(client)) = shared {
             return Ok(client);
         }
         // The process that writes there may be stuck or gone.
-        return bootstrap(&table, &keep(dirs.apart()?), sender).await;
+        return bootstrap(&table, &keep(dirs.apart(&settings.temporary)?), sender).await;
     }
     bootstrap(&table, &dirs, sender).await
 }

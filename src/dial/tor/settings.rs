@@ -32,17 +32,25 @@ pub enum Mode {
 /// Where our own client keeps its guards and the list of relays.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum State {
-    /// In the user's directories for state and cache.
-    #[default]
-    Default,
-    /// In this directory.
-    Dir(PathBuf),
+    /// In these directories: the guards in the first, the list in the second.
+    Dirs(PathBuf, PathBuf),
     /// In a temporary one that is removed in the end.
     Ephemeral,
+    /// There is no place that would stay: an error once it is needed, because guards
+    /// that change with each connection hide nobody.
+    #[default]
+    Nowhere,
 }
 
-/// All of it. The default is what users want.
-#[derive(Debug, Clone, Default)]
+impl State {
+    /// Below this directory.
+    pub fn below(dir: &Path) -> Self {
+        Self::Dirs(dir.join("state"), dir.join("cache"))
+    }
+}
+
+/// All of it. The default is what users want, but for where it keeps its state.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Which client connects.
     pub mode: Mode,
@@ -52,8 +60,23 @@ pub struct Settings {
     pub config: Vec<PathBuf>,
     /// Where our own client keeps its state.
     pub state: State,
+    /// Where temporary directories go.
+    pub temporary: PathBuf,
     /// Keys for client authorization.
     pub client_auth: Vec<ClientAuth>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            socks: None,
+            config: Vec::new(),
+            state: State::default(),
+            temporary: "/tmp".into(),
+            client_auth: Vec::new(),
+        }
+    }
 }
 
 impl Settings {

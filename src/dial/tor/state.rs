@@ -63,16 +63,22 @@ impl Drop for TempDir {
 }
 
 impl Dirs {
-    /// The directories for `state`, of the network that `config` describes.
+    /// The directories for `state`, of the network that `config` describes, or ones
+    /// below `temporary`.
     ///
     /// # Errors
     /// [`TorFailure::State`].
-    pub(super) fn open(state: &State, config: &Table) -> Result<Self, TorFailure> {
+    pub(super) fn open(
+        state: &State,
+        config: &Table,
+        temporary: &Path,
+    ) -> Result<Self, TorFailure> {
         let (state, cache) = match state {
-            State::Ephemeral => return Self::ephemeral(),
-            State::Dir(dir) => (dir.join("state"), dir.join("cache")),
-            State::Default => {
-                (of_user("XDG_STATE_HOME", ".local/state")?, of_user("XDG_CACHE_HOME", ".cache")?)
+            State::Ephemeral => return Self::ephemeral(temporary),
+            State::Dirs(state, cache) => (state.clone(), cache.clone()),
+            State::Nowhere => {
+                let (path, reason) = ("~/.local/state".into(), "there is no home".to_owned());
+                return Err(TorFailure::State { path, reason });
             }
         };
         // Guards and relays of one network are of no use in another.
@@ -91,7 +97,7 @@ impl Dirs {
         Ok(match lock {
             Some(lock) => Self { state, cache, own: Own::Locked { _lock: lock } },
             None if ready => Self { state, cache, own: Own::Shared },
-            None => Self::temporary(Some(&state))?,
+            None => Self::temporary(temporary, Some(&state))?,
         })
     }
 
@@ -99,24 +105,23 @@ impl Dirs {
     ///
     /// # Errors
     /// [`TorFailure::State`].
-    pub(super) fn ephemeral() -> Result<Self, TorFailure> {
-        Self::temporary(None)
+    pub(super) fn ephemeral(temporary: &Path) -> Result<Self, TorFailure> {
+        Self::temporary(temporary, None)
     }
 
     /// A way out when the process that writes these is stuck.
     ///
     /// # Errors
     /// [`TorFailure::State`].
-    pub(super) fn apart(&self) -> Result<Self, TorFailure> {
-        Self::temporary(Some(&self.state))
+    pub(super) fn apart(&self, temporary: &Path) -> Result<Self, TorFailure> {
+        Self::temporary(temporary, Some(&self.state))
     }
 
-    fn temporary(guards_of: Option<&Path>) -> Result<Self, TorFailure> {
-        let top = std::env::temp_dir();
-        sweep(&top);
+    fn temporary(top: &Path, guards_of: Option<&Path>) -> Result<Self, TorFailure> {
+        sweep(top);
         let mut name = [0; 8];
         getrandom::fill(&mut name)
-            .map_err(|error| failure(&top, &io::Error::other(error.to_string())))?;
+            .map_err(|error| failure(top, &io::Error::other(error.to_string())))?;
         let name = data_encoding::HEXLOWER.encode(&name);
         let dir = TempDir(top.join(format!("{TEMPORARY}{name}")));
         // Not `recursive`: it must not be there yet.
@@ -155,16 +160,6 @@ impl Dirs {
             let _ = write_private(&self.cache.join(READY), b"");
         }
     }
-}
-
-fn of_user(variable: &str, below_home: &str) -> Result<PathBuf, TorFailure> {
-    let variable = std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let dir = variable.or_else(|| Some(home()?.join(below_home)));
-    dir.map(|dir| dir.join("clan-connect/tor")).ok_or_else(|| TorFailure::State {
-        path: PathBuf::from("~").join(below_home),
-        reason: "$HOME is not set".to_owned(),
-    })
 }
 
 fn network_name(network: &str) -> String {
@@ -218,7 +213,7 @@ mod tests {
     use super::*;
 
     fn open(dir: &Path) -> Dirs {
-        Dirs::open(&State::Dir(dir.to_owned()), &Table::new()).unwrap()
+        Dirs::open(&State::below(dir), &Table::new(), Path::new("/tmp")).unwrap()
     }
 
     #[test]
@@ -238,7 +233,7 @@ mod tests {
         first.ready();
         let third = open(dir.path());
         assert!(third.is_shared() && third.cache() == first.cache());
-        assert!(!third.apart().unwrap().is_shared());
+        assert!(!third.apart(Path::new("/tmp")).unwrap().is_shared());
         drop(first);
         assert!(matches!(open(dir.path()).own, Own::Locked { .. }));
     }
@@ -247,7 +242,7 @@ mod tests {
     fn networks_are_kept_apart() {
         let dir = tempfile::tempdir().unwrap();
         let config = |text: &str| text.parse::<Table>().unwrap();
-        let of = |table| Dirs::open(&State::Dir(dir.path().to_owned()), &table).unwrap();
+        let of = |table| Dirs::open(&State::below(dir.path()), &table, Path::new("/tmp")).unwrap();
         let (one, two) = (
             of(config("[tor_network]\nauthorities.v3idents = [\"A\"]")),
             of(config("[tor_network]\nauthorities.v3idents = [\"B\"]")),
@@ -258,7 +253,10 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error = Dirs::open(&State::Dir("/proc/none".into()), &Table::new()).unwrap_err();
+        let open = |state| Dirs::open(&state, &Table::new(), Path::new("/tmp"));
+        let error = open(State::below(Path::new("/proc/none"))).unwrap_err();
         assert!(error.to_string().contains("/proc/none"), "{error}");
+        let error = open(State::Nowhere).unwrap_err();
+        assert!(error.to_string().contains("there is no home"), "{error}");
     }
 }

@@ -87,6 +87,7 @@ fn a_remembered_key_is_known_and_another_one_loses() {
         user: vec![dir.path().join("kh"), dir.path().join("kh2")],
         global: vec![dir.path().join("global")],
         hash_names: true,
+        home: None,
     };
     let policy = HostKeyPolicy { files, name: ("host".into(), 2222), ..policy(HostKeyCheck::Tofu) };
     remember(&policy, &key(ED25519)).unwrap();

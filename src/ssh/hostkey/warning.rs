@@ -138,7 +138,8 @@ pub(super) fn question(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicK
     } else {
         lines.push("This host key is known by the following other names/addresses:".into());
         for entry in elsewhere.iter().take(MAX_LISTED) {
-            let place = in_home(&place(&entry.path, entry.line));
+            let home = policy.files.home.as_deref();
+            let place = in_home(&place(&entry.path, entry.line), home);
             lines.push(format!("    {place}: {}", printable(&entry.names)));
         }
         if elsewhere.len() > MAX_LISTED {
@@ -151,9 +152,8 @@ pub(super) fn question(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicK
 }
 
 /// A path with `~` for the home directory, as ssh(1) shows some.
-fn in_home(path: &str) -> String {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let home = home.trim_end_matches('/');
+fn in_home(path: &str, home: Option<&Path>) -> String {
+    let home = home.and_then(Path::to_str).unwrap_or_default().trim_end_matches('/');
     match path.strip_prefix(home) {
         Some(rest) if !home.is_empty() && rest.starts_with('/') => format!("~{rest}"),
         _ => path.to_owned(),

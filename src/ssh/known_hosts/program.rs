@@ -83,7 +83,6 @@ impl Program {
         port: u16,
         key: Option<&PublicKey>,
     ) -> Result<String> {
-        let variable = |name| std::env::var(name).unwrap_or_default();
         let none = || "NONE".to_owned();
         let blob = || key.and_then(|key| key.to_bytes().ok()).map(|bytes| BASE64.encode(&bytes));
         tokens::expand(word, &|token| {
@@ -99,8 +98,6 @@ impl Program {
                 token if self.tokens.contains_key(&token) => self.tokens.get(&token)?.clone(),
                 'h' | 'k' | 'n' => name.to_owned(),
                 'p' => port.to_string(),
-                'u' => variable("USER"),
-                'd' => variable("HOME"),
                 'i' => rustix::process::getuid().as_raw().to_string(),
                 'T' => none(),
                 'j' => String::new(),
