@@ -6,29 +6,38 @@ mod identity;
 mod probe;
 mod trust;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dial::{Dialer, Origin, Target, tor};
+use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
 use crate::exports::Host;
+use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{CONFIGURATION, Route};
-use crate::race::{Event, Race, Rules, Won};
+use crate::race::{self, Event, Race, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
-use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
+use crate::ssh::known_hosts;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
 use crate::tokens;
+use crate::user::User;
 use crate::vars::Vars;
 
-pub use identity::identity;
-pub use probe::{Answer, KeyState, Probed, probe};
-pub use trust::{Counted, HostKeySettings, Kind, Trust};
+pub use identity::{identity, stated_keys};
+pub use probe::{Probed, probe};
+pub use trust::{Counted, HostKeySettings, Trust};
 
 /// Bound on each answer of a server, unless the user sets one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest host of any technology, in bytes; tickets of iroh are the longest.
 const MAX_HOST: usize = 4096;
+/// The interval of keepalives, as Clan has it.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Unanswered keepalives that end a connection, as in ssh_config(5).
+const KEEPALIVE_MAX: usize = 3;
 
 /// Finds one more route when all others have failed. May block for long.
 pub type LastResort = Arc<dyn Fn() -> Result<Option<Route>> + Send + Sync>;
@@ -69,6 +78,51 @@ pub struct Request {
     pub show_secrets: bool,
     /// What to authenticate with. Its `login` is replaced by the route's.
     pub credentials: Credentials,
+}
+
+impl Request {
+    /// What holds where nothing else is said, for a machine that no routes are known
+    /// to yet: the keys and the agent of who calls, his known_hosts, and `user` to
+    /// answer questions.
+    pub fn new(machine: &str, vars: Arc<Vars>, user: Arc<dyn User>, env: &Env) -> Self {
+        let home = env.home();
+        let in_ssh = |name: &&str| home.map(|home| home.join(".ssh").join(name));
+        Self {
+            machine: machine.to_owned(),
+            routes: Vec::new(),
+            no_route: None,
+            last_resort: None,
+            last: None,
+            vars,
+            deadline: None,
+            grace: race::DEFAULT_GRACE,
+            tor: tor::Settings::default(),
+            origin: Origin::default(),
+            host_keys: HostKeySettings {
+                stakes: Stakes {
+                    all: vec![Stake::Password, Stake::KeyboardInteractive],
+                    gives_up: false,
+                },
+                files: KnownHostsFiles {
+                    user: home.map(known_hosts::user_files).unwrap_or_default(),
+                    global: known_hosts::global_files(),
+                    home: home.map(Path::to_owned),
+                    hash_names: false,
+                },
+                ..HostKeySettings::default()
+            },
+            keepalive_interval: KEEPALIVE,
+            keepalive_max: KEEPALIVE_MAX,
+            rekey: Rekey::default(),
+            show_secrets: false,
+            credentials: Credentials {
+                machine: machine.to_owned(),
+                default_identities: DEFAULT_IDENTITIES.iter().filter_map(in_ssh).collect(),
+                agent: env.agent(),
+                ..Credentials::new(user)
+            },
+        }
+    }
 }
 
 /// An authenticated session and how it came about.

@@ -202,6 +202,7 @@ impl Clan {
     }
 
     /// The first network that answers to `name`, see [`Network::answers_to`].
+    #[cfg(test)]
     pub fn network(&self, name: &str) -> Option<&Network> {
         self.networks.iter().find(|network| network.answers_to(name))
     }

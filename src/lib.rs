@@ -10,51 +10,110 @@
 //!                                               authentication, shell or command
 //! ```
 //!
-//! [`connect::connect`] does all of it; every step is usable alone. What this
-//! crate does not do: start `ssh`, `tor`, `age` or any other program, open a
-//! second connection to find out whether the first would work, or write a
+//! ```
+//! # mod sample { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/sample.rs")); }
+//! use clan_connect::{Clan, HostKeys};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temporary = tempfile::tempdir()?;
+//! # let dir = temporary.path();
+//! # let key = sample::write_clan(dir, sample::start_machine().await?)?;
+//! # let exports: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("exports.json"))?)?;
+//! # let fingerprint = clan_connect::internals::fingerprint(dir);
+//! # std::fs::write(dir.join("clan-connect.json"), serde_json::json!({
+//! #     "clan_connect_snapshot": 1, "fingerprint": fingerprint, "exports": exports,
+//! # }).to_string())?;
+//! let clan = Clan::open(dir).await?;
+//! # let clan = clan.age_identity(dir.join("key.txt"));
+//! let machine = clan.machine("my_cool_machine")?.identity_file(key);
+//! # let machine = machine.known_hosts(dir.join("known_hosts"));
+//! let machine = machine.host_keys(HostKeys::AcceptNew).connect().await?;
+//!
+//! let output = machine.command(["uname", "-sm"]).output().await?; // as tokio::process
+//! assert!(output.status.success());
+//! assert_eq!(output.stdout, b"Linux x86_64\n");
+//!
+//! let mut database = machine.open_tcp("localhost", 5432).await?; // AsyncRead + AsyncWrite
+//! database.write_all(b"ping").await?;
+//! let mut answer = [0; 4];
+//! database.read_exact(&mut answer).await?;
+//! assert_eq!(&answer, b"ping");
+//! machine.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What this crate does not do: start `ssh`, `tor`, `age` or any other program but
+//! nix, which evaluates clans where there is one, and those that a configuration
+//! names; open a second connection to find out whether the first would work; or write a
 //! decrypted value anywhere.
 #![deny(missing_docs)]
 
 mod accounts;
 mod children;
-pub mod cli;
+mod cli;
+mod client;
 mod command;
-pub mod connect;
-pub mod descriptors;
-pub mod dial;
-pub mod env;
-pub mod error;
-pub mod exports;
+mod connect;
+mod descriptors;
+mod dial;
+mod env;
+mod error;
+mod exports;
 mod file;
-pub mod flake;
-pub mod host_keys;
+mod flake;
+mod host_keys;
 mod host_name;
 mod hosts;
-pub mod installer;
+mod installer;
 mod log;
-pub mod mux;
+mod mux;
 mod nearest;
-pub mod openssh;
-pub mod options;
-pub mod overlay;
+mod openssh;
+mod options;
+mod overlay;
 mod pattern;
-pub mod plan;
-pub mod printable;
-pub mod race;
-pub mod remembered;
-pub mod secret;
-pub mod select;
-pub mod signals;
-pub mod ssh;
-pub mod ssh_config;
-pub mod sshfp;
-pub mod term;
+mod plan;
+mod printable;
+mod race;
+mod remembered;
+mod secret;
+mod select;
+mod signals;
+mod ssh;
+mod ssh_config;
+mod sshfp;
+mod term;
 #[cfg(test)]
 mod test_data;
 mod tokens;
-pub mod user;
-pub mod vars;
+mod user;
+mod vars;
 
+pub use client::{Child, Clan, Command, Connection, Event, ExitStatus, Machine, Output, Stream};
 pub use error::{Attempt, Cause, Error, Result, Stage};
 pub use secret::Secret;
+pub use ssh::hostkey::HostKeyCheck as HostKeys;
+pub use user::User as Prompter;
+
+/// What the tests beside other programs compare within one process. Not for others:
+/// it changes without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::flake::fingerprint;
+    pub use crate::ssh::{hostkey, known_hosts};
+}
+
+/// The program `clan-connect`: reads the arguments of this process and does what they
+/// say. Returns what the process ends with.
+pub fn main() -> std::process::ExitCode {
+    secret::guard_process();
+    let env = env::Env::read();
+    descriptors::close_inherited(&env);
+    term::restore_on_panic();
+    let code = signals::run(|| cli::main(std::env::args_os(), env));
+    term::leave();
+    std::process::ExitCode::from(code)
+}

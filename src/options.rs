@@ -24,22 +24,19 @@ use crate::pattern::matches_pattern;
 use crate::printable::{self, Printable};
 use slot::Arity;
 
-pub use algorithms::{CaSignatures, Ciphers, HostKeys, Kex, Macs, UserKeys};
 pub use choice::{
-    Canonicalize, ControlMaster, FingerprintHash, LogLevel, PubkeyAuthentication, RequestTty,
-    SessionType, SyslogFacility, Tunnel, YesNoAsk,
+    Canonicalize, ControlMaster, LogLevel, PubkeyAuthentication, RequestTty, SessionType, Tunnel,
+    YesNoAsk,
 };
-pub use docs::{manual, readme};
+pub use docs::manual;
 pub(crate) use forwards::bare;
-pub use forwards::{
-    DynamicForward, Leads, Listener, LocalForward, Permitted, RemoteForward, place,
-};
-pub use limits::{Mask, Persist, RekeyLimit, RsaSize, Time};
-pub use row::{Facts, Row, Says, Shown};
-pub use session::{Agent, Aliases, Domains, EscapeChar, ForwardAgent, SendEnv, SetEnv};
+pub use forwards::{Leads, Listener, LocalForward, Permitted, RemoteForward, place};
+pub use limits::{Persist, Time};
+pub use row::{Row, Says, Shown};
+pub use session::{Agent, ForwardAgent, SendEnv};
 pub use slot::{Slot, Value};
 pub use table::{Options, TABLE};
-pub use value::{Command, Files, Maybe, Names, Template, Words};
+pub use value::{Files, Maybe, Names, Template};
 
 /// Where an option was set, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]

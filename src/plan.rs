@@ -192,7 +192,8 @@ fn is_onion(host: &str) -> bool {
     host.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("onion"))
 }
 
-fn unknown_machine(clan: &Clan, machine: &str) -> Error {
+/// The error for a machine that the clan does not know.
+pub(crate) fn unknown_machine(clan: &Clan, machine: &str) -> Error {
     let known = clan.machines();
     Error::UnknownMachine {
         machine: machine.to_owned(),

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use clan_connect::ssh::hostkey::{
+use clan_connect::internals::hostkey::{
     Decision, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, decide, remember,
 };
-use clan_connect::ssh::known_hosts::{KnownHosts, Verdict, add};
+use clan_connect::internals::known_hosts::{KnownHosts, Verdict, add};
 use russh::keys::PublicKey;
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use clan_connect::ssh::known_hosts::{KnownHosts, add};
+use clan_connect::internals::known_hosts::{KnownHosts, add};
 
 use crate::harness::{Home, Server, run, sshd, start, wait};
 

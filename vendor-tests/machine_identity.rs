@@ -222,7 +222,7 @@ fn called_as_ssh_a_machine_of_the_clan_is_one_and_any_other_host_is_its_address(
         let exports = exports(&[(IP, first), (OTHER_IP, evil.address.port())]);
         let snapshot = json!({
             "clan_connect_snapshot": 1,
-            "fingerprint": clan_connect::flake::fingerprint(&dir),
+            "fingerprint": clan_connect::internals::fingerprint(&dir),
             "machines": { "m": {} },
             "exports": exports,
         });

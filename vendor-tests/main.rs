@@ -30,6 +30,7 @@ mod hostile_server;
 mod installer;
 mod known_hosts;
 mod known_hosts_matrix;
+mod library;
 mod links;
 mod machine_identity;
 mod name_servers;

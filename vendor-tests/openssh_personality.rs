@@ -480,7 +480,7 @@ fn a_machine_of_the_clan_is_reached_over_its_networks_and_others_directly() {
     let public = place.home.read(&format!("sshd-{}/host_key.pub", place.server.port()));
     let snapshot = serde_json::json!({
         "clan_connect_snapshot": 1,
-        "fingerprint": clan_connect::flake::fingerprint(&dir),
+        "fingerprint": clan_connect::internals::fingerprint(&dir),
         "machines": { "web": { "host_keys": [public.trim()] } },
         "exports": exports,
     });

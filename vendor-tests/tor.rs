@@ -591,7 +591,7 @@ fn git_and_rsync_work_over_an_onion_with_ours_as_their_ssh() {
     let exports: serde_json::Value = serde_json::from_str(&home.read("exports.json")).unwrap();
     let snapshot = json!({
         "clan_connect_snapshot": 1,
-        "fingerprint": clan_connect::flake::fingerprint(&clan),
+        "fingerprint": clan_connect::internals::fingerprint(&clan),
         "exports": exports,
     });
     home.write("clan/clan-connect.json", snapshot.to_string());

@@ -1,7 +1,9 @@
 //! One machine, one host key, whatever address is dialled. Owns which names and
 //! addresses are a machine's; what they say together is `known_hosts`' business.
 
+use crate::error::Result;
 use crate::exports::{Clan, Host};
+use crate::host_keys::HostKeys;
 use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::ssh::known_hosts::Name;
 use crate::vars::Vars;
@@ -26,6 +28,20 @@ pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
         names.extend(name.filter(|name| !names.contains(name)));
     }
     names
+}
+
+/// What the clan itself says of a machine's host keys: in its vars, else in the
+/// snapshot that `clan` was read from. Blocks.
+///
+/// # Errors
+/// As for [`HostKeys::read`].
+pub fn stated_keys(clan: &Clan, machine: &str, vars: &Vars) -> Result<Option<HostKeys>> {
+    let mut keys = HostKeys::read(vars, machine)?;
+    if keys.is_empty() {
+        return Ok(clan.host_keys(machine).cloned());
+    }
+    keys.domain = clan.domain().map(str::to_owned);
+    Ok(Some(keys))
 }
 
 #[cfg(test)]

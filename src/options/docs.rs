@@ -12,6 +12,7 @@ fn rows(is_honoured: bool) -> Vec<&'static Row> {
 }
 
 /// Names with what is remarked about them, between commas.
+#[cfg(test)]
 fn list(rows: impl Iterator<Item = &'static Row>) -> String {
     let one = |row: &Row| match row.facts.note {
         "" => format!("`{}`", row.name),
@@ -22,6 +23,7 @@ fn list(rows: impl Iterator<Item = &'static Row>) -> String {
 
 /// What stands in the README between the markers: which options do something, and
 /// which are accepted for those who have them in their files.
+#[cfg(test)]
 pub fn readme() -> String {
     let honoured = |for_machines| {
         list(rows(true).into_iter().filter(move |row| row.facts.for_machines == for_machines))
@@ -49,7 +51,12 @@ pub fn manual() -> String {
             (true, false) => " Not taken from an address.",
             (true, true) => "",
         };
-        let about = format!("{}.{limit}", plain(row.about));
+        let note = match row.facts.note {
+            "" => String::new(),
+            note => format!(" ({})", plain(note)),
+        };
+        let each = if row.each { " Every line of it counts." } else { "" };
+        let about = format!("{}{note}.{each}{limit}", plain(row.about));
         text.push_str(&format!(".TP\n\\fB{}\\fR\n{about}\n", row.name));
     }
     let ignored: Vec<&str> = rows(false).iter().map(|row| row.name).collect();

@@ -1,3 +1,4 @@
+use super::session::EscapeChar;
 use super::*;
 
 fn options(lines: &[&str]) -> Options {
@@ -236,7 +237,11 @@ fn the_readme_has_the_table() {
     let (begin, end) = ("<!-- options: begin -->\n", "<!-- options: end -->");
     let (_, after) = readme.split_once(begin).expect("the README has the marker");
     let (block, _) = after.split_once(end).expect("the README has the other marker");
-    assert!(block == super::readme(), "put this between the markers:\n{}", super::readme());
+    assert!(
+        block == super::docs::readme(),
+        "put this between the markers:\n{}",
+        super::docs::readme()
+    );
 }
 
 proptest::proptest! {
