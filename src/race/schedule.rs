@@ -79,7 +79,8 @@ impl Schedule {
             true => (waiting.place, self.due(waiting, now)),
             false => (waiting.place, now),
         });
-        turns.min_by_key(|(place, at)| (*at, *place))
+        // Of those whose turn has come, the best: the others count from it.
+        turns.min_by_key(|(place, at)| ((*at).max(now), *place))
     }
 
     /// When a route may start: its head start after the youngest better attempt
