@@ -90,8 +90,6 @@ const NAMED: [&[&str]; 3] = [
 fn an_address_that_nobody_named_is_the_machines_own() {
     let place = Place::shared("AllowTcpForwarding yes\nGatewayPorts clientspecified\n");
     let ours = place.ours();
-    let is_loopback =
-        |address: &String| address == "0100007F" || address == "00000000000000000000000001000000";
     for args in NOT_NAMED {
         let (theirs, seen) = (asked(&place, THEIRS, args), asked(&place, &ours, args));
         assert_eq!(seen, theirs, "{args:?}");
