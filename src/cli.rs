@@ -64,7 +64,7 @@ struct Global {
     /// An age identity or ssh key that decrypts the clan's vars
     #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
     identity: Vec<PathBuf>,
-    /// Say what is done; twice for a log, three times for the libraries' too
+    /// Tell what is done; -vv writes a log, and -vvv that of the libraries as well
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// Print errors only

@@ -40,7 +40,7 @@ pub(crate) fn close_named() {
 
 fn close(descriptors: &[RawFd]) {
     for fd in descriptors {
-        // One that is closed already, such as that of the folder below, is no matter.
+        // Closing one that is closed already, such as that of this folder, does no harm.
         let _ = nix::unistd::close(*fd);
     }
 }

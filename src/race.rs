@@ -66,8 +66,8 @@ pub struct Rules {
     /// How long a better route may hold up one that has answered; nothing makes
     /// the fastest route win.
     pub grace: Duration,
-    /// The place of the route that last worked: it starts with the first, and
-    /// wins no sooner for that.
+    /// The place of the route that last worked. It starts together with the first
+    /// one; a better route that answers is preferred all the same.
     pub early: Option<usize>,
     /// Our identification with its line end, as whoever gets the stream will
     /// send it first.
