@@ -32,7 +32,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports::Clan;
+use crate::model::Clan;
 use crate::secret::{Secret, redacted};
 use crate::user::User;
 use crate::{flake, log, printable, signals, term};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports;
 use crate::flake::{self, Asker};
+use crate::model;
 use crate::plan;
 use crate::user::{Nobody, User};
 
@@ -22,7 +22,7 @@ pub use machine::{Event, Machine};
 /// A clan: what its machines' addresses and host keys are, as of when it was opened.
 #[derive(Clone)]
 pub struct Clan {
-    known: Arc<exports::Clan>,
+    known: Arc<model::Clan>,
     /// Its files, in which vars are looked up.
     dir: Option<PathBuf>,
     age_identities: Vec<PathBuf>,
@@ -61,7 +61,7 @@ impl Clan {
         blocking(move || Ok(Self::of(flake::read_exports(&file)?, None, Env::read()))).await
     }
 
-    fn of(known: exports::Clan, dir: Option<PathBuf>, env: Env) -> Self {
+    fn of(known: model::Clan, dir: Option<PathBuf>, env: Env) -> Self {
         let age_identities = Vec::new();
         Self { known: Arc::new(known), dir, age_identities, user: Arc::new(Nobody), env }
     }

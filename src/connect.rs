@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::dial::{Dialer, Origin, Target, tor};
 use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
-use crate::exports::Host;
+use crate::model::Host;
 use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{CONFIGURATION, Route};
 use crate::race::{self, Event, Race, Rules, Won};

@@ -4,7 +4,6 @@
 //! may be shown.
 
 mod direct;
-mod failure;
 mod sshfp;
 mod tcp;
 pub mod tor;
@@ -19,10 +18,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::Stage;
-use crate::exports::Technology;
+pub use crate::error::{DialError, Failure, ProxyFailure};
+use crate::model::Technology;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
-pub use failure::{DialError, Failure, ProxyFailure};
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
 /// that only `label` can ever be printed.
@@ -146,9 +145,10 @@ impl Dialer {
                 None => self.direct.dial(target.host.expose(), target.port, enter).await,
             },
             Technology::Tor => self.tor.dial(target.host.expose(), target.port, enter).await,
-            Technology::Iroh | Technology::Unsupported(_) => {
-                Err(DialError::new(Stage::Dial, Failure::Unsupported(target.technology.clone())))
-            }
+            Technology::Iroh | Technology::Unsupported(_) => Err(DialError::new(
+                Stage::Dial,
+                Failure::Unsupported(target.technology.to_string()),
+            )),
         }
     }
 

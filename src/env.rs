@@ -45,6 +45,7 @@ impl Env {
     }
 
     /// With these variables and nothing else.
+    #[cfg(test)]
     pub fn of<K: Into<OsString>, V: Into<OsString>>(
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Self {

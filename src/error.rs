@@ -3,15 +3,23 @@
 //! Neither names a flag: a front end knows its own, and says so in its own words.
 
 mod attempt;
+mod banner;
+mod dial;
+mod loss;
 mod stage;
+mod tor;
 
 use std::path::PathBuf;
 
 use crate::printable;
-use crate::ssh::Loss;
 pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
+pub use banner::BannerError;
+pub use dial::{DialError, Failure, ProxyFailure};
+pub(crate) use loss::TOO_MANY_FAILURES;
+pub use loss::{Loss, Negotiated, NoCommon};
 pub use stage::Stage;
+pub use tor::TorFailure;
 
 /// Everything that ends a command. A failed route is not an `Error` but an
 /// [`Attempt`]: the next route is tried, and only when none is left do they

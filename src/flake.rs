@@ -9,6 +9,7 @@ mod owner;
 mod place;
 mod reference;
 pub mod snapshot;
+mod source;
 mod trusted;
 
 use std::io::Read;
@@ -16,12 +17,14 @@ use std::path::{Path, PathBuf};
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports::{Clan, TargetHost, check_bounds};
+use crate::exports::check_bounds;
 use crate::file;
+use crate::model::{Clan, TargetHost};
 use snapshot::Snapshot;
 
 pub use fingerprint::fingerprint;
-pub use place::{Asker, Flake, admitted, fetched, find, inspect, is_remote};
+pub use place::{Asker, admitted, fetched, find, inspect, is_remote};
+pub use source::Flake;
 pub use trusted::{Allowed, Trusted};
 
 /// No clan's exports are larger, in bytes.

@@ -1,10 +1,8 @@
 //! What the clan itself says of its machines' host keys (`clanServices/sshd` of
-//! clan-core). Owns where that is written; what it is worth is `ssh`'s business.
-
-use std::path::PathBuf;
+//! clan-core). Owns where that is written, and its reading.
 
 use crate::error::{Error, Result};
-use crate::exports::VarRef;
+use crate::model::{HostKeys, Stated, VarRef};
 use crate::vars::Vars;
 
 /// Generator and file of the host keys of a machine.
@@ -17,53 +15,24 @@ const AUTHORITY: (&str, &str) = ("openssh-ca", "id_ed25519.pub");
 /// Longest of these files, in bytes.
 const MAX_FILE: usize = 16 << 10;
 
-/// The host keys of one machine, as text that nobody has checked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostKeys {
-    /// Its public keys.
-    pub keys: Vec<Stated>,
-    /// Its certificate, which names the domains it is known in.
-    pub certificate: Option<String>,
-    /// Keys that sign certificates of machines.
-    pub authorities: Vec<Stated>,
-    /// `meta.domain` of the clan.
-    pub domain: Option<String>,
-}
-
-/// A public key and where it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stated {
-    /// One line: type, base64, and perhaps a comment.
-    pub text: String,
-    /// The file, for messages.
-    pub place: PathBuf,
-}
-
-impl HostKeys {
-    /// What the vars of the clan say of `machine`. Blocks.
-    ///
-    /// # Errors
-    /// [`Error::VarName`], [`Error::VarBroken`], [`Error::TooLarge`] and
-    /// [`Error::File`]: a key that is there must not be overlooked.
-    pub fn read(vars: &Vars, machine: &str) -> Result<Self> {
-        let stated = |name| Ok::<_, Error>(read(vars, machine, name)?.into_iter().flatten());
-        let mut keys = Vec::new();
-        for name in KEYS {
-            keys.extend(stated(name)?);
-        }
-        let certificate = stated(CERTIFICATE)?.next().map(|stated| stated.text);
-        let authorities = stated(AUTHORITY)?.collect();
-        Ok(Self { keys, certificate, authorities, domain: None })
+/// What the vars of the clan say of `machine`. Blocks.
+///
+/// # Errors
+/// [`Error::VarName`], [`Error::VarBroken`], [`Error::TooLarge`] and
+/// [`Error::File`]: a key that is there must not be overlooked.
+pub fn read(vars: &Vars, machine: &str) -> Result<HostKeys> {
+    let stated = |name| Ok::<_, Error>(lines(vars, machine, name)?.into_iter().flatten());
+    let mut keys = Vec::new();
+    for name in KEYS {
+        keys.extend(stated(name)?);
     }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.authorities.is_empty()
-    }
+    let certificate = stated(CERTIFICATE)?.next().map(|stated| stated.text);
+    let authorities = stated(AUTHORITY)?.collect();
+    Ok(HostKeys { keys, certificate, authorities, domain: None })
 }
 
 /// The lines of a public var; none where there is no such var.
-fn read(
+fn lines(
     vars: &Vars,
     machine: &str,
     (generator, file): (&str, &str),
@@ -101,21 +70,21 @@ mod tests {
             crate::vars::Environment::default(),
             Arc::new(Nobody),
         );
-        assert!(HostKeys::read(&vars, "m").unwrap().is_empty());
+        assert!(read(&vars, "m").unwrap().is_empty());
         write("per-machine/m/openssh/ssh.id_ed25519.pub", "\nssh-ed25519 AAAA x\n");
         write("per-machine/m/openssh-rsa/ssh.id_rsa.pub", "ssh-rsa BBBB\n");
         write("per-machine/m/openssh-cert/ssh.id_ed25519-cert.pub", "cert CCCC\n");
         write("shared/openssh-ca/id_ed25519.pub", "ssh-ed25519 DDDD");
-        let found = HostKeys::read(&vars, "m").unwrap();
+        let found = read(&vars, "m").unwrap();
         let texts: Vec<&str> = found.keys.iter().map(|key| key.text.as_str()).collect();
         assert_eq!(texts, ["ssh-ed25519 AAAA x", "ssh-rsa BBBB"]);
         assert!(found.keys[0].place.ends_with("m/openssh/ssh.id_ed25519.pub/value"));
         assert_eq!(found.certificate.as_deref(), Some("cert CCCC"));
         assert_eq!(found.authorities[0].text, "ssh-ed25519 DDDD");
-        let other = HostKeys::read(&vars, "other").unwrap();
+        let other = read(&vars, "other").unwrap();
         assert!(other.keys.is_empty() && other.authorities.len() == 1);
-        assert!(HostKeys::read(&vars, "../m").is_err());
+        assert!(read(&vars, "../m").is_err());
         write("per-machine/bad/openssh/ssh.id_ed25519.pub", &"x".repeat(MAX_FILE + 1));
-        assert!(HostKeys::read(&vars, "bad").is_err());
+        assert!(read(&vars, "bad").is_err());
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
-use crate::exports::{TargetHost, Technology};
+use crate::model::{TargetHost, Technology};
 use crate::plan::{Overrides, Route};
 use crate::secret::Secret;
 
@@ -77,7 +77,8 @@ impl Installer {
             if options.is_some() {
                 warnings.push(format!("{origin}: options of an address are ignored"));
             }
-            let target = TargetHost::parse(address).map_err(|error| wrong(error.to_string()))?;
+            let target =
+                TargetHost::parse(address, |_| false).map_err(|error| wrong(error.to_string()))?;
             let mut route = Route::to(&target, network, overrides);
             if network == ONION {
                 route.technology = Technology::Tor;

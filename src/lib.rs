@@ -53,6 +53,8 @@
 
 mod accounts;
 mod children;
+#[cfg(test)]
+mod circles;
 mod cli;
 mod client;
 mod command;
@@ -69,6 +71,7 @@ mod host_name;
 mod hosts;
 mod installer;
 mod log;
+mod model;
 mod mux;
 mod nearest;
 mod openssh;

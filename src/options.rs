@@ -86,7 +86,7 @@ pub fn find(name: &str) -> Option<&'static Row> {
 }
 
 /// Whether an option may stand in an address. One that nobody knows may not harm.
-pub(crate) fn is_for_addresses(name: &str) -> bool {
+pub fn is_for_addresses(name: &str) -> bool {
     let is_structure = ["host", "include", "match"].contains(&&*name.to_ascii_lowercase());
     !is_structure && find(name).is_none_or(|row| row.facts.in_address)
 }

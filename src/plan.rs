@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::error::{Error, Result};
-pub use crate::exports::TargetHost;
-use crate::exports::{Clan, Host, Network, Peer, Technology};
+pub use crate::model::TargetHost;
+use crate::model::{Clan, Host, Network, Peer, Technology};
 use crate::nearest::nearest;
 use crate::printable::Printable;
 
@@ -86,7 +86,7 @@ impl Route {
         // People also write `user@host:port` into a clan; the exports refuse
         // what does not parse, so the fallback is for clans built by hand.
         let target = match host {
-            Host::Plain(text) => TargetHost::read(text).ok(),
+            Host::Plain(text) => TargetHost::read(text, |_| false).ok(),
             Host::Var(_) => None,
         };
         let (host, user, port) = match target {

@@ -37,13 +37,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::dial::{Dial, Phase, Target};
 use crate::error::{Attempt, Error};
-use crate::exports::Technology;
+use crate::model::Technology;
 use crate::plan::Route;
 use attempt::{Running, State};
 use schedule::{Schedule, Waiting, head_start};
 
+pub use crate::error::BannerError;
 pub use attempt::Won;
-pub use banner::BannerError;
 
 /// How long a better route that has not even connected may still hold up one
 /// that has answered, counted from its own start. One with a round trip of

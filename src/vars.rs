@@ -3,6 +3,7 @@
 //! writes. Decryption happens in memory only.
 
 mod age_file;
+mod closed;
 mod deployed;
 mod effort;
 mod environment;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::exports::VarRef;
+use crate::model::VarRef;
 use crate::printable::Printable;
 use crate::secret::Secret;
 use crate::user::User;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::{Global, Ui};
 use crate::connect;
 use crate::error::{Error, Result};
-use crate::exports::Clan;
 use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Flake, Step};
-use crate::host_keys::HostKeys;
+use crate::host_keys;
+use crate::model::Clan;
+use crate::model::HostKeys;
 use crate::ssh::known_hosts::Name;
 use crate::vars::{Environment, Vars};
 
@@ -123,7 +124,7 @@ impl Global {
     ) -> Result<Option<HostKeys>> {
         let of_snapshot = clan.and_then(|clan| clan.host_keys(machine)).cloned();
         let mut keys = match self.vars(ui) {
-            Ok(vars) => HostKeys::read(&vars, machine),
+            Ok(vars) => host_keys::read(&vars, machine),
             Err(error) => Err(error),
         };
         // A name that no var can have is no machine's of the clan.

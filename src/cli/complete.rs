@@ -11,8 +11,8 @@ use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use super::Cli;
 use crate::env::Env;
 use crate::error::Result;
-use crate::exports::Clan;
 use crate::flake::{self, Asker};
+use crate::model::Clan;
 use crate::options::TABLE;
 
 /// The variable by which a shell asks.

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::columns;
-use crate::exports::{Clan, Host, Network, Peer, Technology};
 use crate::hosts;
+use crate::model::{Clan, Host, Network, Peer, Technology};
 use crate::overlay::{self, Overlay};
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;

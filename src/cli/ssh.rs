@@ -15,10 +15,10 @@ use super::request::{KEEPALIVE, Way, assemble, configuration, lent_agent, second
 use super::{Global, Ui, complete};
 use crate::connect::{Connection, Request};
 use crate::error::{Error, Result};
-use crate::exports::{Clan, Technology};
 use crate::installer::{self, Installer};
+use crate::model::{Clan, Technology};
 use crate::openssh::Resolved;
-use crate::options::{Maybe, Options, RequestTty, SendEnv};
+use crate::options::{Maybe, Options, RequestTty, SendEnv, is_for_addresses};
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::race::{self, Event};
 use crate::remembered::Remembered;
@@ -277,13 +277,14 @@ fn options(arguments: &Ssh, target_host: Option<&TargetHost>) -> Result<Options>
 
 /// What connecting takes, and the options that say more.
 fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, Resolved)> {
-    let target_host = arguments.target_host.as_deref().map(TargetHost::parse).transpose()?;
+    let address = |text| TargetHost::parse(text, is_for_addresses);
+    let target_host = arguments.target_host.as_deref().map(address).transpose()?;
     let mut options = options(arguments, target_host.as_ref())?;
     let named = std::mem::take(&mut options.identity_file);
     let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
     // Another address, as `--target-host` is.
     let other_host = options.host_name.is_some().then(|| host_name(&options, &machine));
-    let other_host = other_host.as_deref().map(TargetHost::parse).transpose()?;
+    let other_host = other_host.as_deref().map(address).transpose()?;
     let target_host = target_host.or(other_host);
     let overrides = Overrides {
         network: arguments.network.clone(),

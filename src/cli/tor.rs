@@ -11,7 +11,7 @@ use super::Global;
 use crate::dial::tor::{ClientAuth, Mode, Settings, State};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports::VarRef;
+use crate::model::VarRef;
 use crate::vars::Vars;
 
 /// A key for client authorization is one line; its file is no larger, in bytes.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{Global, Ui, columns, complete, print, print_json, print_text};
 use crate::error::{Error, Result};
-use crate::exports::{Clan, Host, VarRef};
 use crate::flake;
+use crate::model::{Clan, Host, VarRef};
 use crate::printable::{self, Printable};
 use crate::vars::{Kept, Listed, Vars};
 

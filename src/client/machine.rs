@@ -81,7 +81,7 @@ impl Machine {
     /// # Errors
     /// [`crate::Error::Usage`] when it is none.
     pub fn target_host(mut self, address: &str) -> Result<Self> {
-        self.overrides.target_host = Some(TargetHost::parse(address)?);
+        self.overrides.target_host = Some(TargetHost::parse(address, |_| false)?);
         Ok(self)
     }
 

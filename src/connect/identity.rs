@@ -2,8 +2,8 @@
 //! addresses are a machine's; what they say together is `known_hosts`' business.
 
 use crate::error::Result;
-use crate::exports::{Clan, Host};
-use crate::host_keys::HostKeys;
+use crate::host_keys;
+use crate::model::{Clan, Host, HostKeys};
 use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::ssh::known_hosts::Name;
 use crate::vars::Vars;
@@ -36,7 +36,7 @@ pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
 /// # Errors
 /// As for [`HostKeys::read`].
 pub fn stated_keys(clan: &Clan, machine: &str, vars: &Vars) -> Result<Option<HostKeys>> {
-    let mut keys = HostKeys::read(vars, machine)?;
+    let mut keys = host_keys::read(vars, machine)?;
     if keys.is_empty() {
         return Ok(clan.host_keys(machine).cloned());
     }

@@ -8,7 +8,7 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Server as _};
 
 use super::*;
-use crate::exports::Technology;
+use crate::model::Technology;
 use crate::race;
 use crate::ssh::hostkey::KnownHostsFiles;
 use crate::ssh::known_hosts;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Request;
 use crate::dial::{self, Target};
 use crate::error::{Error, Result};
-use crate::host_keys::HostKeys;
+use crate::model::HostKeys;
 use crate::plan::DEFAULT_PORT;
 use crate::ssh::Options;
 use crate::ssh::algorithms::Algorithms;

@@ -4,7 +4,6 @@
 
 mod address;
 mod embedded;
-mod failure;
 mod owner;
 mod runtime;
 mod settings;
@@ -21,8 +20,8 @@ use super::{DialError, Failure, Phase, Stream};
 use crate::error::Stage;
 use embedded::Embedded;
 
+pub use crate::error::TorFailure;
 pub use address::{ClientAuth, Onion};
-pub use failure::TorFailure;
 pub use settings::{Mode, Settings, State};
 
 /// How long a tor that runs already is ahead of our own: it has its circuits,

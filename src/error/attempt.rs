@@ -4,10 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Error, Stage};
-use crate::dial::{DialError, Failure, ProxyFailure};
-use crate::race::BannerError;
-use crate::ssh::Loss;
+use super::{BannerError, DialError, Error, Failure, Loss, ProxyFailure, Stage};
 
 /// A route that was tried and failed.
 #[derive(Debug)]

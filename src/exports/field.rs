@@ -5,11 +5,10 @@
 use serde_json::Value;
 
 use super::shape::{Object, kind};
-use super::target_host::{MAX_HOST, check_user};
+use crate::model::{Host, MAX_HOST, TargetHost, VarRef, check_user};
 use crate::printable::Printable;
 use crate::tokens;
 
-use super::{Host, TargetHost, VarRef};
 use crate::error::Error;
 
 /// Longest name of a service, instance or machine, in bytes.
@@ -189,9 +188,8 @@ fn plain(host: &str) -> Result<Host, String> {
         return Err(format!("the host is longer than {MAX_HOST} bytes"));
     }
     let host = host.trim();
-    if !TargetHost::read(host)?.options.is_empty() {
-        return Err("options are not taken from a host of the exports".into());
-    }
+    // No option counts here, whichever it is.
+    TargetHost::read(host, |_| false)?;
     Ok(Host::Plain(host.to_owned()))
 }
 

@@ -10,8 +10,8 @@ use super::field::{self, Fault};
 use super::shape::{Entry, Key, Object, kind};
 use crate::printable::Printable;
 
-use super::{Clan, Host, Network, Peer, Technology, VarRef};
 use crate::error::Error;
+use crate::model::{Clan, Host, Network, Peer, Technology, VarRef};
 
 /// Most peers of all networks together.
 const MAX_PEERS: usize = 1_000_000;

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::model::{Host, Network, Peer, Technology, VarRef};
 use crate::test_data;
 
 mod bounds;

@@ -11,13 +11,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
-use super::place::Flake;
 use super::reference::{decode, encode, folder};
 use super::snapshot::{Machine, Snapshot};
+use super::source::{Fetched, Flake};
 use crate::children::Awaited;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports::TargetHost;
+use crate::model::TargetHost;
+use crate::options::is_for_addresses;
 use crate::printable;
 use crate::select::Selector;
 
@@ -106,15 +107,6 @@ struct All {
     failed: Vec<String>,
     domain: Option<Value>,
     machines: BTreeMap<String, Value>,
-}
-
-/// A flake's files in nix's store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
-    /// Where they are: the flake, which may be a folder of what was fetched.
-    pub files: PathBuf,
-    /// A reference to these very files, and to no others.
-    locked: String,
 }
 
 #[derive(Deserialize)]
@@ -249,7 +241,7 @@ pub fn target_host(nix: &Path, flake: &Flake, machine: &str) -> Result<Option<Ta
     match serde_json::from_slice(&json) {
         Ok(Value::String(text)) => {
             // Options are for Clan's own ssh, as in the inventory.
-            let target = TargetHost::without_options(&text);
+            let target = TargetHost::without_options(&text, is_for_addresses);
             target
                 .map(|(target, _)| Some(target))
                 .map_err(|reason| Error::TargetHost { machine: machine.to_owned(), reason })

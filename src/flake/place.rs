@@ -4,34 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
-use super::nix::{self, Fetched};
+use super::nix;
 use super::owner::{Foreign, Who, foreign};
-use super::reference::{local, reference};
+use super::reference::local;
+use super::source::Flake;
 use super::trusted::{Trusted, Word};
 use crate::env::Env;
 use crate::error::{Error, Result};
 
 /// What makes a directory a clan for whoever searches upward.
 const MARKS: [&str; 2] = ["flake.nix", ".clan-flake"];
-
-/// A clan that may be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flake {
-    /// Its files: the directory, or where nix has put what a reference names.
-    pub dir: PathBuf,
-    /// How nix is told of it.
-    pub reference: String,
-    /// Whether it is a reference, and no directory.
-    pub is_remote: bool,
-    /// Whether the user named or allowed it: more than to stand in it.
-    pub is_named: bool,
-    /// Whether its evaluation may depend on what is outside of it (`--impure`).
-    pub is_impure: bool,
-    /// Its files in nix's store, where they are fetched already.
-    pub(super) fetched: Option<Fetched>,
-    /// Where the cache is, and nix.
-    pub(super) env: Env,
-}
 
 /// Who asks for a clan, and so what it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,26 +25,6 @@ pub enum Asker {
     Ssh,
     /// A host that is no machine of a clan has none.
     Nobody,
-}
-
-impl Flake {
-    /// The same, with or without `--impure`.
-    pub fn impure(self, is_impure: bool) -> Self {
-        Self { is_impure, ..self }
-    }
-
-    /// The clan in a directory, which must have been admitted.
-    pub(super) fn of_dir(dir: PathBuf, is_named: bool, env: Env) -> Self {
-        Self {
-            reference: reference(&dir),
-            dir,
-            is_remote: false,
-            is_named,
-            is_impure: false,
-            fetched: None,
-            env,
-        }
-    }
 }
 
 /// The clan that is `named` (by `--flake` or `$CLAN_DIR`), or else the one that

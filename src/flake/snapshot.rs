@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::exports::{Clan, TargetHost, check_bounds, check_machine};
-use crate::host_keys::{HostKeys, Stated};
+use crate::exports::{check_bounds, check_machine};
+use crate::host_keys;
+use crate::model::{Clan, HostKeys, Stated, TargetHost};
+use crate::options::is_for_addresses;
 use crate::printable::Printable;
 use crate::vars::Vars;
 
@@ -163,14 +165,14 @@ impl Snapshot {
     /// Adds the host keys of all machines, as the vars have them.
     ///
     /// # Errors
-    /// As for [`HostKeys::read`].
+    /// As for [`host_keys::read`].
     pub fn add_host_keys(&mut self, vars: &Vars) -> Result<()> {
         let of_exports = Clan::from_value("the exports", &self.exports)?;
         for name in of_exports.machines() {
             self.machines.entry(name.to_owned()).or_default();
         }
         for (name, machine) in &mut self.machines {
-            let HostKeys { keys, certificate, authorities, .. } = HostKeys::read(vars, name)?;
+            let HostKeys { keys, certificate, authorities, .. } = host_keys::read(vars, name)?;
             machine.host_keys = keys.into_iter().map(|stated| stated.text).collect();
             machine.certificate = certificate;
             self.authorities = authorities.into_iter().map(|stated| stated.text).collect();
@@ -192,7 +194,7 @@ impl Snapshot {
 /// A machine's address as it is written in the clan. What it says beside user,
 /// host and port is for Clan's own ssh.
 fn address(clan: &mut Clan, machine: &str, text: Option<&str>) -> Option<TargetHost> {
-    match TargetHost::without_options(text?) {
+    match TargetHost::without_options(text?, is_for_addresses) {
         Ok((target, ignored)) => {
             let ignored =
                 ignored.into_iter().map(|why| format!("targetHost of {machine:?}: {why}"));

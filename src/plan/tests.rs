@@ -126,13 +126,13 @@ fn a_target_host_is_the_only_route_and_needs_no_clan() {
         ("ABC.Onion.:9", "target-host 9223372036854775807 tor root@ABC.Onion. 9"),
         ("onion", "target-host 9223372036854775807 direct root@onion 22"),
     ] {
-        let target_host = Some(TargetHost::parse(text).unwrap());
+        let target_host = Some(TargetHost::parse(text, |_| true).unwrap());
         let overrides = Overrides { target_host, ..Overrides::default() };
         assert_eq!(routes(&Clan::default(), "nobody", &overrides), [expected]);
         assert_eq!(routes(&clan(MIXED), "web", &overrides), [expected]);
     }
     let overrides = Overrides {
-        target_host: Some(TargetHost::parse("you@host:1").unwrap()),
+        target_host: Some(TargetHost::parse("you@host:1", |_| true).unwrap()),
         user: Some("me".into()),
         port: Some(2),
         network: None,

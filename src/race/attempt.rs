@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::banner::{self, BannerError};
+use super::banner;
 use super::{Revealed, Rules};
 use crate::dial::{Dial, Phase, Stream, Target};
+use crate::error::BannerError;
 use crate::error::{Attempt, Cause};
 use crate::plan::Route;
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::BANNER_GRACE;
 use super::attempt::State;
-use crate::exports::Technology;
+use crate::model::Technology;
 
 /// How long an ordinary route leaves the field to the better ones; RFC 8305,
 /// section 5, allows 100 ms to 2 s between addresses.

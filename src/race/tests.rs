@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::dial::{DialError, Dialer, Dialling, Failure, Stream};
 use crate::error::{Cause, Stage};
-use crate::exports::{Host, Technology};
+use crate::model::{Host, Technology};
 use crate::ssh::Loss;
 
 const BANNER: &str = "SSH-2.0-peer\r\n";
@@ -254,7 +254,7 @@ async fn a_silent_peer_is_out_after_the_deadline_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_cannot_be_revealed_is_an_attempt_like_any_other() {
     let mut watched = watched(vec![Script::black_hole(), Script::answering(ms(10))]);
-    let var = crate::exports::VarRef::new("m", "gen", "file").unwrap();
+    let var = crate::model::VarRef::new("m", "gen", "file").unwrap();
     watched.race.routes[0].as_mut().unwrap().host = Host::Var(var);
     let (winner, elapsed) = watched.winner().await;
     assert_eq!(winner.as_deref(), Some("1"));

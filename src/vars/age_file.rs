@@ -7,9 +7,10 @@ use age::armor::ArmoredReader;
 use age::{DecryptError, Decryptor, Identity};
 
 use super::MAX_VALUE;
+use super::closed::Closed;
 use super::effort::{Effort, MAX_RECIPIENTS};
 use super::key::Key;
-use super::sealed::{Closed, Sealed};
+use super::sealed::Sealed;
 use crate::secret::Secret;
 
 /// Bound on an age file: armor adds a third, headers of many recipients a bit.

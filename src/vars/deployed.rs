@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::placement::Placement;
 use super::{Environment, MAX_VALUE, file};
 use crate::error::{Error, Result};
-use crate::exports::VarRef;
+use crate::model::VarRef;
 
 /// By sops-nix below `secrets/vars`, by the others below `secrets`.
 const TOPS: [&str; 4] = ["secrets/vars", "secrets", "user-secrets", "secrets-for-users/vars"];

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use super::sealed::Closed;
+use super::closed::Closed;
 
 /// Most recipients of one file: a clan of some hundred machines with a secret
 /// that all of them share.

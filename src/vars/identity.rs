@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
 
 use super::age_file::AgeFile;
+use super::closed::Closed;
 use super::effort::Effort;
 use super::key::{self, Key, SshKey};
-use super::sealed::{Closed, Sealed};
+use super::sealed::Sealed;
 use super::{Environment, file};
 use crate::command;
 use crate::error::{Error, Result};

@@ -11,7 +11,7 @@ use super::placement::Placement;
 use super::store::Store;
 use super::{Kept, Listed, Vars, file};
 use crate::error::{Error, Result};
-use crate::exports::VarRef;
+use crate::model::VarRef;
 use crate::nearest::nearest;
 use crate::printable;
 

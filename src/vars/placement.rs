@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::exports::VarRef;
+use crate::model::VarRef;
 
 /// Where a var belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,9 +21,10 @@ use tree::Node;
 use value::DataKey;
 
 use super::MAX_VALUE;
+use super::closed::Closed;
 use super::effort::Effort;
 use super::key::Key;
-use super::sealed::{Closed, Sealed};
+use super::sealed::Sealed;
 use crate::secret::Secret;
 
 /// Data keys that were opened, by [`Metadata::fingerprint`].

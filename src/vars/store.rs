@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::age_file::{AgeFile, MAX_FILE};
+use super::closed::Closed;
 use super::effort::Effort;
 use super::file;
 use super::identity::{Asking, Family, Keyring, Round};
 use super::key::{self, Key};
 use super::placement::Placement;
-use super::sealed::{Closed, Sealed};
+use super::sealed::Sealed;
 use super::sops::{DataKeys, Format, SopsFile};
 use crate::error::{Error, Result};
-use crate::exports::VarRef;
+use crate::model::VarRef;
 use crate::secret::Secret;
 
 /// Largest machine key file, in bytes.

@@ -20,7 +20,7 @@ use crate::connect::{Connection, Request, connect};
 use crate::dial::{Detour, Dialer, Opening, ProxyFailure, Stream, Target};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports::Technology;
+use crate::model::Technology;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{Forwards, Resolved};
 use crate::options::{Maybe, Names, Options, Template, Tunnel, bare};
@@ -355,7 +355,7 @@ fn machine(
     resolved: &Resolved,
     global: &Global,
     ui: &Arc<Ui>,
-) -> Result<Option<crate::exports::Clan>> {
+) -> Result<Option<crate::model::Clan>> {
     let name = &resolved.original_host;
     let is_plain = !name.contains(['.', ':', '/']) && resolved.options.host_name.is_none();
     if !is_plain {

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tor_keymgr::KeystoreSelector;
 
 use super::address::Onion;
-use super::failure::TorFailure;
 use super::settings::{Settings, config};
 use super::state::{Dirs, SHARED_PATIENCE};
 use crate::dial::{DialError, Failure, Phase, Stream};
 use crate::error::Stage;
+use crate::error::TorFailure;
 use crate::log::watch as watch_log;
 use crate::printable;
 

@@ -10,7 +10,7 @@ use arti_client::config::TorClientConfigBuilder;
 use toml::{Table, Value};
 
 use super::address::ClientAuth;
-use super::failure::TorFailure;
+use crate::error::TorFailure;
 
 /// No configuration is larger, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;

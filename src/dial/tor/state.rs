@@ -15,8 +15,8 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use toml::Table;
 
-use super::failure::TorFailure;
 use super::settings::State;
+use crate::error::TorFailure;
 
 /// How long a process that shares the directories waits for the list of relays,
 /// which only has to be read, before it goes its own way.

@@ -13,10 +13,10 @@ use tor_socksproto::{
 };
 
 use super::address::Onion;
-use super::failure::TorFailure;
 use super::owner::{self, Owner};
 use crate::dial::{DialError, Failure, Stream};
 use crate::error::Stage;
+use crate::error::TorFailure;
 
 /// It is on this computer.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);

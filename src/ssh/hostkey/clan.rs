@@ -4,7 +4,7 @@
 use russh::keys::ssh_key::Certificate;
 
 use crate::error::{Error, Result};
-use crate::host_keys::HostKeys;
+use crate::model::HostKeys;
 use crate::ssh::known_hosts::{DEFAULT_PORT, KnownHosts};
 
 /// What the clan knows of one machine.
@@ -62,7 +62,7 @@ impl ClanKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host_keys::Stated;
+    use crate::model::Stated;
     use crate::ssh::known_hosts::Verdict;
     use crate::ssh::known_hosts::test_keys::*;
 

@@ -8,7 +8,7 @@ const MAX_PROBLEMS: usize = 16;
 
 /// A set of names that remembers its order.
 #[derive(Debug, Default)]
-pub(super) struct Machines {
+pub(crate) struct Machines {
     order: Vec<String>,
     /// For each name the indexes of its problems.
     problems: HashMap<String, Vec<usize>>,
@@ -16,7 +16,7 @@ pub(super) struct Machines {
 
 impl Machines {
     /// Adds a name, if it is new.
-    pub(super) fn add(&mut self, name: &str) {
+    pub(crate) fn add(&mut self, name: &str) {
         if !self.problems.contains_key(name) {
             self.order.push(name.to_owned());
             self.problems.insert(name.to_owned(), Vec::new());
@@ -24,7 +24,7 @@ impl Machines {
     }
 
     /// Adds a name and the problem that concerns it.
-    pub(super) fn lose(&mut self, name: &str, problem: Option<usize>) {
+    pub(crate) fn lose(&mut self, name: &str, problem: Option<usize>) {
         self.add(name);
         if let (Some(problems), Some(problem)) = (self.problems.get_mut(name), problem)
             && problems.len() < MAX_PROBLEMS

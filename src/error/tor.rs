@@ -69,7 +69,7 @@ pub enum TorFailure {
 }
 
 impl TorFailure {
-    pub(super) fn from_kind(kind: ErrorKind) -> Self {
+    pub(crate) fn from_kind(kind: ErrorKind) -> Self {
         use ErrorKind as Kind;
         match kind {
             Kind::OnionServiceNotFound => Self::NoDescriptor,
@@ -91,7 +91,7 @@ impl TorFailure {
         }
     }
 
-    pub(super) fn from_blockage(kind: &BlockageKind) -> Option<Self> {
+    pub(crate) fn from_blockage(kind: &BlockageKind) -> Option<Self> {
         match kind {
             BlockageKind::Offline | BlockageKind::CantReachTor => Some(Self::NoNetwork),
             BlockageKind::Filtering => Some(Self::Censored),

@@ -1,5 +1,5 @@
 //! `TargetHost`: `[user@]host[:port][?options]` as Clan's `targetHost` writes
-//! it. Owns that grammar; which options may stand there, the table of options says.
+//! it. Owns that grammar; which options may stand there says whoever reads one.
 //! Resolves nothing.
 
 use std::fmt;
@@ -10,10 +10,10 @@ use crate::printable::Printable;
 use crate::tokens;
 
 /// Longest host, in bytes; a name in DNS has at most 253, a ticket more.
-pub(super) const MAX_HOST: usize = 1024;
+pub(crate) const MAX_HOST: usize = 1024;
 
 /// Longest user, in bytes.
-pub(super) const MAX_USER: usize = 255;
+const MAX_USER: usize = 255;
 
 /// An address as a person writes it: `[user@]host[:port]`, `[user@][v6]:port`
 /// or a bare IPv6 address, with or without `ssh://` before it, with or without
@@ -32,13 +32,14 @@ pub struct TargetHost {
 }
 
 impl TargetHost {
-    /// Parses what a user typed.
+    /// Parses what a user typed, with options that are `allowed`, such as by
+    /// [`crate::options::is_for_addresses`].
     ///
     /// # Errors
     /// [`Error::Usage`] naming the text and the rule it breaks. Options such as
     /// `?ProxyCommand=…` are refused: they could start programs.
-    pub fn parse(text: &str) -> Result<Self> {
-        Self::read(text).map_err(|reason| Error::Usage(refusal(text, &reason)))
+    pub fn parse(text: &str, allowed: fn(&str) -> bool) -> Result<Self> {
+        Self::read(text, allowed).map_err(|reason| Error::Usage(refusal(text, &reason)))
     }
 
     /// Parses what stands in a clan, where options do not count: the address
@@ -46,9 +47,12 @@ impl TargetHost {
     ///
     /// # Errors
     /// Why it is no address, with the text.
-    pub(crate) fn without_options(text: &str) -> Result<(Self, Vec<String>), String> {
+    pub(crate) fn without_options(
+        text: &str,
+        allowed: fn(&str) -> bool,
+    ) -> Result<(Self, Vec<String>), String> {
         let (target, options) = Self::split(text).map_err(|reason| refusal(text, &reason))?;
-        let ignored = match parse_options(options) {
+        let ignored = match parse_options(options, allowed) {
             Ok(options) => {
                 options.into_iter().map(|(name, _)| format!("option {name} is ignored")).collect()
             }
@@ -58,9 +62,9 @@ impl TargetHost {
     }
 
     /// Parses `text`, or says only which rule it breaks.
-    pub(crate) fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str, allowed: fn(&str) -> bool) -> Result<Self, String> {
         let (target, options) = Self::split(text)?;
-        Ok(Self { options: parse_options(options)?, ..target })
+        Ok(Self { options: parse_options(options, allowed)?, ..target })
     }
 
     /// The address, and what follows its `?`.
@@ -124,7 +128,7 @@ impl fmt::Display for TargetHost {
 }
 
 /// Refuses a login name that is empty, too long, or could be taken for an option.
-pub(super) fn check_user(user: &str) -> Result<&str, String> {
+pub(crate) fn check_user(user: &str) -> Result<&str, String> {
     check_word("user", user, MAX_USER, tokens::unfit_user)?;
     // Stricter than for a name that the user types: a variable of his shell is not
     // for others to read.
@@ -198,7 +202,7 @@ fn is_ipv6(text: &str) -> bool {
 }
 
 /// `NAME=VALUE&…`, as Clan splits it: nothing is decoded, empty pieces are skipped.
-fn parse_options(text: &str) -> Result<Vec<(String, String)>, String> {
+fn parse_options(text: &str, allowed: fn(&str) -> bool) -> Result<Vec<(String, String)>, String> {
     let pieces = text.split('&').filter(|piece| !piece.is_empty());
     pieces
         .map(|piece| {
@@ -208,7 +212,7 @@ fn parse_options(text: &str) -> Result<Vec<(String, String)>, String> {
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                 return Err("the name of an option is not a word".into());
             }
-            if !crate::options::is_for_addresses(name) {
+            if !allowed(name) {
                 return Err(format!("option {name} is not taken from an address"));
             }
             if value.is_empty() || value.chars().any(char::is_control) {

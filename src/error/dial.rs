@@ -3,9 +3,7 @@
 
 use std::fmt;
 
-use super::tor;
-use crate::error::Stage;
-use crate::exports::Technology;
+use super::{Stage, TorFailure};
 
 /// Why no stream could be opened. Holds no host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +15,7 @@ pub struct DialError {
 }
 
 impl DialError {
-    pub(super) fn new(stage: Stage, failure: Failure) -> Self {
+    pub(crate) fn new(stage: Stage, failure: Failure) -> Self {
         Self { stage, failure }
     }
 
@@ -63,11 +61,11 @@ pub enum Failure {
     /// Anything else the operating system says.
     Io(std::io::ErrorKind),
     /// Tor has words of its own.
-    Tor(tor::TorFailure),
+    Tor(TorFailure),
     /// What the user has put in the way does, too.
     Proxy(ProxyFailure),
-    /// This technology is not built in.
-    Unsupported(Technology),
+    /// This technology is not built in; its name, printable.
+    Unsupported(String),
 }
 
 impl fmt::Display for Failure {
