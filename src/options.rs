@@ -153,15 +153,9 @@ impl Options {
     /// what goes before its name in messages, such as `--ssh-option`.
     ///
     /// # Errors
-    /// As for [`Options::set`], and for an option that only `ssh` itself takes.
+    /// As for [`Options::set`].
     pub fn pair(&mut self, name: &str, value: &str, before: &str) -> Result<()> {
-        let origin = Origin::option(before, name);
-        match find(name) {
-            Some(row) if !row.facts.for_machines => {
-                Err(origin.wrong("it is taken only when this program is called as ssh"))
-            }
-            _ => self.set(name, value, &origin),
-        }
+        self.set(name, value, &Origin::option(before, name))
     }
 
     /// Does what a letter of ssh(1) does to the options.
@@ -200,6 +194,28 @@ impl Options {
         let said = words.iter().position(is_said);
         let next = words.get(said.map_or(0, |said| said + 1)).or(words.last());
         next.copied().unwrap_or_default()
+    }
+
+    /// Everything that was said, each by its name and its words.
+    pub fn said(&self) -> Vec<(String, Vec<String>)> {
+        let set = TABLE.iter().filter(|row| self.is_set(row));
+        let lines =
+            |row: &Row| (row.said)(self).into_iter().map(|words| (row.name.to_owned(), words));
+        set.flat_map(lines).collect()
+    }
+
+    /// The same options again.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what [`Options::said`] never says.
+    pub fn of_said(said: &[(String, Vec<String>)]) -> Result<Self> {
+        let mut options = Self::default();
+        for (name, words) in said {
+            let origin = Origin::option("option", name);
+            let row = find(name).ok_or_else(|| origin.unknown(name))?;
+            (row.take)(&mut options, words).map_err(|why| origin.wrong(&why))?;
+        }
+        Ok(options)
     }
 
     fn take(&mut self, row: &Row, words: &[String]) -> Result<(), String> {

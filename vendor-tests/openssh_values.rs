@@ -187,15 +187,14 @@ fn a_machine_of_the_clan_has_the_same_options() {
     let tty = ["-c", "sh", "-c", "test -t 0 && echo terminal"];
     assert_eq!(ssh(&[("RequestTTY", "force")], &tty).exits(0).text().trim_end(), "terminal");
     ssh(&[("RequestTTY", "no")], &tty).exits(1);
-    // What is wrong is refused before anything is connected to, and what would do
-    // nothing here is not taken.
+    // What is wrong is refused before anything is connected to.
     for (name, value, why) in [
         ("Port", "x", "--ssh-option Port: Bad port 'x'."),
         ("Nonsense", "x", "--ssh-option Nonsense: Bad configuration option: nonsense"),
         ("ConnectTimeout", "soon", "invalid time value."),
         ("Ciphers", "nonsense", "Bad SSH2 cipher spec 'nonsense'"),
-        ("LocalForward", "1 h:2", "only when this program is called as ssh"),
-        ("ControlMaster", "yes", "only when this program is called as ssh"),
+        ("LocalForward", "1", "Missing target argument."),
+        ("ControlMaster", "maybe", "unsupported option \"maybe\"."),
     ] {
         ssh(&[(name, value)], &["-c", "true"]).exits(255).says(&[why]);
     }

@@ -72,7 +72,7 @@ pub(super) fn networks(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Options that `--ssh-option` takes, in whatever case they are begun.
 pub(super) fn ssh_options(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str().map(str::to_ascii_lowercase) else { return Vec::new() };
-    let rows = TABLE.iter().filter(|row| row.facts.for_machines);
+    let rows = TABLE.iter();
     rows.filter(|row| row.name.to_ascii_lowercase().starts_with(&current))
         .map(|row| CompletionCandidate::new(row.name).help(Some(row.about.trim().into())))
         .collect()
@@ -124,7 +124,7 @@ mod tests {
             candidates.iter().map(name).collect::<Vec<_>>()
         };
         assert_eq!(names(ssh_options(OsStr::new("stricthost"))), ["StrictHostKeyChecking"]);
-        assert!(names(ssh_options(OsStr::new("ControlM"))).is_empty());
+        assert_eq!(names(ssh_options(OsStr::new("ControlM"))), ["ControlMaster"]);
         assert_eq!(names(letters(OsStr::new("-oControlM"))), ["-oControlMaster="]);
         assert!(names(letters(OsStr::new("host"))).is_empty());
         let page = String::from_utf8(manual().unwrap()).unwrap();

@@ -25,15 +25,10 @@ fn list(rows: impl Iterator<Item = &'static Row>) -> String {
 /// which are accepted for those who have them in their files.
 #[cfg(test)]
 pub fn readme() -> String {
-    let honoured = |for_machines| {
-        list(rows(true).into_iter().filter(move |row| row.facts.for_machines == for_machines))
-    };
     format!(
         "| | |\n|---|---|\n| do what they do in ssh_config(5) | {} |\n\
-         | the same, but only as `ssh` | {} |\n\
          | are accepted, and change nothing | {} |\n",
-        honoured(true),
-        honoured(false),
+        list(rows(true).into_iter()),
         list(rows(false).into_iter()),
     )
 }
@@ -46,11 +41,7 @@ pub fn manual() -> String {
                     and as \\fBssh\\fR.\n"
         .to_owned();
     for row in rows(true) {
-        let limit = match (row.facts.for_machines, row.facts.in_address) {
-            (false, _) => " Only as ssh.",
-            (true, false) => " Not taken from an address.",
-            (true, true) => "",
-        };
+        let limit = if row.facts.in_address { "" } else { " Not taken from an address." };
         let note = match row.facts.note {
             "" => String::new(),
             note => format!(" ({})", plain(note)),

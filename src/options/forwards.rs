@@ -132,6 +132,13 @@ impl Value for RemoteForward {
     fn words(&self) -> Vec<String> {
         vec![self.0.shown(), self.1.shown()]
     }
+
+    fn said(&self) -> Vec<String> {
+        match &self.1 {
+            Leads::Anywhere => vec![self.0.shown()],
+            _ => self.words(),
+        }
+    }
 }
 
 impl Value for DynamicForward {

@@ -21,6 +21,7 @@ pub struct Row {
     pub(super) take: fn(&mut Options, &[String]) -> Result<(), String>,
     pub(super) clear: fn(&mut Options),
     pub(super) lines: fn(&Options) -> Vec<Vec<String>>,
+    pub(super) said: fn(&Options) -> Vec<Vec<String>>,
 }
 
 /// Everything about an option that is not the same for most.
@@ -35,8 +36,6 @@ pub struct Facts {
     /// Whether it may stand in an address (`?NAME=VALUE`). What starts a program,
     /// loads code, or lets the other side use what is ours may not.
     pub in_address: bool,
-    /// Whether `ssh MACHINE --ssh-option` takes it, and not only `ssh` itself.
-    pub for_machines: bool,
     /// How `ssh -G` shows it.
     pub shown: Shown,
     /// The lines that `ssh -G` shows while nothing is said, where that is no value.
@@ -84,7 +83,6 @@ pub(super) const HONOURED: Facts = Facts {
     letters: &[],
     is_honoured: true,
     in_address: true,
-    for_machines: true,
     shown: Shown::Plain,
     unset: |_| "",
     yields: None,
@@ -106,11 +104,6 @@ impl Facts {
     /// Refuses it in addresses.
     pub(super) const fn not_in_addresses(self) -> Self {
         Self { in_address: false, ..self }
-    }
-
-    /// Leaves it to those who call us `ssh`.
-    pub(super) const fn only_as_ssh(self) -> Self {
-        Self { for_machines: false, ..self }
     }
 
     pub(super) const fn shown(self, shown: Shown) -> Self {
@@ -173,6 +166,7 @@ macro_rules! options {
                 is_set: |options| Slot::is_set(&options.$field),
                 take: |options, words| Slot::take(&mut options.$field, words),
                 clear: |options| options.$field = <$slot>::default(),
+                said: |options| Slot::said(&options.$field),
                 lines: options!(@lines $field $(= $default)?),
             },
         )+];

@@ -152,6 +152,14 @@ impl Value for EscapeChar {
             Some(byte) => char::from(byte).to_string(),
         }]
     }
+
+    fn said(&self) -> Vec<String> {
+        vec![match self.0 {
+            None => "none".to_owned(),
+            Some(control @ ..32) => format!("^{}", char::from(control | 64)),
+            Some(byte) => char::from(byte).to_string(),
+        }]
+    }
 }
 
 impl Value for SetEnv {
@@ -181,6 +189,15 @@ impl SendEnv {
     /// These patterns.
     pub fn of(patterns: &[&str]) -> Self {
         Self(patterns.iter().map(|pattern| (*pattern).to_owned()).collect())
+    }
+
+    /// Adds what others say.
+    pub fn extend(&mut self, more: Self) {
+        for pattern in more.0 {
+            if !self.0.contains(&pattern) {
+                self.0.push(pattern);
+            }
+        }
     }
 
     /// Whether a variable of this name is sent.
@@ -232,6 +249,10 @@ impl Slot for SendEnv {
 
     fn lines(&self) -> Vec<Vec<String>> {
         Value::lines(self)
+    }
+
+    fn said(&self) -> Vec<Vec<String>> {
+        vec![Value::said(self)]
     }
 }
 

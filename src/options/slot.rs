@@ -31,6 +31,11 @@ pub trait Value: Clone {
     fn lines(&self) -> Vec<Vec<String>> {
         vec![self.words()]
     }
+
+    /// The words that [`Value::parse`] makes the same value of.
+    fn said(&self) -> Vec<String> {
+        self.words()
+    }
 }
 
 /// A field of [`Options`](super::Options), which many lines may try to fill.
@@ -51,6 +56,9 @@ pub trait Slot: Default {
 
     /// What `ssh -G` prints.
     fn lines(&self) -> Vec<Vec<String>>;
+
+    /// Lines that fill an empty one in the same way.
+    fn said(&self) -> Vec<Vec<String>>;
 }
 
 /// The first line counts.
@@ -70,6 +78,10 @@ impl<V: Value> Slot for Option<V> {
 
     fn lines(&self) -> Vec<Vec<String>> {
         self.as_ref().map(Value::lines).unwrap_or_default()
+    }
+
+    fn said(&self) -> Vec<Vec<String>> {
+        self.iter().map(Value::said).collect()
     }
 }
 
@@ -92,6 +104,10 @@ impl<V: Value + PartialEq> Slot for Vec<V> {
 
     fn lines(&self) -> Vec<Vec<String>> {
         self.iter().flat_map(Value::lines).collect()
+    }
+
+    fn said(&self) -> Vec<Vec<String>> {
+        self.iter().map(Value::said).collect()
     }
 }
 

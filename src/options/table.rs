@@ -38,23 +38,25 @@ options! {
     "BatchMode" batch_mode: Option<bool> = false, HONOURED;
     /// Whether a name that CanonicalDomains does not complete is tried as it is
     "CanonicalizeFallbackLocal" canonicalize_fallback_local: Option<bool> = true,
-        HONOURED.only_as_ssh();
+        HONOURED.not_in_addresses().note("not for machines of a clan");
     /// Whether short names are completed by CanonicalDomains
     "CanonicalizeHostname" canonicalize_hostname: Option<Canonicalize> = Canonicalize::No,
-        HONOURED.only_as_ssh();
+        HONOURED.not_in_addresses().note("not for machines of a clan");
     /// Whether the address is looked up among the known hosts, too
     "CheckHostIP" check_host_ip: Option<bool> = false, IGNORED;
     /// Whether what is sent is compressed
     "Compression" compression: Option<bool> = false, HONOURED.letters(&[('C', Now("yes"))]);
     /// Whether the connection is shared with others
     "ControlMaster" control_master: Option<ControlMaster> = ControlMaster::No,
-        HONOURED.only_as_ssh().letters(&[('M', Next(&["yes", "ask"]))]).not_in_addresses();
+        HONOURED.letters(&[('M', Next(&["yes", "ask"]))]).not_in_addresses();
     /// Whether ssh-keysign is used for HostbasedAuthentication
     "EnableSSHKeysign" enable_ssh_keysign: Option<bool> = false, IGNORED;
     /// Whether no forward counts that is said anywhere
-    "ClearAllForwardings" clear_all_forwardings: Option<bool> = false, HONOURED.only_as_ssh();
+    "ClearAllForwardings" clear_all_forwardings: Option<bool> = false,
+        HONOURED.not_in_addresses();
     /// Whether a forward that cannot be had ends the connection
-    "ExitOnForwardFailure" exit_on_forward_failure: Option<bool> = false, HONOURED.only_as_ssh();
+    "ExitOnForwardFailure" exit_on_forward_failure: Option<bool> = false,
+        HONOURED.not_in_addresses();
     /// How the fingerprints of keys are shown
     "FingerprintHash" fingerprint_hash: Option<FingerprintHash> = FingerprintHash::Sha256, IGNORED;
     /// Whether X11 is forwarded
@@ -66,7 +68,7 @@ options! {
         IGNORED.letters(&[('Y', Now("yes"))]).not_in_addresses();
     /// Whether everybody may use the ports that LocalForward opens
     "GatewayPorts" gateway_ports: Option<bool> = false,
-        HONOURED.only_as_ssh().letters(&[('g', First("yes"))]).not_in_addresses();
+        HONOURED.letters(&[('g', First("yes"))]).not_in_addresses();
     /// Whether to authenticate by GSSAPI
     "GSSAPIAuthentication" gssapi_authentication: Option<bool>,
         IGNORED.letters(&[('K', First("yes"))]);
@@ -106,7 +108,7 @@ options! {
     "PasswordAuthentication" password_authentication: Option<bool> = true, HONOURED;
     /// Whether LocalCommand counts
     "PermitLocalCommand" permit_local_command: Option<bool> = false,
-        HONOURED.only_as_ssh().not_in_addresses();
+        HONOURED.not_in_addresses();
     /// Whether ProxyCommand passes on a connection instead of carrying it
     "ProxyUseFdpass" proxy_use_fdpass: Option<bool> = false, IGNORED.not_in_addresses();
     /// Whether to authenticate by keys
@@ -117,15 +119,16 @@ options! {
         HONOURED.letters(&[('t', Next(&["yes", "force"])), ('T', Now("no"))]);
     /// Whether a shell or command, a subsystem or nothing runs there
     "SessionType" session_type: Option<SessionType> = SessionType::Default,
-        HONOURED.only_as_ssh().letters(&[('N', First("none")), ('s', First("subsystem"))]);
+        HONOURED.not_in_addresses().letters(&[('N', First("none")), ('s', First("subsystem"))]);
     /// Whether standard input is left alone
     "StdinNull" stdin_null: Option<bool> = false,
-        HONOURED.only_as_ssh().letters(&[('n', First("yes")), ('f', First("yes"))]);
+        HONOURED.not_in_addresses().letters(&[('n', First("yes")), ('f', First("yes"))]);
     /// Whether to go to the background once all stands
     "ForkAfterAuthentication" fork_after_authentication: Option<bool> = false,
-        HONOURED.only_as_ssh().letters(&[('f', First("yes"))]).not_in_addresses();
+        HONOURED.letters(&[('f', First("yes"))]).not_in_addresses();
     /// Whether an old socket is removed before a forward listens at its name
-    "StreamLocalBindUnlink" stream_local_bind_unlink: Option<bool> = false, HONOURED.only_as_ssh();
+    "StreamLocalBindUnlink" stream_local_bind_unlink: Option<bool> = false,
+        HONOURED.not_in_addresses();
     /// What to do about host keys that are not known: yes, ask, accept-new, no
     "StrictHostKeyChecking" strict_host_key_checking: Option<HostKeyCheck> = HostKeyCheck::Ask,
         HONOURED;
@@ -145,7 +148,8 @@ options! {
     /// Whether there is a warning of weak cryptography
     "WarnWeakCrypto" warn_weak_crypto: Option<bool>, IGNORED;
     /// How many dots a name may have that is completed by CanonicalDomains
-    "CanonicalizeMaxDots" canonicalize_max_dots: Option<u32> = 1, HONOURED.only_as_ssh();
+    "CanonicalizeMaxDots" canonicalize_max_dots: Option<u32> = 1,
+        HONOURED.not_in_addresses().note("not for machines of a clan");
     /// How often to try to connect, once a second
     "ConnectionAttempts" connection_attempts: Option<NonZeroU32> = NonZeroU32::MIN, HONOURED;
     /// How long X11 is forwarded
@@ -168,7 +172,7 @@ options! {
             .shown(Algorithms(List::Ciphers));
     /// The socket by which a connection is shared
     "ControlPath" control_path: Option<Maybe<Template>>,
-        HONOURED.only_as_ssh().letters(&[('S', Argument(""))]).shown(Shown::Files)
+        HONOURED.letters(&[('S', Argument(""))]).shown(Shown::Files)
             .not_in_addresses();
     /// Signatures of host keys, best first, or what changes about them
     "HostKeyAlgorithms" host_key_algorithms: Option<HostKeys>,
@@ -190,13 +194,13 @@ options! {
     "CASignatureAlgorithms" ca_signature_algorithms: Option<CaSignatures>,
         HONOURED.shown(Algorithms(List::CaSignatures));
     /// A command that runs here once the connection stands
-    "LocalCommand" local_command: Option<Maybe<Command>>, HONOURED.only_as_ssh().not_in_addresses();
+    "LocalCommand" local_command: Option<Maybe<Command>>, HONOURED.not_in_addresses();
     /// The command that runs there
     "RemoteCommand" remote_command: Option<Maybe<Command>>,
         HONOURED.shown(Expanded).not_in_addresses();
     /// How much is said
     "LogLevel" log_level: Option<LogLevel> = LogLevel::Info,
-        HONOURED.only_as_ssh()
+        HONOURED.not_in_addresses()
             .letters(&[('q', Now("QUIET")), ('v', Next(&["DEBUG1", "DEBUG2", "DEBUG3"]))])
             .note("quiet, or how many `-v`");
     /// Authentication codes, best first, or what changes about them
@@ -219,26 +223,27 @@ options! {
     /// A command that prints known hosts
     "KnownHostsCommand" known_hosts_command: Option<Maybe<Command>>, HONOURED.not_in_addresses();
     /// A word that Match tagged looks for
-    "Tag" tag: Option<String>, HONOURED.only_as_ssh().letters(&[('P', Argument(""))]);
+    "Tag" tag: Option<String>, HONOURED.not_in_addresses().letters(&[('P', Argument(""))]);
     /// A reason not to connect, which is said instead of connecting
     "RefuseConnection" refuse_connection: Option<String>, HONOURED;
     /// A port here from which clients go by SOCKS to wherever they want there
     "DynamicForward" dynamic_forward: Vec<DynamicForward>,
-        HONOURED.only_as_ssh()
+        HONOURED
             .letters(&[('D', Argument("Bad dynamic forwarding specification '{}'"))])
             .shown(Ends).not_in_addresses();
     /// A port or socket here that leads to one there
     "LocalForward" local_forward: Vec<LocalForward>,
-        HONOURED.only_as_ssh().shown(Ends).not_in_addresses();
+        HONOURED.shown(Ends).not_in_addresses();
     /// A port or socket there that leads to one here
     "RemoteForward" remote_forward: Vec<RemoteForward>,
-        HONOURED.only_as_ssh().shown(Ends).not_in_addresses();
+        HONOURED.shown(Ends).not_in_addresses();
     /// A file with a key to authenticate with
     "IdentityFile" identity_file: Vec<Template>,
         HONOURED.aliases(&["identityfile2"]).letters(&[('i', Argument(""))])
             .unset(|_| "~/.ssh/id_rsa\n~/.ssh/id_ecdsa\n~/.ssh/id_ed25519");
     /// Domains that short names may be in
-    "CanonicalDomains" canonical_domains: Option<Domains>, HONOURED.only_as_ssh().unset(|_| "none");
+    "CanonicalDomains" canonical_domains: Option<Domains>,
+        HONOURED.not_in_addresses().note("not for machines of a clan").unset(|_| "none");
     /// A file with a certificate to authenticate with
     "CertificateFile" certificate_file: Vec<Template>, HONOURED;
     /// The known hosts of the computer
@@ -257,7 +262,7 @@ options! {
     "ChannelTimeout" channel_timeout: Option<Words>, IGNORED;
     /// Hosts and ports that clients of RemoteForward may go to by SOCKS
     "PermitRemoteOpen" permit_remote_open: Option<Permitted> = Permitted::default(),
-        HONOURED.only_as_ssh();
+        HONOURED.not_in_addresses();
     /// Whether the agent is given keys that were read from a file
     "AddKeysToAgent" add_keys_to_agent: Option<AddToAgent> = AddToAgent::No,
         HONOURED.not_in_addresses();
@@ -272,10 +277,10 @@ options! {
         IGNORED.letters(&[('w', Argument("Bad tun device '{}'"))]).unset(|_| "any:any");
     /// Which names may be aliases of which where CanonicalizeHostname is at work
     "CanonicalizePermittedCNAMEs" canonicalize_permitted_cnames: Option<Aliases>,
-        HONOURED.only_as_ssh().unset(|_| "none");
+        HONOURED.not_in_addresses().note("not for machines of a clan").unset(|_| "none");
     /// How long a shared connection stays that nobody uses
     "ControlPersist" control_persist: Option<Persist> = Persist::No,
-        HONOURED.only_as_ssh().not_in_addresses();
+        HONOURED.not_in_addresses();
     /// What begins an escape sequence
     "EscapeChar" escape_char: Option<EscapeChar> = EscapeChar::default(),
         HONOURED.letters(&[('e', Argument("Bad escape character '{}'."))]);
@@ -286,7 +291,7 @@ options! {
         HONOURED.note("at most 1 GiB");
     /// Permissions that sockets of forwards do not have
     "StreamLocalBindMask" stream_local_bind_mask: Option<Mask> = Mask(0o177),
-        HONOURED.only_as_ssh();
+        HONOURED.not_in_addresses();
     /// Whose log it would be
     "SyslogFacility" syslog_facility: Option<SyslogFacility> = SyslogFacility("USER"), IGNORED;
     /// Whether keystrokes are hidden among others

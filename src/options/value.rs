@@ -99,6 +99,10 @@ impl<V: Value> Value for Maybe<V> {
     fn lines(&self) -> Vec<Vec<String>> {
         self.0.as_ref().map(Value::lines).unwrap_or_default()
     }
+
+    fn said(&self) -> Vec<String> {
+        self.0.as_ref().map_or_else(|| vec!["none".to_owned()], Value::said)
+    }
 }
 
 impl Value for Files {
