@@ -10,6 +10,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use crate::accounts::Accounts;
+use crate::dial::Dialer;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::options::{Agent, LogLevel, Maybe, Options, Template};
@@ -42,32 +43,41 @@ pub struct Resolved {
     pub options: Options,
 }
 
+/// How the configuration files are read.
+pub struct Reading<'a> {
+    /// `-F`: `none`, or the only file.
+    pub config_file: Option<&'a str>,
+    /// Who logs in where nobody says; whoever runs us when `None`.
+    pub login: Option<&'a str>,
+    /// Runs the command of a `Match exec`.
+    pub exec: &'a (dyn Fn(&str) -> Result<bool> + Sync),
+    /// Who looks names up for `CanonicalizeHostname`. Nobody does for a machine of
+    /// a clan, whose name is no host's.
+    pub names: Option<&'a Dialer>,
+}
+
 /// Reads the configuration files for `host`, after what the command line says.
-/// `config_file` is `-F`: `none`, or the only file. `exec` runs the commands of
-/// `Match exec`; `find` says whether a name has an address, and the name that it
-/// is an alias of.
 ///
 /// # Errors
 /// [`Error::Usage`] naming file and line.
-pub fn resolve(
+pub async fn resolve(
     host: &str,
     command_line: &Options,
-    config_file: Option<&str>,
+    reading: &Reading<'_>,
     env: &Env,
-    exec: &dyn Fn(&str) -> Result<bool>,
-    find: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Resolved> {
     let (local_user, home) = (local_user(env), env.home());
+    let login = reading.login.unwrap_or(&local_user);
     let mut config = Config::new(command_line.clone());
     let read = |config: &mut Config, name: &str, is_final| -> Result<()> {
         let run = |options: &Options, command: &str| {
-            let resolved = finished(host, env, options.clone());
-            exec(&tokens::expand(command, &|token| resolved.token(token))?)
+            let resolved = finished(host, reading.login, env, options.clone());
+            (reading.exec)(&tokens::expand(command, &|token| resolved.token(token))?)
         };
-        let local_user = local_user.as_str();
-        let original_host = host;
-        let about = About { original_host, host: name, local_user, home, is_final, exec: &run };
-        match config_file {
+        let (original_host, local_user) = (host, local_user.as_str());
+        let about =
+            About { original_host, host: name, local_user, login, home, is_final, exec: &run };
+        match reading.config_file {
             Some("none") => Ok(()),
             Some(file) => config.read_user(Path::new(file), true, &about),
             None => {
@@ -80,20 +90,23 @@ pub fn resolve(
     };
     read(&mut config, host, false)?;
     let name = host_name(&config.options, host);
-    let canonical = canonical::find(&config.options, &name, find)?;
+    let canonical = match reading.names {
+        Some(names) => canonical::find(&config.options, &name, names).await?,
+        None => None,
+    };
     if canonical.is_some() || config.wants_final() {
         let name = canonical.unwrap_or_else(|| in_lower_case(name));
         // No other name counts from here on. A percent sign would be a token again.
         config.options.host_name = Some(Template::literal(&name));
         read(&mut config, &name, true)?;
     }
-    Ok(finished(host, env, config.options))
+    Ok(finished(host, reading.login, env, config.options))
 }
 
-fn finished(host: &str, env: &Env, options: Options) -> Resolved {
+fn finished(host: &str, login: Option<&str>, env: &Env, options: Options) -> Resolved {
     let local_user = local_user(env);
     let port = options.port.map_or(22, NonZeroU16::get);
-    let user = options.user.as_deref().unwrap_or(&local_user).to_owned();
+    let user = options.user.as_deref().or(login).unwrap_or(&local_user).to_owned();
     let host_name = in_lower_case(host_name(&options, host));
     let (original_host, env) = (host.to_owned(), env.clone());
     Resolved { original_host, host_name, port, user, local_user, env, options }
@@ -109,8 +122,9 @@ fn in_lower_case(name: String) -> String {
 
 impl Resolved {
     /// A host to which no file applies.
+    #[cfg(test)]
     pub fn of(host: &str, options: Options, env: &Env) -> Self {
-        finished(host, env, options)
+        finished(host, None, env, options)
     }
 
     /// What a token of ssh_config(5), TOKENS, stands for.

@@ -59,6 +59,10 @@ pub struct Overrides {
     pub user: Option<String>,
     /// `-p`: the port on every route.
     pub port: Option<u16>,
+    /// Whom to log in as where the clan does not say, as ssh_config(5) has it.
+    pub default_user: Option<String>,
+    /// The port where the clan does not say.
+    pub default_port: Option<u16>,
 }
 
 impl Route {
@@ -66,11 +70,13 @@ impl Route {
     /// an onion service, else direct. Its priority is the highest there is.
     pub fn to(target: &TargetHost, network: &str, overrides: &Overrides) -> Self {
         let user = overrides.user.as_deref().or(target.user.as_deref());
+        let user = user.or(overrides.default_user.as_deref());
+        let port = overrides.port.or(target.port).or(overrides.default_port);
         Self {
             network: network.to_owned(),
             technology: if is_onion(&target.host) { Technology::Tor } else { Technology::Direct },
             host: Host::Plain(target.host.clone()),
-            port: overrides.port.or(target.port).unwrap_or(DEFAULT_PORT),
+            port: port.unwrap_or(DEFAULT_PORT),
             user: user.unwrap_or(DEFAULT_USER).to_owned(),
             priority: i64::MAX,
         }
@@ -102,6 +108,7 @@ impl Route {
             }
         }
         let user = overrides.user.clone().or(user).or_else(|| peer.user.clone());
+        let user = user.or_else(|| overrides.default_user.clone());
         Self {
             network: network.label.clone(),
             technology,

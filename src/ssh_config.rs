@@ -35,6 +35,8 @@ pub struct About<'a> {
     pub local_user: &'a str,
     /// Where his files are.
     pub home: Option<&'a Path>,
+    /// Who logs in where nobody says.
+    pub login: &'a str,
     /// Whether this is the second pass, in which `Match final` holds.
     pub is_final: bool,
     /// Runs the command of a `Match exec`, with its tokens replaced.
@@ -190,7 +192,7 @@ impl Config {
                     match name.as_str() {
                         "host" => hosts(&host_name(&self.options, about.original_host)),
                         "originalhost" => hosts(about.original_host),
-                        "user" => list(self.options.user.as_deref().unwrap_or(about.local_user)),
+                        "user" => list(self.options.user.as_deref().unwrap_or(about.login)),
                         "localuser" => list(about.local_user),
                         "tagged" => list(self.options.tag.as_deref().unwrap_or_default()),
                         "exec" => result && (about.exec)(&self.options, &value)?,

@@ -104,7 +104,11 @@ const USAGE: &str = "usage: ssh [-46AaCfGgKkMNnqsTtVvXxYy] [-B bind_interface] [
            destination [command [argument ...]]";
 
 impl Arguments {
-    fn alone(&mut self, letter: char) -> Result<()> {
+    /// Takes a letter without an argument.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] in the words of ssh(1).
+    pub fn alone(&mut self, letter: char) -> Result<()> {
         match letter {
             'G' => self.dump = true,
             'V' => self.version = true,
@@ -114,7 +118,11 @@ impl Arguments {
         Ok(())
     }
 
-    fn with_argument(&mut self, letter: char, value: String) -> Result<()> {
+    /// Takes a letter with its argument.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] in the words of ssh(1).
+    pub fn with_argument(&mut self, letter: char, value: String) -> Result<()> {
         let options = &mut self.options;
         let bad = |what: &str| {
             Error::Usage(format!("Bad {what} forwarding specification '{}'", Printable(&value)))

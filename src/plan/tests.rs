@@ -135,7 +135,7 @@ fn a_target_host_is_the_only_route_and_needs_no_clan() {
         target_host: Some(TargetHost::parse("you@host:1", |_| true).unwrap()),
         user: Some("me".into()),
         port: Some(2),
-        network: None,
+        ..Overrides::default()
     };
     assert!(routes(&Clan::default(), "m", &overrides)[0].ends_with("me@host 2"));
     let both = Overrides { network: Some("zt".into()), ..overrides };
@@ -218,4 +218,23 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_said_of_hosts_in_general_counts_where_the_clan_says_nothing() {
+    let json = r#"{"net": {"module": "clan_lib.network.direct", "peers": {
+        "said": {"host": {"plain": "a"}, "port": 2222, "user": "me"},
+        "open": {"host": {"plain": "a"}}}}}"#;
+    let clan = clan(json);
+    let general = Overrides {
+        default_user: Some("you".into()),
+        default_port: Some(7),
+        ..Overrides::default()
+    };
+    assert!(routes(&clan, "said", &general)[0].ends_with("me@a 2222"));
+    // The port of a peer is always the clan's: 22 where nothing else is written.
+    assert!(routes(&clan, "open", &general)[0].ends_with("you@a 22"));
+    let target_host = Some(TargetHost::parse("host", |_| false).unwrap());
+    let address = Overrides { target_host, ..general };
+    assert!(routes(&clan, "open", &address)[0].ends_with("you@host 7"));
 }

@@ -4,6 +4,7 @@ fn about(host: &str) -> About<'_> {
     About {
         original_host: host,
         host,
+        login: "me",
         local_user: "me",
         home: None,
         is_final: false,
