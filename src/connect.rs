@@ -4,6 +4,7 @@
 
 mod identity;
 mod probe;
+mod reach;
 mod trust;
 
 use std::path::Path;
@@ -16,7 +17,8 @@ use crate::error::{Attempt, Cause, Error, Result};
 use crate::model::Host;
 use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{CONFIGURATION, Route};
-use crate::race::{self, Event, Race, Rules, Won};
+pub use crate::race::Proof;
+use crate::race::{self, Event, Race, Revealed, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
@@ -28,6 +30,7 @@ use crate::vars::Vars;
 
 pub use identity::{identity, stated_keys};
 pub use probe::{Probed, probe};
+pub use reach::{Reached, reach};
 pub use trust::{Counted, HostKeySettings, Trust};
 
 /// Bound on each answer of a server, unless the user sets one.
@@ -154,26 +157,12 @@ pub async fn connect(
         request.routes.clone(),
         dialer.clone(),
         |route| reveal(route, request.vars.clone(), request.show_secrets),
-        Rules {
-            deadline: request.deadline,
-            grace: request.grace,
-            early: last_place(&request),
-            hello: IDENTIFICATION,
-        },
+        rules(&request, Proof::Banner(IDENTIFICATION)),
     );
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut last_resort = request.last_resort.clone();
-    loop {
-        let Some(won) = race.next(progress).await else {
-            let Some(find) = last_resort.take() else { break };
-            match found(find).await {
-                Ok(Some(route)) => race.add(route),
-                Ok(None) => break,
-                Err(attempt) => race.failed(usize::MAX, *attempt, progress),
-            }
-            continue;
-        };
+    while let Some(won) = next(&mut race, &mut last_resort, progress).await {
         let Won { place, route, target, stream, .. } = won;
         let started = Instant::now();
         let peer = stream.peer.map(|ip| ip.to_canonical());
@@ -206,6 +195,32 @@ pub async fn connect(
         race.failed(place, Attempt { network, host, cause, elapsed }, progress);
     }
     Err(unreachable(request.machine, request.no_route, race.into_attempts()))
+}
+
+fn rules(request: &Request, proof: Proof) -> Rules {
+    Rules { deadline: request.deadline, grace: request.grace, early: last_place(request), proof }
+}
+
+/// The best route that is reachable, the last resort included.
+async fn next<R, F>(
+    race: &mut Race<R>,
+    last_resort: &mut Option<LastResort>,
+    progress: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Option<Won>
+where
+    R: Fn(Route) -> F,
+    F: Future<Output = Revealed>,
+{
+    loop {
+        if let Some(won) = race.next(progress).await {
+            return Some(won);
+        }
+        match found(last_resort.take()?).await {
+            Ok(Some(route)) => race.add(route),
+            Ok(None) => return None,
+            Err(attempt) => race.failed(usize::MAX, *attempt, progress),
+        }
+    }
 }
 
 /// What has gone wrong when all of these have failed.

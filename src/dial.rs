@@ -114,14 +114,20 @@ impl Dial for Dialer {
 pub struct Dialer {
     direct: direct::Direct,
     detour: Option<Arc<dyn Detour>>,
-    tor: tor::Tor,
+    tor: Arc<tor::Tor>,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
     pub fn new(tor: tor::Settings, origin: Origin) -> Self {
         let detour = origin.detour.clone();
-        Self { direct: direct::Direct::new(origin), detour, tor: tor::Tor::new(tor) }
+        Self { direct: direct::Direct::new(origin), detour, tor: Arc::new(tor::Tor::new(tor)) }
+    }
+
+    /// Another one with the same Tor, whose direct connections come from elsewhere.
+    pub fn from(&self, origin: Origin) -> Self {
+        let detour = origin.detour.clone();
+        Self { direct: direct::Direct::new(origin), detour, tor: self.tor.clone() }
     }
 
     /// Opens a stream to `target` and says what it waits for. The caller sets

@@ -69,9 +69,18 @@ pub struct Rules {
     /// The place of the route that last worked. It starts together with the first
     /// one; a better route that answers is preferred all the same.
     pub early: Option<usize>,
-    /// Our identification with its line end, as whoever gets the stream will
-    /// send it first.
-    pub hello: &'static str,
+    /// What shows that a route is reachable.
+    pub proof: Proof,
+}
+
+/// What shows that a route is reachable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The banner of an SSH server. With it our identification and its line end, as
+    /// whoever gets the stream will send it first; nothing where he sends it himself.
+    Banner(&'static str),
+    /// A connection, where nobody has to speak first.
+    Connection,
 }
 
 impl Rules {

@@ -9,7 +9,7 @@ use super::{Request, Trust, reveal};
 use crate::dial::Dialer;
 use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
-use crate::race::{Race, Rules};
+use crate::race::{Proof, Race, Rules};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
 use crate::user::Nobody;
@@ -70,7 +70,8 @@ pub async fn probe(
     trust: Option<&Trust>,
 ) -> Probed {
     let hello = if trust.is_some() { IDENTIFICATION } else { "" };
-    let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, hello };
+    let proof = Proof::Banner(hello);
+    let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, proof };
     let started = Instant::now();
     let mut race = Race::new(
         vec![route.clone()],

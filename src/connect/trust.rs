@@ -104,7 +104,14 @@ impl Trust {
     /// [`Error::KnownHosts`], and [`Error::VarBroken`] for a key in the clan that
     /// nobody can use.
     pub async fn load(request: &Request) -> Result<Self> {
-        let (settings, machine) = (request.host_keys.clone(), request.machine.clone());
+        Self::of(request.host_keys.clone(), request.machine.clone()).await
+    }
+
+    /// Reads what `settings` name for a machine.
+    ///
+    /// # Errors
+    /// As for [`Trust::load`].
+    pub async fn of(settings: HostKeySettings, machine: String) -> Result<Self> {
         tokio::task::spawn_blocking(move || Self::read(&settings, &machine))
             .await
             .unwrap_or(Err(Error::Internal))

@@ -115,6 +115,10 @@ pub enum ProxyFailure {
     NotForwarded(String),
     /// The command would show a secret host to everybody on this computer.
     ShowsSecret,
+    /// The jump host cannot be reached or logged into; why, in one line.
+    Jump(String),
+    /// The jump host would hear of a secret host, and nobody has named it for this.
+    TellsSecret,
     /// The host would mean something to the command's shell; what.
     Unfit(String),
     /// The command holds what cannot be expanded.
@@ -131,6 +135,10 @@ impl fmt::Display for ProxyFailure {
             }
             Self::ShowsSecret => {
                 f.write_str("the ProxyCommand would show the secret host: leave out its %h")
+            }
+            Self::Jump(why) => write!(f, "jump host: {why}"),
+            Self::TellsSecret => {
+                f.write_str("a jump host of ssh_config is not told the secret host")
             }
             Self::Unfit(why) => write!(f, "not told to the ProxyCommand: the host {why}"),
             Self::Command(why) => f.write_str(why),

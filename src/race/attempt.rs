@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::banner;
-use super::{Revealed, Rules};
+use super::{Proof, Revealed, Rules};
 use crate::dial::{Dial, Phase, Stream, Target};
 use crate::error::BannerError;
 use crate::error::{Attempt, Cause};
@@ -25,7 +25,8 @@ pub struct Won {
     pub target: Target,
     /// The stream, with the banner still to be read.
     pub stream: Stream,
-    /// The server's identification, for messages; printable.
+    /// The server's identification, for messages; printable. Empty where a
+    /// connection was proof enough.
     pub banner: String,
 }
 
@@ -148,8 +149,12 @@ where
         state.connect(Instant::now());
         // A loser is closed without a word; only the best route left speaks
         // before it is chosen.
-        let hello = if state.leads() { rules.hello } else { "" };
-        Ok::<_, Cause>(banner::receive(stream, hello).await?)
+        Ok::<_, Cause>(match rules.proof {
+            Proof::Banner(hello) => {
+                banner::receive(stream, if state.leads() { hello } else { "" }).await?
+            }
+            Proof::Connection => (stream, String::new()),
+        })
     })
     .await;
     let outcome = match reached {

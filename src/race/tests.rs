@@ -176,7 +176,12 @@ fn watched(scripts: Vec<Script>) -> Watched {
     });
     let routes = routes.collect();
     let cast = Arc::new(Cast { scripts, begin: Instant::now(), log: Arc::default() });
-    let rules = Rules { deadline: Some(ms(5000)), grace: DEFAULT_GRACE, early: None, hello: HELLO };
+    let rules = Rules {
+        deadline: Some(ms(5000)),
+        grace: DEFAULT_GRACE,
+        early: None,
+        proof: Proof::Banner(HELLO),
+    };
     let reveal: fn(Route) -> BoxedReveal = reveal;
     Watched { race: Race::new(routes, cast.clone(), reveal, rules), cast }
 }

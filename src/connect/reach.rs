@@ -1,0 +1,49 @@
+//! A stream to a machine over the best of its networks, on which somebody else
+//! speaks. Owns that nothing of it is read or written here but what proves that the
+//! other side is there, and that whoever gets the stream sees that, too.
+
+use std::sync::Arc;
+
+use super::{Request, next, reveal, rules, unreachable};
+use crate::dial::{Dialer, Stream};
+use crate::error::Result;
+use crate::plan::Route;
+use crate::race::{Event, Proof, Race, Won};
+
+/// A machine that was reached.
+#[derive(Debug)]
+pub struct Reached {
+    /// The stream, from its first byte on.
+    pub stream: Stream,
+    /// The route that won.
+    pub route: Route,
+    /// The host as it may be shown.
+    pub host: String,
+    /// What carries the stream: it ends with this.
+    pub dialer: Arc<Dialer>,
+}
+
+/// Races the routes of `request`; nothing is authenticated, and no key is looked at.
+///
+/// # Errors
+/// [`crate::Error::Unreachable`] when no route is left.
+pub async fn reach(
+    request: Request,
+    proof: Proof,
+    progress: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Reached> {
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let mut race = Race::new(
+        request.routes.clone(),
+        dialer.clone(),
+        |route| reveal(route, request.vars.clone(), request.show_secrets),
+        rules(&request, proof),
+    );
+    let mut last_resort = request.last_resort.clone();
+    match next(&mut race, &mut last_resort, progress).await {
+        Some(Won { stream, route, target, .. }) => {
+            Ok(Reached { stream, route, host: target.label, dialer })
+        }
+        None => Err(unreachable(request.machine, request.no_route, race.into_attempts())),
+    }
+}
