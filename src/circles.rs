@@ -6,9 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Circles that there still are, each with its floor. None may be added.
-const KNOWN: [(&str, &[&str]); 1] = [("cli", &["mux", "openssh", "ssh"])];
-
 type Module = Vec<String>;
 /// For each module of a floor the others that it names, and where.
 type Floor = BTreeMap<String, BTreeMap<String, String>>;
@@ -31,10 +28,7 @@ fn no_module_leads_back_to_itself() {
             found.push((floor.clone(), circle.into_iter().collect::<Vec<_>>()));
         }
     }
-    let known = KNOWN.map(|(floor, circle)| {
-        (floor.to_owned(), circle.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-    });
-    assert_eq!(found, known, "a circle is new, or a known one is gone:\n{told}");
+    assert!(found.is_empty(), "{found:?}\n{told}");
 }
 
 #[test]

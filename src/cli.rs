@@ -3,20 +3,25 @@
 
 mod advice;
 mod askpass;
-mod background;
 mod board;
 mod clan;
 mod columns;
 mod complete;
 mod exports;
-mod mux;
+mod invocation;
+mod link;
+mod machine;
 mod network;
 mod openssh;
 mod progress;
+mod proxy;
 mod reach;
 mod request;
+mod role;
 mod select;
+mod shell;
 mod ssh;
+mod task;
 mod tor;
 mod trust;
 mod trust_clan;
@@ -33,9 +38,13 @@ use clap_complete::engine::ArgValueCompleter;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Clan;
+use crate::openssh::Resolved;
 use crate::secret::{Secret, redacted};
 use crate::user::User;
 use crate::{flake, log, printable, signals, term};
+use invocation::{Front, Invocation};
+use role::Role;
+use task::background;
 
 /// ssh for Clan machines: one binary, one connection, the best network.
 #[derive(Debug, Parser)]
@@ -103,6 +112,9 @@ enum Command {
     /// Show the clan's networks
     #[command(subcommand)]
     Network(Network),
+    /// Join standard input and output to a machine, for other programs: `ssh -o
+    /// ProxyCommand='clan-connect proxy %n %p' MACHINE`
+    Proxy(proxy::Proxy),
     /// Show or keep what is known of the clan
     #[command(subcommand)]
     Exports(exports::Command),
@@ -155,6 +167,9 @@ enum Network {
 
 /// Runs a whole command line and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
+    if let Some(taken_over) = background::taken_over(&env) {
+        return go_on(taken_over, &env);
+    }
     let args: Vec<OsString> = args.into_iter().collect();
     if complete::answer(&args, &env) {
         return 0;
@@ -167,7 +182,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Err(error) => {
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();
-            let opens_session = args.iter().skip(1).any(|arg| arg == "ssh");
+            let opens_session = args.iter().skip(1).any(|arg| arg == "ssh" || arg == "proxy");
             return match error.use_stderr() {
                 false => 0,
                 true => Error::Usage(String::new()).exit_code(opens_session),
@@ -177,11 +192,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     cli.global.env = env;
     log::start(cli.global.verbose);
     let ui = Arc::new(Ui::new(&cli.global));
-    let opens_session = matches!(cli.command, Command::Ssh(_));
+    let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
     let done = match cli.command {
-        Command::Ssh(arguments) => ssh::run(*arguments, &cli.global, &ui),
+        Command::Ssh(arguments) => ssh::run(&arguments, &cli.global),
+        Command::Proxy(arguments) => proxy::run(&arguments, &cli.global),
         Command::Network(Network::List { all, json }) => list_networks(&cli.global, all, json, &ui),
-        Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global, &ui),
+        Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global),
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, &ui)
         }
@@ -212,6 +228,31 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     }
 }
 
+/// Does in the background what another process of ours has understood.
+fn go_on(taken_over: Result<(Invocation, Global)>, env: &Env) -> u8 {
+    let (invocation, global) = match taken_over {
+        Ok(taken_over) => taken_over,
+        Err(error) => {
+            Ui::with(false, false, Color::Never, env).error(&error);
+            return error.exit_code(true);
+        }
+    };
+    log::start(global.verbose);
+    let done = match invocation.front {
+        Front::Ssh => task::drive(async { Ok(openssh::run(invocation, &global).await) }),
+        Front::Clan => task::drive(async {
+            let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
+            task::run(invocation, &global, &ui).await
+        }),
+    };
+    done.unwrap_or_else(|error| {
+        if !signals::has_come() {
+            Ui::new(&global).error(&error);
+        }
+        error.exit_code(true)
+    })
+}
+
 /// The arguments for the `ssh` personality, if it is asked for: by the program's
 /// name, or by the first word.
 fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
@@ -220,7 +261,7 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
     let name = std::path::Path::new(program).file_name()?;
     let rest = match rest.split_first() {
         _ if name == "ssh" => rest,
-        Some((first, rest)) if first == "openssh" || background::is_called_by(first) => rest,
+        Some((first, rest)) if first == "openssh" => rest,
         _ => return None,
     };
     Some(rest.iter().map(text).collect())
@@ -247,21 +288,32 @@ struct Ui {
 
 impl Ui {
     fn new(global: &Global) -> Self {
-        let fancy = match global.color {
+        Self::with(global.verbose > 0, global.quiet, global.color, &global.env)
+    }
+
+    /// For one invocation, whose LogLevel counts. Nobody looks at a line of progress
+    /// where nobody may be asked, or in the background.
+    fn of(resolved: &Resolved, color: Color) -> Self {
+        let options = &resolved.options;
+        let is_watched = !options.batch_mode()
+            && !options.fork_after_authentication()
+            && Role::of_this().is_none();
+        let color = if is_watched { color } else { Color::Never };
+        Self::with(resolved.verbosity() > 0, resolved.is_quiet(), color, &resolved.env)
+    }
+
+    fn with(verbose: bool, quiet: bool, color: Color, env: &Env) -> Self {
+        let fancy = match color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
                 std::io::stderr().is_terminal()
-                    && global.env.var("TERM").is_none_or(|term| term != "dumb")
-                    && global.env.var("NO_COLOR").is_none()
+                    && env.var("TERM").is_none_or(|term| term != "dumb")
+                    && env.var("NO_COLOR").is_none()
             }
         };
-        Self {
-            verbose: global.verbose > 0,
-            quiet: global.quiet,
-            progress: progress::Progress::new(fancy && !global.quiet && global.verbose == 0),
-            env: global.env.clone(),
-        }
+        let progress = progress::Progress::new(fancy && !quiet && !verbose);
+        Self { verbose, quiet, progress, env: env.clone() }
     }
 
     /// An error and its hints.
@@ -271,6 +323,18 @@ impl Ui {
             text.push_str(&format!("hint: {hint}\n"));
         }
         self.write(&text);
+    }
+
+    /// A line that is never left out.
+    fn say(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// A line for all who have not asked for silence.
+    fn notice(&self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
     }
 
     /// Something the user should know, though all goes on.

@@ -3,7 +3,7 @@
 //! library's, in [`Error::hint`].
 
 use crate::dial::tor::TorFailure;
-use crate::dial::{DialError, Failure};
+use crate::dial::{DialError, Failure, ProxyFailure};
 use crate::error::{Cause, Error, distinct, joined, tried_or};
 use crate::race::BannerError;
 use crate::ssh::{Loss, NoCommon};
@@ -77,7 +77,18 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
         Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, usable: Some(usable), .. })) => {
             Some(format!("if it has to be: --ssh-option {} +{usable}", kind.option()))
         }
+        Cause::Proxy(failure) => of_proxy(failure),
         cause => cause.hint(),
+    }
+}
+
+/// Both front ends have the letter.
+fn of_proxy(failure: &ProxyFailure) -> Option<String> {
+    match failure {
+        ProxyFailure::TellsSecret => {
+            Some("if it may know: name the jump host yourself with -J HOST".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -115,6 +126,7 @@ pub(super) fn of_cause_as_ssh(cause: &Cause) -> Option<String> {
         Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, usable: Some(usable), .. })) => {
             Some(format!("if it has to be: -o {}=+{usable}", kind.option()))
         }
+        Cause::Proxy(failure) => of_proxy(failure),
         _ => None,
     }
 }

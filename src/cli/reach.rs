@@ -2,8 +2,9 @@
 //! networks. Owns the fan-out, the tables and their JSON; while it lasts, the
 //! table stands on the terminal as far as it is known.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,16 +14,19 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::board::{Board, Row};
-use super::request::{bare_request, seconds};
-use super::{Global, Ui, advice, complete, print_json, print_text, ssh};
+use super::invocation::Invocation;
+use super::link::{self, Jumps, Prepared};
+use super::machine::{Asked, SshOptions};
+use super::request::routes::Found;
+use super::request::{deadline, seconds};
+use super::task::{drive, runtime};
+use super::{Global, Ui, advice, complete, print_json, print_text, tor};
 use crate::connect::{Probed, Request, Trust, probe};
-use crate::dial::Dialer;
-use crate::error::Result;
-use crate::model::HostKeys;
+use crate::dial::{Dialer, Origin};
+use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::{Clan, Technology};
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
-use crate::ssh::known_hosts::Name;
 
 /// Probes at the same time: more than the black holes of any clan, fewer than
 /// the files a process may have open.
@@ -50,6 +54,8 @@ pub(super) struct Ping {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    options: SshOptions,
 }
 
 #[derive(Debug, Args)]
@@ -60,33 +66,68 @@ pub(super) struct Overview {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    options: SshOptions,
 }
 
 /// Every network of the machine, in the order of priority: time to the banner
 /// and what is known of the host key. Exits with 1 when none answers.
-pub(super) fn ping(arguments: &Ping, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let clan = global.clan(ui)?;
-    ui.problems(&clan);
-    let overrides = Overrides { network: arguments.network.clone(), ..Overrides::default() };
-    let routes = plan(&clan, &arguments.machine, &overrides)?;
-    ui.progress.doing(format!("pinging {}", arguments.machine));
-    let wanted = routes.into_iter().map(|route| (arguments.machine.clone(), route)).collect();
-    let keys = Known {
-        of_clan: global.host_keys(&arguments.machine, Some(&clan), ui)?,
-        identity: global.identity(&arguments.machine, &clan, ui)?,
-    };
-    let probed = probe_all(wanted, Some(keys), arguments.timeout, global, ui, &|_, _| ())?;
-    ui.progress.done();
-    let reachable = probed.iter().any(|(_, probed)| probed.outcome.is_ok());
-    if arguments.json {
-        let rows: Vec<Value> = probed.iter().map(|(_, probed)| as_json(probed)).collect();
-        let json = json!({ "machine": arguments.machine, "reachable": reachable, "routes": rows });
-        print_json(&json)?;
-    } else {
-        let text: String = probed.iter().map(|(_, probed)| as_line(probed)).collect();
-        print_text(&text)?;
+pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
+    drive(async {
+        let mut asked = Asked::of(&arguments.machine, &arguments.options)?;
+        asked.network.clone_from(&arguments.network);
+        asked.timeout = arguments.timeout;
+        let mut invocation = asked.invocation(global).await?;
+        let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
+        let probed = ping_all(&mut invocation, global, &ui).await;
+        ui.progress.done();
+        let probed = probed?;
+        let reachable = probed.iter().any(|probed| probed.outcome.is_ok());
+        if arguments.json {
+            let rows: Vec<Value> = probed.iter().map(as_json).collect();
+            let json =
+                json!({ "machine": arguments.machine, "reachable": reachable, "routes": rows });
+            print_json(&json)?;
+        } else {
+            print_text(&probed.iter().map(as_line).collect::<String>())?;
+        }
+        Ok(u8::from(!reachable))
+    })
+}
+
+async fn ping_all(
+    invocation: &mut Invocation,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Vec<Probed>> {
+    let prepared = link::prepare(invocation, true, &Jumps::new(0), global, ui).await?;
+    let mut request = prepared.request;
+    ui.progress.doing(format!("pinging {}", Printable(&request.machine)));
+    if request.routes.is_empty()
+        && let Some(find) = request.last_resort.take()
+    {
+        // Its own configuration may say where it is.
+        let found = tokio::task::spawn_blocking(move || find()).await;
+        request.routes.extend(found.unwrap_or(Err(Error::Internal))?);
     }
-    Ok(u8::from(!reachable))
+    if request.routes.is_empty() {
+        let reason = request.no_route.unwrap_or_default();
+        return Err(Error::NoRoute { machine: request.machine, reason });
+    }
+    let trust = Trust::load(&request).await?;
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let turns = Turns::new();
+    let said = deadline(invocation);
+    let one = async |(place, route): (usize, Route)| {
+        let _turn = turns.wait(&route).await;
+        let request = Request { deadline: Some(allowed(said, &route)), ..request.clone() };
+        (place, probe(&request, route, &dialer, Some(&trust)).await)
+    };
+    let routes = request.routes.clone().into_iter().enumerate();
+    let all = stream::iter(routes).map(one).buffer_unordered(FAN_OUT);
+    let mut probed: Vec<_> = all.collect().await;
+    probed.sort_by_key(|(place, _)| *place);
+    Ok(probed.into_iter().map(|(_, probed)| probed).collect())
 }
 
 /// Every network with every peer.
@@ -111,7 +152,20 @@ pub(super) fn overview(arguments: &Overview, global: &Global, ui: &Arc<Ui>) -> R
             ui.progress.doing(format!("asked {done} of {total}"));
         }
     };
-    let probed = probe_all(routes, None, arguments.timeout, global, ui, &seen)?;
+    let vars = global.vars(ui)?;
+    let tor = match routes.iter().any(|(_, route)| route.technology == Technology::Tor) {
+        true => tor::settings(global, &[], "", &vars)?,
+        false => Default::default(),
+    };
+    let base = Dialer::new(tor, Origin::default());
+    let dialers = Dialers { base, shared: Mutex::default() };
+    let everybody = Everybody { arguments, global, ui, jumps: Jumps::silent(), dialers };
+    more_files();
+    let runtime = runtime()?;
+    let probed = runtime.block_on(everybody.probe(routes, &seen));
+    // In this order: Tor, if it was started, ends with its dialler.
+    drop(everybody);
+    runtime.shutdown_background();
     ui.progress.done();
     let text = board.text();
     drop(board);
@@ -136,54 +190,111 @@ fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
     all
 }
 
-/// Where the host key of a machine may be known.
-struct Known {
-    of_clan: Option<HostKeys>,
-    identity: Vec<Name>,
+/// Who may go on: not too many at the same time where each is costly.
+struct Turns(Semaphore);
+
+impl Turns {
+    fn new() -> Self {
+        Self(Semaphore::new(COSTLY_FAN_OUT))
+    }
+
+    async fn wait(&self, route: &Route) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        if is_costly(route) { self.0.acquire().await.ok() } else { None }
+    }
 }
 
-/// Probes all of them, and returns them in the same order.
-fn probe_all(
-    wanted: Vec<(String, Route)>,
-    host_keys: Option<Known>,
-    timeout: Option<Duration>,
-    global: &Global,
-    ui: &Arc<Ui>,
-    seen: &dyn Fn(usize, &Probed),
-) -> Result<Vec<(String, Probed)>> {
-    more_files();
-    let uses_tor = wanted.iter().any(|(_, route)| route.technology == Technology::Tor);
-    let mut base = bare_request(global, ui, uses_tor)?;
-    let runtime = ssh::runtime()?;
-    // Keys are of interest only where all routes are one machine's.
-    let trust = match (host_keys, wanted.first()) {
-        (Some(known), Some((machine, _))) => {
-            base.machine.clone_from(machine);
-            base.host_keys.of_clan = known.of_clan;
-            base.host_keys.identity = known.identity;
-            Some(runtime.block_on(Trust::load(&base))?)
+fn is_costly(route: &Route) -> bool {
+    matches!(route.technology, Technology::Tor | Technology::Iroh)
+}
+
+/// How long an answer may take.
+fn allowed(said: Option<Duration>, route: &Route) -> Duration {
+    said.unwrap_or(if is_costly(route) { TOR_TIMEOUT } else { TIMEOUT })
+}
+
+/// The peers of all networks, each with the options that apply to its machine.
+struct Everybody<'a> {
+    arguments: &'a Overview,
+    global: &'a Global,
+    ui: &'a Arc<Ui>,
+    jumps: Jumps,
+    dialers: Dialers,
+}
+
+impl Everybody<'_> {
+    /// Probes all of them, and returns them in the same order.
+    async fn probe(
+        &self,
+        wanted: Vec<(String, Route)>,
+        seen: &dyn Fn(usize, &Probed),
+    ) -> Vec<(String, Probed)> {
+        let turns = Turns::new();
+        let one = async |(place, (machine, route)): (usize, (String, Route))| {
+            let _turn = turns.wait(&route).await;
+            let probed = match self.prepared(&machine, route.clone()).await {
+                Ok((mut request, said)) => {
+                    request.deadline = Some(allowed(said, &route));
+                    let dialer = self.dialers.of(&request.origin);
+                    probe(&request, route, &dialer, None).await
+                }
+                Err(error) => failed(route, &error),
+            };
+            seen(place, &probed);
+            (place, machine, probed)
+        };
+        let all = stream::iter(wanted.into_iter().enumerate()).map(one).buffer_unordered(FAN_OUT);
+        let mut probed: Vec<_> = all.collect().await;
+        probed.sort_by_key(|(place, ..)| *place);
+        probed.into_iter().map(|(_, machine, probed)| (machine, probed)).collect()
+    }
+
+    /// What connecting over one route takes, and how long it may.
+    async fn prepared(&self, machine: &str, route: Route) -> Result<(Request, Option<Duration>)> {
+        let mut asked = Asked::of(machine, &self.arguments.options)?;
+        asked.timeout = self.arguments.timeout;
+        let mut invocation = asked.invocation(self.global).await?;
+        let found = Found { routes: vec![route], is_machine: true, ..Found::default() };
+        let Self { jumps, global, ui, .. } = self;
+        let prepared = link::prepare_found(&mut invocation, found, true, jumps, global, ui);
+        let Prepared { request, .. } = prepared.await?;
+        match request.routes.is_empty() {
+            true => Err(Error::NoRoute {
+                machine: machine.to_owned(),
+                reason: "no proxy leads to this network".to_owned(),
+            }),
+            false => Ok((request, deadline(&invocation))),
         }
-        _ => None,
+    }
+}
+
+/// A route to which not even what is in the way could be reached.
+fn failed(route: Route, error: &Error) -> Probed {
+    let text = error.to_string();
+    let why = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    let attempt = Attempt {
+        network: route.network.clone(),
+        host: route.host.to_string(),
+        cause: Cause::Proxy(ProxyFailure::Jump(why)),
+        elapsed: Duration::ZERO,
     };
-    let dialer = Arc::new(Dialer::new(base.tor.clone(), base.origin.clone()));
-    let costly = Semaphore::new(COSTLY_FAN_OUT);
-    let one = async |(place, (machine, route)): (usize, (String, Route))| {
-        let is_costly = matches!(route.technology, Technology::Tor | Technology::Iroh);
-        let _turn = if is_costly { costly.acquire().await.ok() } else { None };
-        let deadline = timeout.unwrap_or(if is_costly { TOR_TIMEOUT } else { TIMEOUT });
-        let request =
-            Request { machine: machine.clone(), deadline: Some(deadline), ..base.clone() };
-        let probed = probe(&request, route, &dialer, trust.as_ref()).await;
-        seen(place, &probed);
-        (place, machine, probed)
-    };
-    let all = stream::iter(wanted.into_iter().enumerate()).map(one).buffer_unordered(FAN_OUT);
-    let mut probed: Vec<_> = runtime.block_on(all.collect());
-    probed.sort_by_key(|(place, ..)| *place);
-    // In this order: Tor, if it was started, ends with its dialler.
-    drop(dialer);
-    runtime.shutdown_background();
-    Ok(probed.into_iter().map(|(_, machine, probed)| (machine, probed)).collect())
+    Probed { route, outcome: Err(attempt) }
+}
+
+/// One dialler for all that come from the same place, and one Tor for all of them.
+struct Dialers {
+    base: Dialer,
+    shared: Mutex<HashMap<String, Arc<Dialer>>>,
+}
+
+impl Dialers {
+    fn of(&self, origin: &Origin) -> Arc<Dialer> {
+        if origin.detour.is_some() {
+            return Arc::new(self.base.from(origin.clone()));
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(self.base.from(origin.clone()));
+        shared.entry(format!("{origin:?}")).or_insert_with(new).clone()
+    }
 }
 
 /// The soft limit is for old programs (setrlimit(2)).

@@ -1,173 +1,176 @@
-//! All that connecting takes, as the options of a command say it. Owns what holds
-//! where they say nothing; connects to nobody.
+//! All that connecting takes, as an invocation says it. Owns what holds where it
+//! says nothing; connects to nobody.
 
 mod login;
+pub(super) mod routes;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::invocation::{Front, Invocation, Task};
 use super::{Global, Ui, tor};
-use crate::connect::{HostKeySettings, LastResort, Request};
+use crate::connect::{HostKeySettings, Request};
+use crate::dial::tor::Settings;
 use crate::error::{Error, Result};
-use crate::flake::{self, Step, nix};
-use crate::model::HostKeys;
-use crate::model::{Clan, Technology};
-use crate::openssh::{DEFAULT_IDENTITIES, Resolved};
-use crate::plan::{Overrides, Route};
+use crate::model::Technology;
+use crate::openssh::{Forwards, Resolved};
+use crate::options::Tunnel;
 use crate::printable::Printable;
-use crate::race;
-use crate::secret::Secret;
-use crate::ssh::auth::Credentials;
-use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Words};
-use crate::ssh::known_hosts::{self, Name};
+use crate::ssh::auth::{Credentials, Method};
+use crate::ssh::hostkey::{KnownHostsFiles, Stake, Stakes};
+use crate::ssh::known_hosts;
 pub(super) use login::lent_agent;
+use routes::Found;
 
-/// The interval of keepalives to machines of a clan, as Clan has it.
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
-
-/// How a machine is to be reached.
-pub(super) struct Way {
-    pub(super) machine: String,
-    pub(super) routes: Vec<Route>,
-    /// Why there are no routes, if there are none.
-    pub(super) no_route: Option<String>,
-    pub(super) last_resort: Option<LastResort>,
-    pub(super) of_clan: Option<HostKeys>,
-    /// All names of the machine, if it is one of a clan.
-    pub(super) identity: Vec<Name>,
-    pub(super) password: Option<Secret<String>>,
-    /// Key files that are named, and have to be there.
-    pub(super) identities: Vec<PathBuf>,
-    /// What a KnownHostsCommand may be told.
-    pub(super) tokens: BTreeMap<char, String>,
-    /// How much the host key must be known where the options do not say.
-    pub(super) check: HostKeyCheck,
-    /// The interval of keepalives where the options do not say.
-    pub(super) keepalive: Duration,
-}
-
-/// All that connecting takes: `way`, and what the options say for all ways.
-pub(super) fn assemble(
-    way: Way,
-    resolved: &Resolved,
+/// What connecting to `found` takes. `is_way`: only something else goes through it.
+pub(super) fn request(
+    invocation: &Invocation,
+    found: Found,
+    is_way: bool,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Request> {
+    let resolved = &invocation.resolved;
     let options = &resolved.options;
     if let Some(why) = &options.refuse_connection {
         return Err(Error::Usage(format!("RefuseConnection: {}", Printable(why))));
     }
-    let bare = bare_request(global, ui, false)?;
-    let machine = way.machine;
-    let tor = match way.routes.iter().any(|route| route.technology == Technology::Tor) {
-        true => tor::settings(global, &options.tor_auth, &machine, &bare.vars)?,
-        false => bare.tor,
+    // Not even a var of the clan is read for a host that is no machine of it.
+    let nobody;
+    let global = match found.is_machine {
+        true => global,
+        false => {
+            nobody = global.without_clan();
+            &nobody
+        }
     };
-    let ssh_dir = global.env.home().map(|home| home.join(".ssh"));
-    let in_ssh = |name: &str| ssh_dir.iter().map(move |dir| dir.join(name)).collect::<Vec<_>>();
+    let machine = invocation.name().to_owned();
+    let vars = Arc::new(global.vars(ui)?);
+    let bare = Request::new(&machine, vars, ui.clone(), &global.env);
     let mut credentials = Credentials {
-        machine: machine.clone(),
-        password: way.password,
-        identities: way.identities,
-        default_identities: DEFAULT_IDENTITIES.iter().flat_map(|name| in_ssh(name)).collect(),
-        agent: global.env.agent(),
+        machine: shown(invocation),
+        password: found.password.clone(),
+        identities: invocation.identities.clone(),
         ..bare.credentials
     };
     login::apply(resolved, &mut credentials, ui)?;
-    let bare_keys = HostKeySettings {
-        identity: way.identity,
-        words: Words::Own,
-        stakes: Stakes { all: vec![Stake::Password, Stake::KeyboardInteractive], gives_up: false },
-        of_clan: way.of_clan,
-        ..bare.host_keys
+    let mut host_keys = host_keys(invocation, &found, global)?;
+    host_keys.stakes = stakes(resolved, &credentials, host_keys.update, is_way)?;
+    let keepalive = match found.is_machine {
+        true => bare.keepalive_interval,
+        // As ssh(1) has it.
+        false => Duration::ZERO,
     };
-    let host_keys = settings::host_keys(resolved, way.check, way.tokens, bare_keys)?;
+    let Found { routes, no_route, last_resort, .. } = found;
     Ok(Request {
-        machine,
-        routes: way.routes,
-        no_route: way.no_route,
-        last_resort: way.last_resort,
-        last: None,
-        deadline: settings::deadline(options),
-        tor,
+        routes,
+        no_route,
+        last_resort,
+        deadline: deadline(invocation),
         origin: settings::origin(resolved)?,
         rekey: settings::rekey(options),
-        grace: bare.grace,
+        grace: invocation.grace,
         host_keys,
-        keepalive_interval: settings::keepalive(options, way.keepalive),
+        keepalive_interval: settings::keepalive(options, keepalive),
         keepalive_max: usize::try_from(options.server_alive_count_max()).unwrap_or(usize::MAX),
         credentials,
-        vars: bare.vars,
-        show_secrets: bare.show_secrets,
-    })
-}
-
-/// Where Clan looks last: the configuration of the machine itself, if nix can be
-/// asked and has not been yet.
-pub(super) fn configuration(
-    clan: &Clan,
-    machine: &str,
-    overrides: &Overrides,
-    global: &Global,
-    ui: &Arc<Ui>,
-) -> Option<LastResort> {
-    let is_open = overrides.network.is_none() && overrides.target_host.is_none();
-    if !is_open || !clan.knows(machine) || clan.configured_host(machine).is_some() {
-        return None;
-    }
-    let flake = match &global.exports {
-        Some(_) => return None,
-        None => global.site().ok()?,
-    };
-    nix::program(&global.env)?;
-    let (ui, machine, overrides) = (ui.clone(), machine.to_owned(), overrides.clone());
-    Some(Arc::new(move || {
-        let mut step = |_: Step| ui.evaluating();
-        let target = flake::configured_host(&flake, &machine, &mut step)?;
-        Ok(target.map(|target| Route::configured(&target, &overrides)))
-    }))
-}
-
-/// What the options of every command say about connecting, to no machine yet
-/// and with nothing to authenticate with.
-pub(super) fn bare_request(global: &Global, ui: &Arc<Ui>, uses_tor: bool) -> Result<Request> {
-    let vars = Arc::new(global.vars(ui)?);
-    let tor = match uses_tor {
-        true => tor::settings(global, &[], "", &vars)?,
-        false => Default::default(),
-    };
-    let home = global.env.home();
-    Ok(Request {
-        machine: String::new(),
-        routes: Vec::new(),
-        last: None,
-        no_route: None,
-        last_resort: None,
-        vars,
-        deadline: None,
-        grace: race::DEFAULT_GRACE,
-        tor,
-        origin: Default::default(),
-        rekey: Default::default(),
-        host_keys: HostKeySettings {
-            check: HostKeyCheck::Strict,
-            files: KnownHostsFiles {
-                user: home.map(known_hosts::user_files).unwrap_or_default(),
-                global: known_hosts::global_files(),
-                hash_names: false,
-                home: home.map(Path::to_owned),
-            },
-            clan_is_named: global.clan_is_named(),
-            ..HostKeySettings::default()
-        },
-        keepalive_interval: KEEPALIVE,
-        keepalive_max: 3,
         show_secrets: global.show_secrets,
-        credentials: Credentials::new(ui.clone()),
+        ..bare
     })
+}
+
+/// How onion services are reached, if one of the routes leads to one.
+pub(super) fn tor(request: &Request, invocation: &Invocation, global: &Global) -> Result<Settings> {
+    let uses_tor = request.routes.iter().any(|route| route.technology == Technology::Tor);
+    let auth = &invocation.resolved.options.tor_auth;
+    match uses_tor {
+        true => tor::settings(global, auth, &request.machine, &request.vars),
+        false => Ok(Settings::default()),
+    }
+}
+
+/// How long connecting may take, if anybody says.
+pub(super) fn deadline(invocation: &Invocation) -> Option<Duration> {
+    invocation.timeout.or(settings::deadline(&invocation.resolved.options))
+}
+
+/// The name that questions are asked about.
+fn shown(invocation: &Invocation) -> String {
+    let Resolved { options, host_name, .. } = &invocation.resolved;
+    match invocation.front {
+        Front::Clan => invocation.name().to_owned(),
+        // sshconnect2.c.
+        Front::Ssh => options.host_key_alias.as_ref().unwrap_or(host_name).to_ascii_lowercase(),
+    }
+}
+
+/// What is asked of the host's key.
+pub(super) fn host_keys(
+    invocation: &Invocation,
+    found: &Found,
+    global: &Global,
+) -> Result<HostKeySettings> {
+    let home = global.env.home();
+    let bare = HostKeySettings {
+        files: KnownHostsFiles {
+            user: home.map(known_hosts::user_files).unwrap_or_default(),
+            global: known_hosts::global_files(),
+            home: home.map(Path::to_owned),
+            hash_names: false,
+        },
+        clan_is_named: global.clan_is_named(),
+        identity: found.identity.clone(),
+        words: invocation.front.words(),
+        of_clan: found.of_clan.clone(),
+        ..HostKeySettings::default()
+    };
+    let said = invocation.host_key_check.or(invocation.resolved.options.strict_host_key_checking);
+    let check = said.unwrap_or(invocation.front.host_key_check());
+    let tokens: BTreeMap<char, String> = match (invocation.front, found.is_machine) {
+        // Where a machine is differs from route to route.
+        (Front::Clan, _) | (_, true) => {
+            let is_fixed = |(token, _): &(char, String)| !"hknp".contains(*token);
+            invocation.resolved.tokens().filter(is_fixed).collect()
+        }
+        (Front::Ssh, false) => invocation.resolved.tokens().collect(),
+    };
+    settings::host_keys(&invocation.resolved, check, tokens, bare)
+}
+
+/// What the host would get, but not with a key that nobody vouches for.
+fn stakes(
+    resolved: &Resolved,
+    credentials: &Credentials,
+    updates: bool,
+    is_way: bool,
+) -> Result<Stakes> {
+    let options = &resolved.options;
+    let forwards = Forwards::of(resolved)?;
+    let methods = &credentials.methods;
+    let all = [
+        (methods.contains(&Method::Password), Stake::Password),
+        (methods.contains(&Method::KeyboardInteractive), Stake::KeyboardInteractive),
+        (lent_agent(resolved)?.is_some(), Stake::Agent),
+        (options.forward_x11(), Stake::X11),
+        (!forwards.all.is_empty(), Stake::Ports),
+        (options.tunnel() != Tunnel::No, Stake::Tunnel),
+        (updates, Stake::UpdateHostKeys),
+    ];
+    let all: Vec<Stake> =
+        all.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, stake)| stake).collect();
+    let is_refused = all.iter().any(|stake| *stake != Stake::UpdateHostKeys);
+    // As ssh(1): a stream of ours through it is what it is for.
+    Ok(Stakes { gives_up: is_way || (forwards.exit_on_failure && is_refused), all })
+}
+
+impl Invocation {
+    /// Whether nothing but a stream goes through the connection.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.task, Task::Stdio(_))
+    }
 }
 
 /// A positive number of seconds, whole or not, up to a day.

@@ -1,34 +1,23 @@
-//! `ssh MACHINE`: a shell or a command on a machine of the clan.
+//! `ssh MACHINE`: a shell or a command on a machine of the clan, or whatever else
+//! ssh(1) does. Owns its command line.
 
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
-use super::openssh::{environment, way};
-use super::request::{KEEPALIVE, Way, assemble, configuration, lent_agent, seconds};
-use super::{Global, Ui, complete};
-use crate::connect::{Connection, Request};
+use super::invocation::{Destination, Invocation};
+use super::machine::{Asked, SshOptions};
+use super::request::seconds;
+use super::task::drive;
+use super::{Global, Ui, complete, task};
 use crate::error::{Error, Result};
-use crate::installer::{self, Installer};
-use crate::model::{Clan, Technology};
-use crate::openssh::Resolved;
-use crate::options::{Maybe, Options, RequestTty, SendEnv, is_for_addresses};
-use crate::plan::{Overrides, Route, TargetHost, plan};
-use crate::race::{self, Event};
-use crate::remembered::Remembered;
-use crate::signals::Stop;
-use crate::ssh::Session;
-use crate::ssh::escape::{Action, help};
-use crate::ssh::hostkey::{HostKeyCheck, Stake};
-use crate::ssh::remote::{Ending, OnEscape, Remote, Streams, quote};
-use crate::ssh_config::host_name;
-use crate::{term, tokens};
+use crate::installer;
+use crate::options::RequestTty;
+use crate::secret::Secret;
+use crate::ssh::remote::quote;
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -64,13 +53,6 @@ pub(super) struct Ssh {
     /// A private key to authenticate with
     #[arg(short = 'i', value_name = "KEYFILE", action = ArgAction::Append)]
     identity_file: Vec<PathBuf>,
-    /// What to do about host keys: strict, ask, accept-new, tofu, none
-    #[arg(long, value_name = "CHECK", default_value = "tofu")]
-    host_key_check: HostKeyCheck,
-    /// Set an option of ssh_config(5)
-    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append,
-          add = ArgValueCompleter::new(complete::ssh_options))]
-    ssh_option: Vec<String>,
     /// Run on a pseudo-terminal even with a command
     #[arg(short = 't', conflicts_with = "no_pty")]
     pty: bool,
@@ -80,13 +62,16 @@ pub(super) struct Ssh {
     /// How long a network may take to answer [default: 10, but 120 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Which of the networks that answer to use: the one of the highest
-    /// priority, or the first
+    /// Which network to use when several answer
     #[arg(long, value_name = "WHICH", default_value = "priority")]
     prefer: Prefer,
     /// How long a network of higher priority may hold up one that has answered
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "prefer")]
     grace: Option<Duration>,
+    #[command(flatten)]
+    letters: Letters,
+    #[command(flatten)]
+    options: SshOptions,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,286 +80,118 @@ enum Prefer {
     Fastest,
 }
 
-pub(super) fn run(arguments: Ssh, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let command = command(&arguments)?;
-    let (mut request, resolved) = request(&arguments, global, ui)?;
-    let remote = remote(command, &resolved)?;
-    let remembered = Remembered::of_user(&global.env);
-    let clan = global.place();
-    request.last = remembered.as_ref().and_then(|memory| memory.network(&clan, &request.machine));
-    let note = |machine: &str, network: &str| {
-        remembered.as_ref().inspect(|memory| memory.note(&clan, machine, network));
+/// What only a session has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "As in ssh(1)")]
+struct Letters {
+    /// Let the machine use our agent
+    #[arg(short = 'A', conflicts_with = "no_agent")]
+    agent: bool,
+    /// Let it use none
+    #[arg(short = 'a')]
+    no_agent: bool,
+    /// Compress what is sent
+    #[arg(short = 'C')]
+    compress: bool,
+    /// Listen here and go on from there
+    #[arg(short = 'L', value_name = "[ADDRESS:]PORT:HOST:PORT", action = ArgAction::Append)]
+    local_forward: Vec<String>,
+    /// Listen there and go on from here
+    #[arg(short = 'R', value_name = "[ADDRESS:]PORT[:HOST:PORT]", action = ArgAction::Append)]
+    remote_forward: Vec<String>,
+    /// Be a SOCKS server here that goes on from there
+    #[arg(short = 'D', value_name = "[ADDRESS:]PORT", action = ArgAction::Append)]
+    dynamic_forward: Vec<String>,
+    /// Run nothing there, but forward
+    #[arg(short = 'N')]
+    nothing: bool,
+    /// Join standard input and output to an address that is reached from there
+    #[arg(short = 'W', value_name = "HOST:PORT", conflicts_with = "nothing")]
+    stdio_forward: Option<String>,
+}
+
+pub(super) fn run(arguments: &Ssh, global: &Global) -> Result<u8> {
+    let command = command(arguments)?;
+    drive(async {
+        let invocation = invocation(arguments, command, global).await?;
+        let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
+        task::run(invocation, global, &ui).await
+    })
+}
+
+async fn invocation(
+    arguments: &Ssh,
+    command: Option<String>,
+    global: &Global,
+) -> Result<Invocation> {
+    let installer = installer(arguments)?;
+    let name = arguments.machine.as_deref().unwrap_or(installer::MACHINE);
+    let mut asked = Asked::of(name, &SshOptions::default())?;
+    letters(arguments, &mut asked)?;
+    asked.host_key_check = arguments.options.host_key_check();
+    asked.network.clone_from(&arguments.network);
+    asked.target_host.clone_from(&arguments.target_host);
+    asked.identities.clone_from(&arguments.identity_file);
+    asked.command = command;
+    asked.timeout = arguments.timeout;
+    asked.grace = match arguments.prefer {
+        Prefer::Fastest => Some(Duration::ZERO),
+        Prefer::Priority => arguments.grace,
     };
-    let _blocking = term::Blocking::enter();
-    let runtime = runtime()?;
-    let done = runtime.block_on(async {
-        let mut stop = Stop::new();
-        tokio::select! {
-            done = async {
-                way::detour(&mut request, &resolved, global, ui).await?;
-                session(request, &remote, &resolved, ui, &note).await
-            } => done,
-            code = stop.signalled() => Ok(code),
+    let mut invocation = asked.invocation(global).await?;
+    if let Some((origin, json)) = installer {
+        if invocation.overrides.network.is_some() || invocation.overrides.target_host.is_some() {
+            let why = "an installer is in no network: leave out --network and --target-host";
+            return Err(Error::Usage(why.to_owned()));
         }
-    });
-    ui.progress.done();
-    // A read of standard input may never return; nothing waits for it.
-    runtime.shutdown_background();
-    term::restore();
-    done
-}
-
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|source| Error::System { what: "cannot start", source })
-}
-
-/// Does one thing to its end, and waits for nothing that is under way beside it.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
-    let runtime = runtime()?;
-    let done = runtime.block_on(future);
-    runtime.shutdown_background();
-    Ok(done)
-}
-
-async fn session(
-    request: Request,
-    remote: &Remote,
-    resolved: &Resolved,
-    ui: &Arc<Ui>,
-    note: &(dyn Fn(&str, &str) + Sync),
-) -> Result<u8> {
-    let machine = request.machine.clone();
-    ui.progress.doing(format!("connecting to {machine}"));
-    let mut watch = |event: Event<'_>| match event {
-        Event::Started(route) => {
-            ui.verbose(&format!("trying {} ({})", route.network, route.host));
-            ui.progress.doing(format!("connecting to {machine} over {}", route.network));
-        }
-        Event::Waiting(route, phase) => {
-            ui.verbose(&format!("{}: {phase}", route.network));
-            let text = format!("connecting to {machine} over {}: {phase}", route.network);
-            ui.progress.doing(text);
-        }
-        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
-    };
-    let connection = way::attempts(request, &resolved.options, &mut watch).await?;
-    ui.progress.done();
-    let Connection { session, route, host, dialer } = connection;
-    note(&machine, &route.network);
-    ui.verbose(&format!(
-        "connected to {machine} over network {} as {}@{host} port {}",
-        route.network, route.user, route.port
-    ));
-    ui.verbose(&vouched(&session, &route));
-    // Not to a host whose key nobody vouches for, as ssh(1) has it.
-    if let Some(agent) = lent_agent(resolved)?.filter(|_| session.suspicion().is_none()) {
-        session.lend_agent(agent);
+        invocation.destination = Destination::Installer(origin, json);
     }
-    let input = Box::pin(tokio::io::stdin());
-    let ended = converse(&session, &machine, remote, ui, input).await;
-    session.disconnect().await;
-    // In this order: the dialler carries the session.
-    drop(session);
-    drop(dialer);
-    let ended = ended?;
-    match &ended {
-        Ending::Escaped if !ui.quiet => ui.write(&format!("connection to {machine} closed\n")),
-        Ending::Signal(name) => ui.verbose(&format!("ended by signal {name}")),
-        _ => {}
+    Ok(invocation)
+}
+
+/// The letters first, which count more than options of the same meaning.
+fn letters(arguments: &Ssh, asked: &mut Asked) -> Result<()> {
+    let letters = &arguments.letters;
+    let all = &mut asked.arguments;
+    let port = arguments.port.map(|port| port.to_string());
+    let one = [('l', &arguments.login), ('p', &port), ('W', &letters.stdio_forward)];
+    let many = [
+        ('L', &letters.local_forward),
+        ('R', &letters.remote_forward),
+        ('D', &letters.dynamic_forward),
+    ];
+    let said = one.into_iter().flat_map(|(letter, value)| value.iter().map(move |it| (letter, it)));
+    let more = many.into_iter().flat_map(|(letter, all)| all.iter().map(move |it| (letter, it)));
+    for (letter, value) in said.chain(more) {
+        all.with_argument(letter, value.clone())?;
     }
-    Ok(ended.exit_code())
-}
-
-/// Runs what `remote` says with our own output and this input.
-pub(super) async fn converse(
-    session: &Session,
-    machine: &str,
-    remote: &Remote,
-    ui: &Arc<Ui>,
-    input: impl tokio::io::AsyncRead + Send + Unpin,
-) -> Result<Ending> {
-    let mut process = session.start(machine, remote).await?;
-    let (size_changed, sizes) = mpsc::unbounded_channel();
-    let raw = match &remote.pty {
-        Some(_) if term::is_interactive() => {
-            watch_size(size_changed)?;
-            Some(term::Raw::enter().map_err(Error::Terminal)?)
-        }
-        _ => None,
-    };
-    let streams = Streams {
-        input,
-        output: unbuffered(std::io::stdout())?,
-        errors: unbuffered(std::io::stderr())?,
-        sizes,
-        escapes: remote.escape.filter(|_| remote.pty.is_some()).map(|escape| {
-            let ui = ui.clone();
-            let hear = Box::new(move |action| match action {
-                Action::Help => ui.write(&help(escape)),
-                Action::Suspend => term::suspend(),
-                Action::Disconnect | Action::Rekey => {}
-            }) as OnEscape;
-            (escape, hear)
-        }),
-        no_terminal: None,
-    };
-    let ended = {
-        let running = process.converse(streams);
-        let renewing = session.renew_host_keys();
-        tokio::pin!(running, renewing);
-        tokio::select! {
-            ended = &mut running => ended,
-            renewed = &mut renewing => {
-                match renewed {
-                    Ok(Some(renewal)) => ui.verbose(&renewal.to_string()),
-                    Ok(None) => {}
-                    Err(error) => ui.warning(&format!("the server's other host keys: {error}")),
-                }
-                running.await
-            }
-        }
-    };
-    drop(raw);
-    ended
-}
-
-/// What has told that this is the machine.
-fn vouched(session: &Session, route: &Route) -> String {
-    let network = match route.technology {
-        Technology::Tor => "; its onion address stands for the machine, too",
-        Technology::Iroh => "; its ticket stands for the machine, too",
-        _ => "",
-    };
-    format!("host key vouched for by {}{network}", session.vouched_by())
-}
-
-/// What is said of the connection: first by `--ssh-option`, then in the address.
-fn options(arguments: &Ssh, target_host: Option<&TargetHost>) -> Result<Options> {
-    let mut options = Options {
-        // As clan does.
-        send_env: SendEnv::of(&["LANG", "LC_*"]),
-        request_tty: match (arguments.pty, arguments.no_pty) {
-            (true, _) => Some(RequestTty::Force),
-            (_, true) => Some(RequestTty::No),
-            _ => None,
-        },
-        ..Options::default()
-    };
-    for pair in arguments.ssh_option.chunks_exact(2) {
-        if let [name, value] = pair {
-            options.pair(name, value, "--ssh-option")?;
+    for (is_said, letter) in [
+        (letters.agent, 'A'),
+        (letters.no_agent, 'a'),
+        (letters.compress, 'C'),
+        (letters.nothing, 'N'),
+        (arguments.no_pty, 'T'),
+    ] {
+        if is_said {
+            all.alone(letter)?;
         }
     }
-    for (name, value) in target_host.iter().flat_map(|target| &target.options) {
-        options.pair(name, value, "--target-host")?;
+    if arguments.pty {
+        all.options.request_tty = Some(RequestTty::Force);
     }
-    Ok(options)
+    arguments.options.put(all)
 }
 
-/// What connecting takes, and the options that say more.
-fn request(arguments: &Ssh, global: &Global, ui: &Arc<Ui>) -> Result<(Request, Resolved)> {
-    let address = |text| TargetHost::parse(text, is_for_addresses);
-    let target_host = arguments.target_host.as_deref().map(address).transpose()?;
-    let mut options = options(arguments, target_host.as_ref())?;
-    let named = std::mem::take(&mut options.identity_file);
-    let machine = arguments.machine.clone().unwrap_or_else(|| installer::MACHINE.to_owned());
-    // Another address, as `--target-host` is.
-    let other_host = options.host_name.is_some().then(|| host_name(&options, &machine));
-    let other_host = other_host.as_deref().map(address).transpose()?;
-    let target_host = target_host.or(other_host);
-    let overrides = Overrides {
-        network: arguments.network.clone(),
-        target_host,
-        user: arguments.login.clone().or(options.user.clone()),
-        port: arguments.port.or(options.port.map(NonZeroU16::get)),
-    };
-    if let Some(why) = overrides.user.as_deref().and_then(tokens::unfit_user) {
-        return Err(Error::Usage(format!("the login name {why}")));
-    }
-    let installer = installer(arguments, &overrides)?;
-    if let Some(why) = tokens::unfit_host(&machine) {
-        return Err(Error::Usage(format!("the machine's name {why}")));
-    }
-    let (mut last_resort, mut of_clan, mut no_route) = (None, None, None);
-    let mut identity = Vec::new();
-    let (routes, password) = match installer {
-        Some(Installer { routes, password, warnings }) => {
-            warnings.iter().for_each(|warning| ui.warning(warning));
-            (routes, password)
-        }
-        None => {
-            // An address on the command line needs no clan.
-            let clan = match (&overrides.target_host, &global.exports) {
-                (Some(_), None) => Clan::default(),
-                _ => global.clan(ui)?,
-            };
-            ui.problems(&clan);
-            of_clan = global.host_keys(&machine, Some(&clan), ui)?;
-            identity = global.identity(&machine, &clan, ui)?;
-            last_resort = configuration(&clan, &machine, &overrides, global, ui);
-            match plan(&clan, &machine, &overrides) {
-                // Its own configuration may still say where it is.
-                Err(Error::NoRoute { reason, .. }) if last_resort.is_some() => {
-                    no_route = Some(reason);
-                    (Vec::new(), None)
-                }
-                routes => (routes?, None),
-            }
-        }
-    };
-    // The one that all routes share, if they do.
-    let user = routes.first().map(|route| route.user.clone()).unwrap_or_default();
-    let resolved = Resolved { user, ..Resolved::of(&machine, options, &global.env) };
-    let mut identities = arguments.identity_file.clone();
-    identities.extend(resolved.files(&named)?);
-    let way = Way {
-        machine,
-        routes,
-        no_route,
-        last_resort,
-        of_clan,
-        identity,
-        password,
-        identities,
-        // Where it is differs from route to route.
-        tokens: resolved.tokens().filter(|(token, _)| !"hknp".contains(*token)).collect(),
-        check: arguments.host_key_check,
-        keepalive: KEEPALIVE,
-    };
-    let mut request = assemble(way, &resolved, global, ui)?;
-    if lent_agent(&resolved)?.is_some() {
-        request.host_keys.stakes.all.push(Stake::Agent);
-    }
-    let request = Request {
-        deadline: request.deadline.or(arguments.timeout),
-        grace: match arguments.prefer {
-            Prefer::Fastest => Duration::ZERO,
-            Prefer::Priority => arguments.grace.unwrap_or(race::DEFAULT_GRACE),
-        },
-        ..request
-    };
-    Ok((request, resolved))
-}
-
-/// The installer that is meant, if one is.
-fn installer(arguments: &Ssh, overrides: &Overrides) -> Result<Option<Installer>> {
-    let (origin, json) = match (&arguments.json, &arguments.png) {
+/// The installer that is meant, if one is: what it shows, and where.
+fn installer(arguments: &Ssh) -> Result<Option<(String, Secret<String>)>> {
+    Ok(match (&arguments.json, &arguments.png) {
         (Some(json), _) => {
             let origin = if json.trim_start().starts_with('{') { "--json" } else { json };
-            (origin.to_owned(), installer::read_json(json)?)
+            Some((origin.to_owned(), installer::read_json(json)?))
         }
-        (None, Some(image)) => (image.display().to_string(), installer::read_image(image)?),
-        (None, None) => return Ok(None),
-    };
-    if overrides.network.is_some() || overrides.target_host.is_some() {
-        let why = "an installer is in no network: leave out --network and --target-host";
-        return Err(Error::Usage(why.to_owned()));
-    }
-    Installer::parse(&origin, json.expose(), overrides).map(Some)
+        (None, Some(image)) => Some((image.display().to_string(), installer::read_image(image)?)),
+        (None, None) => None,
+    })
 }
 
 /// The command for the login shell of the machine, if there is one.
@@ -393,57 +210,4 @@ fn command(arguments: &Ssh) -> Result<Option<String>> {
         )));
     }
     Ok((!words.is_empty()).then(|| quote(&words)))
-}
-
-fn remote(command: Option<String>, resolved: &Resolved) -> Result<Remote> {
-    let options = &resolved.options;
-    let command = match (command, Maybe::of(&options.remote_command)) {
-        (None, Some(configured)) => Some(resolved.expand(&configured.0)?),
-        (Some(_), Some(_)) => {
-            let why = "there is a command already: leave out one, or RemoteCommand";
-            return Err(Error::Usage(why.to_owned()));
-        }
-        (command, None) => command,
-    };
-    let interactive = term::is_interactive();
-    let on_terminal = interactive && std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let has_pty = match options.request_tty() {
-        RequestTty::No => false,
-        RequestTty::Yes => interactive,
-        RequestTty::Force => true,
-        // A shell needs a terminal; a command gets one where clan would give it
-        // one, unless its output goes elsewhere.
-        RequestTty::Auto if command.is_none() => interactive,
-        RequestTty::Auto => on_terminal,
-    };
-    Ok(Remote {
-        command,
-        pty: has_pty.then(|| term::pty(&resolved.env)),
-        env: environment(resolved),
-        with_agent: lent_agent(resolved)?.is_some(),
-        escape: options.escape_char().0,
-        ..Remote::default()
-    })
-}
-
-fn watch_size(changed: mpsc::UnboundedSender<crate::ssh::remote::Size>) -> Result<()> {
-    let mut resized = signal(SignalKind::window_change())
-        .map_err(|source| Error::System { what: "cannot listen for signals", source })?;
-    tokio::spawn(async move {
-        while resized.recv().await.is_some() {
-            if let Some(size) = term::size()
-                && changed.send(size).is_err()
-            {
-                break;
-            }
-        }
-    });
-    Ok(())
-}
-
-/// The file behind standard output: the library's own handle would hold back
-/// a prompt, which ends in no newline.
-fn unbuffered(stream: impl std::os::fd::AsFd) -> Result<tokio::fs::File> {
-    let file = rustix::io::dup(stream).map_err(|error| Error::Output(error.into()))?;
-    Ok(tokio::fs::File::from_std(std::fs::File::from(file)))
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Global;
@@ -17,7 +18,7 @@ use crate::vars::Vars;
 /// A key for client authorization is one line; its file is no larger, in bytes.
 const MAX_KEY_FILE: u64 = 4096;
 
-#[derive(Debug, Default, Clone, Args)]
+#[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Tor")]
 pub(super) struct TorOptions {
     /// Which Tor client connects: our own, one that runs already, or whichever
@@ -37,7 +38,7 @@ pub(super) struct TorOptions {
     auth: Vec<String>,
 }
 
-#[derive(Debug, Default, Clone, Copy, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, ValueEnum, Serialize, Deserialize)]
 enum Which {
     #[default]
     Auto,

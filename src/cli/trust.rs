@@ -10,11 +10,13 @@ use clap_complete::engine::ArgValueCompleter;
 use russh::keys::{HashAlg, PublicKey};
 use serde_json::json;
 
-use super::request::bare_request;
-use super::{Global, Ui, complete, print_json, print_text, ssh};
+use super::machine::{Asked, SshOptions};
+use super::request::host_keys;
+use super::request::routes::Found;
+use super::{Global, Ui, complete, print_json, print_text, task};
 use crate::connect::{Counted, Trust, identity};
 use crate::error::{Error, Result};
-use crate::plan::{Overrides, plan};
+use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::printable::{self, Printable};
 use crate::ssh::known_hosts;
 
@@ -53,16 +55,26 @@ pub(super) struct Machine {
     /// The machine
     #[arg(value_name = "MACHINE", add = ArgValueCompleter::new(complete::machines))]
     name: String,
+    #[command(flatten)]
+    options: SshOptions,
 }
 
 pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    match command {
-        Command::List { machine, json } => list(&machine.name, *json, global, ui),
-        Command::Add { machine, key } => add(&machine.name, key, global, ui),
-        Command::Remove { machine, fingerprint } => {
-            remove(&machine.name, fingerprint.as_deref(), global, ui)
+    task::drive(async {
+        match command {
+            Command::List { machine, json } => {
+                list(&machine.name, *json, known(machine, global, ui).await?, ui)
+            }
+            Command::Add { machine, key } => {
+                let key = read_key(key)?;
+                add(&machine.name, &key, known(machine, global, ui).await?)
+            }
+            Command::Remove { machine, fingerprint } => {
+                let known = known(machine, global, ui).await?;
+                remove(&machine.name, fingerprint.as_deref(), known, ui)
+            }
         }
-    }
+    })
 }
 
 /// What is known of a machine's keys, and the names they are looked up under.
@@ -72,27 +84,34 @@ struct Known {
     files: Vec<std::path::PathBuf>,
 }
 
-fn known(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
-    let mut request = bare_request(global, ui, false)?;
+/// As a session would know it, with the same options.
+async fn known(machine: &Machine, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
+    let invocation = Asked::of(&machine.name, &machine.options)?.invocation(global).await?;
+    let machine = invocation.name();
     // A clan's own keys are known even where its exports are not.
     let clan = global.clan(ui);
-    request.machine = machine.to_owned();
-    request.host_keys.of_clan = global.host_keys(machine, clan.as_ref().ok(), ui)?;
-    let trust = ssh::block_on(Trust::load(&request))??;
-    let names = match trust.is_of_clan() {
-        true => Vec::new(),
-        false => {
+    let of_clan = global.host_keys(machine, clan.as_ref().ok(), ui)?;
+    let settings = host_keys(&invocation, &Found { of_clan, ..Found::default() }, global)?;
+    let files = settings.files.user.clone();
+    let alias = settings.alias.clone();
+    let trust = Trust::of(settings, machine.to_owned()).await?;
+    let names = match (trust.is_of_clan(), alias) {
+        (true, _) => Vec::new(),
+        (false, alias) => {
             let clan = clan?;
             // Says what is wrong with the name.
             plan(&clan, machine, &Overrides::default())?;
-            identity(&clan, machine, &request.vars)
+            match alias {
+                Some(alias) => vec![(alias, DEFAULT_PORT)],
+                None => identity(&clan, machine, &global.vars(ui)?),
+            }
         }
     };
-    Ok(Known { trust, names, files: request.host_keys.files.user })
+    Ok(Known { trust, names, files })
 }
 
-fn list(machine: &str, as_json: bool, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let Known { trust, names, .. } = known(machine, global, ui)?;
+fn list(machine: &str, as_json: bool, known: Known, ui: &Ui) -> Result<u8> {
+    let Known { trust, names, .. } = known;
     let counted = trust.counted(machine, &names);
     if as_json {
         let keys: Vec<_> = counted.iter().map(as_value).collect();
@@ -130,15 +149,14 @@ fn as_value(Counted { kind, name, entry }: &Counted) -> serde_json::Value {
     })
 }
 
-fn add(machine: &str, key: &str, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let key = read_key(key)?;
-    let Known { trust, names, files } = known(machine, global, ui)?;
+fn add(machine: &str, key: &PublicKey, known: Known) -> Result<u8> {
+    let Known { trust, names, files } = known;
     refuse_clan(machine, &trust)?;
     let Some(file) = files.first() else {
         return Err(Error::Usage("there is no home directory for a known_hosts file".to_owned()));
     };
     for (name, port) in &names {
-        known_hosts::add(file, name, *port, &key, false)?;
+        known_hosts::add(file, name, *port, key, false)?;
     }
     let names: Vec<String> = names.iter().map(|(name, port)| shown(name, *port)).collect();
     let fingerprint = key.fingerprint(HashAlg::Sha256);
@@ -147,8 +165,8 @@ fn add(machine: &str, key: &str, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     Ok(0)
 }
 
-fn remove(machine: &str, fingerprint: Option<&str>, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let Known { trust, names, files } = known(machine, global, ui)?;
+fn remove(machine: &str, fingerprint: Option<&str>, known: Known, ui: &Ui) -> Result<u8> {
+    let Known { trust, names, files } = known;
     refuse_clan(machine, &trust)?;
     let is_meant = |key: &PublicKey| {
         fingerprint.is_none_or(|wanted| key.fingerprint(HashAlg::Sha256).to_string() == wanted)

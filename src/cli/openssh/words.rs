@@ -2,25 +2,13 @@
 //! what has failed, never of its text.
 
 use crate::cli::advice;
+use crate::cli::request::routes::DIRECT;
 use crate::dial::{DialError, Failure, ProxyFailure};
 use crate::error::{Asked, Attempt, Cause, Error};
 use crate::openssh::Resolved;
-use crate::printable::{self, Printable};
+use crate::printable::Printable;
 use crate::race::BannerError;
-use crate::ssh::forward::Place;
 use crate::ssh::{Loss, Negotiated, NoCommon};
-
-/// The network's name in messages.
-pub(super) const DIRECT: &str = "direct";
-
-/// Where a forward leads.
-pub(in crate::cli) fn shown(place: &Place) -> String {
-    match place {
-        Place::Tcp(host, port) => format!("{}:{port}", printable::line(host)),
-        Place::Unix(path) => printable::line(&path.to_string_lossy()),
-        Place::Dynamic => "anywhere".to_owned(),
-    }
-}
 
 /// An error as ssh(1) has it.
 pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {

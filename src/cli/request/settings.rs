@@ -80,7 +80,7 @@ pub(super) fn host_keys(
         std::fs::File::open(path).map_err(failed)?;
     }
     Ok(HostKeySettings {
-        check: options.strict_host_key_checking.unwrap_or(check),
+        check,
         // Nobody is asked, and nothing is stored that somebody wants to be asked of.
         update: match options.update_host_keys {
             Some(said) => said == YesNoAsk::Yes,

@@ -1,5 +1,5 @@
-//! ControlMaster, ControlPath, ControlPersist and `-O` of the `ssh` personality:
-//! when a connection is shared, and what is said about it.
+//! ControlMaster, ControlPath, ControlPersist and `-O`: when a connection is shared,
+//! and what is said about it.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::background::{self, Role};
-use super::openssh::say;
-use super::openssh::words::shown;
-use super::{Ui, print};
+use super::background;
+use super::forwards::allocated;
+use crate::cli::invocation::Invocation;
+use crate::cli::role::Role;
+use crate::cli::{Global, Ui, print};
 use crate::error::{Error, Result};
 use crate::mux::ControlSocket;
 use crate::mux::client::{Client, Event, Failure, Running};
@@ -28,7 +29,7 @@ use crate::ssh::remote::Remote;
 use crate::term;
 
 /// What ControlMaster, ControlPath and ControlPersist say together.
-pub(super) struct Control {
+pub(in crate::cli) struct Control {
     path: PathBuf,
     /// Whether a master is looked for, and not only made.
     tries_client: bool,
@@ -76,13 +77,13 @@ impl Control {
     }
 
     /// Listens, if we are to be the master and nobody else is.
-    fn listen(&self) -> Result<Option<ControlSocket>> {
+    fn listen(&self, ui: &Ui) -> Result<Option<ControlSocket>> {
         match ControlSocket::listen(&self.path) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let path = self.shown();
-                if background::role() != Some(Role::Master) {
-                    say(&format!("ControlSocket {path} already exists, disabling multiplexing"));
+                if Role::of_this() != Some(Role::Master) {
+                    ui.say(&format!("ControlSocket {path} already exists, disabling multiplexing"));
                 }
                 Ok(None)
             }
@@ -96,7 +97,7 @@ impl Control {
 
 /// Runs what is wanted by a master that is there; `None` when there is none that
 /// will, and nothing has happened yet.
-pub(super) async fn run(
+async fn run(
     control: &Control,
     wanted: &Wanted<'_>,
     forwards: &Forwards,
@@ -116,7 +117,7 @@ pub(super) async fn run(
                 Some(ErrorKind::ConnectionRefused) if control.is_master => {
                     let _ = std::fs::remove_file(&control.path);
                 }
-                _ => say(&format!("Control socket connect({}): {failure}", control.shown())),
+                _ => ui.say(&format!("Control socket connect({}): {failure}", control.shown())),
             }
             return Ok(None);
         }
@@ -130,14 +131,14 @@ pub(super) async fn run(
     let pid = match opened.await {
         Ok(pid) => pid,
         Err(failure) => {
-            say(&format!("the master at {} is of no use: {failure}", control.shown()));
+            ui.say(&format!("the master at {} is of no use: {failure}", control.shown()));
             return Ok(None);
         }
     };
     let null = std::fs::File::open("/dev/null")
         .map_err(|source| Error::System { what: "cannot open /dev/null", source })?;
     let stdin = std::io::stdin();
-    let reads = !resolved.options.stdin_null() && background::role().is_none();
+    let reads = !resolved.options.stdin_null() && Role::of_this().is_none();
     let input = if reads { stdin.as_fd() } else { null.as_fd() };
     let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
     let (running, tty) = match wanted {
@@ -156,14 +157,14 @@ pub(super) async fn run(
     let running = match running {
         Ok(running) => running,
         Err(failure) => {
-            say(&format!("the master at {} refuses: {failure}", control.shown()));
+            ui.say(&format!("the master at {} refuses: {failure}", control.shown()));
             return Ok(None);
         }
     };
     background::ready(false, true)?;
     let code = wait(running, tty, pid).await?;
-    if tty && !ui.quiet {
-        say(&format!("Shared connection to {} closed.\r", Printable(&resolved.host_name)));
+    if tty {
+        ui.notice(&format!("Shared connection to {} closed.\r", Printable(&resolved.host_name)));
     }
     // Of a stream there is no status.
     let code = if matches!(wanted, Wanted::Stdio(_)) { code.or(Some(0)) } else { code };
@@ -221,16 +222,14 @@ fn relay(master: u32) {
 }
 
 async fn open_forward(client: &mut Client, forward: &Forward, ui: &Ui) -> Result<(), Failure> {
-    if let Some(port) = client.open_forward(forward).await?
-        && !ui.quiet
-    {
-        say(&format!("Allocated port {port} for remote forward to {}", shown(&forward.place)));
+    if let Some(port) = client.open_forward(forward).await? {
+        ui.notice(&allocated(port, &forward.place));
     }
     Ok(())
 }
 
 /// `-O`: speaks to a master and returns the exit status.
-pub(super) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<u8> {
+pub(in crate::cli) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<u8> {
     let Some(control) = Control::of(resolved)? else {
         let name = Printable(name);
         return Err(Error::Usage(format!("No ControlPath specified for \"-O\" command {name}")));
@@ -272,8 +271,9 @@ pub(super) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<
             return Ok(0);
         }
     };
-    if name == "check" || !ui.quiet {
-        say(&done);
+    match name {
+        "check" => ui.say(&done),
+        _ => ui.notice(&done),
     }
     Ok(0)
 }
@@ -301,7 +301,7 @@ impl Shared {
         ui: &Arc<Ui>,
     ) -> Result<Option<Self>> {
         let Some(control) = control.filter(|control| control.is_master) else { return Ok(None) };
-        let Some(socket) = control.listen()? else { return Ok(None) };
+        let Some(socket) = control.listen(ui)? else { return Ok(None) };
         let confirm = control.confirms.then(|| ui.clone() as Arc<dyn crate::user::User>);
         let (session, forwards) = (session.clone(), forwards.clone());
         let master = Master::new(socket, session, forwards, host.to_owned(), lends_agent, confirm);
@@ -342,9 +342,11 @@ pub(super) async fn shared(
     control: &Control,
     wanted: &Wanted<'_>,
     forwards: &Forwards,
-    resolved: &Resolved,
+    invocation: &Invocation,
+    global: &Global,
     ui: &Ui,
 ) -> Result<Option<u8>> {
+    let resolved = &invocation.resolved;
     if control.tries_client
         && let Some(code) = run(control, wanted, forwards, resolved, ui).await?
     {
@@ -353,9 +355,7 @@ pub(super) async fn shared(
     if !control.persists() {
         return Ok(None);
     }
-    // It may take long, and a signal must end us meanwhile.
-    let started = tokio::task::spawn_blocking(|| background::start(Role::Master)).await;
-    match started.unwrap_or(Err(Error::Internal))? {
+    match background::start(Role::Master, invocation, global).await? {
         0 => {}
         code => return Ok(Some(code)),
     }

@@ -1,0 +1,240 @@
+//! From an invocation to a connection: over the network that is remembered, through
+//! what the user has put in the way, as often as he says, with a word about what
+//! takes so long. Owns no front end's words.
+
+mod proxy;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::invocation::{Front, Invocation};
+use super::request::routes::{self, Found};
+use super::request::{self, request};
+use super::{Global, Ui};
+use crate::connect::{Connection, Proof, Reached, Request, connect, reach};
+use crate::dial::{Detour, Dialer};
+use crate::error::{Error, Result};
+use crate::model::Technology;
+use crate::plan::Route;
+use crate::printable::Printable;
+use crate::race::Event;
+use crate::remembered::Remembered;
+use crate::ssh::Session;
+pub(super) use proxy::Jumps;
+
+/// Jump hosts on the way to one host.
+const MAX_JUMPS: usize = 16;
+
+/// How long what the user has put in the way may take: somebody may be asked there.
+const PROXY_DEADLINE: Duration = Duration::from_secs(120);
+
+/// A session and what carries it.
+pub(super) struct Link {
+    pub(super) session: Arc<Session>,
+    /// Owns the stream, and the session that it may go through.
+    _dialer: Arc<Dialer>,
+}
+
+/// Connects, and notes in `invocation` whom it has logged in as.
+pub(super) async fn open(
+    invocation: &mut Invocation,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Link> {
+    let opened = open_at(invocation, global, ui, 0).await;
+    ui.progress.done();
+    opened
+}
+
+/// The same at a depth of jump hosts.
+async fn open_at(
+    invocation: &mut Invocation,
+    global: &Global,
+    ui: &Arc<Ui>,
+    depth: usize,
+) -> Result<Link> {
+    if depth > MAX_JUMPS {
+        return Err(Error::Usage("too many jump hosts, or one jumps over itself".to_owned()));
+    }
+    let is_way = depth > 0 || invocation.is_stream();
+    let Prepared { request, memory } =
+        prepare(invocation, is_way, &Jumps::new(depth), global, ui).await?;
+    let machine = request.machine.clone();
+    let mut watch = watch(&machine, ui);
+    let connection = attempts(request, invocation, &mut watch).await?;
+    let Connection { session, route, host, dialer } = connection;
+    memory.note(&route.network);
+    ui.verbose(&format!(
+        "connected to {} over network {} as {}@{host} port {}",
+        Printable(&machine),
+        route.network,
+        route.user,
+        route.port
+    ));
+    ui.verbose(&vouched(&session, &route));
+    invocation.resolved.user = route.user;
+    Ok(Link { session: Arc::new(session), _dialer: dialer })
+}
+
+/// Opens a stream and speaks no SSH on it.
+pub(super) async fn stream(
+    invocation: &mut Invocation,
+    proof: Proof,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Reached> {
+    let Prepared { request, memory } =
+        prepare(invocation, true, &Jumps::new(0), global, ui).await?;
+    let machine = request.machine.clone();
+    let reached = reach(request, proof, &mut watch(&machine, ui)).await?;
+    memory.note(&reached.route.network);
+    ui.verbose(&format!(
+        "connected to {} over network {} at {} port {}",
+        Printable(&machine),
+        reached.route.network,
+        reached.host,
+        reached.route.port
+    ));
+    Ok(reached)
+}
+
+/// All that connecting takes, and who remembers how it went.
+pub(super) struct Prepared {
+    pub(super) request: Request,
+    memory: Memory,
+}
+
+/// Finds where the destination is, and connects to what is in the way of it.
+pub(super) async fn prepare(
+    invocation: &mut Invocation,
+    is_way: bool,
+    jumps: &Jumps,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Prepared> {
+    let found = routes::find(invocation, global, ui)?;
+    let prepared = prepare_found(invocation, found, is_way, jumps, global, ui).await?;
+    let tor = request::tor(&prepared.request, invocation, global)?;
+    Ok(Prepared { request: Request { tor, ..prepared.request }, ..prepared })
+}
+
+/// The same once it is found, and without what Tor needs.
+pub(super) async fn prepare_found(
+    invocation: &mut Invocation,
+    found: Found,
+    is_way: bool,
+    jumps: &Jumps,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Prepared> {
+    let (is_machine, memory) = (found.is_machine, Memory::of(&found, invocation, global));
+    // The one that all routes share, if they do.
+    if let Some(route) = found.routes.first() {
+        invocation.resolved.user.clone_from(&route.user);
+    }
+    let mut request = request(invocation, found, is_way, global, ui)?;
+    request.last = memory.network();
+    if let Some(proxy) = proxy::of(invocation, is_machine, jumps, global, ui).await? {
+        over(&mut request, proxy, invocation)?;
+    }
+    Ok(Prepared { request, memory })
+}
+
+/// Has `request` go over `proxy`, which leads to what is reached directly alone.
+fn over(request: &mut Request, proxy: Arc<dyn Detour>, invocation: &Invocation) -> Result<()> {
+    request.origin.detour = Some(proxy);
+    request.deadline = request.deadline.or(Some(PROXY_DEADLINE));
+    // What the files say of hosts in general leaves the networks alone that they
+    // know nothing of, such as Tor.
+    if invocation.front == Front::Clan && !invocation.proxy_is_said {
+        return Ok(());
+    }
+    let is_direct =
+        |route: &Route| matches!(route.technology, Technology::Direct | Technology::Zerotier);
+    let user = request.routes.first().map(|route| route.user.clone());
+    request.routes.retain(is_direct);
+    match (request.routes.is_empty() && request.last_resort.is_none(), invocation.front) {
+        (false, _) => {}
+        // Whoever is in the way may know the name.
+        (true, Front::Ssh) => request.routes = routes::direct(&invocation.resolved, user),
+        (true, Front::Clan) => {
+            return Err(Error::NoRoute {
+                machine: request.machine.clone(),
+                reason: "none of its networks is one that ProxyJump or ProxyCommand lead to"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// As often as `ConnectionAttempts` says, with a second between.
+async fn attempts(
+    request: Request,
+    invocation: &Invocation,
+    watch: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Connection> {
+    let mut left = invocation.resolved.options.connection_attempts().get();
+    loop {
+        left -= 1;
+        match connect(request.clone(), watch).await {
+            Err(Error::Unreachable { .. }) if left > 0 => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Says what the race does: with `-v` all of it, and on a terminal what takes long.
+fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(Event<'_>) + Send {
+    let (machine, ui) = (Printable(machine).to_string(), ui.clone());
+    ui.progress.doing(format!("connecting to {machine}"));
+    move |event| match event {
+        Event::Started(route) => {
+            ui.verbose(&format!("trying {} ({})", route.network, route.host));
+            ui.progress.doing(format!("connecting to {machine} over {}", route.network));
+        }
+        Event::Waiting(route, phase) => {
+            ui.verbose(&format!("{}: {phase}", route.network));
+            let text = format!("connecting to {machine} over {}: {phase}", route.network);
+            ui.progress.doing(text);
+        }
+        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
+    }
+}
+
+/// What has told that this is the machine.
+fn vouched(session: &Session, route: &Route) -> String {
+    let network = match route.technology {
+        Technology::Tor => "; its onion address stands for the machine, too",
+        Technology::Iroh => "; its ticket stands for the machine, too",
+        _ => "",
+    };
+    format!("host key vouched for by {}{network}", session.vouched_by())
+}
+
+/// The network that last led to a machine of a clan.
+struct Memory {
+    /// Who remembers, for which clan and which machine.
+    of: Option<(Remembered, String, String)>,
+}
+
+impl Memory {
+    fn of(found: &Found, invocation: &Invocation, global: &Global) -> Self {
+        let memory = Remembered::of_user(&global.env).filter(|_| found.is_in_networks);
+        let machine = invocation.name().to_owned();
+        Self { of: memory.map(|memory| (memory, global.place(), machine)) }
+    }
+
+    fn network(&self) -> Option<String> {
+        let (memory, clan, machine) = self.of.as_ref()?;
+        memory.network(clan, machine)
+    }
+
+    fn note(&self, network: &str) {
+        if let Some((memory, clan, machine)) = &self.of {
+            memory.note(clan, machine, network);
+        }
+    }
+}

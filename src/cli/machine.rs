@@ -1,0 +1,174 @@
+//! A machine of the clan and the options of ssh(1), as every command of ours takes
+//! them. Owns what makes an invocation of them: the command line first, then the
+//! clan's own host, port and user, then ssh_config(5), then our defaults.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use clap_complete::engine::ArgValueCompleter;
+
+use super::invocation::{Destination, Front, Invocation, task};
+use super::{Global, complete, shell};
+use crate::error::{Error, Result};
+use crate::openssh::arguments::Arguments;
+use crate::openssh::{Reading, resolve};
+use crate::options::{LogLevel, SendEnv, is_for_addresses};
+use crate::plan::{DEFAULT_USER, Overrides, TargetHost};
+use crate::race;
+use crate::ssh::hostkey::HostKeyCheck;
+use crate::ssh_config::host_name;
+use crate::tokens;
+
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "As in ssh(1)")]
+pub(super) struct SshOptions {
+    /// Set an option of ssh_config(5)
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append,
+          add = ArgValueCompleter::new(complete::ssh_options))]
+    ssh_option: Vec<String>,
+    /// The same in one word
+    #[arg(short = 'o', value_name = "NAME=VALUE", action = ArgAction::Append)]
+    option: Vec<String>,
+    /// Read FILE instead of ~/.ssh/config and /etc/ssh/ssh_config, or nothing for `none`
+    ///
+    /// `Host MACHINE` counts there, for what neither the command line nor the clan says.
+    #[arg(short = 'F', value_name = "FILE")]
+    config_file: Option<String>,
+    /// Go over these hosts, which may be machines of the clan
+    #[arg(short = 'J', value_name = "HOST,…")]
+    jump: Option<String>,
+    /// Use IPv4 only
+    #[arg(short = '4', conflicts_with = "six")]
+    four: bool,
+    /// Use IPv6 only
+    #[arg(short = '6')]
+    six: bool,
+    /// What to do about host keys: strict, ask, accept-new, tofu, none [default: tofu]
+    #[arg(long, value_name = "CHECK")]
+    host_key_check: Option<HostKeyCheck>,
+}
+
+impl SshOptions {
+    pub(super) fn host_key_check(&self) -> Option<HostKeyCheck> {
+        self.host_key_check
+    }
+
+    /// Puts them among the letters of a command line.
+    pub(super) fn put(&self, arguments: &mut Arguments) -> Result<()> {
+        arguments.config_file.clone_from(&self.config_file);
+        if let Some(hosts) = &self.jump {
+            arguments.with_argument('J', hosts.clone())?;
+        }
+        for (is_said, letter) in [(self.four, '4'), (self.six, '6')] {
+            if is_said {
+                arguments.alone(letter)?;
+            }
+        }
+        for line in &self.option {
+            arguments.with_argument('o', line.clone())?;
+        }
+        for pair in self.ssh_option.chunks_exact(2) {
+            if let [name, value] = pair {
+                arguments.options.pair(name, value, "--ssh-option")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a command asks about one machine.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// The machine.
+    pub(super) name: String,
+    /// The letters of ssh(1).
+    pub(super) arguments: Arguments,
+    pub(super) host_key_check: Option<HostKeyCheck>,
+    pub(super) network: Option<String>,
+    pub(super) target_host: Option<String>,
+    /// Key files that have to be there.
+    pub(super) identities: Vec<PathBuf>,
+    pub(super) command: Option<String>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+}
+
+impl Asked {
+    /// What is asked about a machine with these options, and nothing else.
+    pub(super) fn of(name: &str, options: &SshOptions) -> Result<Self> {
+        let mut asked = Self { name: name.to_owned(), ..Self::default() };
+        options.put(&mut asked.arguments)?;
+        asked.host_key_check = options.host_key_check;
+        Ok(asked)
+    }
+
+    /// Everything that is said of it, the files of ssh_config(5) included. No name is
+    /// looked up.
+    pub(super) async fn invocation(self, global: &Global) -> Result<Invocation> {
+        let address = |text| TargetHost::parse(text, is_for_addresses);
+        let target_host = self.target_host.as_deref().map(address).transpose()?;
+        let Arguments { mut options, config_file, stdio_forward, .. } = self.arguments;
+        for (name, value) in target_host.iter().flat_map(|target| &target.options) {
+            options.pair(name, value, "--target-host")?;
+        }
+        options.log_level = options.log_level.or(said_by(global));
+        // As clan does.
+        let more = std::mem::replace(&mut options.send_env, SendEnv::of(&["LANG", "LC_*"]));
+        options.send_env.extend(more);
+        if let Some(why) = tokens::unfit_host(&self.name) {
+            return Err(Error::Usage(format!("the machine's name {why}")));
+        }
+        if let Some(why) = options.user.as_deref().and_then(tokens::unfit_user) {
+            return Err(Error::Usage(format!("the login name {why}")));
+        }
+        // Another address, as `--target-host` is.
+        let other_host = options.host_name.is_some().then(|| host_name(&options, &self.name));
+        let other_host = other_host.as_deref().map(address).transpose()?;
+        let named = std::mem::take(&mut options.identity_file);
+        let proxy_is_said = options.proxy_jump.is_some() || options.proxy_command.is_some();
+        let check_is_said = options.strict_host_key_checking.is_some();
+        let timeout_is_said = options.connect_timeout.is_some();
+        let file = config_file.as_deref();
+        let exec = |command: &str| shell::holds(command, &global.env);
+        let login = Some(DEFAULT_USER);
+        let reading = Reading { config_file: file, login, exec: &exec, names: None };
+        let resolved = resolve(&self.name, &options, &reading, &global.env).await?;
+        let mut identities = self.identities;
+        identities.extend(resolved.files(&named)?);
+        let port = |options: &crate::options::Options| options.port.map(NonZeroU16::get);
+        Ok(Invocation {
+            front: Front::Clan,
+            destination: Destination::Machine,
+            overrides: Overrides {
+                network: self.network,
+                target_host: target_host.or(other_host),
+                user: options.user.clone(),
+                port: port(&options),
+                default_user: resolved.options.user.clone(),
+                default_port: port(&resolved.options),
+            },
+            task: task(stdio_forward.as_deref(), self.command)?,
+            resolved,
+            config_file,
+            proxy_is_said,
+            host_key_check: self.host_key_check.filter(|_| !check_is_said),
+            identities,
+            timeout: self.timeout.filter(|_| !timeout_is_said),
+            grace: self.grace.unwrap_or(race::DEFAULT_GRACE),
+            has_log_file: false,
+        })
+    }
+}
+
+/// What `-v` and `-q` mean in ssh_config(5).
+fn said_by(global: &Global) -> Option<LogLevel> {
+    match (global.quiet, global.verbose) {
+        (true, _) => Some(LogLevel::Error),
+        (false, 0) => None,
+        (false, 1) => Some(LogLevel::Debug1),
+        (false, 2) => Some(LogLevel::Debug2),
+        (false, _) => Some(LogLevel::Debug3),
+    }
+}

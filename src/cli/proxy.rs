@@ -1,0 +1,72 @@
+//! `proxy MACHINE [PORT]`: a stream to a machine over the best of its networks, on
+//! standard input and output, for programs that know no clan. Owns its command line;
+//! speaks no SSH, and writes nothing but the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+use super::machine::{Asked, SshOptions};
+use super::request::seconds;
+use super::task::{drive, stdio};
+use super::{Color, Global, Ui, complete, link};
+use crate::connect::{Proof, Reached};
+use crate::error::Result;
+use crate::plan::DEFAULT_PORT;
+
+#[derive(Debug, Args)]
+pub(super) struct Proxy {
+    /// The machine, as it is called in the clan
+    #[arg(add = ArgValueCompleter::new(complete::machines))]
+    machine: String,
+    /// The port there [default: that of its SSH server]
+    ///
+    /// 22, which ssh(1) passes on where nothing else is said, is that of its SSH
+    /// server, too. There a network counts as reachable when the server's banner has
+    /// come; on other ports when there is a connection.
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Use this network only
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::networks))]
+    network: Option<String>,
+    /// Connect to this address instead of the clan's
+    #[arg(long, value_name = "HOST[:PORT]")]
+    target_host: Option<String>,
+    /// How long a network may take to answer [default: 10, but 120 for Tor]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    options: SshOptions,
+}
+
+pub(super) fn run(arguments: &Proxy, global: &Global) -> Result<u8> {
+    drive(async {
+        let mut asked = Asked::of(&arguments.machine, &arguments.options)?;
+        asked.network.clone_from(&arguments.network);
+        asked.target_host.clone_from(&arguments.target_host);
+        asked.timeout = arguments.timeout;
+        let mut invocation = asked.invocation(global).await?;
+        if !invocation.proxy_is_said {
+            // The files name whoever calls us as the way to the machine.
+            invocation.resolved.options.proxy_command = None;
+        }
+        let proof = match arguments.port.filter(|port| *port != DEFAULT_PORT) {
+            None => Proof::Banner(""),
+            Some(port) => {
+                invocation.overrides.port = Some(port);
+                Proof::Connection
+            }
+        };
+        // Whoever started us has the terminal.
+        let is_verbose = invocation.resolved.verbosity() > 0;
+        let ui = Arc::new(Ui::with(is_verbose, !is_verbose, Color::Never, &global.env));
+        let reached = link::stream(&mut invocation, proof, global, &ui).await?;
+        let Reached { stream, dialer, .. } = reached;
+        let ended = stdio::join(stream).await;
+        // It carries the stream.
+        drop(dialer);
+        ended.map(|()| 0).map_err(|failure| failure.of(invocation.name()))
+    })
+}

@@ -1,0 +1,178 @@
+//! Where a destination is: over the networks of the clan, at an installer's
+//! addresses, or at the host itself. Owns which of them counts, and everything that
+//! only the clan can say of its machine.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use crate::cli::invocation::{Destination, Invocation};
+use crate::cli::{Global, Ui};
+use crate::connect::LastResort;
+use crate::error::{Error, Result};
+use crate::flake::{self, Step, nix};
+use crate::installer::Installer;
+use crate::model::Clan;
+use crate::model::HostKeys;
+use crate::openssh::Resolved;
+use crate::plan::{Overrides, Route, TargetHost, plan};
+use crate::secret::Secret;
+use crate::ssh::known_hosts::Name;
+
+/// The network's name of a host in no network of a clan.
+pub(in crate::cli) const DIRECT: &str = "direct";
+/// That of an address in ssh_config(5) for a machine that the clan has none for.
+const CONFIGURED: &str = "ssh_config";
+
+/// What is known of a destination.
+#[derive(Default)]
+pub(in crate::cli) struct Found {
+    pub(in crate::cli) routes: Vec<Route>,
+    /// Why there are no routes, if there are none.
+    pub(in crate::cli) no_route: Option<String>,
+    pub(in crate::cli) last_resort: Option<LastResort>,
+    /// Whether the clan, or an installer, leads there.
+    pub(in crate::cli) is_machine: bool,
+    /// Whether the clan has networks for it, of which one may be remembered.
+    pub(in crate::cli) is_in_networks: bool,
+    /// What the clan says of its host keys.
+    pub(in crate::cli) of_clan: Option<HostKeys>,
+    /// All names of the machine, if it is one of a clan.
+    pub(in crate::cli) identity: Vec<Name>,
+    pub(in crate::cli) password: Option<Secret<String>>,
+}
+
+/// Finds it. Blocks, for long if nix has to be asked.
+pub(in crate::cli) fn find(
+    invocation: &Invocation,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Found> {
+    match &invocation.destination {
+        Destination::Installer(origin, json) => {
+            let installer = Installer::parse(origin, json.expose(), &invocation.overrides)?;
+            let Installer { routes, password, warnings } = installer;
+            warnings.iter().for_each(|warning| ui.warning(warning));
+            Ok(Found { routes, password, is_machine: true, ..Found::default() })
+        }
+        Destination::Machine => {
+            // An address on the command line needs no clan.
+            let clan = match (&invocation.overrides.target_host, &global.exports) {
+                (Some(_), None) => Clan::default(),
+                _ => global.clan(ui)?,
+            };
+            ui.problems(&clan);
+            of_machine(&clan, invocation, global, ui)
+        }
+        Destination::Host => match clan_of(&invocation.resolved, global, ui)? {
+            Some(clan) => of_machine(&clan, invocation, global, ui),
+            None => Ok(Found { routes: direct(&invocation.resolved, None), ..Found::default() }),
+        },
+    }
+}
+
+fn of_machine(
+    clan: &Clan,
+    invocation: &Invocation,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Found> {
+    let (machine, overrides) = (invocation.name(), &invocation.overrides);
+    let last_resort = configuration(clan, machine, overrides, global, ui);
+    let (routes, no_route) = match plan(clan, machine, overrides) {
+        Ok(routes) => (routes, None),
+        Err(Error::NoRoute { machine, reason }) => {
+            let configured = configured(&invocation.resolved, overrides);
+            // Its own configuration may still say where it is.
+            if configured.is_none() && last_resort.is_none() {
+                return Err(Error::NoRoute { machine, reason });
+            }
+            (configured.into_iter().collect(), Some(reason))
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Found {
+        routes,
+        no_route,
+        last_resort,
+        is_machine: true,
+        is_in_networks: overrides.target_host.is_none(),
+        of_clan: global.host_keys(machine, Some(clan), ui)?,
+        identity: global.identity(machine, clan, ui)?,
+        password: None,
+    })
+}
+
+/// The host of the name itself, in no network of a clan.
+pub(in crate::cli) fn direct(resolved: &Resolved, user: Option<String>) -> Vec<Route> {
+    let target = TargetHost {
+        user: user.or_else(|| Some(resolved.user.clone())),
+        host: resolved.host_name.clone(),
+        port: Some(resolved.port),
+        options: Vec::new(),
+    };
+    vec![Route::to(&target, DIRECT, &Overrides::default())]
+}
+
+/// What HostName says, where the clan says nothing.
+fn configured(resolved: &Resolved, overrides: &Overrides) -> Option<Route> {
+    let named = resolved.options.host_name.is_some() && overrides.network.is_none();
+    let (host, options) = (resolved.host_name.clone(), Vec::new());
+    let port = resolved.options.port.map(NonZeroU16::get);
+    let target = TargetHost { user: None, host, port, options };
+    named.then(|| Route::to(&target, CONFIGURED, overrides))
+}
+
+/// Where Clan looks last: the configuration of the machine itself, if nix can be
+/// asked and has not been yet.
+fn configuration(
+    clan: &Clan,
+    machine: &str,
+    overrides: &Overrides,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Option<LastResort> {
+    let is_open = overrides.network.is_none() && overrides.target_host.is_none();
+    if !is_open || !clan.knows(machine) || clan.configured_host(machine).is_some() {
+        return None;
+    }
+    let flake = match &global.exports {
+        Some(_) => return None,
+        None => global.site().ok()?,
+    };
+    nix::program(&global.env)?;
+    let (ui, machine, overrides) = (ui.clone(), machine.to_owned(), overrides.clone());
+    Some(Arc::new(move || {
+        let mut step = |_: Step| ui.evaluating();
+        let target = flake::configured_host(&flake, &machine, &mut step)?;
+        Ok(target.map(|target| Route::configured(&target, &overrides)))
+    }))
+}
+
+/// The clan, if the host is one of its machines and nothing else is said of it.
+fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<Clan>> {
+    let name = &resolved.original_host;
+    let is_plain = !name.contains(['.', ':', '/']) && resolved.options.host_name.is_none();
+    if !is_plain {
+        return Ok(None);
+    }
+    let site = global.exports.is_none().then(|| global.site()).transpose();
+    match site {
+        Ok(_) => {}
+        // What was named is not left aside in silence.
+        Err(error) if global.named().is_some() => return Err(error),
+        // Where there is no clan there is nothing to say.
+        Err(Error::FlakeNotFound { .. } | Error::System { .. }) => return Ok(None),
+        Err(error @ Error::ClanRefused { .. }) => {
+            ui.verbose(&format!("{error}; to allow it: clan-connect trust-clan"));
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    match global.clan(ui) {
+        Ok(clan) => Ok(clan.knows(name).then_some(clan)),
+        Err(error) => {
+            ui.verbose(&format!("the clan here is of no use: {error}"));
+            Ok(None)
+        }
+    }
+}

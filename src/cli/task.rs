@@ -1,0 +1,224 @@
+//! What is done with a connection, from looking for one to share to the exit status.
+//! Owns the order in which things happen, which is that of ssh(1).
+
+pub(super) mod background;
+mod converse;
+mod forwards;
+pub(super) mod mux;
+mod remote;
+pub(super) mod stdio;
+
+use std::sync::Arc;
+
+use super::invocation::{Front, Invocation, Task};
+use super::link::{self, Link};
+use super::request::lent_agent;
+use super::role::Role;
+use super::{Global, Ui, shell};
+use crate::error::{Error, Result};
+use crate::openssh::Forwards;
+use crate::options::Maybe;
+use crate::printable::Printable;
+use crate::signals::Stop;
+use crate::ssh::Session;
+use crate::ssh::forward::Place;
+use crate::ssh::remote::{Ending, Remote};
+use crate::{children, term};
+use mux::{Control, Shared, Wanted};
+
+/// Does `work` on a runtime that nothing outlives, and ends it when a signal comes.
+pub(super) fn drive(work: impl Future<Output = Result<u8>>) -> Result<u8> {
+    let _blocking = term::Blocking::enter();
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        let mut stop = Stop::new();
+        tokio::select! {
+            done = work => done,
+            code = stop.signalled() => Ok(code),
+        }
+    });
+    // A read of standard input may never return; nothing waits for it.
+    runtime.shutdown_background();
+    term::restore();
+    done
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { what: "cannot start", source })
+}
+
+/// Does all of it, and returns the exit status.
+pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    let options = &invocation.resolved.options;
+    let is_master = invocation.task == Task::Share;
+    // What is wrong with the command is said before anything happens.
+    let remote = remote::remote(&invocation)?;
+    if options.fork_after_authentication() && Role::of_this().is_none() {
+        return background::start(Role::Session, &invocation, global).await;
+    }
+    if options.stdin_null() && Role::of_this().is_none() {
+        // For what the user's own commands would read, too.
+        let null = std::fs::File::open("/dev/null");
+        let done = null.and_then(|null| rustix::stdio::dup2_stdin(&null).map_err(Into::into));
+        done.map_err(|source| Error::System { what: "cannot read from /dev/null", source })?;
+    }
+    remote::missing_terminal(&invocation, ui);
+    let forwards = Forwards::of(&invocation.resolved)?;
+    let control = Control::of(&invocation.resolved)?;
+    if let Some(control) = control.as_ref().filter(|_| !is_master) {
+        let wanted = match (&invocation.task, &remote) {
+            (Task::Stdio(place), _) => Wanted::Stdio(place),
+            (_, Some(remote)) => Wanted::Session(remote),
+            (_, None) => Wanted::Forwards,
+        };
+        let shared = mux::shared(control, &wanted, &forwards, &invocation, global, ui);
+        if let Some(code) = shared.await? {
+            return Ok(code);
+        }
+    }
+    let link = link::open(&mut invocation, global, ui).await?;
+    over(&link, &invocation, &forwards, control.as_ref(), ui).await
+}
+
+/// Does it over a connection.
+async fn over(
+    link: &Link,
+    invocation: &Invocation,
+    forwards: &Forwards,
+    control: Option<&Control>,
+    ui: &Arc<Ui>,
+) -> Result<u8> {
+    let (resolved, session) = (&invocation.resolved, &link.session);
+    // Whom we log in as is a token, and is known by now.
+    let remote = remote::remote(invocation)?;
+    // As ssh(1), which has said so, too (sshconnect.c, `check_host_key`).
+    let is_suspect = session.suspicion().is_some();
+    let agent = lent_agent(resolved)?.filter(|_| !is_suspect);
+    let lends_agent = agent.is_some();
+    if let Some(agent) = agent {
+        session.lend_agent(agent);
+    }
+    let open = forwards::prepare(session, forwards);
+    if !is_suspect {
+        forwards::open(&open, forwards, ui).await?;
+    }
+    let shared = Shared::start(control, session, &open, invocation.name(), lends_agent, ui)?;
+    if let Some(command) = Maybe::of(&resolved.options.local_command)
+        && resolved.options.permit_local_command()
+    {
+        let command = resolved.expand(&command.0)?;
+        // Before anything that comes from the other side.
+        let mut run = shell::command(&command, &resolved.env);
+        let run = move || children::status(&mut run);
+        let _ = tokio::task::spawn_blocking(run).await;
+    }
+    let logs = resolved.verbosity() > 0 || invocation.has_log_file;
+    background::ready(logs, remote.is_some() || invocation.is_stream())?;
+    let talk = Talk { invocation, ui, session, shared: shared.as_ref() };
+    let ended = talk.until_the_end(remote).await;
+    drop(shared);
+    drop(open);
+    session.disconnect().await;
+    ended
+}
+
+/// What goes on over a session.
+struct Talk<'a> {
+    invocation: &'a Invocation,
+    ui: &'a Arc<Ui>,
+    session: &'a Arc<Session>,
+    shared: Option<&'a Shared>,
+}
+
+impl Talk<'_> {
+    fn is_master(&self) -> bool {
+        self.invocation.task == Task::Share
+    }
+
+    async fn until_the_end(&self, remote: Option<Remote>) -> Result<u8> {
+        let whole = async {
+            let (code, waits) = self.own(remote).await?;
+            // As ssh(1) does: others may still be at it, and connections be forwarded.
+            if waits {
+                tokio::select! {
+                    () = self.session.uses().none() => {}
+                    () = self.session.closed() => {}
+                }
+            }
+            Ok(code)
+        };
+        let terminated = async {
+            match self.shared {
+                Some(shared) => shared.terminated().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = whole => ended,
+            () = terminated => Ok(if self.is_master() { 0 } else { 255 }),
+        }
+    }
+
+    /// What this process itself was called for: its exit status, and whether that of
+    /// others is waited for.
+    async fn own(&self, remote: Option<Remote>) -> Result<(u8, bool)> {
+        match (&self.invocation.task, remote) {
+            (Task::Stdio(place), _) => self.stdio(place).await.map(|()| (0, true)),
+            (_, Some(remote)) => {
+                let ended = self.converse(&remote).await?;
+                Ok((ended.exit_code(), ended != Ending::Escaped))
+            }
+            // Another one was first to be the master.
+            (Task::Share, None) if self.shared.is_none() => Ok((0, false)),
+            (_, None) => self.stay().await,
+        }
+    }
+
+    /// Standard input and output are the stream.
+    async fn stdio(&self, place: &Place) -> Result<()> {
+        let there = self.session.open(place).await.map_err(Error::NotForwarded)?;
+        stdio::join(there).await.map_err(|failure| failure.of(self.invocation.name()))
+    }
+
+    async fn converse(&self, remote: &Remote) -> Result<Ending> {
+        let Self { invocation, ui, session, .. } = self;
+        let is_null = invocation.resolved.options.stdin_null();
+        let ended = converse::converse(session, invocation.name(), remote, is_null, ui).await?;
+        match (invocation.front, &ended) {
+            (Front::Ssh, _) if remote.pty.is_some() => {
+                let host = Printable(&invocation.resolved.host_name);
+                ui.notice(&format!("Connection to {host} closed.\r"));
+            }
+            (Front::Clan, Ending::Escaped) => {
+                let machine = Printable(invocation.name());
+                ui.notice(&format!("connection to {machine} closed"));
+            }
+            (Front::Clan, Ending::Signal(name)) => {
+                ui.verbose(&format!("ended by signal {name}"));
+            }
+            _ => {}
+        }
+        Ok(ended)
+    }
+
+    /// Nothing but forwarding and sharing, until the connection ends.
+    async fn stay(&self) -> Result<(u8, bool)> {
+        let unused = async {
+            match self.shared {
+                Some(shared) => shared.unused(self.session).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.session.closed() => {
+                let machine = self.invocation.name().to_owned();
+                Err(Error::ConnectionLost { machine, reason: self.session.loss() })
+            }
+            () = unused => Ok((0, false)),
+        }
+    }
+}
