@@ -13,6 +13,7 @@
 )]
 
 mod age;
+mod background;
 mod bind;
 mod callers;
 mod clan;
@@ -34,6 +35,7 @@ mod library;
 mod links;
 mod machine_identity;
 mod name_servers;
+mod native_options;
 mod nix;
 mod openssh;
 mod openssh_awkward;
@@ -47,6 +49,7 @@ mod openssh_personality;
 mod openssh_regress;
 mod openssh_values;
 mod process;
+mod proxy;
 mod reach;
 mod remote_listen;
 mod sops;

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 const IP: &str = "127.0.0.1";
 
 /// A port of which the queue is full, so that nothing answers.
-struct Hole {
-    port: u16,
+pub struct Hole {
+    pub port: u16,
     _held: Vec<std::net::TcpStream>,
     _listener: TcpListener,
 }
 
 impl Hole {
-    fn new() -> Self {
+    pub fn new() -> Self {
         use rustix::net;
         let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
         net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
