@@ -201,11 +201,16 @@ fn var_ref(map: &Object, machine: &str) -> Result<VarRef, Fault> {
     };
     let needed =
         |field: &str| text(field)?.ok_or_else(|| Fault::new(field, "missing in the host's var"));
-    let (machine, generator) = (text("machine")?.unwrap_or(machine), needed("generator")?);
-    let file = needed("file")?;
+    let (own, machine) = (machine, text("machine")?.unwrap_or(machine));
+    let (generator, file) = (needed("generator")?, needed("file")?);
     // Which of the three is at fault, a reader of the message wants to know.
     for (field, name) in [("machine", machine), ("generator", generator), ("file", file)] {
         VarRef::new(name, "g", "f").map_err(|error| Fault::new(field, reason(&error)))?;
+    }
+    // Or exports could have any secret of the user's sent to a name server.
+    if machine != own {
+        let why = "a machine's address is a var of its own or a shared one, not another's";
+        return Err(Fault::new("machine", why));
     }
     VarRef::new(machine, generator, file).map_err(|error| Fault::new("file", reason(&error)))
 }
