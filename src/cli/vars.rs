@@ -44,6 +44,12 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
         Command::Get { machine, var } => {
             let var = VarRef::parse(&machine, &var)?;
             let vars = global.vars(ui)?;
+            // A shared var would be found for a machine that nobody has.
+            if vars.has_clan()
+                && let Some(error) = unknown(&machine, &vars, global, ui)
+            {
+                return Err(error);
+            }
             match vars.reveal(&var) {
                 Ok(value) => print(value.bytes.expose()),
                 Err(missing @ (Error::VarMissing { .. } | Error::NoVars { .. })) => {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::age_file::AgeFile;
 use super::closed::Closed;
-use super::effort::Effort;
+use super::effort::{Budget, Effort};
 use super::key::{self, Key, SshKey};
 use super::sealed::Sealed;
 use super::{Environment, file};
@@ -81,6 +81,7 @@ pub(super) struct Keyring {
     named: Vec<PathBuf>,
     environment: Environment,
     user: Arc<dyn User>,
+    budget: Budget,
     age: OnceLock<Loaded>,
     sops: OnceLock<Loaded>,
     passage: OnceLock<Loaded>,
@@ -140,9 +141,15 @@ enum What {
 }
 
 impl Keyring {
+    /// What may be tried for one more value.
+    pub(super) fn effort(&self) -> Effort {
+        Effort::of(&self.budget)
+    }
+
     pub(super) fn new(named: Vec<PathBuf>, environment: Environment, user: Arc<dyn User>) -> Self {
         let (age, sops, passage, read) = Default::default();
-        Self { named, environment, user, age, sops, passage, read }
+        let budget = Budget::default();
+        Self { named, environment, user, budget, age, sops, passage, read }
     }
 
     pub(super) fn user(&self) -> &Arc<dyn User> {

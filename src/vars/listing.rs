@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::effort::Effort;
 use super::identity::{Family, Round};
 use super::placement::Placement;
 use super::store::Store;
@@ -64,7 +63,7 @@ impl Vars {
             None => Kept::Public(self.public(var, *placement)?.unwrap_or_default()),
             Some(store) => Kept::Secret {
                 store: store.name(),
-                closed: match store.reveal(var, *placement, &Round::QUIET, &Effort::default()) {
+                closed: match store.reveal(var, *placement, &Round::QUIET, &self.keyring.effort()) {
                     Ok(_) => None,
                     Err(Error::VarUndecryptable { reason, .. }) => Some(reason),
                     Err(error) => Some(error.to_string()),

@@ -297,7 +297,7 @@ impl Store {
         let machine = var.machine();
         let machine_key = self.layout.machine_key(machine);
         let has_key = machine_key.as_ref().is_some_and(|path| self.root.join(path).exists());
-        let effort = Effort::default();
+        let effort = self.keyring.effort();
         let keys = self.machine_keys(machine, Asking::Never, &effort);
         let has_keys = keys.is_ok_and(|keys| !keys.is_empty());
         let reason = if let Some(obstacle) = sealed.obstacle() {
@@ -328,7 +328,7 @@ pub(super) fn open_sops(path: &Path, format: Format, keyring: &Keyring) -> Resul
     let bytes = file::read_any(path, MAX_FILE)?;
     let parsed = SopsFile::parse(&bytes, format, &Arc::default());
     let mut file = parsed.map_err(|closed| closed.at(path))?;
-    let effort = Effort::default();
+    let effort = keyring.effort();
     for round in Round::ALL {
         let opened = keyring.open(Family::Sops, &mut file, round, &effort)?;
         if let Some(plain) = opened.map_err(|closed| closed.at(path))? {
