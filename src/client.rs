@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::flake::{self, Asker};
 use crate::model;
 use crate::plan;
+use crate::secret::Secret;
 use crate::user::{Nobody, User};
+use crate::vars::{Environment, SopsFormat, Vars};
 
 pub use command::{Child, Command, ExitStatus, Output};
 pub use connection::{Connection, Stream};
@@ -100,6 +102,23 @@ impl Clan {
     /// What in the exports cannot be used, each with the entry and the field.
     pub fn problems(&self) -> &[Error] {
         &self.known.problems
+    }
+
+    /// The plaintext of a file that sops has encrypted, in the format that its name
+    /// ends with, opened with the identities that open vars.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::TooLarge`], [`Error::VarBroken`] for a damaged file and
+    /// [`Error::Undecryptable`] with the identities that were tried.
+    pub async fn open_sops(&self, file: impl AsRef<Path>) -> Result<Secret<Vec<u8>>> {
+        let (vars, file) = (self.vars(), file.as_ref().to_owned());
+        blocking(move || vars.open_sops(&file, SopsFormat::of(&file))).await
+    }
+
+    /// Its vars, as far as they can be opened.
+    fn vars(&self) -> Vars {
+        let environment = Environment::of(&self.env);
+        Vars::new(self.dir.clone(), self.age_identities.clone(), environment, self.user.clone())
     }
 
     /// A machine of the clan, to be connected to.

@@ -7,6 +7,7 @@ mod probe;
 mod reach;
 mod trust;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +15,9 @@ use std::time::{Duration, Instant};
 use crate::dial::{Dialer, Origin, Target, tor};
 use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
-use crate::model::Host;
+use crate::model::{Host, Technology};
 use crate::openssh::DEFAULT_IDENTITIES;
-use crate::plan::{CONFIGURATION, Route};
+use crate::plan::{self, CONFIGURATION, Route};
 pub use crate::race::Proof;
 use crate::race::{self, Event, Race, Revealed, Rules, Won};
 use crate::secret::{self, Secret};
@@ -65,6 +66,9 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// How long a better route may hold up one that has answered already.
     pub grace: Duration,
+    /// Whether the user has named or allowed the exports that the routes are of. Else
+    /// no name server is asked for a secret host.
+    pub exports_are_named: bool,
     /// How onion services are reached.
     pub tor: tor::Settings,
     /// Where direct connections come from.
@@ -99,6 +103,7 @@ impl Request {
             vars,
             deadline: None,
             grace: race::DEFAULT_GRACE,
+            exports_are_named: false,
             tor: tor::Settings::default(),
             origin: Origin::default(),
             host_keys: HostKeySettings {
@@ -153,10 +158,11 @@ pub async fn connect(
 ) -> Result<Connection> {
     let trust = Trust::load(&request).await?;
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let revealing = Revealing::of(&request);
     let mut race = Race::new(
         request.routes.clone(),
         dialer.clone(),
-        |route| reveal(route, request.vars.clone(), request.show_secrets),
+        |route| reveal(route, revealing.clone()),
         rules(&request, Proof::Banner(IDENTIFICATION)),
     );
     // After one wrong key, any unknown key may be the same attacker's.
@@ -262,8 +268,34 @@ fn last_place(request: &Request) -> Option<usize> {
     request.routes.iter().position(|route| route.network == *last)
 }
 
+/// What it takes to reveal the host of a route.
+#[derive(Clone)]
+struct Revealing {
+    vars: Arc<Vars>,
+    show_secrets: bool,
+    may_ask_dns: bool,
+}
+
+impl Revealing {
+    fn of(request: &Request) -> Self {
+        Self {
+            vars: request.vars.clone(),
+            show_secrets: request.show_secrets,
+            may_ask_dns: request.exports_are_named,
+        }
+    }
+}
+
+/// Whether nobody is asked for the address of this host: it is an address itself, or
+/// a name of Tor's, which is no use but inside of Tor.
+fn is_address(host: &str) -> bool {
+    let bare = host.split_once('%').map_or(host, |(address, _)| address);
+    bare.parse::<IpAddr>().is_ok() || plan::is_onion(host)
+}
+
 /// The target of a route; its var is decrypted here and not before.
-async fn reveal(route: Route, vars: Arc<Vars>, show_secrets: bool) -> Result<Target, Box<Error>> {
+async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>> {
+    let Revealing { vars, show_secrets, may_ask_dns } = revealing;
     let Route { technology, host, port, .. } = route;
     let var = match host {
         Host::Plain(host) => {
@@ -286,6 +318,10 @@ async fn reveal(route: Route, vars: Arc<Vars>, show_secrets: bool) -> Result<Tar
             name: var.to_string(),
             reason: "its value is not the address of a host",
         }));
+    }
+    let is_told = matches!(technology, Technology::Iroh) || is_address(host.expose());
+    if value.secret && !may_ask_dns && !is_told {
+        return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }
     let shown = show_secrets || !value.secret;
     if !shown {

@@ -148,6 +148,16 @@ pub enum Error {
         reason: String,
     },
 
+    /// A secret host is a name, which only the DNS knows, and the clan is one that the
+    /// user has not named: any secret of his could stand there.
+    #[error(
+        "the value of {var} is a name that the DNS would be told, and nobody has named the clan"
+    )]
+    SecretName {
+        /// The var.
+        var: String,
+    },
+
     /// The address that the clan has for a machine is none; its networks still
     /// count.
     #[error("targetHost of {machine:?}: {reason}")]
@@ -397,6 +407,9 @@ impl Error {
             ],
             Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
             Self::Nix { hints, .. } => hints.clone(),
+            Self::SecretName { .. } => {
+                vec!["if the clan is yours, allow it: clan-connect trust-clan".into()]
+            }
             Self::ClanRefused { dir, .. } => {
                 let dir = dir.to_string_lossy();
                 let dir = printable::argument(&dir, "DIR");

@@ -194,7 +194,8 @@ fn peers<'a>(
     })
 }
 
-fn is_onion(host: &str) -> bool {
+/// Whether this is a name of Tor's (RFC 7686).
+pub(crate) fn is_onion(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("onion"))
 }

@@ -142,7 +142,7 @@ impl Vars {
     /// [`Error::VarBroken`], [`Error::TooLarge`], [`Error::Identity`] and
     /// [`Error::File`].
     pub fn reveal(&self, var: &VarRef) -> Result<Value> {
-        let effort = Effort::default();
+        let effort = self.keyring.effort();
         let deployed = |placements: &[Placement]| {
             let bytes = self.deployed.read(var, placements)?;
             Ok::<_, Error>(bytes.map(|bytes| Value { bytes: Secret::new(bytes), secret: true }))

@@ -46,6 +46,11 @@ fn seal(home: &Home, recipient: &str, plain: &[u8], to: &str) -> PathBuf {
     path
 }
 
+/// Encrypts for the identity of the user that [`clan`] has made.
+pub fn seal_for_user(home: &Home, plain: &[u8], to: &str) -> PathBuf {
+    seal(home, &public(&home.path("home/.config/age/identities")), plain, to)
+}
+
 /// The var of the walkthrough: the machine's onion name, as the blog has it.
 pub fn seal_host(home: &Home, host: &str) -> PathBuf {
     let var = "clan/secrets/clan-vars/per-machine/my_cool_machine/tor_tor/hostname/hostname.age";

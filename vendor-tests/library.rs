@@ -7,7 +7,7 @@ use clan_connect::{Clan, Connection, Error, Event, HostKeys};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Home, Server, sshd};
+use crate::harness::{Home, Server, run, sshd};
 
 /// A clan with a machine `m` in a dead network and in a good one.
 struct Place {
@@ -145,5 +145,27 @@ fn errors_say_what_was_tried_and_a_wrong_key_is_refused() {
         let error = place.connect().await.err().unwrap();
         let Error::Unreachable { attempts, .. } = &error else { panic!("{error}") };
         assert!(attempts[1].to_string().contains("host key verification failed"), "{error}");
+    });
+}
+
+#[test]
+fn a_file_of_sops_is_opened_in_the_format_of_its_name() {
+    let home = Home::new();
+    let key = home.path("key.txt");
+    let file = home.write("plain.yaml", "password: hunter2\n");
+    let public = run("age-keygen", &["-o", key.to_str().unwrap()], "age");
+    let public = match public.trim().rsplit_once(' ') {
+        Some((_, key)) => key.to_owned(),
+        None => run("age-keygen", &["-y", key.to_str().unwrap()], "age").trim().to_owned(),
+    };
+    let sealed = run("sops", &["encrypt", "--age", &public, file.to_str().unwrap()], "sops");
+    let sealed = home.write("sealed.yaml", sealed);
+    home.write("exports.json", "{}");
+    block_on(async {
+        let clan = Clan::read(home.path("exports.json")).await.unwrap();
+        let locked = clan.open_sops(&sealed).await.err().unwrap();
+        assert!(matches!(locked, Error::Undecryptable { .. }), "{locked}");
+        let plain = clan.age_identity(&key).open_sops(&sealed).await.unwrap();
+        assert_eq!(plain.expose(), b"password: hunter2\n");
     });
 }

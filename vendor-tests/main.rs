@@ -62,6 +62,7 @@ mod test_data;
 mod tor;
 mod tor_owner;
 mod tor_start;
+mod unnamed_clan;
 mod vars;
 mod vars_trust;
 mod vendored;

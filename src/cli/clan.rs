@@ -10,9 +10,8 @@ use crate::error::{Error, Result};
 use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Flake, Step};
 use crate::host_keys;
-use crate::model::Clan;
-use crate::model::HostKeys;
-use crate::ssh::known_hosts::Name;
+use crate::model::{Clan, HostKeys};
+use crate::ssh::known_hosts::{DEFAULT_PORT, Name};
 use crate::vars::{Environment, Vars};
 
 impl Global {
@@ -60,6 +59,11 @@ impl Global {
     /// does not just stand in it.
     pub(super) fn clan_is_named(&self) -> bool {
         self.site().map_or(self.exports.is_some(), |flake| flake.is_named)
+    }
+
+    /// Whether the user named or allowed what his machines' addresses are read from.
+    pub(super) fn exports_are_named(&self) -> bool {
+        self.exports.is_some() || self.clan_is_named()
     }
 
     /// This without a clan: for hosts that are none of its machines.
@@ -163,6 +167,8 @@ impl Global {
         };
         match last_known().filter(|clan| clan.knows(machine)) {
             Some(clan) => Ok(connect::identity(&clan, machine, &self.vars(ui)?)),
+            // Its name is known all the same.
+            None if self.flake().is_ok() => Ok(vec![(machine.to_owned(), DEFAULT_PORT)]),
             None => Ok(Vec::new()),
         }
     }

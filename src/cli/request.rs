@@ -73,6 +73,7 @@ pub(super) fn request(
         origin: settings::origin(resolved)?,
         rekey: settings::rekey(options),
         grace: invocation.grace,
+        exports_are_named: global.exports_are_named(),
         host_keys,
         keepalive_interval: settings::keepalive(options, keepalive),
         keepalive_max: usize::try_from(options.server_alive_count_max()).unwrap_or(usize::MAX),

@@ -10,7 +10,6 @@ use crate::error::{Attempt, Result};
 use crate::plan::{Overrides, TargetHost, plan};
 use crate::race;
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
-use crate::vars::{Environment, Vars};
 
 /// Hears of the way.
 type Watch = Box<dyn FnMut(Event<'_>) + Send>;
@@ -154,19 +153,18 @@ impl Machine {
     }
 
     fn request(self) -> Result<Request> {
-        let Clan { known, dir, age_identities, user, env } = &self.clan;
-        let environment = Environment::of(env);
-        let vars = Vars::new(dir.clone(), age_identities.clone(), environment, user.clone());
-        let vars = Arc::new(vars);
+        let Clan { known, user, env, .. } = &self.clan;
+        let vars = Arc::new(self.clan.vars());
         let mut request = Request::new(&self.name, vars.clone(), user.clone(), env);
         request.routes = plan(known, &self.name, &self.overrides)?;
         request.deadline = self.deadline;
+        // Who calls has named them.
+        request.exports_are_named = true;
         request.credentials.identities = self.identities;
         request.host_keys = HostKeySettings {
             check: self.check,
             identity: connect::identity(known, &self.name, &vars),
             of_clan: connect::stated_keys(known, &self.name, &vars)?,
-            // Who calls has named it.
             clan_is_named: true,
             ..request.host_keys
         };

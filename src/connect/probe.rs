@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Request, Trust, reveal};
+use super::{Request, Revealing, Trust, reveal};
 use crate::dial::Dialer;
 use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
@@ -76,7 +76,7 @@ pub async fn probe(
     let mut race = Race::new(
         vec![route.clone()],
         dialer.clone(),
-        |route| reveal(route, request.vars.clone(), request.show_secrets),
+        |route| reveal(route, Revealing::of(request)),
         rules,
     );
     let Some(won) = race.next(&mut |_| ()).await else {

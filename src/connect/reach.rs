@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Request, next, reveal, rules, unreachable};
+use super::{Request, Revealing, next, reveal, rules, unreachable};
 use crate::dial::{Dialer, Stream};
 use crate::error::Result;
 use crate::plan::Route;
@@ -33,10 +33,11 @@ pub async fn reach(
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Reached> {
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let revealing = Revealing::of(&request);
     let mut race = Race::new(
         request.routes.clone(),
         dialer.clone(),
-        |route| reveal(route, request.vars.clone(), request.show_secrets),
+        |route| reveal(route, revealing.clone()),
         rules(&request, proof),
     );
     let mut last_resort = request.last_resort.clone();

@@ -148,6 +148,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
     let dir = tempfile::tempdir().unwrap();
     let user = Arc::new(Script { answer, told: Mutex::default(), asked: AtomicUsize::new(0) });
     let request = Request {
+        exports_are_named: true,
         machine: "m".to_owned(),
         routes,
         last: None,

@@ -127,7 +127,9 @@ impl Trust {
             .collect::<Result<_>>()?;
         let clan =
             settings.of_clan.as_ref().map(|keys| ClanKeys::new(machine, keys)).transpose()?;
-        let own = (clan.is_some() && !settings.clan_is_named).then(|| Arc::new(known.clone()));
+        // Its addresses may be those of a host that the user knows by another name.
+        let is_of_a_clan = clan.is_some() || !settings.identity.is_empty();
+        let own = (is_of_a_clan && !settings.clan_is_named).then(|| Arc::new(known.clone()));
         if let Some(clan) = &clan {
             if clan.is_complete {
                 known.retain_revoked();
@@ -212,8 +214,18 @@ impl Trust {
         // Whatever the user's own files may call it.
         let mut names = settings.identity.clone();
         names.push((request.machine.clone(), DEFAULT_PORT));
+        names.push((request.machine.clone(), target.port));
         names.push((target.host.expose().clone(), target.port));
-        let certificate_names = self.clan.iter().flat_map(|clan| clan.names.clone()).collect();
+        names.extend(settings.alias.clone().map(|alias| (alias, DEFAULT_PORT)));
+        let certificate_names: Vec<String> =
+            self.clan.iter().flat_map(|clan| clan.names.clone()).collect();
+        names.extend(certificate_names.iter().map(|name| (name.clone(), DEFAULT_PORT)));
+        let own = self.own.clone().map(|known| Own {
+            known,
+            names,
+            machine: request.machine.clone(),
+            program: settings.program.clone(),
+        });
         let program = settings.program.clone().filter(|_| !of_clan);
         let policy = HostKeyPolicy {
             check,
@@ -231,7 +243,7 @@ impl Trust {
             sshfp: Vec::new(),
             algorithms: settings.algorithms.clone(),
             of_clan,
-            uncontradicted: self.own.clone().map(|known| Own { known, names }),
+            uncontradicted: own,
             is_this_computer: false,
         };
         Options {

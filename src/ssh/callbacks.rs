@@ -11,7 +11,7 @@ use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
-use super::hostkey::{self, Decision, HostKeyPolicy, Words, Worth};
+use super::hostkey::{self, Decision, HostKeyPolicy, Own, Words, Worth};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
 use super::{Ended, Loss, Uses, lock};
@@ -245,6 +245,15 @@ fn check_host_key(
         let more = program.ask(Purpose::Hostname, name, *port, Some(key));
         known.to_mut().extend(more.map_err(refused)?);
     }
+    let mut policy = std::borrow::Cow::Borrowed(policy);
+    if let Some(Own { program: Some(program), .. }) = &policy.uncontradicted {
+        let (name, port) = &policy.name;
+        let more = program.ask(Purpose::Hostname, name, *port, Some(key)).map_err(refused)?;
+        if let Some(own) = &mut policy.to_mut().uncontradicted {
+            Arc::make_mut(&mut own.known).extend(more);
+        }
+    }
+    let policy = &*policy;
     let passed = |worth, by| Trust { worth, by, key: Some(key.clone()) };
     match hostkey::decide(policy, &known, key, certificate) {
         Decision::Accept { note, by, remember, worth } => {

@@ -92,7 +92,11 @@ pub struct Own {
     /// The lines of the files.
     pub known: Arc<KnownHosts>,
     /// The names and ports that they may know it by.
-    pub names: Vec<(String, u16)>,
+    pub names: Vec<Name>,
+    /// The machine's name, which counts whatever its port.
+    pub machine: String,
+    /// `KnownHostsCommand`, whose lines are the user's as well.
+    pub program: Option<Program>,
 }
 
 /// What to do about the server's key.
@@ -172,7 +176,9 @@ pub fn decide(
 /// What follows when the clan says one thing of a host, and the user's own files
 /// another.
 fn contradiction(policy: &HostKeyPolicy, key: &PublicKey) -> Option<Decision> {
-    let Own { known, names } = policy.uncontradicted.as_ref()?;
+    let Own { known, names, machine, .. } = policy.uncontradicted.as_ref()?;
+    let with_ports = known.ports_of(machine).into_iter().map(|port| (machine.clone(), port));
+    let names: Vec<Name> = names.iter().cloned().chain(with_ports).collect();
     let entries = names.iter().find_map(|(name, port)| match known.lookup(name, *port, key) {
         Verdict::Changed { entries } | Verdict::OtherType { entries } => Some(entries),
         _ => None,

@@ -250,6 +250,12 @@ impl KnownHosts {
         self.entries(name, port, Marker::Revoked)
     }
 
+    /// The ports that plain lines have `[name]:PORT` for; hashed names do not tell.
+    pub fn ports_of(&self, name: &str) -> Vec<u16> {
+        let plain = self.lines.iter().filter(|found| found.line.marker == Marker::Plain);
+        plain.flat_map(|found| found.line.hosts.ports_of(name)).collect()
+    }
+
     /// The lines that know `key` under whatever name.
     pub fn other_names(&self, key: &PublicKey) -> Vec<Entry> {
         self.lines

@@ -42,6 +42,16 @@ impl Hosts {
         }
     }
 
+    /// The ports of its `[name]:PORT`.
+    pub(super) fn ports_of(&self, name: &str) -> Vec<u16> {
+        let Self::Patterns(list) = self else { return Vec::new() };
+        let front = format!("[{}]:", name.to_ascii_lowercase());
+        let ports = list.split(|byte| *byte == b',').filter_map(|pattern| {
+            std::str::from_utf8(pattern.strip_prefix(front.as_bytes())?).ok()?.parse().ok()
+        });
+        ports.collect()
+    }
+
     /// Whether the line is about `name`, which must be in lower case.
     pub(super) fn matches(&self, name: &[u8]) -> bool {
         match self {
