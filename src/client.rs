@@ -104,8 +104,9 @@ impl Clan {
         &self.known.problems
     }
 
-    /// The plaintext of a file that sops has encrypted, in the format that its name
-    /// ends with, opened with the identities that open vars.
+    /// What is in a file that sops has encrypted, opened with the identities that open
+    /// vars: a document (`.json`, `.yaml`, `.env` or `.ini`) as JSON, any other file as
+    /// it was.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::TooLarge`], [`Error::VarBroken`] for a damaged file and

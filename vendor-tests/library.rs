@@ -166,6 +166,6 @@ fn a_file_of_sops_is_opened_in_the_format_of_its_name() {
         let locked = clan.open_sops(&sealed).await.err().unwrap();
         assert!(matches!(locked, Error::Undecryptable { .. }), "{locked}");
         let plain = clan.age_identity(&key).open_sops(&sealed).await.unwrap();
-        assert_eq!(plain.expose(), b"password: hunter2\n");
+        assert_eq!(plain.expose(), br#"{"password":"hunter2"}"#);
     });
 }
