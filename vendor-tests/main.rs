@@ -22,6 +22,7 @@ mod clan_trust;
 mod dependencies;
 mod dropbear;
 mod environment;
+mod front_ends;
 mod harness;
 mod host_key_question;
 mod host_key_renewal;
