@@ -1,0 +1,232 @@
+//! `network overview`: which machines answer, over which networks, each with the
+//! options that a session would have. Owns the table and its JSON; while it lasts, the
+//! table stands on the terminal as far as it is known.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+
+use super::{FAN_OUT, Turns, allowed, as_json};
+use crate::cli::board::{Board, Row};
+use crate::cli::link::{self, Jumps, Prepared};
+use crate::cli::machine::{Asked, SshOptions};
+use crate::cli::request::routes::Found;
+use crate::cli::request::{deadline, seconds};
+use crate::cli::task::runtime;
+use crate::cli::{Global, Ui, print_json, print_text, tor};
+use crate::connect::{Probed, Request, probe};
+use crate::dial::{Dialer, Origin};
+use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
+use crate::model::{Clan, Technology};
+use crate::plan::{Overrides, Route, plan};
+use crate::printable::Printable;
+
+/// Open files that this takes.
+const FILES: u64 = 4096;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Overview {
+    /// How long an answer may take [default: 5, but 60 for Tor]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: SshOptions,
+}
+
+/// Every network with every peer.
+pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    let clan = global.clan(ui)?;
+    ui.problems(&clan);
+    let routes = all_routes(&clan);
+    let rows = routes
+        .iter()
+        .map(|(machine, route)| Row {
+            machine: Printable(machine).to_string(),
+            network: Printable(&route.network).to_string(),
+            state: String::new(),
+        })
+        .collect();
+    let board = Board::new(rows, ui);
+    let (total, done) = (routes.len(), AtomicUsize::new(0));
+    let seen = |place: usize, probed: &Probed| {
+        board.set(place, state(probed));
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if !board.is_shown() {
+            ui.progress.doing(format!("asked {done} of {total}"));
+        }
+    };
+    let vars = global.vars(ui)?;
+    let tor = match routes.iter().any(|(_, route)| route.technology == Technology::Tor) {
+        true => tor::settings(global, &[], "", &vars)?,
+        false => Default::default(),
+    };
+    let base = Dialer::new(tor, Origin::default());
+    let dialers = Dialers { base, shared: Mutex::default() };
+    let everybody = Everybody { arguments, global, ui, jumps: Jumps::silent(), dialers };
+    more_files();
+    let runtime = runtime()?;
+    let probed = runtime.block_on(everybody.probe(routes, &seen));
+    // In this order: Tor, if it was started, ends with its dialler.
+    drop(everybody);
+    runtime.shutdown_background();
+    ui.progress.done();
+    let text = board.text();
+    drop(board);
+    if arguments.json {
+        print_json(&overview_json(&clan, &probed))?;
+    } else {
+        print_text(&text)?;
+    }
+    Ok(0)
+}
+
+/// The routes of all machines, by network, best first.
+fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
+    let mut all = Vec::new();
+    for machine in clan.machines() {
+        // Machines without an address are in no row.
+        for route in plan(clan, machine, &Overrides::default()).unwrap_or_default() {
+            all.push((machine.to_owned(), route));
+        }
+    }
+    all.sort_by(|(_, a), (_, b)| b.priority.cmp(&a.priority).then(a.network.cmp(&b.network)));
+    all
+}
+
+/// The peers of all networks, each with the options that apply to its machine.
+struct Everybody<'a> {
+    arguments: &'a Overview,
+    global: &'a Global,
+    ui: &'a Arc<Ui>,
+    jumps: Jumps,
+    dialers: Dialers,
+}
+
+impl Everybody<'_> {
+    /// Probes all of them, and returns them in the same order.
+    async fn probe(
+        &self,
+        wanted: Vec<(String, Route)>,
+        seen: &dyn Fn(usize, &Probed),
+    ) -> Vec<(String, Probed)> {
+        let turns = Turns::new();
+        let one = async |(place, (machine, route)): (usize, (String, Route))| {
+            let _turn = turns.wait(&route).await;
+            let probed = match self.prepared(&machine, route.clone()).await {
+                Ok((mut request, said)) => {
+                    request.deadline = Some(allowed(said, &route));
+                    let dialer = self.dialers.of(&request.origin);
+                    probe(&request, route, &dialer, None).await
+                }
+                Err(error) => failed(route, &error),
+            };
+            seen(place, &probed);
+            (place, machine, probed)
+        };
+        let all = stream::iter(wanted.into_iter().enumerate()).map(one).buffer_unordered(FAN_OUT);
+        let mut probed: Vec<_> = all.collect().await;
+        probed.sort_by_key(|(place, ..)| *place);
+        probed.into_iter().map(|(_, machine, probed)| (machine, probed)).collect()
+    }
+
+    /// What connecting over one route takes, and how long it may.
+    async fn prepared(&self, machine: &str, route: Route) -> Result<(Request, Option<Duration>)> {
+        let mut asked = Asked::of(machine, &self.arguments.options)?;
+        asked.timeout = self.arguments.timeout;
+        let mut invocation = asked.invocation(self.global).await?;
+        let found = Found { routes: vec![route], is_machine: true, ..Found::default() };
+        let Self { jumps, global, ui, .. } = self;
+        let prepared = link::prepare_found(&mut invocation, found, true, jumps, global, ui);
+        let Prepared { request, .. } = prepared.await?;
+        match request.routes.is_empty() {
+            true => Err(Error::NoRoute {
+                machine: machine.to_owned(),
+                reason: "no proxy leads to this network".to_owned(),
+            }),
+            false => Ok((request, deadline(&invocation))),
+        }
+    }
+}
+
+/// A route to which not even what is in the way could be reached.
+fn failed(route: Route, error: &Error) -> Probed {
+    let text = error.to_string();
+    let why = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    let attempt = Attempt {
+        network: route.network.clone(),
+        host: route.host.to_string(),
+        cause: Cause::Proxy(ProxyFailure::Jump(why)),
+        elapsed: Duration::ZERO,
+    };
+    Probed { route, outcome: Err(attempt) }
+}
+
+/// One dialler for all that come from the same place, and one Tor for all of them.
+struct Dialers {
+    base: Dialer,
+    shared: Mutex<HashMap<String, Arc<Dialer>>>,
+}
+
+impl Dialers {
+    fn of(&self, origin: &Origin) -> Arc<Dialer> {
+        if origin.detour.is_some() {
+            return Arc::new(self.base.from(origin.clone()));
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(self.base.from(origin.clone()));
+        shared.entry(format!("{origin:?}")).or_insert_with(new).clone()
+    }
+}
+
+/// The soft limit is for old programs (setrlimit(2)).
+fn more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ =
+            setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
+fn state(probed: &Probed) -> String {
+    match &probed.outcome {
+        Ok(answer) => format!("ok       {:.1} ms", answer.elapsed.as_secs_f64() * 1000.0),
+        Err(attempt) => format!("failed   {}", attempt.cause),
+    }
+}
+
+fn overview_json(clan: &Clan, probed: &[(String, Probed)]) -> Value {
+    let mut networks: Vec<Value> = Vec::new();
+    let mut last = None;
+    for (machine, probed) in probed {
+        let label = &probed.route.network;
+        if last != Some(label) {
+            let network = clan.networks.iter().find(|network| network.label == *label);
+            networks.push(json!({
+                "name": label,
+                "priority": network.map(|network| network.priority),
+                "peers": [],
+            }));
+            last = Some(label);
+        }
+        let mut row = as_json(probed);
+        if let Value::Object(row) = &mut row {
+            row.insert("machine".to_owned(), machine.as_str().into());
+        }
+        if let Some(Value::Array(peers)) =
+            networks.last_mut().and_then(|network| network.get_mut("peers"))
+        {
+            peers.push(row);
+        }
+    }
+    json!({ "networks": networks })
+}
