@@ -1,4 +1,4 @@
-//! The known name that a mistyped one probably means. Owns the measure; says
+//! The known name that a mistyped one probably means. Owns which is near enough; says
 //! nothing rather than something far-fetched.
 
 /// Names longer than this are no typing mistakes worth the time, in characters.
@@ -11,45 +11,21 @@ const MAX_NAMES: usize = 20_000;
 /// case; the first of several.
 pub(crate) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let typed = letters(typed)?;
-    let allowed = typed.len().div_ceil(3).min(4);
+    let count = typed.chars().count();
+    let allowed = count.div_ceil(3).min(4);
     let distances = known.iter().take(MAX_NAMES).filter_map(|&name| {
         let letters = letters(name)?;
-        let close = letters.len().abs_diff(typed.len()) <= allowed;
-        close.then(|| (distance(&typed, &letters), name))
+        let close = letters.chars().count().abs_diff(count) <= allowed;
+        // Insertions, deletions, substitutions and swaps of neighbours, each counting one.
+        close.then(|| (strsim::osa_distance(&typed, &letters), name))
     });
     let (best, name) = distances.min_by_key(|&(distance, _)| distance)?;
-    (best <= allowed && best < typed.len()).then_some(name)
+    (best <= allowed && best < count).then_some(name)
 }
 
-fn letters(name: &str) -> Option<Vec<char>> {
-    let letters: Vec<char> =
-        name.chars().take(MAX_CHARS + 1).flat_map(char::to_lowercase).collect();
-    (!letters.is_empty() && letters.len() <= MAX_CHARS).then_some(letters)
-}
-
-/// Insertions, deletions, substitutions and swaps of neighbours, each counting
-/// one (optimal string alignment distance).
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    let mut left_a = None;
-    for (i, &x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        let mut left_b = None;
-        for (j, &y) in b.iter().enumerate() {
-            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
-            let mut best =
-                (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
-            if left_a == Some(y) && left_b == Some(x) {
-                best = best.min(at(&before, j.wrapping_sub(1)) + 1);
-            }
-            row.push(best);
-            left_b = Some(y);
-        }
-        left_a = Some(x);
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(a.len())
+fn letters(name: &str) -> Option<String> {
+    let letters: String = name.chars().take(MAX_CHARS + 1).flat_map(char::to_lowercase).collect();
+    (!letters.is_empty() && letters.chars().count() <= MAX_CHARS).then_some(letters)
 }
 
 #[cfg(test)]
@@ -57,22 +33,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_distance_counts_each_kind_of_mistake_once() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("abc", "abc", 0),
-            ("abc", "abd", 1),
-            ("abc", "abcd", 1),
-            ("abc", "bc", 1),
-            ("jon", "jno", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            let (x, y): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-            assert_eq!(distance(&x, &y), expected, "{a} {b}");
-            assert_eq!(distance(&y, &x), expected, "{b} {a}");
+    fn each_kind_of_mistake_counts_once() {
+        for typed in ["peer", "peerx1", "pear1", "pere1", "PEER1"] {
+            assert_eq!(nearest(typed, &["peer1"]), Some("peer1"), "{typed}");
         }
+        // Four mistakes at most, in as many letters as that takes.
+        assert_eq!(nearest("abcdefghijklmnop", &["abcdefghijklXXXX"]), Some("abcdefghijklXXXX"));
+        assert_eq!(nearest("abcdefghijklmnop", &["abcdefghijkXXXXX"]), None);
     }
 
     #[test]

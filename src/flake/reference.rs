@@ -3,7 +3,10 @@
 //! whether there is git.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use percent_encoding::AsciiSet;
 
 /// How nix is told of a directory: by git where there is git, which leaves out
 /// what is not part of the clan.
@@ -13,15 +16,12 @@ pub fn reference(dir: &Path) -> String {
 }
 
 /// The characters of a path that mean something in a URL.
+const SPECIAL: AsciiSet =
+    percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ').add(b'"');
+
+/// A path as part of a URL.
 pub(super) fn encode(path: &str) -> String {
-    let mut text = String::new();
-    for char in path.chars() {
-        match char {
-            '%' | '?' | '#' | ' ' | '"' => text.push_str(&format!("%{:02X}", char as u32)),
-            char => text.push(char),
-        }
-    }
-    text
+    percent_encoding::utf8_percent_encode(path, &SPECIAL).to_string()
 }
 
 /// The directory or the file here that a reference names, if it names one.
@@ -39,16 +39,7 @@ pub(super) fn local(reference: &str) -> Option<PathBuf> {
 
 /// The reverse of [`encode`].
 pub(super) fn decode(text: &str) -> OsString {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = byte.and_then(|_| tail.get(2..)).unwrap_or(tail);
-    }
-    OsString::from_vec(bytes)
+    OsString::from_vec(percent_encoding::percent_decode_str(text).collect())
 }
 
 /// `?dir=` of a reference, still encoded.
