@@ -34,7 +34,12 @@ const END_DEADLINE: Duration = Duration::from_millis(200);
 /// What whoever still waits for the client is told in the end.
 const SHUT_DOWN: TorFailure = TorFailure::Other(ErrorKind::ArtiShuttingDown);
 /// Where Arti says that the network no longer supports it, five seconds before
-/// it ends the process (`arti_client::protostatus`).
+/// it ends the process. Nothing but its log tells in time (0.47): what it does then
+/// is a closure inside of `TorClient::create_inner`; the bootstrap status has no such
+/// state; and who would judge the recommendations of `TorClient::dirmgr` himself
+/// lacks `arti_client::supported_protocols` and `software_release_date`, which are
+/// private. A list that is known at the start is an error of that start
+/// ([`ErrorKind::SoftwareDeprecated`]), by type.
 const OBSOLETE_TARGET: &str = "arti_client::protostatus";
 
 type Client = Arc<TorClient<super::runtime::Runtime>>;
