@@ -6,6 +6,7 @@ mod attempt;
 mod banner;
 mod dial;
 mod loss;
+mod nix;
 mod stage;
 mod tor;
 
@@ -18,6 +19,7 @@ pub use banner::BannerError;
 pub use dial::{DialError, Failure, ProxyFailure};
 pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
+pub use nix::NixFault;
 pub use stage::Stage;
 pub use tor::TorFailure;
 
@@ -30,6 +32,17 @@ pub enum Error {
     /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
+
+    /// A file of ssh_config(5) says what cannot be used.
+    #[error("{text}")]
+    SshConfig {
+        /// The file.
+        path: PathBuf,
+        /// Its first line that is at fault, if one is.
+        line: Option<usize>,
+        /// What is wrong with it, in OpenSSH's words, of several lines.
+        text: String,
+    },
 
     /// No clan here and none named.
     #[error("no clan found in {start} or any parent")]
@@ -91,8 +104,8 @@ pub enum Error {
         reference: String,
         /// The end of nix's message, printable, of several lines.
         reason: String,
-        /// What would help.
-        hints: Vec<String>,
+        /// Why, as far as its message tells.
+        fault: NixFault,
     },
 
     /// A selector asks for what is not there.
@@ -406,7 +419,7 @@ impl Error {
                 "or name a file of the exports".into(),
             ],
             Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
-            Self::Nix { hints, .. } => hints.clone(),
+            Self::Nix { fault, .. } => fault.hint(),
             Self::SecretName { .. } => {
                 vec!["if the clan is yours, allow it: clan-connect trust-clan".into()]
             }

@@ -59,7 +59,7 @@ pub struct Reading<'a> {
 /// Reads the configuration files for `host`, after what the command line says.
 ///
 /// # Errors
-/// [`Error::Usage`] naming file and line.
+/// [`Error::SshConfig`] naming file and line.
 pub async fn resolve(
     host: &str,
     command_line: &Options,

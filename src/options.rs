@@ -17,7 +17,7 @@ mod slot;
 mod table;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pattern::matches_pattern;
@@ -43,27 +43,33 @@ pub use value::{Files, Maybe, Names, Template};
 pub struct Origin {
     place: String,
     line: Option<usize>,
+    /// The file, if it is one.
+    file: Option<PathBuf>,
 }
 
 impl Origin {
     /// `-o`, as ssh(1) calls it.
     pub fn command_line() -> Self {
-        Self { place: "command-line".to_owned(), line: Some(0) }
+        Self { place: "command-line".to_owned(), line: Some(0), file: None }
     }
 
     /// A line of a file, counted from 1.
     pub fn line(path: &Path, line: usize) -> Self {
-        Self { place: printable::line(&path.to_string_lossy()), line: Some(line) }
+        Self {
+            place: printable::line(&path.to_string_lossy()),
+            line: Some(line),
+            file: Some(path.to_owned()),
+        }
     }
 
     /// One option by itself, such as one of `--ssh-option`.
     fn option(before: &str, name: &str) -> Self {
-        Self { place: format!("{before} {}", Printable(name)), line: None }
+        Self { place: format!("{before} {}", Printable(name)), line: None, file: None }
     }
 
     /// The error for a value that cannot be used.
     pub fn wrong(&self, why: &str) -> Error {
-        Error::Usage(match self.line {
+        self.error(match self.line {
             Some(line) => format!("{} line {line}: {why}", self.place),
             None => format!("{}: {why}", self.place),
         })
@@ -73,10 +79,17 @@ impl Origin {
     fn unknown(&self, name: &str) -> Error {
         let name = name.to_ascii_lowercase();
         let why = format!("Bad configuration option: {}", Printable(&name));
-        Error::Usage(match self.line {
+        self.error(match self.line {
             Some(line) => format!("{}: line {line}: {why}", self.place),
             None => format!("{}: {why}", self.place),
         })
+    }
+
+    fn error(&self, text: String) -> Error {
+        match &self.file {
+            Some(path) => Error::SshConfig { path: path.clone(), line: self.line, text },
+            None => Error::Usage(text),
+        }
     }
 }
 

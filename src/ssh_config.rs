@@ -52,7 +52,7 @@ impl Config {
     /// Reads the user's file; a missing one is an empty one unless it was named.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming file and line, [`Error::File`].
+    /// [`Error::SshConfig`] naming file and line, [`Error::File`].
     pub fn read_user(&mut self, path: &Path, is_named: bool, about: &About<'_>) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         // `-F` names what is not below the user's own folder.
@@ -92,13 +92,16 @@ impl Config {
         about: &About<'_>,
     ) -> Result<()> {
         let Some(text) = read_file(path, reading)? else { return Ok(()) };
-        let mut failures = Vec::new();
+        let (mut failures, mut first) = (Vec::new(), None);
         for (at, text) in text.lines().enumerate() {
             let origin = Origin::line(path, at + 1);
             let done = self.file_line(text, &origin, reading, active, about);
             match done {
                 Ok(()) => {}
-                Err(Error::Usage(why)) => failures.push(why),
+                Err(Error::SshConfig { text, .. } | Error::Usage(text)) => {
+                    first = first.or(Some(at + 1));
+                    failures.push(text);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -106,9 +109,10 @@ impl Config {
             return Ok(());
         }
         // All mistakes at once, as ssh(1) does.
-        let (path, count) = (printable::line(&path.to_string_lossy()), failures.len());
-        failures.push(format!("{path}: terminating, {count} bad configuration options"));
-        Err(Error::Usage(failures.join("\n")))
+        let (shown, count) = (printable::line(&path.to_string_lossy()), failures.len());
+        failures.push(format!("{shown}: terminating, {count} bad configuration options"));
+        let (path, text) = (path.to_owned(), failures.join("\n"));
+        Err(Error::SshConfig { path, line: first, text })
     }
 
     fn file_line(
@@ -270,7 +274,9 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     }
     let uid = rustix::process::getuid().as_raw();
     if reading.is_users && (!(meta.uid() == 0 || meta.uid() == uid) || meta.mode() & 0o022 != 0) {
-        return Err(Error::Usage(format!("Bad owner or permissions on {}", path.display())));
+        let shown = printable::line(&path.to_string_lossy());
+        let text = format!("Bad owner or permissions on {shown}");
+        return Err(Error::SshConfig { path: path.to_owned(), line: None, text });
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;

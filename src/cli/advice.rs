@@ -4,8 +4,9 @@
 
 use crate::dial::tor::TorFailure;
 use crate::dial::{DialError, Failure, ProxyFailure};
-use crate::error::{Cause, Error, distinct, joined, tried_or};
+use crate::error::{Cause, Error, NixFault, distinct, joined, tried_or};
 use crate::race::BannerError;
+use crate::ssh::hostkey::Advice;
 use crate::ssh::{Loss, NoCommon};
 
 /// The advice of `clan-connect`, one line each.
@@ -53,6 +54,7 @@ pub(super) fn native(error: &Error) -> Vec<String> {
                 false => hints,
             }
         }
+        Error::Nix { fault, .. } => of_nix(fault),
         Error::KnownHosts { .. } => vec![
             "make the file readable, or name another with --ssh-option UserKnownHostsFile FILE"
                 .into(),
@@ -64,6 +66,13 @@ pub(super) fn native(error: &Error) -> Vec<String> {
         error => error.hint(),
     }
 }
+
+/// The advice of `clan-connect` about a machine whose key is not the one that its clan
+/// states.
+pub(super) const HOST_KEYS: Advice = Advice {
+    allow_clan: "clan-connect trust-clan, or --flake DIR",
+    unchecked: "with --host-key-check none",
+};
 
 /// The advice of `clan-connect` about one route.
 pub(super) fn of_cause(cause: &Cause) -> Option<String> {
@@ -90,6 +99,30 @@ fn of_proxy(failure: &ProxyFailure) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn of_nix(fault: &NixFault) -> Vec<String> {
+    let mut hints = fault.hint();
+    let own = match fault {
+        NixFault::Fetch => {
+            "it could not be downloaded: try again where its server can be reached, or name a \
+             directory with --flake DIR"
+        }
+        NixFault::NoFlake => {
+            "name the directory that holds flake.nix, or with a reference its ?dir=; without \
+             one, --exports FILE or a snapshot will do"
+        }
+        NixFault::Impure => {
+            "it depends on something outside of its own files, which is not looked at; if you \
+             trust it: --impure"
+        }
+        NixFault::Evaluation => "a file with --exports FILE or a snapshot needs no nix",
+        _ => return hints,
+    };
+    // The last is the one that a flag belongs to.
+    hints.pop();
+    hints.push(own.to_owned());
+    hints
 }
 
 fn of_tor(failure: &TorFailure) -> Option<String> {
@@ -166,6 +199,17 @@ mod tests {
         for failure in TorFailure::examples() {
             assert!(of_tor(&failure).is_some(), "{failure}");
         }
+    }
+
+    #[test]
+    fn what_nix_lacks_is_said_with_the_flag_that_helps() {
+        for fault in NixFault::examples() {
+            let (own, library) = (of_nix(&fault), fault.hint());
+            assert_eq!(own.len(), library.len(), "{fault:?}");
+        }
+        assert!(of_nix(&NixFault::Impure).concat().ends_with("if you trust it: --impure"));
+        assert!(of_nix(&NixFault::Fetch).concat().ends_with("--flake DIR"));
+        assert!(of_nix(&NixFault::Evaluation).concat().contains("--exports FILE"));
     }
 
     #[test]

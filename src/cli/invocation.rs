@@ -19,7 +19,7 @@ use crate::printable::Printable;
 use crate::race;
 use crate::secret::Secret;
 use crate::ssh::forward::Place;
-use crate::ssh::hostkey::{HostKeyCheck, Words};
+use crate::ssh::hostkey::{Advice, HostKeyCheck, Words};
 
 /// Everything that is asked for.
 #[derive(Debug, Clone)]
@@ -97,6 +97,14 @@ impl Front {
         match self {
             Self::Clan => Words::Own,
             Self::Ssh => Words::Ssh,
+        }
+    }
+
+    /// What it advises where a clan's word on a host key is in question.
+    pub(super) fn advice(self) -> Advice {
+        match self {
+            Self::Clan => super::advice::HOST_KEYS,
+            Self::Ssh => Advice::default(),
         }
     }
 

@@ -125,6 +125,7 @@ pub(super) fn host_keys(
         clan_is_named: global.clan_is_named(),
         identity: found.identity.clone(),
         words: invocation.front.words(),
+        advice: invocation.front.advice(),
         of_clan: found.of_clan.clone(),
         ..HostKeySettings::default()
     };

@@ -18,7 +18,7 @@ use crate::connect::{Counted, Trust, identity};
 use crate::error::{Error, Result};
 use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::printable::{self, Printable};
-use crate::ssh::known_hosts;
+use crate::ssh::known_hosts::{self, Name};
 
 /// Bound on a file with a public key, in bytes.
 const MAX_KEY: u64 = 64 << 10;
@@ -80,7 +80,7 @@ pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8
 /// What is known of a machine's keys, and the names they are looked up under.
 struct Known {
     trust: Trust,
-    names: Vec<(String, u16)>,
+    names: Vec<Name>,
     files: Vec<std::path::PathBuf>,
 }
 

@@ -14,7 +14,7 @@ use crate::plan::DEFAULT_PORT;
 use crate::ssh::Options;
 use crate::ssh::algorithms::Algorithms;
 use crate::ssh::hostkey::{
-    ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked, Stakes, Words,
+    Advice, ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked, Stakes, Words,
 };
 use crate::ssh::known_hosts::{Entry, KnownHosts, Name, Program, lookup_name};
 use crate::sshfp::Sshfp;
@@ -31,6 +31,8 @@ pub struct HostKeySettings {
     pub identity: Vec<Name>,
     /// Whose words messages are in.
     pub words: Words,
+    /// What is advised where a clan's word is in question.
+    pub advice: Advice,
     /// What a server does not get whose key nobody vouches for.
     pub stakes: Stakes,
     /// Where known host keys are.
@@ -235,6 +237,7 @@ impl Trust {
             shown: format!("{} ({})", request.machine, target.label),
             titles,
             words: settings.words,
+            advice: settings.advice,
             stakes: settings.stakes.clone(),
             allow_first_use,
             certificate_names,

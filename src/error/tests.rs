@@ -62,6 +62,7 @@ fn all() -> Vec<Error> {
     let io = || std::io::Error::from(ErrorKind::PermissionDenied);
     vec![
         Error::Usage(text()),
+        Error::SshConfig { path: "/".into(), line: Some(1), text: text() },
         Error::FlakeNotFound { start: "/".into() },
         Error::NotAFlake { path: "/".into() },
         Error::NoExports { flake: "/".into(), reason: text() },
@@ -91,6 +92,14 @@ fn all() -> Vec<Error> {
         Error::Unreachable { machine: machine(), attempts: Vec::new() },
         Error::Unreachable { machine: machine(), attempts: attempts() },
     ]
+    .into_iter()
+    .chain(NixFault::examples().map(|fault| Error::Nix {
+        action: "evaluate",
+        reference: text(),
+        reason: text(),
+        fault,
+    }))
+    .collect()
 }
 
 #[test]

@@ -3,29 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::error::{Error, NixFault as Fault};
 use crate::printable;
-
-/// Why nix failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The reference leads nowhere.
-    Missing,
-    /// What it leads to cannot be had at the moment.
-    Fetch,
-    /// There is no `flake.nix`.
-    NoFlake,
-    /// This file of the clan is not known to git, so nix does not see it.
-    Untracked(PathBuf),
-    /// A file is not of nix's language.
-    Syntax,
-    /// An input has no hash in `flake.lock`.
-    Unlocked,
-    /// It depends on something outside of the flake.
-    Impure,
-    /// Whatever else the evaluation found.
-    Evaluation,
-}
 
 impl Fault {
     /// From nix's words about a flake that it was to fetch.
@@ -87,36 +66,7 @@ impl Fault {
             _ => "evaluate",
         };
         let reason = printable::lines(reason);
-        Error::Nix { action, reference: printable::line(reference), reason, hints: self.hints() }
-    }
-
-    fn hints(&self) -> Vec<String> {
-        let hint = match self {
-            Self::Missing => "there is no such flake: look at how it is written".to_owned(),
-            Self::Fetch => "it could not be downloaded: try again where its server can be \
-                            reached, or name a directory with --flake DIR"
-                .to_owned(),
-            Self::NoFlake => "name the directory that holds flake.nix, or with a reference its \
-                              ?dir=; without one, --exports FILE or a snapshot will do"
-                .to_owned(),
-            Self::Untracked(file) => {
-                let file = file.to_string_lossy();
-                let file = printable::argument(&file, "FILE");
-                format!("nix sees only what git knows: git add {file}")
-            }
-            Self::Syntax => "correct the file at the line that nix names".to_owned(),
-            Self::Unlocked => "its inputs are not locked: run nix flake lock in it".to_owned(),
-            Self::Impure => "it depends on something outside of its own files, which is not \
-                             looked at; if you trust it: --impure"
-                .to_owned(),
-            Self::Evaluation => {
-                return vec![
-                    "what was never generated may be missing: clan vars generate".to_owned(),
-                    "a file with --exports FILE or a snapshot needs no nix".to_owned(),
-                ];
-            }
-        };
-        vec![hint]
+        Error::Nix { action, reference: printable::line(reference), reason, fault: self.clone() }
     }
 }
 
@@ -180,12 +130,5 @@ mod tests {
         ] {
             assert_eq!(Fault::of_evaluating(text, dir.path()), fault, "{text}");
         }
-    }
-
-    #[test]
-    fn no_name_of_a_file_becomes_a_command_that_is_copied() {
-        let hints = |file: &str| Fault::Untracked(file.into()).hints().concat();
-        assert!(hints("/a/b.nix").ends_with("git add /a/b.nix"));
-        assert!(hints("/a/$(touch x).nix").ends_with("git add FILE"));
     }
 }

@@ -6,17 +6,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use percent_encoding::AsciiSet;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::fault::Fault;
 use super::reference::{decode, encode, folder};
 use super::snapshot::{Machine, Snapshot};
 use super::source::{Fetched, Flake};
 use crate::children::Awaited;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, NixFault as Fault, Result};
 use crate::model::TargetHost;
 use crate::options::is_for_addresses;
 use crate::printable;
@@ -64,6 +64,8 @@ const ENVIRONMENT: [&str; 24] = [
 const ENVIRONMENTS: [&str; 3] = ["LC_", "XDG_", "NIX_"];
 /// Which proxy to use, in capitals or not (curl(1), ENVIRONMENT).
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+/// What a hash may hold as it is in a URL.
+const HASH: AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-');
 /// A file that is never there: in nix 2.8 the only way to have no registry, which it
 /// would else download for every reference.
 const NO_REGISTRY: &str = "/dev/null/none";
@@ -136,7 +138,7 @@ pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
     let mut locked = format!(
         "path:{}?narHash={}",
         encode(&store_path.to_string_lossy()),
-        hash.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+        percent_encoding::utf8_percent_encode(&hash, &HASH)
     );
     if let Some(folder) = folder {
         locked.push_str(&format!("&dir={folder}"));

@@ -3,14 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fault::Fault;
 use super::nix;
 use super::owner::{Foreign, Who, foreign};
 use super::reference::local;
 use super::source::Flake;
 use super::trusted::{Trusted, Word};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, NixFault as Fault, Result};
 
 /// What makes a directory a clan for whoever searches upward.
 const MARKS: [&str; 2] = ["flake.nix", ".clan-flake"];

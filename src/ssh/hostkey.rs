@@ -26,7 +26,7 @@ use crate::sshfp::Sshfp;
 pub use check::HostKeyCheck;
 pub use clan::ClanKeys;
 pub use revoked::Revoked;
-pub use stake::{Stake, Stakes, Words, Worth};
+pub use stake::{Advice, Stake, Stakes, Words, Worth};
 
 /// The known_hosts files of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct HostKeyPolicy {
     pub titles: (String, String),
     /// Whose words messages are in.
     pub words: Words,
+    /// What is advised where a clan's word is in question.
+    pub advice: Advice,
     /// What is withheld from a server whose key nobody vouches for.
     pub stakes: Stakes,
     /// False after an earlier route showed a wrong key: then only known keys

@@ -88,7 +88,12 @@ fn includes_end_with_the_state_they_began_with() {
 fn mistakes_name_the_file_and_the_line_and_all_of_them() {
     let text =
         "Port 1\nNonsense yes\nHost x\nPort 1 2\nUser\nMatch\nMatch all host x\nMatch foo x\n";
-    let error = read(text, &about("h")).unwrap_err().to_string();
+    let error = read(text, &about("h")).unwrap_err();
+    let Error::SshConfig { path, line: Some(2), .. } = &error else { panic!("{error:?}") };
+    assert!(path.ends_with("config"), "{}", path.display());
+    // It is the file's fault, and not that of our command line.
+    assert_eq!(error.exit_code(false), crate::error::FAILED);
+    let error = error.to_string();
     for words in [
         ": line 2: Bad configuration option: nonsense",
         " line 4: keyword port extra arguments at end of line",

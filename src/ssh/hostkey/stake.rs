@@ -28,6 +28,21 @@ pub enum Words {
     Ssh,
 }
 
+/// Ways out of a question about a machine of a clan, in the words of the front end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    /// How to make the clan's word count.
+    pub allow_clan: &'static str,
+    /// How to connect whatever the key.
+    pub unchecked: &'static str,
+}
+
+impl Default for Advice {
+    fn default() -> Self {
+        Self { allow_clan: "clan-connect trust-clan", unchecked: "without a check of its key" }
+    }
+}
+
 /// Something that a server could abuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stake {

@@ -59,10 +59,9 @@ pub(super) fn changed(
         lines.push(
             "the clan here says that it is this one, but your own files say otherwise;".into(),
         );
-        lines.push(
-            "if the clan is right, allow it by name: clan-connect trust-clan, or --flake".into(),
-        );
-        lines.push("DIR; or remove what is known:".into());
+        let allow = policy.advice.allow_clan;
+        lines.push(format!("if the clan is right, allow it by name: {allow};"));
+        lines.push("or remove what is known:".into());
         lines.extend(removal(policy, entries));
         return lines;
     }
@@ -70,7 +69,7 @@ pub(super) fn changed(
         lines.push(
             "the clan itself says which key this machine has; if it was just installed".into(),
         );
-        lines.push("anew, deploy its own key to it: once with --host-key-check none".into());
+        lines.push(format!("anew, deploy its own key to it: once {}", policy.advice.unchecked));
         return lines;
     }
     lines
