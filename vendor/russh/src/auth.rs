@@ -159,6 +159,12 @@ pub enum AuthResult {
         /// further authentication is required
         partial_success: bool,
     },
+    /// The password has expired: the server wants another one first (RFC 4252 §8),
+    /// by [`change_password`](crate::client::Handle::change_password).
+    PasswordChange {
+        /// What the server says about it.
+        prompt: String,
+    },
 }
 
 impl AuthResult {
@@ -278,6 +284,11 @@ pub enum Method {
     Password {
         password: String,
     },
+    /// A new password beside the old one.
+    PasswordChange {
+        old: String,
+        new: String,
+    },
     PublicKey {
         key: PrivateKeyWithHashAlg,
     },
@@ -306,8 +317,13 @@ pub enum Method {
 
 impl Drop for Method {
     fn drop(&mut self) {
-        if let Method::Password { password } = self {
-            password.zeroize();
+        match self {
+            Method::Password { password } => password.zeroize(),
+            Method::PasswordChange { old, new } => {
+                old.zeroize();
+                new.zeroize();
+            }
+            _ => {}
         }
     }
 }
@@ -320,6 +336,7 @@ impl std::fmt::Debug for Method {
                 .debug_struct("Password")
                 .field("password", &"<redacted>")
                 .finish(),
+            Method::PasswordChange { .. } => f.write_str("PasswordChange"),
             Method::PublicKey { key } => f.debug_struct("PublicKey").field("key", key).finish(),
             Method::OpenSshCertificate { key, cert } => f
                 .debug_struct("OpenSshCertificate")
@@ -384,6 +401,7 @@ pub enum CurrentRequest {
         submethods: String,
     },
     GssapiWithMic,
+    Password,
 }
 
 impl AuthRequest {
@@ -406,6 +424,9 @@ impl AuthRequest {
                 })
             }
             Method::GssapiWithMic { .. } => Some(CurrentRequest::GssapiWithMic),
+            Method::Password { .. } | Method::PasswordChange { .. } => {
+                Some(CurrentRequest::Password)
+            }
             _ => None,
         };
         Self {

@@ -1,6 +1,25 @@
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 
 use ssh_encoding::{Decode, Encode};
+
+/// Text of the other side, in whatever encoding it has it: the RFCs ask for UTF-8, and
+/// banners, prompts and reasons are in Latin-1 all the same. A byte that is none becomes
+/// a backslash and three octal digits, as OpenSSH shows it (utf8.c).
+pub(crate) fn decode_text(reader: &mut impl ssh_encoding::Reader) -> ssh_encoding::Result<String> {
+    Ok(text_of(&Vec::<u8>::decode(reader)?))
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\{byte:03o}");
+        }
+    }
+    text
+}
 
 #[doc(hidden)]
 pub trait EncodedExt {
@@ -42,8 +61,7 @@ mod limited_string {
                 // Allocate only after the SSH string length has been bounded.
                 let mut buf = vec![0; len];
                 reader.read(&mut buf)?;
-                let value =
-                    String::from_utf8(buf).map_err(|_| ssh_encoding::Error::CharacterEncoding)?;
+                let value = text_of(&buf);
                 reader.ensure_finished()?;
 
                 Ok(Self(value))
@@ -130,7 +148,8 @@ mod name_list {
     impl Decode for NameList {
         fn decode(reader: &mut impl ssh_encoding::Reader) -> Result<Self, ssh_encoding::Error> {
             let s = LimitedString::<MAX_NAME_LIST_BYTES>::decode(reader)?;
-            Self::from_encoded_string(&s)
+            // RFC 4251 §5 wants US-ASCII; a name that is none is one that nobody knows.
+            Self::from_encoded_string(&s.replace(|c: char| !c.is_ascii(), "?"))
         }
 
         type Error = ssh_encoding::Error;

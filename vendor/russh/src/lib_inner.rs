@@ -103,6 +103,10 @@ pub enum Error {
         theirs: Vec<String>,
     },
 
+    /// No common algorithms of several kinds; each is a [`NoCommonAlgo`](Self::NoCommonAlgo).
+    #[error("No common algorithms: {0:?}")]
+    NoCommonAlgos(Vec<Error>),
+
     /// Invalid SSH version string.
     #[error("invalid SSH version string")]
     Version,

@@ -21,7 +21,7 @@ use ssh_encoding::{Decode, Encode};
 use ssh_key::{Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey};
 
 use crate::cipher::CIPHERS;
-use crate::helpers::{AlgorithmExt, NameList};
+use crate::helpers::{AlgorithmExt, NameList, decode_text};
 use crate::kex::{
     KexCause, EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT, EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 };
@@ -387,7 +387,7 @@ pub(crate) trait Select {
         let cipher_list = NameList::decode(&mut r)?;
         let (_cipher_both_first, cipher) =
             Self::select(&pref.cipher, &cipher_list, AlgorithmKind::Cipher)?;
-        String::decode(&mut r)?; // cipher server-to-client.
+        decode_text(&mut r)?; // cipher server-to-client.
 
         // MAC
 
@@ -432,8 +432,8 @@ pub(crate) trait Select {
             )?
             .1,
         );
-        String::decode(&mut r)?; // languages client-to-server
-        String::decode(&mut r)?; // languages server-to-client
+        decode_text(&mut r)?; // languages client-to-server
+        decode_text(&mut r)?; // languages server-to-client
 
         let follows = u8::decode(&mut r)? != 0;
         u32::decode(&mut r)?;
@@ -509,6 +509,52 @@ impl Select for Client {
             ours: client_list.iter().map(|x| x.as_ref().to_owned()).collect(),
             theirs: server_list.iter().map(|x| x.as_ref().to_owned()).collect(),
         })
+    }
+}
+
+impl Client {
+    /// The same error, or one for all kinds of algorithms if it is not the only one
+    /// that is missing: whoever mends one would meet the next.
+    pub(crate) fn all_missing(buffer: &[u8], pref: &Preferred, error: Error) -> Error {
+        if !matches!(error, Error::NoCommonAlgo { .. }) {
+            return error;
+        }
+        match Self::missing(buffer, pref) {
+            Ok(missing) if missing.len() > 1 => Error::NoCommonAlgos(missing),
+            _ => error,
+        }
+    }
+
+    fn missing(buffer: &[u8], pref: &Preferred) -> Result<Vec<Error>, Error> {
+        let mut r = buffer.get(17..).ok_or(Error::Inconsistent)?;
+        let mut next = || NameList::decode(&mut r);
+        let (kex, key, cipher, _, mac) = (next()?, next()?, next()?, next()?, next()?);
+        let mut missing = Vec::new();
+        let ours: Vec<kex::Name> = pref
+            .kex
+            .iter()
+            .filter(|name| !KEX_EXTENSION_NAMES.contains(name))
+            .cloned()
+            .collect();
+        missing.extend(Self::select(&ours, &kex, AlgorithmKind::Kex).err());
+        let ours: Vec<String> = pref
+            .host_key_certificates
+            .iter()
+            .map(Algorithm::to_certificate_type)
+            .chain(pref.key.iter().map(ToString::to_string))
+            .collect();
+        missing.extend(Self::select(&ours, &key, AlgorithmKind::Key).err());
+        let cipher = Self::select(&pref.cipher, &cipher, AlgorithmKind::Cipher);
+        let needs_mac = match &cipher {
+            Ok((_, cipher)) => CIPHERS.get(cipher).is_some_and(|cipher| cipher.needs_mac()),
+            // Those that are not preferred do.
+            Err(_) => true,
+        };
+        missing.extend(cipher.err());
+        if needs_mac {
+            missing.extend(Self::select(&pref.mac, &mac, AlgorithmKind::Mac).err());
+        }
+        Ok(missing)
     }
 }
 

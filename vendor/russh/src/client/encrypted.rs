@@ -27,7 +27,7 @@ use crate::cert::PublicKeyOrCertificate;
 use crate::channels::inbox::{ClientChannelRef, Inbox};
 use crate::channels::{ChannelReadHalf, ChannelWriteHalf, WindowSizeRef};
 use crate::client::{ChannelOpenHandle, Handler, Msg, Prompt, Reply, Session};
-use crate::helpers::{AlgorithmExt, EncodedExt, NameList, sign_with_hash_alg};
+use crate::helpers::{AlgorithmExt, EncodedExt, NameList, decode_text, sign_with_hash_alg};
 use crate::keys::key::parse_public_key;
 use crate::parsing::{ChannelOpenConfirmation, ChannelType, OpenChannelMessage, ensure_end};
 use crate::session::{Encrypted, EncryptedState, GlobalRequestResponse};
@@ -148,8 +148,8 @@ impl Session {
                             return Ok(());
                         }
                         Some((&msg::USERAUTH_BANNER, mut r)) => {
-                            let banner = map_err!(String::decode(&mut r))?;
-                            let _language_tag = map_err!(String::decode(&mut r))?;
+                            let banner = map_err!(decode_text(&mut r))?;
+                            let _language_tag = map_err!(decode_text(&mut r))?;
                             map_err!(ensure_end(&r))?;
                             client.auth_banner(&banner, self).await?;
                             return Ok(());
@@ -166,7 +166,6 @@ impl Session {
                             );
                             auth_request.methods = remaining_methods.clone();
 
-                            let no_more_methods = auth_request.methods.is_empty();
                             self.common.auth_method = None;
                             self.sender
                                 .send(Reply::AuthFailure {
@@ -174,14 +173,20 @@ impl Session {
                                     partial_success,
                                 })
                                 .map_err(|_| crate::Error::SendError)?;
-
-                            // If no other authentication method is allowed by the server, give up.
-                            if no_more_methods {
-                                return Err(crate::Error::NoAuthMethod.into());
-                            }
                         }
                         Some((&msg::USERAUTH_INFO_REQUEST_OR_USERAUTH_PK_OK, mut r)) => {
-                            if let Some(auth::CurrentRequest::GssapiWithMic) = auth_request.current
+                            if let Some(auth::CurrentRequest::Password) = auth_request.current {
+                                debug!("userauth_passwd_changereq");
+                                let prompt = map_err!(decode_text(&mut r))?;
+                                let _language_tag = map_err!(decode_text(&mut r))?;
+                                map_err!(ensure_end(&r))?;
+                                self.common.auth_method = None;
+                                self.sender
+                                    .send(Reply::AuthPasswordChange { prompt })
+                                    .map_err(|_| crate::Error::SendError)?;
+                                return Ok(());
+                            } else if let Some(auth::CurrentRequest::GssapiWithMic) =
+                                auth_request.current
                             {
                                 debug!("userauth_gssapi_response");
                                 let selected_mechanism = map_err!(Bytes::decode(&mut r))?.to_vec();
@@ -203,7 +208,7 @@ impl Session {
                             }) = auth_request.current
                             {
                                 debug!("userauth_pk_ok");
-                                let _algo = map_err!(String::decode(&mut r))?;
+                                let _algo = map_err!(decode_text(&mut r))?;
                                 let _key = map_err!(Bytes::decode(&mut r))?;
                                 map_err!(ensure_end(&r))?;
                                 *sent_pk_ok = true;
@@ -214,11 +219,11 @@ impl Session {
                                 debug!("keyboard_interactive");
 
                                 // read fields
-                                let name = map_err!(String::decode(&mut r))?;
+                                let name = map_err!(decode_text(&mut r))?;
 
-                                let instructions = map_err!(String::decode(&mut r))?;
+                                let instructions = map_err!(decode_text(&mut r))?;
 
-                                let _lang = map_err!(String::decode(&mut r))?;
+                                let _lang = map_err!(decode_text(&mut r))?;
                                 let n_prompts = map_err!(u32::decode(&mut r))?;
 
                                 // read prompts
@@ -230,7 +235,7 @@ impl Session {
                                 }
                                 let mut prompts = Vec::with_capacity(n_prompts);
                                 for _i in 0..n_prompts {
-                                    let prompt = map_err!(String::decode(&mut r))?;
+                                    let prompt = map_err!(decode_text(&mut r))?;
 
                                     let echo = map_err!(u8::decode(&mut r))? != 0;
                                     prompts.push(Prompt {
@@ -394,8 +399,8 @@ impl Session {
                             {
                                 let major_status = map_err!(u32::decode(&mut r))?;
                                 let minor_status = map_err!(u32::decode(&mut r))?;
-                                let message = map_err!(String::decode(&mut r))?;
-                                let _language_tag = map_err!(String::decode(&mut r))?;
+                                let message = map_err!(decode_text(&mut r))?;
+                                let _language_tag = map_err!(decode_text(&mut r))?;
                                 map_err!(ensure_end(&r))?;
                                 warn!(
                                     "userauth_gssapi_error major={major_status} minor={minor_status}: {message}"
@@ -467,7 +472,7 @@ impl Session {
         let n_extensions = u32::decode(r)? as usize;
         debug!("Received EXT_INFO, {n_extensions:?} extensions");
         for _ in 0..n_extensions {
-            let name = String::decode(r)?;
+            let name = decode_text(r)?;
             if name == "server-sig-algs" {
                 self.handle_server_sig_algs_ext(r)?;
             } else {
@@ -583,8 +588,8 @@ impl Session {
                 let channel_num = map_err!(ChannelId::decode(&mut r))?;
                 let reason_code = ChannelOpenFailure::from_u32(map_err!(u32::decode(&mut r))?)
                     .unwrap_or(ChannelOpenFailure::AdministrativelyProhibited);
-                let descr = map_err!(String::decode(&mut r))?;
-                let language = map_err!(String::decode(&mut r))?;
+                let descr = map_err!(decode_text(&mut r))?;
+                let language = map_err!(decode_text(&mut r))?;
                 map_err!(ensure_end(&r))?;
                 // Unlike other channel-scoped messages this arrives for a
                 // channel the client opened but that is not yet confirmed, so
@@ -645,7 +650,7 @@ impl Session {
             }
             Some((&msg::CHANNEL_REQUEST, mut r)) => {
                 let channel_num = map_err!(ChannelId::decode(&mut r))?;
-                let req = map_err!(String::decode(&mut r))?;
+                let req = map_err!(decode_text(&mut r))?;
                 debug!("channel_request: {channel_num:?} {req:?}",);
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
@@ -668,10 +673,10 @@ impl Session {
                     "exit-signal" => {
                         map_err!(u8::decode(&mut r))?; // should be 0.
                         let signal_name =
-                            Sig::from_name(map_err!(String::decode(&mut r))?.as_str());
+                            Sig::from_name(map_err!(decode_text(&mut r))?.as_str());
                         let core_dumped = map_err!(u8::decode(&mut r))? != 0;
-                        let error_message = map_err!(String::decode(&mut r))?;
-                        let lang_tag = map_err!(String::decode(&mut r))?;
+                        let error_message = map_err!(decode_text(&mut r))?;
+                        let lang_tag = map_err!(decode_text(&mut r))?;
                         map_err!(ensure_end(&r))?;
                         self.deliver(
                             channel_num,
@@ -766,7 +771,7 @@ impl Session {
                 client.window_adjusted(channel_num, new_size, self).await
             }
             Some((&msg::GLOBAL_REQUEST, mut r)) => {
-                let req = map_err!(String::decode(&mut r))?;
+                let req = map_err!(decode_text(&mut r))?;
                 let wants_reply = map_err!(u8::decode(&mut r))?;
                 if let Some(ref mut enc) = self.common.encrypted {
                     if req.starts_with("keepalive") {
@@ -796,7 +801,10 @@ impl Session {
                     } else {
                         warn!("Unhandled global request: {req:?} {wants_reply:?}",);
                         self.common.wants_reply = false;
-                        push_packet!(enc.write, enc.write.push(msg::REQUEST_FAILURE))
+                        // RFC 4254, section 4: only to those who want an answer.
+                        if wants_reply != 0 {
+                            push_packet!(enc.write, enc.write.push(msg::REQUEST_FAILURE))
+                        }
                     }
                 }
                 self.common.received_data = false;
@@ -1419,6 +1427,15 @@ impl Encrypted {
                     "password".encode(&mut self.write)?;
                     0u8.encode(&mut self.write)?;
                     password.encode(&mut self.write)?;
+                    true
+                }
+                auth::Method::PasswordChange { ref old, ref new } => {
+                    user.encode(&mut self.write)?;
+                    "ssh-connection".encode(&mut self.write)?;
+                    "password".encode(&mut self.write)?;
+                    1u8.encode(&mut self.write)?;
+                    old.encode(&mut self.write)?;
+                    new.encode(&mut self.write)?;
                     true
                 }
                 // Sent above.

@@ -169,7 +169,14 @@ impl ClientKex {
                         None,
                         None,
                         &self.cause,
-                    )?
+                    )
+                    .map_err(|error| {
+                        negotiation::Client::all_missing(
+                            &input.buffer,
+                            &self.config.preferred,
+                            error,
+                        )
+                    })?
                 };
                 debug!("negotiated algorithms: {names:?}");
 

@@ -67,6 +67,7 @@ use crate::msg::{is_kex_msg, validate_server_msg_strict_kex};
 use crate::session::{CommonSession, EncryptedState, GlobalRequestResponse, NewKeys};
 use crate::ssh_read::SshRead;
 use crate::sshbuffer::{IncomingSshPacket, PacketWriter, SSHBuffer, SshId};
+use crate::helpers::decode_text;
 use crate::{
     ChannelId, ChannelOpenFailure, CryptoVec, Disconnect, Error, Limits, MethodSet, Sig, auth,
     map_err, msg, negotiation,
@@ -119,6 +120,9 @@ enum Reply {
     AuthFailure {
         proceed_with_methods: MethodSet,
         partial_success: bool,
+    },
+    AuthPasswordChange {
+        prompt: String,
     },
     ChannelOpenFailure,
     SignRequest {
@@ -378,6 +382,24 @@ impl<H: Handler> Handle<H> {
         self.wait_recv_reply().await
     }
 
+    /// Answer [`AuthResult::PasswordChange`] with the old password and a new one.
+    /// Whatever the server makes of it, it may ask again.
+    pub async fn change_password<U: Into<String>>(
+        &mut self,
+        user: U,
+        old: String,
+        new: String,
+    ) -> Result<AuthResult, crate::Error> {
+        self.sender
+            .send(Msg::Authenticate {
+                user: user.into(),
+                method: auth::Method::PasswordChange { old, new },
+            })
+            .await
+            .map_err(|_| crate::Error::SendError)?;
+        self.wait_recv_reply().await
+    }
+
     /// Initiate Keyboard-Interactive based SSH authentication.
     ///
     /// * `submethods` - Hints to the server the preferred methods to be used for authentication
@@ -464,6 +486,9 @@ impl<H: Handler> Handle<H> {
         loop {
             match self.receiver.recv().await {
                 Some(Reply::AuthSuccess) => return Ok(AuthResult::Success),
+                Some(Reply::AuthPasswordChange { prompt }) => {
+                    return Ok(AuthResult::PasswordChange { prompt });
+                }
                 Some(Reply::AuthFailure {
                     proceed_with_methods: remaining_methods,
                     partial_success,
@@ -1665,9 +1690,12 @@ impl Session {
         u8::decode(&mut r)?; // skip message type
         self.common.disconnected = true;
 
-        let reason_code = u32::decode(&mut r)?.try_into()?;
-        let message = String::decode(&mut r)?;
-        let lang_tag = String::decode(&mut r)?;
+        // A code that nobody knows and a language that is missing are no reason to
+        // lose the message.
+        let reason_code =
+            u32::decode(&mut r)?.try_into().unwrap_or(Disconnect::ByApplication);
+        let message = decode_text(&mut r)?;
+        let lang_tag = decode_text(&mut r).unwrap_or_default();
 
         Ok(RemoteDisconnectInfo {
             reason_code,

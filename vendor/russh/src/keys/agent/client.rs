@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{AgentIdentity, AgentSessionBinding, Constraint, msg};
 use crate::CryptoVec;
-use crate::helpers::EncodedExt;
+use crate::helpers::{EncodedExt, decode_text};
 use crate::keys::{Error, key};
 
 pub trait AgentStream: AsyncRead + AsyncWrite {}
@@ -303,29 +303,28 @@ impl<S: AgentStream + Unpin> AgentClient<S> {
             let n = u32::decode(&mut r)?;
             for _ in 0..n {
                 let key_blob = Bytes::decode(&mut r)?;
-                let comment = String::decode(&mut r)?;
+                let comment = decode_text(&mut r)?;
 
                 // Check if blob starts with a certificate algorithm by reading the algorithm string.
                 // Certificate algorithms end with "-cert-v01@openssh.com".
                 // This avoids parsing the blob twice for regular keys.
-                key::check_cert_nesting(&key_blob)?;
-                let identity = if Self::is_certificate_blob(&key_blob) {
-                    match Certificate::decode(&mut key_blob.as_ref()) {
-                        Ok(cert) => AgentIdentity::Certificate {
-                            certificate: cert,
-                            comment,
-                        },
-                        Err(_) => {
-                            // Fallback to public key if certificate parsing fails
-                            let key = key::parse_public_key(&key_blob)?;
-                            AgentIdentity::PublicKey { key, comment }
-                        }
-                    }
+                if key::check_cert_nesting(&key_blob).is_err() {
+                    continue;
+                }
+                if Self::is_certificate_blob(&key_blob)
+                    && let Ok(certificate) = Certificate::decode(&mut key_blob.as_ref())
+                {
+                    identities.push(AgentIdentity::Certificate {
+                        certificate,
+                        comment,
+                    });
+                } else if let Ok(key) = key::parse_public_key(&key_blob) {
+                    identities.push(AgentIdentity::PublicKey { key, comment });
                 } else {
-                    let key = key::parse_public_key(&key_blob)?;
-                    AgentIdentity::PublicKey { key, comment }
-                };
-                identities.push(identity);
+                    // A key of a type that is not known here is no reason to do
+                    // without the others.
+                    debug!("a key of the agent is of no known type");
+                }
             }
         }
 
