@@ -278,7 +278,9 @@ const MIN_ANSWER: Duration = Duration::from_secs(30);
 /// The known hosts, with what the user's own program adds.
 async fn known_by_now(options: &Options) -> Result<Arc<KnownHosts>> {
     let policy = options.policy.clone();
-    let Some(program) = policy.program else { return Ok(options.known.clone()) };
+    // As ssh(1), which runs it only where it could change the order.
+    let program = policy.program.filter(|_| policy.algorithms.puts_known_first());
+    let Some(program) = program else { return Ok(options.known.clone()) };
     let (name, port) = policy.name;
     let more = blocking(move || program.ask(Purpose::Order, &name, port, None)).await?;
     let mut known = KnownHosts::clone(&options.known);
@@ -313,8 +315,15 @@ fn config(options: &Options, known: &KnownHosts) -> client::Config {
             .then_some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,
         limits: limits(options.rekey),
+        gex: group_exchange(),
         ..client::Config::default()
     }
+}
+
+/// Groups of whatever size is still safe (RFC 8270); 3072 bits are as strong as AES-128,
+/// and larger ones cost seconds.
+fn group_exchange() -> client::GexParams {
+    client::GexParams::new(2048, 3072, 8192).unwrap_or_default()
 }
 
 /// RFC 4253, section 9, wants no more than 1 GiB with one key.

@@ -84,8 +84,10 @@ fn only_keys_that_are_wanted_are_learned() {
         ("ssh-ed25519,rsa-sha2-512", 2),
         ("ssh-ed25519,ecdsa-sha2-nistp256", 2),
         ("-ecdsa-*", 2),
+        ("^rsa-sha2-256", 3),
     ] {
-        let before = "ed25519";
+        // What is asked for first has to be what is known.
+        let before = if algorithms.starts_with('^') { "rsa" } else { "ed25519" };
         let option = format!("-oHostKeyAlgorithms={algorithms}");
         let options = ["-oUpdateHostKeys=yes", "-oStrictHostKeyChecking=yes", &option];
         let theirs = learned(&place, THEIRS, &[before], &options);

@@ -44,7 +44,7 @@ fn what_is_weak_is_refused_and_the_option_that_would_allow_it_is_named() {
             ["KexAlgorithms", "+diffie-hellman-group14-sha1"],
         ),
         (
-            "KexAlgorithms ecdh-sha2-nistp256,diffie-hellman-group16-sha512\n".to_owned(),
+            "KexAlgorithms ecdh-sha2-nistp256,ecdh-sha2-nistp384\n".to_owned(),
             "no key exchange method in common",
             ["KexAlgorithms", "+ecdh-sha2-nistp256"],
         ),

@@ -6,9 +6,19 @@ use serde_json::Value;
 
 use crate::harness::{Home, PROGRAMS, free_port, start, until, wait};
 
-/// What it warns about and a modern server would force: one without the
-/// post-quantum exchange, which OpenSSH before 9.9 is.
-const FORCED: [&str; 1] = ["curve25519-sha256"];
+/// What it warns about and servers force, below what it does not warn about: those
+/// without the post-quantum exchange, which OpenSSH before 9.9 is, and those in FIPS
+/// mode, which have no MAC of the better kind.
+const FORCED: [&str; 8] = [
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "diffie-hellman-group-exchange-sha256",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group18-sha512",
+    "diffie-hellman-group14-sha256",
+    "hmac-sha2-512",
+    "hmac-sha2-256",
+];
 
 #[test]
 fn it_finds_no_failure_and_no_warning_that_servers_do_not_force() {

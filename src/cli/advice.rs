@@ -83,8 +83,8 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
             with(cause.hint(), "; allow more time with --timeout SECONDS")
         }
         Cause::Banner(BannerError::NotSsh) => with(cause.hint(), " set the right one with -p PORT"),
-        Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, usable: Some(usable), .. })) => {
-            Some(format!("if it has to be: --ssh-option {} +{usable}", kind.option()))
+        Cause::KeyExchange(Loss::NoCommon(missing)) => {
+            allowing(missing, "--ssh-option", " ").or_else(|| cause.hint())
         }
         Cause::Proxy(failure) => of_proxy(failure),
         cause => cause.hint(),
@@ -156,12 +156,18 @@ fn of_tor(failure: &TorFailure) -> Option<String> {
 /// The advice of the `ssh` personality about one route, beyond what ssh(1) says.
 pub(super) fn of_cause_as_ssh(cause: &Cause) -> Option<String> {
     match cause {
-        Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, usable: Some(usable), .. })) => {
-            Some(format!("if it has to be: -o {}=+{usable}", kind.option()))
-        }
+        Cause::KeyExchange(Loss::NoCommon(missing)) => allowing(missing, "-o", "="),
         Cause::Proxy(failure) => of_proxy(failure),
         _ => None,
     }
+}
+
+/// The options that allow everything that is missing.
+fn allowing(missing: &NoCommon, flag: &str, between: &str) -> Option<String> {
+    let options = missing.options()?.into_iter();
+    let options: Vec<String> =
+        options.map(|(option, value)| format!("{flag} {option}{between}{value}")).collect();
+    Some(format!("if it has to be: {}", options.join(" ")))
 }
 
 fn with(hint: Option<String>, more: &str) -> Option<String> {
@@ -178,6 +184,7 @@ mod tests {
             kind: Negotiated::HostKey,
             theirs: vec!["ssh-rsa".to_owned()],
             usable: Some("ssh-rsa".to_owned()),
+            also: Vec::new(),
         }))
     }
 

@@ -32,7 +32,7 @@ pub enum Loss {
     Broken(io::ErrorKind),
     /// The two sides have no algorithm of one kind in common.
     NoCommon(NoCommon),
-    /// The protocol was broken; the library's words.
+    /// The protocol was broken.
     Failed(String),
 }
 
@@ -45,6 +45,8 @@ pub struct NoCommon {
     pub theirs: Vec<String>,
     /// What of it we could use, were it allowed.
     pub usable: Option<String>,
+    /// The same of what else is missing.
+    pub also: Vec<NoCommon>,
 }
 
 /// What is negotiated (RFC 4253, section 7.1).
@@ -78,9 +80,13 @@ impl Negotiated {
 impl Loss {
     /// What would help, if that is known; flags are for the front end to name.
     pub fn hint(&self) -> Option<String> {
-        let Self::NoCommon(NoCommon { kind, usable, .. }) = self else { return None };
-        Some(match usable {
-            Some(usable) => format!("if it has to be: {} +{usable}", kind.option()),
+        let Self::NoCommon(missing) = self else { return None };
+        Some(match missing.options() {
+            Some(options) => {
+                let option = |(option, value)| format!("{option} {value}");
+                let options: Vec<String> = options.into_iter().map(option).collect();
+                format!("if it has to be: {}", options.join(" and "))
+            }
             None => NoCommon::HOPELESS.to_owned(),
         })
     }
@@ -90,6 +96,13 @@ impl NoCommon {
     /// What is left to say when none of the server's offers can be used.
     pub const HOPELESS: &'static str =
         "none of these can be used here, the server has to offer a better one";
+
+    /// The options that would allow all of it, with their values; `None` if there is
+    /// something that cannot be had.
+    pub fn options(&self) -> Option<Vec<(&'static str, String)>> {
+        let all = std::iter::once(self).chain(&self.also);
+        all.map(|one| Some((one.kind.option(), format!("+{}", one.usable.as_ref()?)))).collect()
+    }
 }
 
 impl fmt::Display for Negotiated {
@@ -120,9 +133,12 @@ impl fmt::Display for Loss {
                 f.write_str("ended: the server sent more messages than anybody has use for")
             }
             Self::Broken(kind) => write!(f, "lost: {kind}"),
-            Self::NoCommon(NoCommon { kind, theirs, .. }) => {
+            Self::NoCommon(NoCommon { kind, theirs, also, .. }) => {
                 let theirs = theirs.join(", ");
-                write!(f, "found no {kind} in common: the server offers only {theirs}")
+                write!(f, "found no {kind} in common: the server offers only {theirs}")?;
+                also.iter().try_for_each(|NoCommon { kind, theirs, .. }| {
+                    write!(f, "; and no {kind}, of {}", theirs.join(", "))
+                })
             }
             Self::Failed(text) => write!(f, "failed: {text}"),
         }

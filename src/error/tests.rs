@@ -29,6 +29,7 @@ fn attempts() -> Vec<Attempt> {
             kind: Negotiated::HostKey,
             theirs: vec!["ssh-rsa".into()],
             usable: Some("ssh-rsa".into()),
+            also: Vec::new(),
         })),
     ];
     let losses = [Loss::TimedOut, Loss::Silent, Loss::NoSession, Loss::Closed];

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::Resolved;
 use crate::error::Result;
 use crate::options::{Row, Shown, TABLE};
-use crate::ssh::algorithms::{Algorithms, List};
+use crate::ssh::algorithms::{Algorithms, List, key_types, signatures};
 
 /// `ssh -G`.
 ///
@@ -22,7 +22,7 @@ pub fn dump(resolved: &Resolved) -> Result<String> {
     line("user", &resolved.user);
     line("hostname", &resolved.host_name);
     line("port", &resolved.port.to_string());
-    let algorithms = resolved.options.algorithms();
+    let algorithms = resolved.options.algorithms_as_ssh();
     for row in TABLE {
         let keyword = row.name.to_ascii_lowercase();
         if let Shown::Algorithms(list) = row.facts.shown {
@@ -60,27 +60,52 @@ impl Resolved {
     }
 }
 
-/// `ssh -Q`: one name a line; `None` for kinds that nobody knows.
+/// `ssh -Q`: one name a line; `None` for kinds that nobody knows. Names of options are
+/// taken for what they list (ssh.c).
 pub fn query(kind: &str) -> Option<String> {
-    let kind = kind.to_ascii_lowercase();
-    let list = match kind.as_str() {
-        "kex" | "kexalgorithms" => List::Kex,
-        "cipher" | "ciphers" | "cipher-auth" => List::Ciphers,
-        "mac" | "macs" => List::Macs,
-        "key" | "key-plain" | "key-sig" | "hostkeyalgorithms" | "pubkeyacceptedalgorithms" => {
-            List::HostKeys
+    let of_keys = |wanted: &dyn Fn(&str) -> bool, with_signatures: bool| {
+        let more: &[&str] = if with_signatures { signatures() } else { &[] };
+        let names = key_types().iter().chain(more).copied();
+        names.filter(|name| wanted(name)).collect::<Vec<_>>()
+    };
+    let (any, is_certificate) = (|_: &str| true, |name: &str| name.contains("-cert-"));
+    let is_plain = |name: &str| !is_certificate(name);
+    let names = match kind.to_ascii_lowercase().as_str() {
+        "kex" | "kexalgorithms" => Algorithms::known(List::Kex),
+        "cipher" | "ciphers" => Algorithms::known(List::Ciphers),
+        "cipher-auth" => {
+            let all = Algorithms::known(List::Ciphers).into_iter();
+            all.filter(|name| name.contains("-gcm@") || name.contains("-poly1305@")).collect()
         }
-        "key-ca-sign" | "casignaturealgorithms" => List::CaSignatures,
-        "compression" => return Some("none\nzlib@openssh.com\nzlib\n".to_owned()),
-        "protocol-version" => return Some("2\n".to_owned()),
-        "help" => {
-            return Some(
-                "cipher\nkex\nmac\nkey\nkey-ca-sign\ncompression\nprotocol-version\n".to_owned(),
-            );
-        }
+        "mac" | "macs" => Algorithms::known(List::Macs),
+        "key" => of_keys(&any, false),
+        "key-cert" => of_keys(&is_certificate, false),
+        "key-plain" => of_keys(&is_plain, false),
+        "key-ca-sign" | "casignaturealgorithms" => Algorithms::known(List::CaSignatures),
+        "key-sig"
+        | "hostkeyalgorithms"
+        | "pubkeyacceptedalgorithms"
+        | "pubkeyacceptedkeytypes"
+        | "hostbasedacceptedalgorithms"
+        | "hostbasedkeytypes" => of_keys(&any, true),
+        "sig" => of_keys(&is_plain, true),
+        "compression" => vec!["none", "zlib@openssh.com", "zlib"],
+        "protocol-version" => vec!["2"],
+        "help" => vec![
+            "cipher",
+            "cipher-auth",
+            "compression",
+            "kex",
+            "key",
+            "key-ca-sign",
+            "key-cert",
+            "key-plain",
+            "key-sig",
+            "mac",
+            "protocol-version",
+            "sig",
+        ],
         _ => return None,
     };
-    let names: Vec<String> =
-        Algorithms::known(list).into_iter().map(|name| format!("{name}\n")).collect();
-    Some(names.concat())
+    Some(names.into_iter().map(|name| format!("{name}\n")).collect())
 }

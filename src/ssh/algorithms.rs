@@ -2,61 +2,22 @@
 //! weak by the standard of ssh-audit, and the options of ssh_config(5) that
 //! change them; how they are negotiated is russh's business.
 
-use std::borrow::Cow;
+mod names;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use russh::keys::{Algorithm, HashAlg};
 use russh::{cipher, compression, kex, mac};
 
 use super::Negotiated;
-use crate::printable::Printable;
+pub use names::{key_types, signatures};
 
 /// Smallest RSA keys, in bits; OpenSSH's default is 1024.
 pub(crate) const RSA_BITS: u32 = 2048;
 
-const KEX: [&str; 2] = ["mlkem768x25519-sha256", "curve25519-sha256"];
-/// AES-GCM first: the fastest where the processor has AES.
-const CIPHERS: [&str; 5] = [
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes256-ctr",
-    "aes192-ctr",
-    "aes128-ctr",
-];
-const MACS: [&str; 2] = ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"];
-const HOST_KEYS: [&str; 3] = ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"];
-const CA_SIGNATURES: [&str; 8] = [
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
-/// Host keys that russh can check, and nobody should have.
-const MORE_HOST_KEYS: [&str; 4] =
-    ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
-
-/// What keys and certificates of users may be used with, in OpenSSH's order.
-const USER_KEYS: [&str; 16] = [
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "sk-ssh-ed25519-cert-v01@openssh.com",
-    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
+/// How types of certificates end.
+const CERTIFICATE: &str = "-cert-v01@openssh.com";
 
 /// What a session may use, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +26,9 @@ pub struct Algorithms {
     ciphers: Vec<String>,
     macs: Vec<String>,
     host_keys: Vec<String>,
-    /// Whether the user chose the host keys: then none is added or moved.
-    chosen_host_keys: bool,
+    /// What the user did to the host keys, if anything: unless he put them into an
+    /// order, those that are known go first.
+    host_keys_change: Option<Change>,
     ca_signatures: Vec<String>,
     user_keys: Vec<String>,
     /// Bits of the smallest RSA keys.
@@ -92,37 +54,125 @@ pub enum List {
     UserKeys,
 }
 
+/// What a list of ssh_config(5) does to the defaults, by the sign before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// No sign: it stands instead of them.
+    Replaced,
+    /// `+`: after them.
+    Added,
+    /// `-`: these are gone.
+    Removed,
+    /// `^`: before them.
+    First,
+}
+
+/// A list that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// What it does.
+    change: Change,
+    /// What it names and can be used, best first; for [`Change::Removed`] patterns.
+    names: Vec<String>,
+}
+
+/// Why a list is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// It has a name that nobody knows.
+    Unknown,
+    /// Nothing in it can be used here.
+    NothingLeft,
+}
+
+impl Chosen {
+    /// As it is written, without what cannot be used here.
+    pub fn written(&self) -> String {
+        let sign = match self.change {
+            Change::Replaced => "",
+            Change::Added => "+",
+            Change::Removed => "-",
+            Change::First => "^",
+        };
+        format!("{sign}{}", self.names.join(","))
+    }
+
+    /// What becomes of a list by it.
+    fn applied(&self, defaults: &[String]) -> Vec<String> {
+        let (named, defaults) = (self.names.iter(), defaults.iter());
+        let mut names: Vec<String> = match self.change {
+            Change::Replaced => named.cloned().collect(),
+            Change::Removed => {
+                let patterns = self.names.join(",");
+                defaults.filter(|name| !is_named(&patterns, name)).cloned().collect()
+            }
+            Change::Added => defaults.chain(named).cloned().collect(),
+            Change::First => named.chain(defaults).cloned().collect(),
+        };
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+}
+
 impl Default for Algorithms {
     fn default() -> Self {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Self {
-            kex: names(&KEX),
-            ciphers: names(&CIPHERS),
-            macs: names(&MACS),
-            host_keys: names(&HOST_KEYS),
-            chosen_host_keys: false,
-            ca_signatures: names(&CA_SIGNATURES),
-            user_keys: names(&USER_KEYS),
-            rsa_bits: RSA_BITS,
-            compression: false,
-        }
+        Self::of(List::defaults)
     }
 }
 
 impl Algorithms {
-    /// Reads a list: instead of the defaults, or with `+`, `-` or `^` before it a
-    /// change to them. It may hold patterns.
-    ///
-    /// # Errors
-    /// The reason, for names that nobody knows here.
-    pub fn parse(list: List, text: &str) -> Result<Vec<String>, String> {
-        let known: Vec<String> = Self::known(list).into_iter().map(str::to_owned).collect();
-        modified(text, Self::default().list(list), &known)
+    /// What is used where nothing is said by those who call us `ssh`.
+    pub fn as_ssh() -> Self {
+        Self::of(List::defaults_as_ssh)
     }
 
-    /// Has these used, best first.
-    pub fn choose(&mut self, list: List, names: Vec<String>) {
-        self.chosen_host_keys |= list == List::HostKeys;
+    fn of(defaults: impl Fn(List) -> &'static [&'static str]) -> Self {
+        let names = |list: List| defaults(list).iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            kex: names(List::Kex),
+            ciphers: names(List::Ciphers),
+            macs: names(List::Macs),
+            host_keys: names(List::HostKeys),
+            host_keys_change: None,
+            ca_signatures: names(List::CaSignatures),
+            user_keys: names(List::UserKeys),
+            rsa_bits: RSA_BITS,
+            compression: false,
+        }
+    }
+
+    /// Reads a list as OpenSSH does: instead of the defaults, or with `+`, `-` or `^`
+    /// before it a change to them. What OpenSSH has and we do not is left out; types of
+    /// keys, and whatever is taken away, may be named by patterns.
+    ///
+    /// # Errors
+    /// See [`Mistake`]. Without a MAC there are ciphers that need none.
+    pub fn parse(list: List, text: &str) -> Result<Chosen, Mistake> {
+        let (change, text) = match text.split_at_checked(1) {
+            Some(("+", rest)) => (Change::Added, rest),
+            Some(("-", rest)) => (Change::Removed, rest),
+            Some(("^", rest)) => (Change::First, rest),
+            _ => (Change::Replaced, text),
+        };
+        let names = match change {
+            Change::Removed => text.split(',').collect(),
+            _ => named(list, text)?,
+        };
+        let names = names.into_iter().map(str::to_owned).collect();
+        let chosen = Chosen { change, names };
+        match chosen.applied(Self::default().list(list)).is_empty() && list != List::Macs {
+            true => Err(Mistake::NothingLeft),
+            false => Ok(chosen),
+        }
+    }
+
+    /// Has a list changed.
+    pub fn choose(&mut self, list: List, chosen: &Chosen) {
+        if list == List::HostKeys {
+            self.host_keys_change = Some(chosen.change);
+        }
+        let names = chosen.applied(self.list(list));
         let field = match list {
             List::Kex => &mut self.kex,
             List::Ciphers => &mut self.ciphers,
@@ -136,21 +186,7 @@ impl Algorithms {
 
     /// What may be in a list at all.
     pub fn known(list: List) -> Vec<&'static str> {
-        let usable = |name: &&str| !["none", "clear"].contains(name);
-        match list {
-            List::Kex => {
-                kex::ALL_KEX_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
-            }
-            List::Ciphers => {
-                cipher::ALL_CIPHERS.iter().map(|name| name.as_ref()).filter(usable).collect()
-            }
-            List::Macs => {
-                mac::ALL_MAC_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
-            }
-            List::HostKeys => [&HOST_KEYS[..], &MORE_HOST_KEYS].concat(),
-            List::CaSignatures => [&CA_SIGNATURES[..], &["ssh-rsa"]].concat(),
-            List::UserKeys => USER_KEYS.to_vec(),
-        }
+        list.usable()
     }
 
     /// What is in a list now.
@@ -176,7 +212,7 @@ impl Algorithms {
         russh::Preferred {
             kex: kex.chain(extensions).collect(),
             key: self.host_keys(known).into(),
-            host_key_certificates: if certificates { certificate_keys() } else { Vec::new() }
+            host_key_certificates: if certificates { self.certificates() } else { Vec::new() }
                 .into(),
             cipher: ciphers.filter_map(|name| cipher::Name::try_from(name.as_str()).ok()).collect(),
             mac: macs.filter_map(|name| mac::Name::try_from(name.as_str()).ok()).collect(),
@@ -188,12 +224,12 @@ impl Algorithms {
         }
     }
 
-    /// The types of known keys first, as OpenSSH orders its HostKeyAlgorithms;
-    /// also those that nobody else is asked for.
+    /// The types of known keys first, as OpenSSH orders its HostKeyAlgorithms unless
+    /// the user has; also those that nobody else is asked for.
     fn host_keys(&self, known: &[Algorithm]) -> Vec<Algorithm> {
-        let mut keys: Vec<Algorithm> =
-            self.host_keys.iter().filter_map(|name| Algorithm::new(name).ok()).collect();
-        if self.chosen_host_keys {
+        let plain = self.host_keys.iter().filter(|name| !name.ends_with(CERTIFICATE));
+        let mut keys: Vec<Algorithm> = plain.filter_map(|name| Algorithm::new(name).ok()).collect();
+        if !self.puts_known_first() {
             return keys;
         }
         let is_known = |key: &Algorithm| {
@@ -202,11 +238,29 @@ impl Algorithms {
                 (key, known) => key == known,
             })
         };
-        let more = known.iter().filter(|known| matches!(known, Algorithm::Ecdsa { .. })).cloned();
-        keys.splice(0..0, more);
+        if self.host_keys_change != Some(Change::Removed) {
+            let more = known.iter().filter(|key| matches!(key, Algorithm::Ecdsa { .. })).cloned();
+            keys.retain(|key| !matches!(key, Algorithm::Ecdsa { .. }) || !is_known(key));
+            keys.splice(0..0, more);
+        }
         // Stable: what is known keeps its order before what is not.
         keys.sort_by_key(|key| !is_known(key));
         keys
+    }
+
+    /// Whether it matters which keys of a host are known (sshconnect2.c, `ssh_kex2`).
+    pub(super) fn puts_known_first(&self) -> bool {
+        !matches!(self.host_keys_change, Some(Change::Replaced | Change::First))
+    }
+
+    /// The certificates that hosts may have, by the signature of the key exchange.
+    fn certificates(&self) -> Vec<Algorithm> {
+        let algorithm = |name: &String| match name.strip_suffix(CERTIFICATE)? {
+            "rsa-sha2-512" => Some(Algorithm::Rsa { hash: Some(HashAlg::Sha512) }),
+            "rsa-sha2-256" => Some(Algorithm::Rsa { hash: Some(HashAlg::Sha256) }),
+            _ => Algorithm::new_certificate(name).ok(),
+        };
+        self.host_keys.iter().filter_map(algorithm).collect()
     }
 
     /// Whether a signature of this kind under a certificate counts.
@@ -222,7 +276,11 @@ impl Algorithms {
             Algorithm::Rsa { .. } => name == "ssh-rsa" || name.starts_with("rsa-sha2-"),
             other => name == other.as_str(),
         };
-        let is_chosen = !self.chosen_host_keys || self.host_keys.iter().any(is_listed);
+        let is_chosen = match self.host_keys_change {
+            // There are more that a host may have than those that are asked for.
+            None | Some(Change::Added | Change::First) => true,
+            Some(Change::Replaced | Change::Removed) => self.host_keys.iter().any(is_listed),
+        };
         is_chosen && self.weakness(key).is_none()
     }
 
@@ -247,55 +305,49 @@ pub(super) fn is_usable(kind: Negotiated, name: &str) -> bool {
         Negotiated::Mac => List::Macs,
         Negotiated::Compression => return false,
     };
-    Algorithms::parse(list, name).is_ok()
+    list.usable().contains(&name)
 }
 
-fn certificate_keys() -> Vec<Algorithm> {
-    vec![
-        Algorithm::Ed25519,
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-    ]
-}
-
-/// A list of ssh_config(5): instead of the defaults, or with a sign before it
-/// (`+` after, `^` before, `-` out of) a change to them.
-fn modified(value: &str, defaults: &[String], known: &[String]) -> Result<Vec<String>, String> {
-    let (sign, names) = match value.chars().next() {
-        Some(sign @ ('+' | '-' | '^')) => (sign, value.get(1..).unwrap_or_default()),
-        _ => ('=', value),
-    };
-    let mut named = Vec::new();
-    for pattern in names.split(',').map(str::trim) {
-        let matches =
-            |name: &&String| crate::pattern::matches_pattern(pattern.as_bytes(), name.as_bytes());
-        let before = named.len();
-        named.extend(known.iter().filter(matches).cloned());
-        if named.len() == before {
-            return Err(format!("nothing here is called {}", Printable(pattern)));
+/// Whether a name is in a list of patterns, of which those with `!` take it out.
+fn is_named(patterns: &str, name: &str) -> bool {
+    let matches =
+        |pattern: &str| crate::pattern::matches_pattern(pattern.as_bytes(), name.as_bytes());
+    let mut is_named = false;
+    for pattern in patterns.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(not) if matches(not) => return false,
+            Some(_) => {}
+            None => is_named |= matches(pattern),
         }
     }
-    let without: Vec<String> =
-        defaults.iter().filter(|name| !named.contains(name)).cloned().collect();
-    let mut list = match sign {
-        '=' => named,
-        '-' => without,
-        '^' => [named, without].concat(),
-        _ => [defaults.to_vec(), named].concat(),
-    };
-    let mut seen = std::collections::HashSet::new();
-    list.retain(|name| seen.insert(name.clone()));
-    if list.is_empty() {
-        return Err("nothing is left".to_owned());
+    is_named
+}
+
+/// What can be used of what a list names, in its order.
+fn named(list: List, text: &str) -> Result<Vec<&'static str>, Mistake> {
+    let (usable, only_theirs) = (list.usable(), list.only_theirs());
+    let mut named = Vec::new();
+    for pattern in text.split(',') {
+        let matches = |name: &&&str| match list.is_of_keys() {
+            true => crate::pattern::matches_pattern(pattern.as_bytes(), name.as_bytes()),
+            false => **name == pattern,
+        };
+        let before = named.len();
+        named.extend(usable.iter().filter(matches));
+        let is_known = named.len() > before
+            || only_theirs.iter().any(|name| matches(&name))
+            || list.is_theirs(pattern);
+        if !is_known {
+            return Err(Mistake::Unknown);
+        }
     }
-    Ok(list)
+    Ok(named)
 }
 
 #[cfg(test)]
 mod tests {
+    use russh::keys::EcdsaCurve;
+
     use super::*;
 
     fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
@@ -307,51 +359,137 @@ mod tests {
         let preferred = Algorithms::default().preferred(&[], false);
         assert_eq!(
             names(&preferred.kex),
-            [&KEX[..], &["ext-info-c", "kex-strict-c-v00@openssh.com"]].concat()
+            [List::Kex.defaults(), &["ext-info-c", "kex-strict-c-v00@openssh.com"]].concat()
         );
-        assert_eq!(names(&preferred.cipher), CIPHERS);
-        assert_eq!(names(&preferred.mac), MACS);
-        assert_eq!(preferred.key.iter().map(Algorithm::as_str).collect::<Vec<_>>(), HOST_KEYS);
+        assert_eq!(names(&preferred.cipher), List::Ciphers.defaults());
+        assert_eq!(names(&preferred.mac), List::Macs.defaults());
+        let keys: Vec<&str> = preferred.key.iter().map(Algorithm::as_str).collect();
+        assert_eq!(keys, ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"]);
         assert!(preferred.host_key_certificates.is_empty());
         let with = Algorithms::default().preferred(&[], true);
         assert!(!with.host_key_certificates.contains(&Algorithm::Rsa { hash: None }));
         assert_eq!(with.host_key_certificates.len(), 6);
     }
 
+    fn chosen(list: List, text: &str) -> Algorithms {
+        let mut algorithms = Algorithms::default();
+        algorithms.choose(list, &Algorithms::parse(list, text).unwrap());
+        algorithms
+    }
+
     #[test]
     fn known_key_types_are_asked_for_first_whatever_they_are() {
-        let first = |known| Algorithms::default().preferred(&[known], false).key[0].clone();
+        let ask = |algorithms: &Algorithms, known: &Algorithm| {
+            algorithms.preferred(std::slice::from_ref(known), false).key.into_owned()
+        };
+        let default = Algorithms::default();
         let rsa = Algorithm::Rsa { hash: None };
-        assert_eq!(first(rsa), Algorithm::Rsa { hash: Some(HashAlg::Sha512) });
+        assert_eq!(ask(&default, &rsa)[0], Algorithm::Rsa { hash: Some(HashAlg::Sha512) });
         let ecdsa = Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 };
-        assert_eq!(first(ecdsa.clone()), ecdsa);
-        let mut chosen = Algorithms::default();
-        chosen.choose(List::HostKeys, vec!["rsa-sha2-256".to_owned()]);
-        assert_eq!(chosen.preferred(&[ecdsa], false).key.len(), 1);
+        assert_eq!(ask(&default, &ecdsa)[0], ecdsa);
+        let added = ask(&chosen(List::HostKeys, "+ecdsa-sha2-nistp384,ssh-rsa"), &ecdsa);
+        assert_eq!((added.len(), &added[0]), (5, &ecdsa));
+        // Not where the user has put them into an order, or taken them away.
+        assert_eq!(ask(&chosen(List::HostKeys, "rsa-sha2-256"), &ecdsa).len(), 1);
+        assert!(!ask(&chosen(List::HostKeys, "-ecdsa-*"), &ecdsa).contains(&ecdsa));
+        let first = ask(&chosen(List::HostKeys, "^rsa-sha2-256"), &Algorithm::Ed25519);
+        assert_eq!(first[0], Algorithm::Rsa { hash: Some(HashAlg::Sha256) });
+        assert_eq!(
+            ask(&chosen(List::HostKeys, "-ecdsa-*"), &rsa)[0],
+            Algorithm::Rsa { hash: Some(HashAlg::Sha512) }
+        );
+    }
+
+    #[test]
+    fn certificates_are_asked_for_as_the_list_has_them() {
+        let certificates = |text: &str| {
+            chosen(List::HostKeys, text).preferred(&[], true).host_key_certificates.into_owned()
+        };
+        assert_eq!(certificates("ssh-ed25519"), []);
+        assert_eq!(
+            certificates("ssh-ed25519,rsa-sha2-256-cert-v01@openssh.com,ssh-ed25519-cert*"),
+            [Algorithm::Rsa { hash: Some(HashAlg::Sha256) }, Algorithm::Ed25519]
+        );
+        assert_eq!(certificates("-*rsa*").len(), 4);
     }
 
     #[test]
     fn lists_are_replaced_and_changed_as_in_ssh_config() {
-        let host_keys =
-            |value: &str| Algorithms::parse(List::HostKeys, value).map(|list| list.join(" "));
-        let all = HOST_KEYS.join(" ");
+        let host_keys = |value: &str| {
+            let chosen = Algorithms::parse(List::HostKeys, value)?;
+            let mut algorithms = Algorithms::default();
+            algorithms.choose(List::HostKeys, &chosen);
+            Ok::<_, Mistake>(algorithms.host_keys.join(" "))
+        };
+        let all = List::HostKeys.defaults().join(" ");
         assert_eq!(host_keys("+ssh-rsa").unwrap(), format!("{all} ssh-rsa"));
         assert_eq!(host_keys("^ssh-rsa").unwrap(), format!("ssh-rsa {all}"));
-        assert_eq!(host_keys("-rsa-*").unwrap(), "ssh-ed25519");
+        assert_eq!(host_keys("-rsa-*,*-cert-*").unwrap(), "ssh-ed25519");
         assert_eq!(host_keys("ssh-rsa,ssh-ed25519").unwrap(), "ssh-rsa ssh-ed25519");
         assert_eq!(
-            host_keys("ecdsa-*,ssh-ed25519,ecdsa-sha2-nistp256").unwrap(),
-            "ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521 ssh-ed25519"
+            host_keys("ecdsa-*256,ssh-ed25519,ecdsa-sha2-nistp256").unwrap(),
+            "ecdsa-sha2-nistp256 ssh-ed25519"
         );
         for bad in ["", "nonsense", "+", "-*", "ssh-dss", "ssh-rsa,"] {
             assert!(host_keys(bad).is_err(), "{bad:?}");
         }
-        for bad in ["none", "clear", "+none"] {
+        for bad in ["none", "clear", "+none", "aes*", "+aes*"] {
             assert!(Algorithms::parse(List::Ciphers, bad).is_err(), "{bad}");
         }
         let algorithms = Algorithms { compression: true, ..Algorithms::default() };
         let compression = algorithms.preferred(&[], false).compression;
         assert_eq!(names(&compression), ["zlib@openssh.com", "none"]);
+    }
+
+    #[test]
+    fn those_who_call_us_ssh_reach_what_openssh_reaches() {
+        let ssh = Algorithms::as_ssh();
+        let ecdsa = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
+        let preferred = ssh.preferred(&[], false);
+        assert_eq!(preferred.key[..2], [Algorithm::Ed25519, ecdsa]);
+        assert!(names(&preferred.kex).contains(&"ecdh-sha2-nistp256"));
+        for list in [List::Kex, List::HostKeys] {
+            let (strict, all) = (list.defaults(), names(ssh.list(list)));
+            assert!(strict.iter().all(|name| all.contains(name)) && all.len() > strict.len());
+            assert!(all.iter().all(|name| list.usable().contains(name)));
+        }
+        let mut changed = ssh.clone();
+        changed.choose(List::Kex, &Algorithms::parse(List::Kex, "-ecdh-*").unwrap());
+        assert_eq!(changed.kex, Algorithms::default().kex);
+    }
+
+    #[test]
+    fn what_only_openssh_has_is_left_out_and_what_nobody_has_is_a_mistake() {
+        let left = |list, text: &str| {
+            let chosen = Algorithms::parse(list, text)?;
+            let mut algorithms = Algorithms::default();
+            algorithms.choose(list, &chosen);
+            Ok::<_, Mistake>(algorithms.list(list).join(" "))
+        };
+        for (list, text, expected) in [
+            (List::Kex, "sntrup761x25519-sha512,curve25519-sha256", "curve25519-sha256"),
+            (List::Kex, "gss-group14-sha256-,curve25519-sha256", "curve25519-sha256"),
+            (List::Ciphers, "3des-cbc,aes128-ctr", "aes128-ctr"),
+            (List::Macs, "umac-128-etm@openssh.com", ""),
+            (List::Macs, "hmac-md5,hmac-sha2-256", "hmac-sha2-256"),
+            (List::HostKeys, "sk-ssh-ed25519@openssh.com,ssh-dss,ssh-ed25519", "ssh-ed25519"),
+            (List::UserKeys, "ssh-rsa,ssh-dss,ssh-ed25519", "ssh-ed25519"),
+            (List::UserKeys, "webauthn-*,ssh-ed25519", "ssh-ed25519"),
+        ] {
+            assert_eq!(left(list, text).unwrap(), expected, "{text}");
+            for sign in ["+", "^"] {
+                assert!(left(list, &format!("{sign}{text}")).is_ok(), "{sign}{text}");
+            }
+        }
+        // Whatever is taken away may be unknown.
+        assert_eq!(left(List::Kex, "-nonsense").unwrap(), List::Kex.defaults().join(" "));
+        assert_eq!(left(List::Kex, "-*,!curve25519-sha256").unwrap(), "curve25519-sha256");
+        for text in ["nonsense", "+nonsense", "^curve25519-sha256,nonsense"] {
+            assert_eq!(left(List::Kex, text), Err(Mistake::Unknown), "{text}");
+        }
+        for text in ["sntrup761x25519-sha512", "-*"] {
+            assert_eq!(left(List::Kex, text), Err(Mistake::NothingLeft), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use russh::ChannelOpenFailure;
+
 use super::algorithms;
 use crate::error::TOO_MANY_FAILURES;
 pub use crate::error::{Loss, Negotiated, NoCommon};
@@ -24,12 +26,11 @@ impl NoCommon {
         let printable = |name: &String| printable::line(name);
         let usable = theirs.iter().find(|name| algorithms::is_usable(kind, name));
         let (usable, theirs) = (usable.map(printable), theirs.iter().map(printable).collect());
-        Self { kind, theirs, usable }
+        Self { kind, theirs, usable, also: Vec::new() }
     }
-}
 
-impl From<&russh::Error> for Loss {
-    fn from(error: &russh::Error) -> Self {
+    /// What the library says is missing.
+    fn of(error: &russh::Error) -> Option<Self> {
         match error {
             russh::Error::NoCommonAlgo { kind, theirs, .. } => {
                 let kind = match kind {
@@ -39,8 +40,24 @@ impl From<&russh::Error> for Loss {
                     russh::AlgorithmKind::Mac => Negotiated::Mac,
                     russh::AlgorithmKind::Compression => Negotiated::Compression,
                 };
-                Self::NoCommon(NoCommon::new(kind, theirs))
+                Some(Self::new(kind, theirs))
             }
+            russh::Error::NoCommonAlgos(all) => {
+                let mut all = all.iter().filter_map(Self::of);
+                let first = all.next()?;
+                Some(Self { also: all.collect(), ..first })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<&russh::Error> for Loss {
+    fn from(error: &russh::Error) -> Self {
+        if let Some(missing) = NoCommon::of(error) {
+            return Self::NoCommon(missing);
+        }
+        match error {
             russh::Error::KeepaliveTimeout => Self::Silent,
             russh::Error::InactivityTimeout => Self::TimedOut,
             russh::Error::WindowExceeded => Self::WindowExceeded,
@@ -50,8 +67,49 @@ impl From<&russh::Error> for Loss {
                 io::ErrorKind::UnexpectedEof => Self::Closed,
                 kind => Self::Broken(kind),
             },
-            other => Self::Failed(printable::lines(&other.to_string())),
+            other => {
+                tracing::debug!(error = %printable::lines(&other.to_string()), "protocol");
+                Self::Failed(in_our_words(other).to_owned())
+            }
         }
+    }
+}
+
+/// Why something failed that is no end of the connection, or may be; printable.
+pub(super) fn reason(error: &russh::Error) -> String {
+    match Loss::from(error) {
+        Loss::Failed(words) => words,
+        loss => loss.to_string(),
+    }
+}
+
+/// Why a channel was not opened, in OpenSSH's words (channels.c, `reason2txt`).
+pub(super) fn refusal(reason: &ChannelOpenFailure) -> &'static str {
+    match reason {
+        ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited",
+        ChannelOpenFailure::ConnectFailed => "connect failed",
+        ChannelOpenFailure::UnknownChannelType => "unknown channel type",
+        ChannelOpenFailure::ResourceShortage => "resource shortage",
+        ChannelOpenFailure::Other { .. } => "unknown reason",
+    }
+}
+
+/// What an error of the library means to somebody who has never heard of it.
+fn in_our_words(error: &russh::Error) -> &'static str {
+    use russh::Error;
+    match error {
+        Error::Version => "the other side does not speak SSH 2",
+        Error::WrongServerSig | Error::UnknownKey => "the server's signature is wrong",
+        Error::PacketAuth | Error::DecryptionError => "a message was damaged on its way",
+        Error::RequestDenied => "the server refused",
+        // What waited for the session is told of its end by these.
+        Error::RecvError | Error::SendError | Error::Join(_) => "the connection has ended",
+        Error::StrictKeyExchangeViolation { .. } => {
+            "somebody has put messages into the key exchange"
+        }
+        Error::ChannelOpenFailure(reason) => refusal(reason),
+        Error::Elapsed(_) | Error::ConnectionTimeout => "it takes too long",
+        _ => "the server broke the protocol",
     }
 }
 
@@ -76,6 +134,21 @@ mod tests {
             "if it has to be: KexAlgorithms +diffie-hellman-group14-sha1"
         );
         assert_eq!(hint(Negotiated::Cipher, &["arcfour"]), NoCommon::HOPELESS);
+    }
+
+    #[test]
+    fn the_librarys_own_words_reach_nobody() {
+        for error in [
+            russh::Error::RecvError,
+            russh::Error::Inconsistent,
+            russh::Error::KexInit,
+            russh::Error::SshEncoding(russh::keys::ssh_encoding::Error::CharacterEncoding),
+            russh::Error::PacketSize(7),
+        ] {
+            let (theirs, ours) = (error.to_string(), Loss::from(&error).to_string());
+            assert!(!ours.contains(&theirs) && !ours.contains("SshEncoding"), "{ours}");
+            assert!(!reason(&error).contains(&theirs), "{theirs}");
+        }
     }
 
     #[test]

@@ -132,6 +132,7 @@ mod tests {
             kind: Negotiated::Mac,
             theirs: vec!["hmac-md5".to_owned(), "hmac-sha1".to_owned()],
             usable: None,
+            also: Vec::new(),
         };
         for (cause, words) in [
             (dial(Failure::Refused), "ssh: connect to host web port 22: Connection refused"),

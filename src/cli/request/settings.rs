@@ -12,7 +12,7 @@ use crate::openssh::Resolved;
 use crate::options::{Files, Maybe, Options, Time, YesNoAsk};
 use crate::printable::Printable;
 use crate::ssh::Rekey;
-use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Words};
 use crate::ssh::known_hosts::Program;
 
 /// Where connections come from.
@@ -102,7 +102,10 @@ pub(super) fn host_keys(
         verify_dns: options.verify_host_key_dns() == YesNoAsk::Yes,
         dnssec_anchor,
         trusts_loopback: options.no_host_authentication_for_localhost(),
-        algorithms: options.algorithms(),
+        algorithms: match bare.words {
+            Words::Own => options.algorithms(),
+            Words::Ssh => options.algorithms_as_ssh(),
+        },
         ..bare
     })
 }
