@@ -20,7 +20,7 @@ const MOST_MORE: u64 = 64 << 10;
 const MOST_TIME: Duration = Duration::from_secs(40);
 
 /// A Python that has paramiko.
-fn python() -> &'static str {
+pub(crate) fn python() -> &'static str {
     let has = |python: &&&str| {
         let mut command = Command::new(python);
         let command = command.args(["-c", "import paramiko"]).stderr(Stdio::null());
@@ -30,15 +30,15 @@ fn python() -> &'static str {
     all.iter().find(has).expect("apt-get install python3-paramiko")
 }
 
-struct Hostile {
-    home: Home,
+pub(crate) struct Hostile {
+    pub(crate) home: Home,
     child: Child,
     seen: Arc<Mutex<Vec<String>>>,
-    port: String,
+    pub(crate) port: String,
 }
 
 impl Hostile {
-    fn new(scenario: &str) -> Self {
+    pub(crate) fn new(scenario: &str) -> Self {
         let home = Home::new();
         home.default_key();
         let mut command = Command::new(python());
@@ -68,11 +68,11 @@ impl Hostile {
         }
     }
 
-    fn says(&self, start: &str) -> bool {
+    pub(crate) fn says(&self, start: &str) -> bool {
         self.seen.lock().unwrap().iter().any(|line| line.starts_with(start))
     }
 
-    fn options(&self) -> Vec<String> {
+    pub(crate) fn options(&self) -> Vec<String> {
         let path = |name: &str| self.home.path(name).display().to_string();
         [
             "-F",
@@ -95,7 +95,7 @@ impl Hostile {
     }
 
     /// Ours, through these programs.
-    fn ours(&self, through: &[&str], args: &[&str]) -> Command {
+    pub(crate) fn ours(&self, through: &[&str], args: &[&str]) -> Command {
         let options = self.options();
         let options = options.iter().map(String::as_str);
         let args: Vec<&str> =
@@ -103,7 +103,7 @@ impl Hostile {
         self.home.command_with(&[&["/usr/bin/setsid"], through].concat(), &args)
     }
 
-    fn theirs(&self, args: &[&str]) -> Command {
+    pub(crate) fn theirs(&self, args: &[&str]) -> Command {
         let mut command = Command::new(THEIRS);
         command.args(self.options()).args(args).env_clear().env("HOME", self.home.path("home"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -13,6 +13,7 @@
 )]
 
 mod age;
+mod agent_keys;
 mod background;
 mod bind;
 mod callers;
@@ -29,6 +30,7 @@ mod host_key_renewal;
 mod host_key_revoked;
 mod host_key_worth;
 mod hostile_server;
+mod identity_files;
 mod installer;
 mod known_hosts;
 mod known_hosts_matrix;
@@ -38,7 +40,9 @@ mod machine_identity;
 mod name_servers;
 mod native_options;
 mod nix;
+mod not_utf8;
 mod openssh;
+mod openssh_algorithms;
 mod openssh_awkward;
 mod openssh_choices;
 mod openssh_failures;

@@ -4,6 +4,7 @@
 mod agent;
 mod keyfile;
 mod offers;
+mod password;
 mod publickey;
 
 use std::collections::VecDeque;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
 use russh::{MethodKind, MethodSet};
 
+use super::hostkey::Words;
 use super::{Loss, Session};
 use crate::error::{Error, Result};
-use crate::printable::lines;
+use crate::printable::{Printable, lines};
 use crate::secret::Secret;
 use crate::user::User;
 use agent::Agent;
@@ -43,6 +45,8 @@ pub struct Credentials {
     pub identities: Vec<PathBuf>,
     /// Key files tried after the agent's keys, where they exist.
     pub default_identities: Vec<PathBuf>,
+    /// Whether the user has named them: then it is worth a word that one is missing.
+    pub names_identities: bool,
     /// The agent's socket, from `SSH_AUTH_SOCK`.
     pub agent: Option<PathBuf>,
     /// Whether the agent's keys count only as far as they are those of the files.
@@ -75,6 +79,7 @@ impl Credentials {
             machine: String::new(),
             identities: Vec::new(),
             default_identities: Vec::new(),
+            names_identities: false,
             agent: None,
             identities_only: false,
             certificates: Vec::new(),
@@ -169,6 +174,7 @@ struct Authentication<'a> {
 
 impl<'a> Authentication<'a> {
     async fn start(session: &'a mut Session, credentials: &'a Credentials) -> Result<Self> {
+        let as_ssh = session.policy.words == Words::Ssh;
         let mut tried = Vec::new();
         let mut sources = Sources {
             identities_only: credentials.identities_only,
@@ -178,6 +184,9 @@ impl<'a> Authentication<'a> {
         for path in &credentials.identities {
             match KeyFile::read(path).await {
                 Ok(key) => sources.named.push(Arc::new(key)),
+                Err(reason) if as_ssh => {
+                    sources.named.push(Arc::new(KeyFile::unreadable(path, reason)));
+                }
                 Err(reason) => tried.push(format!("{} ({reason})", path.display())),
             }
         }
@@ -192,7 +201,10 @@ impl<'a> Authentication<'a> {
             // Missing defaults are normal; broken ones are worth a word.
             match KeyFile::read(path).await {
                 Ok(key) => sources.files.push(Arc::new(key)),
-                Err(keyfile::Unreadable::Missing) => {}
+                Err(keyfile::Unreadable::Missing) if !credentials.names_identities => {}
+                Err(reason) if as_ssh => {
+                    sources.files.push(Arc::new(KeyFile::unreadable(path, reason)));
+                }
                 Err(reason) => tried.push(format!("{} ({reason})", path.display())),
             }
         }
@@ -337,39 +349,6 @@ impl<'a> Authentication<'a> {
         .await
     }
 
-    async fn password(&mut self) -> Result<Step> {
-        for at in 0..self.credentials.prompts {
-            if at > 0 {
-                self.credentials.user.warn("Permission denied, please try again.");
-            }
-            let password = match self.password.take() {
-                Some(password) => Some(password),
-                None => {
-                    let user = self.credentials.user.clone();
-                    let prompt = format!(
-                        "{}@{}'s password: ",
-                        self.credentials.login, self.credentials.machine
-                    );
-                    blocking(move || user.ask(&prompt, false)).await?
-                }
-            };
-            let Some(password) = password else {
-                self.tried.push("password (nobody to ask)".to_owned());
-                return Ok(Step::Failed);
-            };
-            self.tried.push("password".to_owned());
-            let login = self.credentials.login.clone();
-            let answer =
-                self.session.handle.authenticate_password(login, password.expose().clone());
-            let answer = timed(self.session.deadline, answer).await?;
-            match self.judge(answer)? {
-                Step::Failed if self.takes(MethodKind::Password) => {}
-                step => return Ok(step),
-            }
-        }
-        Ok(Step::Failed)
-    }
-
     /// Takes note of the server's answer.
     fn judge(&mut self, answer: AuthResult) -> Result<Step> {
         match answer {
@@ -381,13 +360,30 @@ impl<'a> Authentication<'a> {
                 self.remaining = Some(remaining_methods);
                 Ok(if partial_success { Step::Partial } else { Step::Failed })
             }
+            // Only ever the answer to a password, and dealt with there.
+            AuthResult::PasswordChange { .. } => Ok(Step::Failed),
         }
+    }
+
+    /// Whether messages are in the words of ssh(1).
+    fn speaks_as_ssh(&self) -> bool {
+        self.session.policy.words == Words::Ssh
     }
 
     fn lost(&self) -> Error {
         match self.session.loss() {
             // What helps is a key by name.
-            Loss::TooManyFailures => self.refused(),
+            Loss::TooManyFailures => {
+                if self.speaks_as_ssh() {
+                    let from = Printable(&self.session.policy.titles.1).to_string();
+                    let from = from.trim_start_matches('[').replacen("]:", " port ", 1);
+                    let words = "Too many authentication failures";
+                    let port = if from.contains(" port ") { "" } else { " port 22" };
+                    let said = format!("Received disconnect from {from}{port}:2: {words}");
+                    self.credentials.user.warn(&said);
+                }
+                self.refused()
+            }
             reason => Error::ConnectionLost { machine: self.credentials.machine.clone(), reason },
         }
     }

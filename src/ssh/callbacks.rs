@@ -4,17 +4,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use russh::Channel;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::ssh_key::Certificate;
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
 use super::hostkey::{self, Decision, HostKeyPolicy, Own, Words, Worth};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
-use super::{Ended, Loss, Uses, lock};
+use super::{Ended, Loss, Uses, lock, loss};
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::user::User;
@@ -182,6 +182,29 @@ impl client::Handler for Client {
     ) -> Result<(), Self::Error> {
         self.announced.send_replace(keys);
         Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        channel: ChannelId,
+        reason: ChannelOpenFailure,
+        description: &str,
+        _language: &str,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        // As ssh(1) says it (channels.c, `channel_input_open_failure`).
+        let mut text = format!("channel {channel}: open failed: {}", loss::refusal(&reason));
+        if !description.is_empty() {
+            text.push_str(": ");
+            text.push_str(&printable::lines(description));
+        }
+        let (user, words) = (self.user.clone(), self.policy.words);
+        tokio::task::spawn_blocking(move || match words {
+            Words::Ssh => user.tell(text.trim_end()),
+            Words::Own => user.detail(&printable::line(&text)),
+        })
+        .await
+        .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
     }
 
     async fn disconnected(

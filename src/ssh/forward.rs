@@ -13,14 +13,14 @@ use std::time::Duration;
 use russh::client::Msg;
 use russh::keys::agent::AgentSessionBinding;
 use russh::keys::agent::client::AgentClient;
-use russh::{Channel, ChannelOpenFailure, ChannelStream};
+use russh::{Channel, ChannelStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tor_socksproto::{
     Buffer, Handshake, NextStep, SocksCmd, SocksProxyHandshake, SocksRequest, SocksStatus,
 };
 
-use super::{Session, lock};
+use super::{Session, lock, loss};
 use crate::printable;
 
 /// After a connection could not be taken: out of files, perhaps only for now.
@@ -155,19 +155,7 @@ impl Session {
         opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
     ) -> Result<ChannelStream<Msg>, String> {
         self.may_forward()?;
-        match opening.await {
-            Ok(channel) => Ok(channel.into_stream()),
-            // OpenSSH's words (channels.c, `reason2txt`).
-            Err(russh::Error::ChannelOpenFailure(reason)) => Err(match reason {
-                ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited",
-                ChannelOpenFailure::ConnectFailed => "connect failed",
-                ChannelOpenFailure::UnknownChannelType => "unknown channel type",
-                ChannelOpenFailure::ResourceShortage => "resource shortage",
-                ChannelOpenFailure::Other { .. } => "unknown reason",
-            }
-            .to_owned()),
-            Err(error) => Err(printable::lines(&error.to_string())),
-        }
+        opening.await.map(Channel::into_stream).map_err(|error| loss::reason(&error))
     }
 
     /// Asks the server to listen at `listen` and to pass what connects there on to
@@ -177,7 +165,7 @@ impl Session {
     /// The server's reason, printable.
     pub async fn listen_there(&self, listen: &Listen, place: Place) -> Result<u16, String> {
         self.may_forward()?;
-        let words = |error: russh::Error| printable::lines(&error.to_string());
+        let words = |error: russh::Error| loss::reason(&error);
         match listen {
             Listen::Tcp(address, port) => {
                 let (address, asked) = (on_the_wire(address), u32::from(*port));
@@ -223,7 +211,7 @@ impl Session {
                 self.handle.cancel_streamlocal_forward(path).await
             }
         };
-        done.map_err(|error| printable::lines(&error.to_string()))
+        done.map_err(|error| loss::reason(&error))
     }
 }
 

@@ -380,7 +380,7 @@ fn describe(key: &PublicKey) -> String {
 }
 
 /// The short names of key types that ssh(1) prints.
-fn type_name(algorithm: &Algorithm) -> String {
+pub(in crate::ssh) fn type_name(algorithm: &Algorithm) -> String {
     match algorithm {
         Algorithm::Dsa => "DSA".into(),
         Algorithm::Ecdsa { .. } => "ECDSA".into(),

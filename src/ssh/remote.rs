@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::escape::{Action, DEFAULT, Escapes, Piece};
-use super::{Loss, MIN_ANSWER, Session, Use};
+use super::{Loss, MIN_ANSWER, Session, Use, loss};
 use crate::error::{Asked, Error, Result};
 use crate::printable::lines;
 
@@ -179,7 +179,7 @@ impl Session {
         if self.handle.is_closed() {
             return self.lost(machine);
         }
-        Error::Ssh(format!("{what}: {}", lines(&error.to_string())))
+        Error::Ssh(format!("{what}: {}", loss::reason(error)))
     }
 
     fn lost(&self, machine: &str) -> Error {

@@ -27,6 +27,7 @@ pub(super) fn apply(
     };
     if !options.identity_file.is_empty() {
         credentials.default_identities = files(&options.identity_file)?;
+        credentials.names_identities = true;
     }
     credentials.certificates = files(&options.certificate_file)?;
     credentials.identities_only = options.identities_only();

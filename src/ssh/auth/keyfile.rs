@@ -11,6 +11,7 @@ use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
 use super::super::lock;
+use crate::printable;
 use crate::user::User;
 
 /// No key file is larger, in bytes.
@@ -28,6 +29,8 @@ pub(super) struct KeyFile {
     /// Whether the file itself is the certificate.
     is_certificate: bool,
     locked: bool,
+    /// Why it is of no use, which is said when its turn comes.
+    trouble: Option<Unreadable>,
     /// Once it is; nobody types a passphrase twice.
     unlocked: Mutex<Option<Arc<PrivateKey>>>,
 }
@@ -45,21 +48,15 @@ impl KeyFile {
             name.push(suffix);
             PathBuf::from(name)
         };
-        let mut file = Self {
-            path: path.to_owned(),
-            text: None,
-            public: None,
-            certificate: None,
-            is_certificate: false,
-            locked: false,
-            unlocked: Mutex::default(),
-        };
+        let mut file = Self::empty(path);
         let public = async || public_line(&read_bounded(&beside(".pub")).await.ok()?);
         match read_bounded(path).await {
             Ok(text) => {
                 file.hold(text)?;
-                if file.text.is_some() && is_exposed(path).await {
-                    return Err(Unreadable::Exposed);
+                if file.text.is_some()
+                    && let Some(mode) = exposed(path).await
+                {
+                    return Err(Unreadable::Exposed(mode));
                 }
             }
             // The agent may have what is missing here.
@@ -77,7 +74,37 @@ impl KeyFile {
         if file.certificate.is_none() {
             file.certificate = read_certificate(&beside("-cert.pub")).await.ok();
         }
+        // Where the certificate stands in the place of the key that it is of.
+        if file.certificate.is_none()
+            && let Some(Public::Certificate(certificate)) = public().await
+            && file.public.as_ref().is_none_or(|key| key.key_data() == certificate.public_key())
+        {
+            file.certificate = Some(*certificate);
+        }
         Ok(file)
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: None,
+            public: None,
+            certificate: None,
+            is_certificate: false,
+            locked: false,
+            trouble: None,
+            unlocked: Mutex::default(),
+        }
+    }
+
+    /// One that cannot be used, which is worth a word when its turn comes.
+    pub(super) fn unreadable(path: &Path, trouble: Unreadable) -> Self {
+        Self { trouble: Some(trouble), ..Self::empty(path) }
+    }
+
+    /// Why it cannot be used at all.
+    pub(super) fn trouble(&self) -> Option<Unreadable> {
+        self.trouble
     }
 
     /// What the file itself has.
@@ -211,7 +238,8 @@ pub(super) enum Unreadable {
     NotAFile,
     NoKey,
     NoCertificate,
-    Exposed,
+    /// Its permissions.
+    Exposed(u32),
     Io(std::io::ErrorKind),
 }
 
@@ -223,12 +251,41 @@ impl fmt::Display for Unreadable {
             Self::NotAFile => f.write_str("not a regular file"),
             Self::NoKey => f.write_str("not a private key"),
             Self::NoCertificate => f.write_str("not a certificate for a user"),
-            Self::Exposed => f.write_str("others may read it; it needs chmod 600"),
+            Self::Exposed(_) => f.write_str("others may read it; it needs chmod 600"),
             Self::Io(kind) => write!(f, "{kind}"),
         }
     }
 }
 
+impl Unreadable {
+    /// What ssh(1) says of such a file (authfile.c, `sshkey_perm_ok`; sshconnect2.c,
+    /// `load_identity_file`).
+    pub(super) fn as_ssh(self, path: &Path) -> String {
+        let path = printable::line(&path.to_string_lossy());
+        let load = |why: &str| format!("Load key \"{path}\": {why}");
+        match self {
+            Self::Missing => format!("no such identity: {path}: No such file or directory"),
+            Self::Exposed(mode) => {
+                let frame = "@".repeat(59);
+                format!(
+                    "{frame}\n@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\n{frame}\n\
+                     Permissions 0{:03o} for '{path}' are too open.\n\
+                     It is required that your private key files are NOT accessible by others.\n\
+                     This private key will be ignored.\n{}",
+                    mode & 0o777,
+                    load("bad permissions")
+                )
+            }
+            Self::Io(std::io::ErrorKind::PermissionDenied) => load("Permission denied"),
+            Self::Io(kind) => load(&kind.to_string()),
+            Self::TooLarge | Self::NotAFile | Self::NoKey | Self::NoCertificate => {
+                load("invalid format")
+            }
+        }
+    }
+}
+
+/// Comments may be in any encoding.
 async fn read_bounded(path: &Path) -> Result<String, Unreadable> {
     let io = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Unreadable::Missing,
@@ -241,15 +298,20 @@ async fn read_bounded(path: &Path) -> Result<String, Unreadable> {
     if meta.len() > MAX_KEY_FILE {
         return Err(Unreadable::TooLarge);
     }
-    tokio::fs::read_to_string(path).await.map_err(io)
+    let bytes = tokio::fs::read(path).await.map_err(io)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| {
+        let bytes = Zeroizing::new(error.into_bytes());
+        String::from_utf8_lossy(&bytes).into_owned()
+    }))
 }
 
-/// Whether the user's own file may be read by others: ssh(1) does not use it then.
-async fn is_exposed(path: &Path) -> bool {
+/// The permissions of the user's own file if others may read it: ssh(1) does not use it
+/// then.
+async fn exposed(path: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let own = rustix::process::getuid().as_raw();
-    let meta = tokio::fs::metadata(path).await;
-    meta.is_ok_and(|meta| meta.uid() == own && meta.mode() & 0o077 != 0)
+    let meta = tokio::fs::metadata(path).await.ok()?;
+    (meta.uid() == own && meta.mode() & 0o077 != 0).then(|| meta.mode())
 }
 
 fn is_locked(error: &russh::keys::ssh_key::Error) -> bool {

@@ -191,7 +191,8 @@ fn finished(mut offers: Vec<Offer>, accepted: &[String]) -> (VecDeque<Offer>, Ve
 fn can_sign(by: &By) -> bool {
     match by {
         By::Agent(_) => true,
-        By::File(file) => file.has_private(),
+        // What cannot be used is said when its turn comes.
+        By::File(file) => file.has_private() || file.trouble().is_some(),
         By::Nobody => false,
     }
 }

@@ -12,8 +12,9 @@ use russh::keys::ssh_key::Signature;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 
+use super::super::hostkey::type_name;
 use super::agent::{self, Agent};
-use super::keyfile::KeyFile;
+use super::keyfile::{KeyFile, Unreadable};
 use super::offers::{self, By, Offer};
 use super::{AddToAgent, Authentication, Credentials, Step, answered, blocking};
 use crate::error::{Error, Result};
@@ -46,6 +47,16 @@ impl Authentication<'_> {
     async fn offer(&mut self, offer: Offer) -> Result<Step> {
         let Offer { what, by, name } = offer;
         self.tried.push(name);
+        if let By::File(file) = &by
+            && let Some(trouble) = file.trouble()
+        {
+            let (user, words) = (&self.credentials.user, trouble.as_ssh(file.path()));
+            match trouble {
+                Unreadable::Missing => user.tell(&words),
+                _ => user.warn(&words),
+            }
+            return Ok(self.failed(&trouble.to_string()));
+        }
         let what = match (what, &by) {
             (Some(what), _) => what,
             // Nobody knows what it is before it is unlocked.
@@ -101,7 +112,14 @@ impl Authentication<'_> {
         match answer.await? {
             Ok(answer) => self.judge(answer),
             // The session goes on.
-            Err(SignError::Hand(reason)) => Ok(self.failed(reason)),
+            Err(SignError::Hand(reason)) => {
+                if let By::Agent(identity) = &by
+                    && self.speaks_as_ssh()
+                {
+                    self.credentials.user.warn(&refused(identity));
+                }
+                Ok(self.failed(reason))
+            }
             Err(SignError::Session) => Err(self.lost()),
         }
     }
@@ -146,6 +164,21 @@ impl Authentication<'_> {
         let best = best.map_err(|_| self.lost())?.flatten();
         Ok(offers::rsa_hash(what, &self.credentials.accepted, best).or(Some(HashAlg::Sha512)))
     }
+}
+
+/// What ssh(1) says when the agent does not sign (sshconnect2.c,
+/// `sign_and_send_pubkey`).
+fn refused(identity: &AgentIdentity) -> String {
+    let comment = match identity {
+        AgentIdentity::PublicKey { comment, .. } | AgentIdentity::Certificate { comment, .. } => {
+            printable::line(comment)
+        }
+    };
+    let kind = type_name(&identity.public_key().algorithm());
+    format!(
+        "sign_and_send_pubkey: signing failed for {kind} \"{comment}\" from agent: \
+         agent refused operation"
+    )
 }
 
 /// Signs as soon as the server wants it.
