@@ -56,7 +56,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Default, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
     /// The clan's directory, or a reference for nix [default: $CLAN_DIR, then the
@@ -98,8 +98,9 @@ struct Global {
     env: Env,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Color {
+    #[default]
     Auto,
     Always,
     Never,
@@ -175,7 +176,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         return 0;
     }
     if let Some(arguments) = as_ssh(&args) {
-        return openssh::main(&arguments, None, env);
+        return openssh::main(&arguments, Global { env, ..Global::default() });
     }
     let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -205,7 +206,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
         // Taken above, with every letter in its place.
         Command::Openssh { arguments } => {
-            return openssh::main(&arguments, cli.global.flake, cli.global.env);
+            return openssh::main(&arguments, cli.global);
         }
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),

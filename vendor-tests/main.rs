@@ -38,6 +38,7 @@ mod library;
 mod links;
 mod machine_identity;
 mod name_servers;
+mod named_clan;
 mod native_options;
 mod nix;
 mod not_utf8;

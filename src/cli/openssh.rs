@@ -4,24 +4,22 @@
 mod words;
 
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::invocation::Invocation;
 use super::task::{self, mux};
-use super::{Color, Global, Ui, print, tor};
-use crate::env::Env;
+use super::{Global, Ui, print};
 use crate::error::{Error, Result};
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
-use crate::openssh::{Resolved, dump, query};
+use crate::openssh::{dump, query};
 use crate::printable::{self, Printable};
 use crate::signals;
 use words::in_words_of_ssh;
 
-/// Runs a whole command line, with the clan that was named before it, and returns the
+/// Runs a whole command line, with what was said of the clan before it, and returns the
 /// exit status.
-pub(super) fn main(args: &[String], flake: Option<PathBuf>, env: Env) -> u8 {
+pub(super) fn main(args: &[String], said: Global) -> u8 {
     let arguments = match arguments::parse(args) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -42,7 +40,7 @@ pub(super) fn main(args: &[String], flake: Option<PathBuf>, env: Env) -> u8 {
             Ok(0)
         }
         (false, Some(kind)) => answer(kind),
-        (false, None) => task::drive(resolved(&arguments, flake, env)),
+        (false, None) => task::drive(resolved(&arguments, said)),
     };
     done.unwrap_or_else(|error| {
         if !matches!(error, Error::Output(_)) && !signals::has_come() {
@@ -61,15 +59,20 @@ fn answer(kind: &str) -> Result<u8> {
 }
 
 /// What is asked of a host, with all that applies to it.
-async fn resolved(arguments: &Arguments, flake: Option<PathBuf>, env: Env) -> Result<u8> {
-    let invocation = Invocation::as_ssh(arguments, &env).await?;
+async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
+    let invocation = Invocation::as_ssh(arguments, &said.env).await?;
     let resolved = &invocation.resolved;
     if arguments.dump {
         print(dump(resolved)?.as_bytes())?;
         return Ok(0);
     }
     crate::log::start(resolved.verbosity());
-    let global = global(resolved, flake, env);
+    let global = Global {
+        verbose: resolved.verbosity(),
+        quiet: resolved.is_quiet(),
+        asker: Asker::Ssh,
+        ..said
+    };
     if let Some(command) = &arguments.control {
         return mux::command(command, resolved, &Ui::of(resolved, global.color)).await;
     }
@@ -89,24 +92,6 @@ pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
         }
         error.exit_code(true)
     })
-}
-
-/// Our own options, of which there are none on such a command line.
-fn global(resolved: &Resolved, flake: Option<PathBuf>, env: Env) -> Global {
-    Global {
-        flake,
-        impure: false,
-        exports: None,
-        identity: Vec::new(),
-        verbose: resolved.verbosity(),
-        quiet: resolved.is_quiet(),
-        color: Color::Auto,
-        show_secrets: false,
-        tor: tor::TorOptions::default(),
-        asker: Asker::Ssh,
-        found: Default::default(),
-        env,
-    }
 }
 
 /// `-E`: what would be on standard error goes to the end of a file, which is nobody

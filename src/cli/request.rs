@@ -20,7 +20,7 @@ use crate::openssh::{Forwards, Resolved};
 use crate::options::Tunnel;
 use crate::printable::Printable;
 use crate::ssh::auth::{Credentials, Method};
-use crate::ssh::hostkey::{KnownHostsFiles, Stake, Stakes};
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
 use crate::ssh::known_hosts;
 pub(super) use login::lent_agent;
 use routes::Found;
@@ -130,7 +130,11 @@ pub(super) fn host_keys(
         ..HostKeySettings::default()
     };
     let said = invocation.host_key_check.or(invocation.resolved.options.strict_host_key_checking);
-    let check = said.unwrap_or(invocation.front.host_key_check());
+    let check = match said.unwrap_or(invocation.front.host_key_check()) {
+        // Its key may be known to the clan: nobody else is believed in silence.
+        HostKeyCheck::AcceptNew | HostKeyCheck::Tofu if found.may_be_machine => HostKeyCheck::Ask,
+        check => check,
+    };
     let tokens: BTreeMap<char, String> = match (invocation.front, found.is_machine) {
         // Where a machine is differs from route to route.
         (Front::Clan, _) | (_, true) => {

@@ -15,8 +15,9 @@ use crate::model::Clan;
 use crate::model::HostKeys;
 use crate::openssh::Resolved;
 use crate::plan::{Overrides, Route, TargetHost, plan};
+use crate::printable::Printable;
 use crate::secret::Secret;
-use crate::ssh::known_hosts::Name;
+use crate::ssh::known_hosts::{DEFAULT_PORT, Name};
 
 /// The network's name of a host in no network of a clan.
 pub(in crate::cli) const DIRECT: &str = "direct";
@@ -32,6 +33,8 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) last_resort: Option<LastResort>,
     /// Whether the clan, or an installer, leads there.
     pub(in crate::cli) is_machine: bool,
+    /// Whether it could be a machine, and the clan that would know cannot be read.
+    pub(in crate::cli) may_be_machine: bool,
     /// Whether the clan has networks for it, of which one may be remembered.
     pub(in crate::cli) is_in_networks: bool,
     /// What the clan says of its host keys.
@@ -61,22 +64,59 @@ pub(in crate::cli) fn find(
                 _ => global.clan(ui)?,
             };
             ui.problems(&clan);
-            of_machine(&clan, invocation, global, ui)
+            of_machine(&clan, invocation.name(), invocation, global, ui)
         }
-        Destination::Host => match clan_of(&invocation.resolved, global, ui)? {
-            Some(clan) => of_machine(&clan, invocation, global, ui),
-            None => Ok(Found { routes: direct(&invocation.resolved, None), ..Found::default() }),
-        },
+        Destination::Host => of_host(invocation, global, ui),
+    }
+}
+
+/// A host as ssh(1) has it, which may be a machine of a clan that the user has named.
+fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Found> {
+    let routes = direct(&invocation.resolved, None);
+    let Some(clan) = clan_of(&invocation.resolved, global, ui)? else {
+        return Ok(Found { routes, ..Found::default() });
+    };
+    let name = invocation.name();
+    // Names of hosts have no case.
+    let spelled = |names: &[&str]| {
+        names.iter().find(|known| known.eq_ignore_ascii_case(name)).map(|&known| known.to_owned())
+    };
+    if let Ok(clan) = &clan
+        && let Some(machine) = spelled(&clan.machines())
+    {
+        return of_machine(clan, &machine, invocation, global, ui);
+    }
+    // In no network, or the clan cannot say: its files may know the machine's key.
+    let known = global.vars(ui)?.machines();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let machine = spelled(&known);
+    if let Err(error) = &clan {
+        let name = Printable(name);
+        ui.warning(&match &machine {
+            Some(_) => format!("{name} is dialled directly, the clan cannot be read: {error}"),
+            None => format!("whether {name} is a machine of the clan cannot be told: {error}"),
+        });
+    }
+    match machine {
+        Some(machine) => Ok(Found {
+            routes,
+            is_machine: true,
+            of_clan: global.host_keys(&machine, clan.as_ref().ok(), ui)?,
+            identity: vec![(machine, DEFAULT_PORT)],
+            ..Found::default()
+        }),
+        None => Ok(Found { routes, may_be_machine: clan.is_err(), ..Found::default() }),
     }
 }
 
 fn of_machine(
     clan: &Clan,
+    machine: &str,
     invocation: &Invocation,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Found> {
-    let (machine, overrides) = (invocation.name(), &invocation.overrides);
+    let overrides = &invocation.overrides;
     let last_resort = configuration(clan, machine, overrides, global, ui);
     let (routes, no_route) = match plan(clan, machine, overrides) {
         Ok(routes) => (routes, None),
@@ -95,6 +135,7 @@ fn of_machine(
         no_route,
         last_resort,
         is_machine: true,
+        may_be_machine: false,
         is_in_networks: overrides.target_host.is_none(),
         of_clan: global.host_keys(machine, Some(clan), ui)?,
         identity: global.identity(machine, clan, ui)?,
@@ -148,8 +189,9 @@ fn configuration(
     }))
 }
 
-/// The clan, if the host is one of its machines and nothing else is said of it.
-fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<Clan>> {
+/// The clan that a host may be a machine of, if there is one and nothing else is said
+/// of the host; or why it cannot be read.
+fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<Result<Clan>>> {
     let name = &resolved.original_host;
     let is_plain = !name.contains(['.', ':', '/']) && resolved.options.host_name.is_none();
     if !is_plain {
@@ -168,11 +210,5 @@ fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<
         }
         Err(error) => return Err(error),
     }
-    match global.clan(ui) {
-        Ok(clan) => Ok(clan.knows(name).then_some(clan)),
-        Err(error) => {
-            ui.verbose(&format!("the clan here is of no use: {error}"));
-            Ok(None)
-        }
-    }
+    Ok(Some(global.clan(ui)))
 }
