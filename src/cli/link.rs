@@ -222,7 +222,11 @@ struct Memory {
 
 impl Memory {
     fn of(found: &Found, invocation: &Invocation, global: &Global) -> Self {
-        let memory = Remembered::of_user(&global.env).filter(|_| found.is_in_networks);
+        // Where we are takes the system a moment to say: only where it is asked for.
+        let memory = match found.is_in_networks {
+            true => Remembered::of_user(&global.env),
+            false => None,
+        };
         let machine = invocation.name().to_owned();
         Self { of: memory.map(|memory| (memory, global.place(), machine)) }
     }
