@@ -47,6 +47,27 @@ impl Accounts {
         })
     }
 
+    /// Whether the group with this number has anybody in it but the user with this
+    /// one: as his own group, or as one more. `self` are the users.
+    pub(crate) fn share_group(&self, groups: &Self, gid: u32, uid: u32) -> bool {
+        let gid_is = |fields: &[&str], at: usize| {
+            fields.get(at).and_then(|field| field.parse().ok()) == Some(gid)
+        };
+        let as_own = self.0.lines().any(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let is_user = fields.get(2).and_then(|field| field.parse().ok()) == Some(uid);
+            gid_is(&fields, 3) && !is_user
+        });
+        let number = |name: &str| self.numbered().find(|(of, _)| *of == name).map(|(_, uid)| uid);
+        as_own
+            || groups.0.lines().any(|line| {
+                let fields: Vec<&str> = line.split(':').collect();
+                let members = fields.get(3).into_iter().flat_map(|names| names.split(','));
+                let mut names = members.map(str::trim).filter(|name| !name.is_empty());
+                gid_is(&fields, 2) && names.any(|name| number(name) != Some(uid))
+            })
+    }
+
     /// The home directory of the first user with this number.
     pub(crate) fn home_of_number(&self, number: u32) -> Option<&str> {
         self.home_of(self.name_of(number)?)
@@ -62,6 +83,19 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_shared_when_anybody_else_is_in_it() {
+        let users = "me:x:1000:1000::/:\nyou:x:1001:1001::/:\nguest:x:1002:1001::/:\n";
+        let users = Accounts::parse(users);
+        let groups = "me:x:1000:\nyou:x:1001:\nours:x:1003:me, you\nown:x:1004:me\nfar:x:1005:ldap";
+        let groups = Accounts::parse(groups);
+        for (gid, is_shared) in
+            [(1000, false), (1001, true), (1003, true), (1004, false), (1005, true), (7, false)]
+        {
+            assert_eq!(users.share_group(&groups, gid, 1000), is_shared, "{gid}");
+        }
+    }
 
     #[test]
     fn names_numbers_and_homes_are_found_and_broken_lines_are_not() {

@@ -84,6 +84,9 @@ pub enum Error {
         dir: PathBuf,
         /// Why, printable.
         reason: String,
+        /// Whether it is somebody else's altogether, and not the user's own in which
+        /// others have a say.
+        is_strangers: bool,
     },
 
     /// The list of the clans that the user has allowed is of no use.

@@ -2,14 +2,17 @@
 //! Owns which of these counts, and in [`place`] which clan does; what the exports
 //! mean is `exports`' business.
 
+mod acl;
 mod fault;
 mod fingerprint;
+mod git;
 pub mod nix;
 mod owner;
 mod place;
 mod reference;
 pub mod snapshot;
 mod source;
+mod survey;
 mod trusted;
 
 use std::io::Read;

@@ -175,7 +175,7 @@ fn a_flake_that_another_user_put_into_a_parent_directory_is_not_touched() {
     let exports = exports.to_str().unwrap();
     for args in [
         &["network", "list"][..],
-        &["ssh", "m", "--target-host", "127.0.0.1:1"],
+        &["ssh", "m", "-c", "true"],
         &["vars", "list", "m"],
         &["select", "x"],
         &["exports", "snapshot"],
@@ -465,6 +465,23 @@ fn every_way_in_which_nix_fails_has_its_own_hint() {
     let impure = "{ outputs = _: { clan.exports = { a = builtins.readFile /etc/hostname; }; }; }";
     home.write("impure/flake.nix", impure);
     home.write("throws/flake.nix", "{ outputs = _: { clan.exports = throw \"no such var\"; }; }");
+    home.write(
+        "fetches/flake.nix",
+        format!(
+            "{{ outputs = _: {{ clan.exports = builtins.readFile (builtins.fetchurl {{ \
+             url = \"http://127.0.0.1:1/x\"; sha256 = \"{}\"; }}); }}; }}",
+            "0".repeat(52)
+        ),
+    );
+    let reads =
+        |file: &str| format!("{{ outputs = _: {{ clan.exports = builtins.readFile {file}; }}; }}");
+    home.write("outside/flake.nix", reads("./link/hostname"));
+    std::os::unix::fs::symlink("/etc", home.path("outside/link")).unwrap();
+    home.write("absent/flake.nix", reads("./modules/absent.nix"));
+    home.write("fifo/x", "");
+    run("mkfifo", &[&here("fifo/flake.nix")], "coreutils");
+    home.write("folder/flake.nix", "{ outputs = _: { }; }");
+    fs::create_dir(home.path("folder/flake.lock")).unwrap();
     let unreachable = "git+http://127.0.0.1:1/clan".to_owned();
     for (flake, words) in [
         (here("untracked"), &["cannot evaluate", "git add", "untracked/flake.nix"][..]),
@@ -479,6 +496,12 @@ fn every_way_in_which_nix_fails_has_its_own_hint() {
         (here("unlocked"), &["nix flake lock"]),
         (here("impure"), &["forbidden in pure eval mode", "--impure"]),
         (here("throws"), &["no such var", "clan vars generate"]),
+        (here("fetches"), &["cannot evaluate", "could not be downloaded", "snapshot"]),
+        (here("outside"), &["cannot evaluate", "forbidden in", "--impure"]),
+        (here("absent"), &["cannot evaluate", "is not in the clan", "correct the line"]),
+        (here("fifo"), &["flake.nix is not a regular file"]),
+        (format!("path:{}", here("fifo")), &["flake.nix is not a regular file"]),
+        (here("folder"), &["flake.lock is not a regular file"]),
     ] {
         let done = run_in(&home, ".", &["--flake", &flake, "network", "list"]).exits(1);
         let hints = done.stderr.matches("clan vars generate").count();

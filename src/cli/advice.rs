@@ -116,6 +116,17 @@ fn of_nix(fault: &NixFault) -> Vec<String> {
             "it depends on something outside of its own files, which is not looked at; if you \
              trust it: --impure"
         }
+        NixFault::Download => {
+            "something that it asks for could not be downloaded: try again where the server can \
+             be reached; a snapshot or --exports FILE needs none"
+        }
+        NixFault::Submodule => {
+            "with submodules=1 in its query nix fetches them; or name a directory that has them \
+             with --flake DIR"
+        }
+        NixFault::Repository => {
+            "name the directory itself with --flake DIR, or use path: in the place of git+file:"
+        }
         NixFault::Evaluation => "a file with --exports FILE or a snapshot needs no nix",
         _ => return hints,
     };

@@ -22,6 +22,16 @@ pub enum NixFault {
     Unlocked,
     /// It depends on something outside of the flake.
     Impure,
+    /// Something that it asks for could not be downloaded.
+    Download,
+    /// A file that it names is not there.
+    Absent,
+    /// A file that nix must read is none.
+    NotRegular,
+    /// A part of it is a submodule that was not fetched.
+    Submodule,
+    /// The settings of its repository could make git start programs.
+    Repository,
     /// Whatever else the evaluation found.
     Evaluation,
 }
@@ -47,6 +57,20 @@ impl NixFault {
             Self::Impure => "it depends on something outside of its own files, which is not \
                              looked at unless you trust it"
                 .to_owned(),
+            Self::Download => "something that it asks for could not be downloaded: try again \
+                               where the server can be reached; a snapshot or a file of the \
+                               exports needs none"
+                .to_owned(),
+            Self::Absent => "the file that nix names is not in the clan: add it, or correct the \
+                             line that names it"
+                .to_owned(),
+            Self::NotRegular => "make it a file, or remove it".to_owned(),
+            Self::Submodule => "with submodules=1 in its query nix fetches them; or name a \
+                                directory that has them"
+                .to_owned(),
+            Self::Repository => "name the directory itself, or use path: in the place of \
+                                 git+file:"
+                .to_owned(),
             Self::Evaluation => {
                 return vec![
                     "what was never generated may be missing: clan vars generate".to_owned(),
@@ -59,7 +83,7 @@ impl NixFault {
 
     /// One of each.
     #[cfg(test)]
-    pub(crate) fn examples() -> [Self; 8] {
+    pub(crate) fn examples() -> [Self; 13] {
         [
             Self::Missing,
             Self::Fetch,
@@ -68,6 +92,11 @@ impl NixFault {
             Self::Syntax,
             Self::Unlocked,
             Self::Impure,
+            Self::Download,
+            Self::Absent,
+            Self::NotRegular,
+            Self::Submodule,
+            Self::Repository,
             Self::Evaluation,
         ]
     }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::source::FOLDERS;
 use crate::error::{Error, NixFault as Fault};
 use crate::printable;
 
@@ -37,13 +38,23 @@ impl Fault {
             "requires lock file changes",
             "will not fetch unlocked input",
         ];
-        const IMPURE: [&str; 6] = [
+        const IMPURE: [&str; 7] = [
             "pure eval",
+            "restricted mode",
             "--impure",
             "attribute 'currentSystem' missing",
             "attribute 'currentTime' missing",
             "attribute 'storePath' missing",
             "unlocked flake reference",
+        ];
+        const DOWNLOAD: [&str; 7] = [
+            "unable to download",
+            "unable to access",
+            "Could not resolve host",
+            "Could not read from remote repository",
+            "Connection refused",
+            "program 'git' failed",
+            "Failed to connect",
         ];
         if let Some(file) = untracked(text, dir) {
             return Self::Untracked(file);
@@ -54,6 +65,10 @@ impl Fault {
             Self::Syntax
         } else if has(text, &IMPURE) {
             Self::Impure
+        } else if has(text, &DOWNLOAD) {
+            Self::Download
+        } else if is_absent(text) {
+            Self::Absent
         } else {
             Self::Evaluation
         }
@@ -62,7 +77,7 @@ impl Fault {
     /// The error for `reference`, with the end of nix's message.
     pub(super) fn error(&self, reference: &str, reason: &str) -> Error {
         let action = match self {
-            Self::Missing | Self::Fetch => "fetch",
+            Self::Missing | Self::Fetch | Self::Submodule | Self::Repository => "fetch",
             _ => "evaluate",
         };
         let reason = printable::lines(reason);
@@ -78,6 +93,18 @@ fn untracked(text: &str, dir: &Path) -> Option<PathBuf> {
         let file = dir.join(below);
         (is_plain && !Path::new(word).exists() && file.exists()).then_some(file)
     })
+}
+
+/// Whether nix misses a file that is no var, which nobody could have generated.
+fn is_absent(text: &str) -> bool {
+    const ABSENT: [&str; 2] = ["No such file or directory", "does not exist"];
+    let is_other = |word: &str| {
+        let inside = word.strip_prefix("/nix/store/").and_then(|word| word.split_once('/'));
+        inside
+            .is_some_and(|(_, file)| !FOLDERS.iter().any(|name| Path::new(file).starts_with(name)))
+    };
+    let lines = text.lines().filter(|line| line.contains("error:") && has(line, &ABSENT));
+    lines.flat_map(|line| line.split(['\'', '"', '«', '»'])).any(is_other)
 }
 
 fn is_normal(part: std::path::Component<'_>) -> bool {
@@ -116,10 +143,18 @@ mod tests {
         let store = "/nix/store/00000000000000000000000000000000-source";
         let unseen = format!("error: getting status of '{store}/new.nix': No such file");
         let untracked = Fault::Untracked(dir.path().join("new.nix"));
-        let elsewhere = format!("error: getting status of '{store}/../../new.nix': No such file");
+        let elsewhere =
+            format!("error: getting status of '{store}/../../new.nix': No such file or directory");
+        let missing = format!("error: getting status of '{store}/a/b': No such file or directory");
+        let ungenerated = missing.replace("/a/b", "/vars/shared/g/f/value");
         for (text, fault) in [
             (unseen.as_str(), untracked),
-            (&elsewhere, Fault::Evaluation),
+            (&elsewhere, Fault::Absent),
+            (&missing, Fault::Absent),
+            (&ungenerated, Fault::Evaluation),
+            ("error: unable to download 'http://x/y': Couldn't connect", Fault::Download),
+            ("fatal: unable to access 'https://x/'\nerror: program 'git' failed", Fault::Download),
+            ("error: access to absolute path '/x' is forbidden in restricted mode", Fault::Impure),
             ("error: syntax error, unexpected end of file", Fault::Syntax),
             ("error: cannot update flake input 'x' in pure mode", Fault::Unlocked),
             ("error: cannot update unlocked flake input 'x' in pure mode", Fault::Unlocked),

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::reference::{decode, encode, folder};
+use super::git;
+use super::reference::{as_path, encode, folder, inside, local};
 use super::snapshot::{Machine, Snapshot};
 use super::source::{Fetched, Flake};
 use crate::children::Awaited;
@@ -124,12 +125,25 @@ struct Prefetched {
 /// # Errors
 /// [`Error::Nix`].
 pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
+    let here = local(reference);
+    if let Some(dir) = here.as_ref().and_then(|here| inside(here, reference)) {
+        // nix would wait for ever, and git would not see it.
+        for name in ["flake.nix", "flake.lock"] {
+            let file = dir.join(name);
+            if std::fs::metadata(&file).is_ok_and(|meta| !meta.is_file()) {
+                let file = printable::line(&file.to_string_lossy());
+                let why = format!("{file} is not a regular file");
+                return Err(Fault::NotRegular.error(reference, &why));
+            }
+        }
+    }
+    let git = settings(reference, here.as_deref())?;
     let mut args = vec!["flake", "prefetch", "--json"];
     // Names without a scheme of their own are looked up there, and nothing else.
     if !reference.starts_with("flake:") {
         args.extend(["--option", "flake-registry", NO_REGISTRY]);
     }
-    let output = output(nix, &args, Some(reference), env);
+    let output = output(nix, &args, Some(reference), env, &git);
     let json = output.map_err(|text| Fault::of_fetching(&text).error(reference, &tail(&text)))?;
     let Prefetched { hash, store_path } = serde_json::from_slice(&json).map_err(|error| {
         Fault::Fetch.error(reference, &format!("its output is unexpected: {error}"))
@@ -143,14 +157,17 @@ pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
     if let Some(folder) = folder {
         locked.push_str(&format!("&dir={folder}"));
     }
-    let inside = folder.map(decode).unwrap_or_default();
-    let is_inside = Path::new(&inside)
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
-    match is_inside {
-        true => Ok(Fetched { files: store_path.join(inside), locked }),
-        false => Err(Fault::Missing.error(reference, "its dir leads out of it")),
+    match inside(&store_path, reference) {
+        Some(files) => Ok(Fetched { files, root: store_path, locked }),
+        None => Err(Fault::Missing.error(reference, "its dir leads out of it")),
     }
+}
+
+/// What git is told before it reads a repository in these directories.
+fn settings<'a>(reference: &str, dirs: impl IntoIterator<Item = &'a Path>) -> Result<String> {
+    // Without git, none is read.
+    let dirs = dirs.into_iter().filter(|_| !reference.starts_with("path:"));
+    git::parameters(dirs).map_err(|why| Fault::Repository.error(reference, &why.to_string()))
 }
 
 /// Evaluates `flake`. Blocks, for minutes if nix must fetch.
@@ -278,6 +295,10 @@ struct Subject<'a> {
     /// What is evaluated: files that nothing can change any more, unless the user
     /// wants it impure.
     locked: Option<String>,
+    /// How it is named for an evaluation that is not pure.
+    reference: String,
+    /// What git is told, should it read the clan's repository.
+    git: String,
 }
 
 impl<'a> Subject<'a> {
@@ -289,17 +310,25 @@ impl<'a> Subject<'a> {
         if here == Some(false) {
             return missing(Fault::NoFlake);
         }
+        let dir = here.is_some().then_some(flake.dir.as_path());
+        let reference = match dir.filter(|dir| git::parameters([*dir]).is_err()) {
+            // Then git does not read it at all.
+            Some(dir) => as_path(dir),
+            None => flake.reference.clone(),
+        };
         let fetched = match &flake.fetched {
             Some(fetched) => fetched.clone(),
-            None => fetch(nix, &flake.reference, &flake.env)?,
+            None => fetch(nix, &reference, &flake.env)?,
         };
+        let read = local(&reference);
+        let git = settings(&reference, read.iter().map(PathBuf::as_path))?;
         // Unless nix's store is elsewhere than it says.
         if fetched.files.is_dir() && !fetched.files.join("flake.nix").exists() {
             let untracked = Fault::Untracked(flake.dir.join("flake.nix"));
-            return missing(if here == Some(true) { untracked } else { Fault::NoFlake });
+            return missing(if here.is_some() { untracked } else { Fault::NoFlake });
         }
         let locked = (!flake.is_impure).then_some(fetched.locked);
-        Ok(Self { nix, flake, locked })
+        Ok(Self { nix, flake, locked, reference, git })
     }
 
     /// The value of `expression` as JSON. Pure, so that it depends on nothing but
@@ -307,7 +336,7 @@ impl<'a> Subject<'a> {
     /// from the network whose hash they do not hold. As no installable, so that
     /// its `nixConfig` is not even looked at.
     fn eval(&self, expression: &str) -> Result<Vec<u8>> {
-        let reference = self.locked.as_deref().unwrap_or(&self.flake.reference);
+        let reference = self.locked.as_deref().unwrap_or(&self.reference);
         let flake = format!("builtins.getFlake {}", quote(reference));
         let expression = format!("let flake = {flake}; in {expression}");
         let mode: &[&str] = match self.locked {
@@ -315,7 +344,7 @@ impl<'a> Subject<'a> {
             None => &["--impure"],
         };
         let args = [&["eval", "--json"], mode, &["--expr", &expression]].concat();
-        output(self.nix, &args, None, &self.flake.env).map_err(|text| {
+        output(self.nix, &args, None, &self.flake.env, &self.git).map_err(|text| {
             let fault = Fault::of_evaluating(&text, &self.flake.dir);
             fault.error(&self.flake.reference, &tail(&text))
         })
@@ -327,8 +356,15 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What nix prints, or why it failed, in its own words.
-fn output(nix: &Path, args: &[&str], last: Option<&str>, env: &Env) -> Result<Vec<u8>, String> {
+/// What nix prints, or why it failed, in its own words. `git` are the settings that go
+/// before those of a repository.
+fn output(
+    nix: &Path,
+    args: &[&str],
+    last: Option<&str>,
+    env: &Env,
+    git: &str,
+) -> Result<Vec<u8>, String> {
     #[allow(clippy::disallowed_methods, reason = "the one program we may start by ourselves")]
     let mut command = Command::new(nix);
     command
@@ -339,6 +375,11 @@ fn output(nix: &Path, args: &[&str], last: Option<&str>, env: &Env) -> Result<Ve
         .args(last.iter().flat_map(|last| ["--", last]))
         .env_clear()
         .envs(env.variables().filter(|(name, _)| is_for_nix(name)))
+        .env("GIT_CONFIG_PARAMETERS", git)
+        // By the settings of a repository, any program would do that.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        // No flake can name what lies where the user stands.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

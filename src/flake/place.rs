@@ -4,12 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use super::nix;
-use super::owner::{Foreign, Who, foreign};
-use super::reference::local;
-use super::source::Flake;
+use super::owner::{Foreign, Who};
+use super::reference::{absolute, inside, is_pinned, local};
+use super::source::{self, FOLDERS, Fetched, Flake};
+use super::survey::{foreign, is_strangers};
 use super::trusted::{Trusted, Word};
 use crate::env::Env;
 use crate::error::{Error, NixFault as Fault, Result};
+use crate::printable;
 
 /// What makes a directory a clan for whoever searches upward.
 const MARKS: [&str; 2] = ["flake.nix", ".clan-flake"];
@@ -44,13 +46,17 @@ pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker, env: &Env) -> 
 /// [`Error::NoExports`] without nix, [`Error::Nix`], and [`Error::ClanRefused`] for a
 /// reference to a directory here that must not be used.
 pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
-    if let Some(path) = local(reference) {
+    let here = local(reference).map(|path| {
         // git would take what is not there for a host's name.
         let path = path.canonicalize().map_err(|error| {
             Fault::Missing.error(reference, &format!("{}: {error}", path.display()))
         })?;
         admit(&path, true, Asker::Command, env)?;
-    }
+        Ok::<_, Error>(path)
+    });
+    let here = here.transpose()?;
+    let written = here.as_ref().and_then(|path| absolute(reference, path));
+    let reference = written.as_deref().unwrap_or(reference);
     let nix = nix::program(env).ok_or_else(|| Error::NoExports {
         flake: reference.into(),
         reason: "only nix can fetch it, and there is none".to_owned(),
@@ -63,8 +69,18 @@ pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
             reason: format!("what nix has fetched is not in {}", fetched.files.display()),
         });
     }
+    let vars = vars_of(&fetched, here.as_deref(), reference);
+    let unfetched = match &here {
+        Some(here) if vars != fetched.files => source::unfetched_module(here, &vars),
+        _ => fetched.unfetched(),
+    };
+    if let Some(path) = unfetched {
+        let why = format!("{} is in a submodule, and was not fetched", path.display());
+        return Err(Fault::Submodule.error(reference, &why));
+    }
     Ok(Flake {
         dir: fetched.files.clone(),
+        vars,
         reference: reference.to_owned(),
         is_remote: true,
         is_named: true,
@@ -74,15 +90,37 @@ pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
     })
 }
 
+/// Where the keys and vars of what was fetched are: never less than the directory
+/// `here` has, where that is what the reference names.
+fn vars_of(fetched: &Fetched, here: Option<&Path>, reference: &str) -> PathBuf {
+    let copy = fetched.files.clone();
+    let Some(dir) = here.and_then(|here| inside(here, reference)) else { return copy };
+    let has = |dir: &Path, name: &str| {
+        std::fs::read_dir(dir.join(name)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let lacks =
+        |one: &Path, other: &Path| FOLDERS.iter().any(|name| has(other, name) && !has(one, name));
+    let is_worktree = dir.join("flake.nix").is_file() && !lacks(&dir, &copy);
+    let is_more = !is_pinned(reference) || lacks(&copy, &dir) || fetched.unfetched().is_some();
+    if is_worktree && is_more { dir } else { copy }
+}
+
 /// The clan's directory: `named` (from `--flake` or `$CLAN_DIR`), or the
 /// nearest parent of `start` that holds `flake.nix` or `.clan-flake`. Whether it may
 /// be used is another question.
 ///
 /// # Errors
-/// [`Error::NotAFlake`] and [`Error::FlakeNotFound`].
+/// [`Error::NotAFlake`] and [`Error::FlakeNotFound`]; [`Error::Usage`] for what nix
+/// takes for a reference.
 pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
     let has = |dir: &Path, names: &[&str]| names.iter().any(|name| dir.join(name).exists());
     if let Some(named) = named {
+        // A checkout may have a directory of that name.
+        if is_remote(named) {
+            let named = printable::line(&named.to_string_lossy());
+            let why = format!("{named} is a reference for nix; as a directory here: ./{named}");
+            return Err(Error::Usage(why));
+        }
         let is_clan = has(named, &MARKS) || has(named, &["vars", "secrets"]);
         return match named.canonicalize() {
             Ok(path) if is_clan => Ok(path),
@@ -100,19 +138,26 @@ pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
 /// Whether the clan in `dir` counts as one that was named; an error if it must not be
 /// used at all.
 fn admit(dir: &Path, is_named: bool, asker: Asker, env: &Env) -> Result<bool> {
-    let found = foreign(dir, Who::asks(env));
+    let who = Who::asks(env);
+    let refused = |reason: String| {
+        let is_strangers = is_strangers(dir, &MARKS, who);
+        Err(Error::ClanRefused { dir: dir.to_owned(), reason, is_strangers })
+    };
+    let standing = "to stand in it does not mean that ssh is to use it";
+    // Without a look at what does not matter then.
+    if asker == Asker::Ssh && !is_named && Trusted::load(env)?.word(dir, false) == Word::Unknown {
+        return refused(standing.to_owned());
+    }
+    let found = foreign(dir, who);
     if is_named && found.is_none() {
         return Ok(true);
     }
     let word = Trusted::load(env)?.word(dir, found.is_some());
-    let refused = |reason: String| Err(Error::ClanRefused { dir: dir.to_owned(), reason });
     match (word, found) {
         (Word::Allowed, _) => Ok(true),
         (Word::Unknown, Some(found)) => refused(found.to_string()),
         (Word::Changed, Some(found)) => refused(format!("{found}, and that is new")),
-        (Word::Unknown, None) if asker == Asker::Ssh => {
-            refused("to stand in it does not mean that ssh is to use it".to_owned())
-        }
+        (Word::Unknown, None) if asker == Asker::Ssh => refused(standing.to_owned()),
         (Word::Changed, None) if asker == Asker::Ssh => {
             refused("it is not the directory that was allowed, or not of the same owner".to_owned())
         }
@@ -131,7 +176,8 @@ pub fn inspect(named: Option<&Path>, start: &Path, env: &Env) -> Result<(PathBuf
     Ok((dir, found))
 }
 
-/// Whether this names a flake for nix and no directory here: `github:a/b`.
+/// Whether this names a flake for nix and no directory here: `github:a/b`. It does so
+/// too where there is a directory of that name, which is written `./github:a/b`.
 pub fn is_remote(name: &Path) -> bool {
     let text = name.to_string_lossy();
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
@@ -140,7 +186,7 @@ pub fn is_remote(name: &Path) -> bool {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     };
-    scheme.is_some_and(is_word) && !name.exists()
+    scheme.is_some_and(is_word)
 }
 
 #[cfg(test)]
@@ -172,7 +218,7 @@ mod tests {
         for remote in ["github:a/b", "git+https://example.com/x", "path:/nonexistent"] {
             assert!(is_remote(Path::new(remote)), "{remote}");
         }
-        for here in [".", "/tmp", "clan", ":x", "a b:c", "--option:x"] {
+        for here in [".", "/tmp", "clan", ":x", "a b:c", "--option:x", "./github:a/b", "/x:y"] {
             assert!(!is_remote(Path::new(here)), "{here}");
         }
     }

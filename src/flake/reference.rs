@@ -15,6 +15,37 @@ pub fn reference(dir: &Path) -> String {
     format!("{scheme}:{}", encode(&dir.to_string_lossy()))
 }
 
+/// The same without git, for a directory whose repository must not be read.
+pub(super) fn as_path(dir: &Path) -> String {
+    format!("path:{}", encode(&dir.to_string_lossy()))
+}
+
+/// A reference to what lies in `path`, where the one that is given depends on where we
+/// stand.
+pub(super) fn absolute(reference: &str, path: &Path) -> Option<String> {
+    let (scheme, rest) = reference.split_once(':')?;
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (written, more) = rest.split_at_checked(end)?;
+    let is_relative = !written.starts_with('/');
+    is_relative.then(|| format!("{scheme}:{}{more}", encode(&path.to_string_lossy())))
+}
+
+/// Whether a reference names a state of the repository, and not what is there now.
+pub(super) fn is_pinned(reference: &str) -> bool {
+    let query = reference.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    query.split('&').any(|field| field.starts_with("ref=") || field.starts_with("rev="))
+}
+
+/// The folder of `dir` that is the flake, if it does not lead out of it.
+pub(super) fn inside(dir: &Path, reference: &str) -> Option<PathBuf> {
+    use std::path::Component::{CurDir, Normal};
+    let folder = PathBuf::from(folder(reference).map(decode).unwrap_or_default());
+    let is_inside = folder.components().all(|part| matches!(part, Normal(_) | CurDir));
+    // No slash at the end of it.
+    is_inside.then(|| dir.join(folder).components().collect())
+}
+
 /// The characters of a path that mean something in a URL.
 const SPECIAL: AsciiSet =
     percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ').add(b'"');
@@ -79,5 +110,21 @@ mod tests {
         }
         assert_eq!(folder("github:a/b?ref=x&dir=sub%20a#y"), Some("sub%20a"));
         assert_eq!(folder("github:a/b#dir=x"), None);
+        assert_eq!(inside(Path::new("/a"), "x:y?dir=b%20c"), Some("/a/b c".into()));
+        assert_eq!(inside(Path::new("/a"), "x:y?dir=../c"), None);
+    }
+
+    #[test]
+    fn a_reference_means_the_same_wherever_one_stands() {
+        let at = |text: &str| absolute(text, Path::new("/a b"));
+        assert_eq!(at("path:./c?dir=x#y").as_deref(), Some("path:/a%20b?dir=x#y"));
+        assert_eq!(at("git+file:c").as_deref(), Some("git+file:/a%20b"));
+        assert_eq!(at("path:/c"), None);
+        assert_eq!(at("git+file:///c"), None);
+        for (reference, pinned) in
+            [("x:y?dir=a&rev=1", true), ("x:y?ref=1", true), ("x:y?dir=ref=", false), ("x", false)]
+        {
+            assert_eq!(is_pinned(reference), pinned, "{reference}");
+        }
     }
 }

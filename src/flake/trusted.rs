@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::owner::{Stat, Who};
+use super::owner::Who;
 use super::snapshot::write_whole;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -100,7 +100,7 @@ impl Trusted {
         if !meta.is_file() || meta.len() > MAX_FILE {
             return Err(wrong("is no file of ours".to_owned()));
         }
-        if Who::asks(env).other(Stat::from(&meta)).is_some() {
+        if Who::asks(env).look(&path, &meta).is_some() {
             let why = "somebody else owns it or can write it, so it says nothing";
             return Err(wrong(why.to_owned()));
         }

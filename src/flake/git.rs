@@ -1,0 +1,237 @@
+//! What git may do while nix has it read a repository here: nothing that a file of
+//! that repository asks for. Owns where a repository's files are, and the settings
+//! that go before its own (git-config(1), ENVIRONMENT). Starts nothing.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::file;
+use crate::printable;
+
+/// Those that are the same for all: `git diff` and `git status` start the first two,
+/// and the others where something has been left out of a clone.
+const ALWAYS: [(&str, &str); 4] = [
+    ("core.fsmonitor", "false"),
+    ("core.hooksPath", "/dev/null"),
+    ("diff.trustExitCode", "false"),
+    ("protocol.ext.allow", "never"),
+];
+/// Those of every filter and every driver of gitattributes(5): `git diff` and `git
+/// archive` start what the first three name; without them nothing can be required.
+const OF_FILTER: [(&str, &str); 4] =
+    [("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")];
+const OF_DIFF: [(&str, &str); 1] = [("trustExitCode", "false")];
+/// Longest file of settings that is looked at, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+/// Longest file that leads elsewhere, in bytes.
+const MAX_LINK: u64 = 16 << 10;
+/// Most entries that are looked through for such files.
+const MAX_ENTRIES: usize = 300_000;
+/// Most names of filters and drivers; git's own limit is that of an environment.
+const MAX_NAMES: usize = 500;
+/// Longest name, in bytes.
+const MAX_NAME: usize = 200;
+
+/// Why a repository must not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unsafe {
+    /// The settings in this file include others, which are not looked at.
+    Includes(PathBuf),
+    /// There are more than can be switched off.
+    TooMany(PathBuf),
+}
+
+impl fmt::Display for Unsafe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |path: &Path| printable::line(&path.to_string_lossy());
+        match self {
+            Self::Includes(path) => {
+                let path = shown(path);
+                write!(f, "{path} includes other files, whose settings could start programs")
+            }
+            Self::TooMany(path) => {
+                write!(f, "{} has too many settings that could start programs", shown(path))
+            }
+        }
+    }
+}
+
+/// Where a `.git` that is no directory leads: to the repository of a worktree or a
+/// submodule, and to what that shares with others (gitrepository-layout(5)).
+pub(super) fn led_to(git: &Path) -> Vec<PathBuf> {
+    let beside = |file: &Path, text: &str| {
+        let dir = file.parent().unwrap_or(Path::new("/"));
+        dir.join(text.trim_end_matches(['\n', '\r'])).canonicalize().ok()
+    };
+    let read = |path: &Path| {
+        let bytes = file::read(path, MAX_LINK).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    let dir = match read(git) {
+        Some(text) => text.strip_prefix("gitdir: ").and_then(|text| beside(git, text)),
+        None => git.canonicalize().ok().filter(|path| path.is_dir()),
+    };
+    let Some(dir) = dir else { return Vec::new() };
+    let common = dir.join("commondir");
+    let common = read(&common).and_then(|text| beside(&common, &text));
+    common.into_iter().chain([dir]).collect()
+}
+
+/// The value of `GIT_CONFIG_PARAMETERS` under which the repositories in these
+/// directories, and those of their submodules, start no program. Of the two ways to
+/// hand on settings this is the one that git hands on to submodules.
+pub(super) fn parameters<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> Result<String, Unsafe> {
+    let mut names = Names::default();
+    for dir in dirs {
+        names.look_below(dir)?;
+    }
+    let mut all: Vec<String> = ALWAYS.iter().map(|(key, value)| parameter(key, value)).collect();
+    for (section, name) in &names.0 {
+        let keys: &[(&str, &str)] = if section == "diff" { &OF_DIFF } else { &OF_FILTER };
+        all.extend(
+            keys.iter().map(|(key, value)| parameter(&format!("{section}.{name}.{key}"), value)),
+        );
+    }
+    Ok(all.join(" "))
+}
+
+/// As `git -c` writes it: the older form, which every git knows, where it is clear.
+fn parameter(key: &str, value: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''").replace('!', "'\\!'"));
+    match key.contains('=') {
+        true => format!("{}={}", quoted(key), quoted(value)),
+        false => quoted(&format!("{key}={value}")),
+    }
+}
+
+/// Section and subsection of all that is set.
+#[derive(Default)]
+struct Names(BTreeSet<(String, String)>);
+
+impl Names {
+    fn look_below(&mut self, top: &Path) -> Result<(), Unsafe> {
+        let mut left = MAX_ENTRIES;
+        let mut seen = BTreeSet::from([top.to_owned()]);
+        let mut dirs = vec![top.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                left = left.checked_sub(1).ok_or_else(|| Unsafe::TooMany(top.to_owned()))?;
+                let (path, name) = (entry.path(), entry.file_name());
+                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if name == ".git" && !is_dir {
+                    dirs.extend(led_to(&path).into_iter().filter(|dir| seen.insert(dir.clone())));
+                } else if is_dir {
+                    dirs.push(path);
+                } else if name == "config" || name == "config.worktree" {
+                    self.look_into(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_into(&mut self, path: &Path) -> Result<(), Unsafe> {
+        let too_many = || Unsafe::TooMany(path.to_owned());
+        let is_git = || path.with_file_name("HEAD").exists();
+        let text = match file::read(path, MAX_CONFIG) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => text,
+                // No name of it could be written as it is.
+                Err(_) if is_git() => return Err(too_many()),
+                Err(_) => return Ok(()),
+            },
+            Err(crate::error::Error::TooLarge { .. }) if is_git() => return Err(too_many()),
+            Err(_) => return Ok(()),
+        };
+        for (section, name) in headers(&text) {
+            match section.as_str() {
+                // Files called `config` are many; that of a repository is beside HEAD.
+                "include" | "includeif" if is_git() => {
+                    return Err(Unsafe::Includes(path.to_owned()));
+                }
+                "filter" | "diff" if name.len() > MAX_NAME && is_git() => return Err(too_many()),
+                "filter" | "diff" if name.len() <= MAX_NAME => {
+                    self.0.insert((section, name));
+                }
+                _ => {}
+            }
+            if self.0.len() > MAX_NAMES {
+                return Err(too_many());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All that looks like the head of a section (git's config.c, `get_base_var`), be it
+/// in a value or a comment: one too many does no harm.
+fn headers(text: &str) -> Vec<(String, String)> {
+    text.match_indices('[').filter_map(|(at, _)| header(text.get(at + 1..)?)).collect()
+}
+
+fn header(text: &str) -> Option<(String, String)> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let section = text.split(|c| !is_plain(c)).next()?;
+    let rest = text.get(section.len()..)?;
+    let section = section.to_ascii_lowercase();
+    if rest.starts_with(']') {
+        // The older form, in which capitals do not count.
+        let (section, name) = section.split_once('.').unwrap_or((&section, ""));
+        return Some((section.to_owned(), name.to_owned()));
+    }
+    let mut rest =
+        rest.trim_start_matches([' ', '\t', '\r', '\x0b', '\x0c']).strip_prefix('"')?.chars();
+    let mut name = String::new();
+    loop {
+        match rest.next()? {
+            '"' => break,
+            '\n' => return None,
+            '\\' => name.push(rest.next().filter(|c| *c != '\n')?),
+            c => name.push(c),
+        }
+    }
+    (rest.next() == Some(']')).then_some((section, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_that_a_repository_has_is_switched_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("clan/.git", "gitdir: ../repo/worktrees/w\n");
+        write("repo/worktrees/w/commondir", "../..\n");
+        write("repo/HEAD", "");
+        write("repo/config", "[core]\n\tbare = false\n[filter \"a b\"] clean = x\n[FILTER.Old]\n");
+        write("repo/worktrees/w/config.worktree", "[filter\t\"q\\\"'s\"]\n");
+        write("repo/modules/vars/config", "[diff \"d=e\"]\r\n[filter \"broken\n\"]\n");
+        write("clan/home/git/config", "[include]\n\tpath = x\n");
+        let of = || parameters([dir.path().join("clan").as_path()]);
+        let found = of().unwrap();
+        for expected in [
+            "'core.fsmonitor=false'",
+            "'core.hooksPath=/dev/null'",
+            "'filter.a b.clean='",
+            "'filter.a b.required=false'",
+            "'filter.old.smudge='",
+            "'filter.q\"'\\''s.process='",
+            "'diff.d=e.trustExitCode'='false'",
+        ] {
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
+        assert!(!found.contains("broken"), "{found}");
+        write("repo/config", "[includeIf \"gitdir:x\"]\n\tpath = ../evil\n");
+        let config = dir.path().canonicalize().unwrap().join("repo/config");
+        assert_eq!(of(), Err(Unsafe::Includes(config.clone())));
+        let many: String = (0..=MAX_NAMES).map(|at| format!("[filter \"{at}\"]\n")).collect();
+        write("repo/config", &many);
+        assert_eq!(of(), Err(Unsafe::TooMany(config)));
+    }
+}

@@ -1,0 +1,148 @@
+//! Which files of a clan are asked whose they are: all of them, the repository that
+//! they are in, and the directories above, in which they could be replaced. Owns the
+//! walk and its bound; the rule is `owner`'s.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::owner::{Foreign, Other, Who};
+use super::{git, snapshot};
+
+/// What of a clan leads to all else: it counts where it leads to, too.
+const FIRST: [&str; 5] = ["flake.nix", "flake.lock", ".clan-flake", snapshot::NAME, ".git"];
+/// Most files that are looked at.
+const MAX_FILES: usize = 300_000;
+
+/// The first file of the clan in `path`, which may also be a single file, that
+/// somebody else than `who` has a say about; also a directory above it in which
+/// somebody could replace it.
+pub(super) fn foreign(path: &Path, who: Who) -> Option<Foreign> {
+    // What is not there is nobody's; a link is what it leads to.
+    let of = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok()?;
+        Some(Foreign::File(path.clone(), who.look(&path, &meta)?))
+    };
+    of(path.to_owned())
+        .or_else(|| FIRST.iter().find_map(|name| of(path.join(name))))
+        .or_else(|| above(path, who))
+        .or_else(|| below(path, who, MAX_FILES))
+}
+
+/// Whether the clan in `dir` is somebody else's altogether, and not the user's own in
+/// which others have a say, too.
+pub(super) fn is_strangers(dir: &Path, marks: &[&str], who: Who) -> bool {
+    let belongs = |path: &Path| {
+        let of_link = path.symlink_metadata().ok().and_then(|meta| who.look_at_link(&meta));
+        let led_to = path.metadata().ok().and_then(|meta| who.look_at_link(&meta));
+        [of_link, led_to].iter().flatten().any(|other| matches!(other, Other::Owner(_)))
+    };
+    belongs(dir) || marks.iter().any(|mark| belongs(&dir.join(mark)))
+}
+
+fn above(path: &Path, who: Who) -> Option<Foreign> {
+    path.ancestors().skip(1).find_map(|dir| {
+        let meta = std::fs::metadata(dir).ok()?;
+        Some(Foreign::Above(dir.to_owned(), who.mover(dir, &meta)?))
+    })
+}
+
+/// What git knows counts with what it does not, which nix or the vars may read.
+fn below(top: &Path, who: Who, most: usize) -> Option<Foreign> {
+    let mut left = most;
+    let mut dirs = vec![top.to_owned()];
+    let mut elsewhere = HashSet::new();
+    while let Some(dir) = dirs.pop() {
+        // What the user cannot read, he cannot believe.
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Some(fewer) = left.checked_sub(1) else {
+                return Some(Foreign::TooMany(top.to_owned(), most));
+            };
+            left = fewer;
+            // It may be gone meanwhile.
+            let Ok(meta) = entry.metadata() else { continue };
+            let other = match meta.is_symlink() {
+                true => who.look_at_link(&meta),
+                false => who.look(&path, &meta),
+            };
+            if let Some(other) = other {
+                return Some(Foreign::File(path, other));
+            }
+            if meta.is_dir() {
+                dirs.push(path);
+            } else if entry.file_name() == ".git" {
+                for dir in git::led_to(&path) {
+                    if dir.starts_with(top) || !elsewhere.insert(dir.clone()) {
+                        continue;
+                    }
+                    let meta = dir.metadata().ok();
+                    if let Some(other) = meta.and_then(|meta| who.look(&dir, &meta)) {
+                        return Some(Foreign::File(dir, other));
+                    }
+                    if let Some(found) = above(&dir, who) {
+                        return Some(found);
+                    }
+                    dirs.push(dir);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::env::Env;
+
+    #[test]
+    fn every_file_counts_and_every_directory_above() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("clan/vars/per-machine/m/g/f")).unwrap();
+        std::fs::create_dir_all(root.join("clan/modules")).unwrap();
+        std::fs::create_dir_all(root.join("repo/worktrees/w")).unwrap();
+        let files =
+            ["clan/flake.nix", "clan/modules/x.nix", "clan/vars/per-machine/m/g/f/value", "notes"];
+        for file in files {
+            std::fs::write(root.join(file), "").unwrap();
+        }
+        symlink("/dev/null", root.join("clan/null")).unwrap();
+        std::fs::write(root.join("repo/config"), "").unwrap();
+        std::fs::write(root.join("repo/worktrees/w/commondir"), "../..\n").unwrap();
+        std::fs::write(root.join("clan/.git"), "gitdir: ../repo/worktrees/w\n").unwrap();
+        let clan = root.join("clan");
+        let who = Who::asks(&Env::default());
+        let found = || foreign(&clan, who);
+        assert_eq!(found(), None);
+        let open = |name: &str, mode| {
+            let path = root.join(name);
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open("notes", 0o666);
+        assert_eq!(found(), None);
+        for (name, open_to_all, closed) in [
+            ("clan", 0o777, 0o755),
+            ("clan/flake.nix", 0o666, 0o644),
+            ("clan/modules", 0o1777, 0o755),
+            ("clan/modules/x.nix", 0o666, 0o644),
+            ("clan/vars/per-machine/m", 0o777, 0o755),
+            ("clan/vars/per-machine/m/g/f/value", 0o666, 0o644),
+            ("repo/config", 0o666, 0o644),
+            ("repo/worktrees/w", 0o777, 0o755),
+        ] {
+            open(name, open_to_all);
+            let path = root.join(name);
+            assert_eq!(found(), Some(Foreign::File(path, Other::Everybody)), "{name}");
+            open(name, closed);
+        }
+        // Somebody could put another directory there.
+        open(".", 0o777);
+        assert_eq!(found(), Some(Foreign::Above(root.clone(), Other::Everybody)));
+        open(".", 0o1777);
+        assert_eq!(found(), None);
+        assert_eq!(below(&clan, who, 3), Some(Foreign::TooMany(clan.clone(), 3)));
+    }
+}
