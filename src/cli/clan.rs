@@ -66,6 +66,24 @@ impl Global {
         self.exports.is_some() || self.clan_is_named()
     }
 
+    /// Whether this is about a clan of somebody else that the user merely stands in,
+    /// which is none where he has said what to use.
+    fn stands_in(&self, error: &Error) -> bool {
+        let is_strangers = matches!(error, Error::ClanRefused { is_strangers: true, .. });
+        is_strangers && self.named().is_none()
+    }
+
+    /// This without the clan that it stands in, for an address that was named, if that
+    /// clan is somebody else's.
+    pub(super) fn beside_strangers(&self, ui: &Ui) -> Option<Self> {
+        if self.exports.is_some() || self.named().is_some() {
+            return None;
+        }
+        let error = self.site().err().filter(|error| self.stands_in(error))?;
+        ui.verbose(&error.to_string());
+        Some(self.without_clan())
+    }
+
     /// This without a clan: for hosts that are none of its machines.
     pub(super) fn without_clan(&self) -> Self {
         Self {
@@ -176,10 +194,14 @@ impl Global {
     /// The vars of the clan, if there is one, and of this machine, with the
     /// identities that may open them.
     pub(super) fn vars(&self, ui: &Arc<Ui>) -> Result<Vars> {
-        let flake = match self.flake() {
-            Ok(flake) => Some(flake),
+        let flake = match self.site() {
+            Ok(flake) => Some(flake.vars),
             // Machines of a clan have none, nor need one beside their exports.
             Err(Error::FlakeNotFound { .. }) => None,
+            Err(error) if self.exports.is_some() && self.stands_in(&error) => {
+                ui.verbose(&error.to_string());
+                None
+            }
             Err(error) => return Err(error),
         };
         let environment = Environment::of(&self.env);

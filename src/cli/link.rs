@@ -112,6 +112,10 @@ pub(super) async fn prepare(
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Prepared> {
+    // With an address that was named, the clan of somebody else that we stand in is none.
+    let has_address = invocation.overrides.target_host.is_some();
+    let beside = has_address.then(|| global.beside_strangers(ui)).flatten();
+    let global = beside.as_ref().unwrap_or(global);
     let found = routes::find(invocation, global, ui)?;
     let prepared = prepare_found(invocation, found, is_way, jumps, global, ui).await?;
     let tor = request::tor(&prepared.request, invocation, global)?;
