@@ -46,6 +46,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
             let vars = global.vars(ui)?;
             // A shared var would be found for a machine that nobody has.
             if vars.has_clan()
+                && !vars.machines().is_empty()
                 && let Some(error) = unknown(&machine, &vars, global, ui)
             {
                 return Err(error);
