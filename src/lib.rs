@@ -2,12 +2,15 @@
 //! and speak SSH on that one stream.
 //!
 //! ```text
-//! exports (JSON) ── exports ──► Clan ── plan ──► routes, best first
-//!                                                  │
+//! argv ── clap (ssh, proxy, network …)       ┐
+//! argv ── OpenSSH's letters, -o, ssh_config  ┴► Invocation { target, options, task }
+//!                                                    │ request: clan ── plan ──► routes
+//!                                                    │ link: remembered network, proxies
 //! vars/, secrets/ ── vars ──► host ── dial ──► race (SSH banner = reachable)
-//!                                                  │ one stream
-//!                              known_hosts ──► ssh: key exchange, host key,
-//!                                               authentication, shell or command
+//!                                                    │ one stream
+//!                             known_hosts ──► ssh: key exchange, host key, authentication
+//!                                                    │ Link
+//!                             task: shell, command, subsystem, -W, forwards, shared
 //! ```
 //!
 //! ```
