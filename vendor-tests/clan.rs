@@ -145,7 +145,13 @@ fn the_blogs_walkthrough_works_and_the_secret_host_is_nowhere() {
 
 /// A machine that this clan has, for what all of them share.
 fn some_machine(flake: &Path) -> String {
-    let folders = ["vars/per-machine", "machines", "sops/machines", "secrets/age-keys/machines"];
+    let folders = [
+        "vars/per-machine",
+        "machines",
+        "sops/machines",
+        "secrets/age-keys/machines",
+        "secrets/clan-vars/per-machine",
+    ];
     let entries = folders.iter().filter_map(|folder| fs::read_dir(flake.join(folder)).ok());
     let names = entries.flatten().flatten().map(|entry| entry.file_name());
     names.min().map_or("any".to_owned(), |name| name.into_string().unwrap())
