@@ -198,7 +198,8 @@ fn what_there_is_has_openssh_s_names() {
     }
     let mut aead = query(&place.ours(), "cipher-auth");
     let mut theirs = query(THEIRS, "cipher-auth");
-    (aead.sort(), theirs.sort());
+    aead.sort();
+    theirs.sort();
     assert_eq!(aead, theirs);
     for ssh in [THEIRS, &place.ours()] {
         let unknown = place.run(ssh, &["-Q", "nobody-knows"], "openssh-client").exits(255);
