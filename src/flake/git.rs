@@ -1,11 +1,14 @@
 //! What git may do while nix has it read a repository here: nothing that a file of
-//! that repository asks for. Owns where a repository's files are, and the settings
-//! that go before its own (git-config(1), ENVIRONMENT). Starts nothing.
+//! that repository asks for. Owns the settings that go before its own (git-config(1),
+//! ENVIRONMENT). Starts nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::DirEntry;
+use std::ops::ControlFlow::{Break, Continue};
 use std::path::{Path, PathBuf};
 
+use super::walk::{TooMany, walk};
 use crate::file;
 use crate::printable;
 
@@ -24,8 +27,6 @@ const OF_FILTER: [(&str, &str); 4] =
 const OF_DIFF: [(&str, &str); 1] = [("trustExitCode", "false")];
 /// Longest file of settings that is looked at, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
-/// Longest file that leads elsewhere, in bytes.
-const MAX_LINK: u64 = 16 << 10;
 /// Most entries that are looked through for such files.
 const MAX_ENTRIES: usize = 300_000;
 /// Most names of filters and drivers; git's own limit is that of an environment.
@@ -55,27 +56,6 @@ impl fmt::Display for Unsafe {
             }
         }
     }
-}
-
-/// Where a `.git` that is no directory leads: to the repository of a worktree or a
-/// submodule, and to what that shares with others (gitrepository-layout(5)).
-pub(super) fn led_to(git: &Path) -> Vec<PathBuf> {
-    let beside = |file: &Path, text: &str| {
-        let dir = file.parent().unwrap_or(Path::new("/"));
-        dir.join(text.trim_end_matches(['\n', '\r'])).canonicalize().ok()
-    };
-    let read = |path: &Path| {
-        let bytes = file::read(path, MAX_LINK).ok()?;
-        String::from_utf8(bytes).ok()
-    };
-    let dir = match read(git) {
-        Some(text) => text.strip_prefix("gitdir: ").and_then(|text| beside(git, text)),
-        None => git.canonicalize().ok().filter(|path| path.is_dir()),
-    };
-    let Some(dir) = dir else { return Vec::new() };
-    let common = dir.join("commondir");
-    let common = read(&common).and_then(|text| beside(&common, &text));
-    common.into_iter().chain([dir]).collect()
 }
 
 /// The value of `GIT_CONFIG_PARAMETERS` under which the repositories in these
@@ -111,24 +91,19 @@ struct Names(BTreeSet<(String, String)>);
 
 impl Names {
     fn look_below(&mut self, top: &Path) -> Result<(), Unsafe> {
-        let mut left = MAX_ENTRIES;
-        let mut seen = BTreeSet::from([top.to_owned()]);
-        let mut dirs = vec![top.to_owned()];
-        while let Some(dir) = dirs.pop() {
-            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-                left = left.checked_sub(1).ok_or_else(|| Unsafe::TooMany(top.to_owned()))?;
-                let (path, name) = (entry.path(), entry.file_name());
-                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                if name == ".git" && !is_dir {
-                    dirs.extend(led_to(&path).into_iter().filter(|dir| seen.insert(dir.clone())));
-                } else if is_dir {
-                    dirs.push(path);
-                } else if name == "config" || name == "config.worktree" {
-                    self.look_into(&path)?;
-                }
+        let see = |entry: &DirEntry| {
+            let name = entry.file_name();
+            let is_config = name == "config" || name == "config.worktree";
+            match is_config.then(|| self.look_into(&entry.path())) {
+                Some(Err(why)) => Break(why),
+                _ => Continue(()),
             }
+        };
+        match walk(top, MAX_ENTRIES, |_| Continue(()), see) {
+            Ok(None) => Ok(()),
+            Ok(Some(why)) => Err(why),
+            Err(TooMany) => Err(Unsafe::TooMany(top.to_owned())),
         }
-        Ok(())
     }
 
     fn look_into(&mut self, path: &Path) -> Result<(), Unsafe> {

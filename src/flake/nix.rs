@@ -119,12 +119,12 @@ struct Prefetched {
     store_path: PathBuf,
 }
 
-/// Has nix put the files of a flake into its store, and evaluates nothing. Blocks,
-/// for minutes if nix must download them.
+/// Has nix put the files of a flake into its store, and evaluates nothing; `git` are
+/// its [`settings`]. Blocks, for minutes if nix must download them.
 ///
 /// # Errors
 /// [`Error::Nix`].
-pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
+pub(super) fn fetch(nix: &Path, reference: &str, git: &str, env: &Env) -> Result<Fetched> {
     let here = local(reference);
     if let Some(dir) = here.as_ref().and_then(|here| inside(here, reference)) {
         // nix would wait for ever, and git would not see it.
@@ -137,13 +137,12 @@ pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
             }
         }
     }
-    let git = settings(reference, here.as_deref())?;
     let mut args = vec!["flake", "prefetch", "--json"];
     // Names without a scheme of their own are looked up there, and nothing else.
     if !reference.starts_with("flake:") {
         args.extend(["--option", "flake-registry", NO_REGISTRY]);
     }
-    let output = output(nix, &args, Some(reference), env, &git);
+    let output = output(nix, &args, Some(reference), env, git);
     let json = output.map_err(|text| Fault::of_fetching(&text).error(reference, &tail(&text)))?;
     let Prefetched { hash, store_path } = serde_json::from_slice(&json).map_err(|error| {
         Fault::Fetch.error(reference, &format!("its output is unexpected: {error}"))
@@ -163,10 +162,14 @@ pub fn fetch(nix: &Path, reference: &str, env: &Env) -> Result<Fetched> {
     }
 }
 
-/// What git is told before it reads a repository in these directories.
-fn settings<'a>(reference: &str, dirs: impl IntoIterator<Item = &'a Path>) -> Result<String> {
+/// What git is told before it reads the repository here that a reference names.
+///
+/// # Errors
+/// [`Error::Nix`] for one that must not be read.
+pub(super) fn settings(reference: &str) -> Result<String> {
     // Without git, none is read.
-    let dirs = dirs.into_iter().filter(|_| !reference.starts_with("path:"));
+    let dir = local(reference).filter(|_| !reference.starts_with("path:"));
+    let dirs = dir.iter().map(PathBuf::as_path);
     git::parameters(dirs).map_err(|why| Fault::Repository.error(reference, &why.to_string()))
 }
 
@@ -310,18 +313,19 @@ impl<'a> Subject<'a> {
         if here == Some(false) {
             return missing(Fault::NoFlake);
         }
-        let dir = here.is_some().then_some(flake.dir.as_path());
-        let reference = match dir.filter(|dir| git::parameters([*dir]).is_err()) {
+        let (reference, git) = match settings(&flake.reference) {
             // Then git does not read it at all.
-            Some(dir) => as_path(dir),
-            None => flake.reference.clone(),
+            Err(_) if !flake.is_remote => {
+                let path = as_path(&flake.dir);
+                let git = settings(&path)?;
+                (path, git)
+            }
+            git => (flake.reference.clone(), git?),
         };
         let fetched = match &flake.fetched {
             Some(fetched) => fetched.clone(),
-            None => fetch(nix, &reference, &flake.env)?,
+            None => fetch(nix, &reference, &git, &flake.env)?,
         };
-        let read = local(&reference);
-        let git = settings(&reference, read.iter().map(PathBuf::as_path))?;
         // Unless nix's store is elsewhere than it says.
         if fetched.files.is_dir() && !fetched.files.join("flake.nix").exists() {
             let untracked = Fault::Untracked(flake.dir.join("flake.nix"));

@@ -61,7 +61,7 @@ pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
         flake: reference.into(),
         reason: "only nix can fetch it, and there is none".to_owned(),
     })?;
-    let fetched = nix::fetch(&nix, reference, env)?;
+    let fetched = nix::fetch(&nix, reference, &nix::settings(reference)?, env)?;
     if !fetched.files.is_dir() {
         // Its keys and vars would be overlooked.
         return Err(Error::NoExports {
@@ -144,16 +144,18 @@ fn admit(dir: &Path, is_named: bool, asker: Asker, env: &Env) -> Result<bool> {
         Err(Error::ClanRefused { dir: dir.to_owned(), reason, is_strangers })
     };
     let standing = "to stand in it does not mean that ssh is to use it";
-    // Without a look at what does not matter then.
-    if asker == Asker::Ssh && !is_named && Trusted::load(env)?.word(dir, false) == Word::Unknown {
-        return refused(standing.to_owned());
-    }
-    let found = foreign(dir, who);
-    if is_named && found.is_none() {
+    // Where the user has named it, and it is his alone, nothing else matters.
+    let found = is_named.then(|| foreign(dir, who));
+    if found == Some(None) {
         return Ok(true);
     }
-    let word = Trusted::load(env)?.word(dir, found.is_some());
-    match (word, found) {
+    let trusted = Trusted::load(env)?;
+    // Without a look at what does not matter then.
+    if asker == Asker::Ssh && !is_named && trusted.word(dir, false) == Word::Unknown {
+        return refused(standing.to_owned());
+    }
+    let found = found.unwrap_or_else(|| foreign(dir, who));
+    match (trusted.word(dir, found.is_some()), found) {
         (Word::Allowed, _) => Ok(true),
         (Word::Unknown, Some(found)) => refused(found.to_string()),
         (Word::Changed, Some(found)) => refused(format!("{found}, and that is new")),

@@ -1,12 +1,14 @@
 //! Which files of a clan are asked whose they are: all of them, the repository that
-//! they are in, and the directories above, in which they could be replaced. Owns the
-//! walk and its bound; the rule is `owner`'s.
+//! they are in, and the directories above, in which they could be replaced. Owns which
+//! they are; the rule is `owner`'s.
 
-use std::collections::HashSet;
+use std::fs::DirEntry;
+use std::ops::ControlFlow::{Break, Continue};
 use std::path::{Path, PathBuf};
 
 use super::owner::{Foreign, Other, Who};
-use super::{git, snapshot};
+use super::snapshot;
+use super::walk::{TooMany, walk};
 
 /// What of a clan leads to all else: it counts where it leads to, too.
 const FIRST: [&str; 5] = ["flake.nix", "flake.lock", ".clan-flake", snapshot::NAME, ".git"];
@@ -46,48 +48,27 @@ fn above(path: &Path, who: Who) -> Option<Foreign> {
     })
 }
 
-/// What git knows counts with what it does not, which nix or the vars may read.
+/// What git knows counts with what it does not, which nix or the vars may read. What
+/// the user cannot read, he cannot believe.
 fn below(top: &Path, who: Who, most: usize) -> Option<Foreign> {
-    let mut left = most;
-    let mut dirs = vec![top.to_owned()];
-    let mut elsewhere = HashSet::new();
-    while let Some(dir) = dirs.pop() {
-        // What the user cannot read, he cannot believe.
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let Some(fewer) = left.checked_sub(1) else {
-                return Some(Foreign::TooMany(top.to_owned(), most));
-            };
-            left = fewer;
-            // It may be gone meanwhile.
-            let Ok(meta) = entry.metadata() else { continue };
-            let other = match meta.is_symlink() {
-                true => who.look_at_link(&meta),
-                false => who.look(&path, &meta),
-            };
-            if let Some(other) = other {
-                return Some(Foreign::File(path, other));
-            }
-            if meta.is_dir() {
-                dirs.push(path);
-            } else if entry.file_name() == ".git" {
-                for dir in git::led_to(&path) {
-                    if dir.starts_with(top) || !elsewhere.insert(dir.clone()) {
-                        continue;
-                    }
-                    let meta = dir.metadata().ok();
-                    if let Some(other) = meta.and_then(|meta| who.look(&dir, &meta)) {
-                        return Some(Foreign::File(dir, other));
-                    }
-                    if let Some(found) = above(&dir, who) {
-                        return Some(found);
-                    }
-                    dirs.push(dir);
-                }
-            }
-        }
-    }
-    None
+    let found = |found: Option<Foreign>| found.map_or(Continue(()), Break);
+    let enter = |dir: &Path| {
+        let other = dir.metadata().ok().and_then(|meta| who.look(dir, &meta));
+        let other = other.map(|other| Foreign::File(dir.to_owned(), other));
+        found(other.or_else(|| above(dir, who)))
+    };
+    let see = |entry: &DirEntry| {
+        // It may be gone meanwhile.
+        let Ok(meta) = entry.metadata() else { return Continue(()) };
+        let path = entry.path();
+        let other = match meta.is_symlink() {
+            true => who.look_at_link(&meta),
+            false => who.look(&path, &meta),
+        };
+        found(other.map(|other| Foreign::File(path, other)))
+    };
+    let too_many = |TooMany| Some(Foreign::TooMany(top.to_owned(), most));
+    walk(top, most, enter, see).unwrap_or_else(too_many)
 }
 
 #[cfg(test)]
