@@ -260,6 +260,16 @@ fn matches(pattern: &str, text: &str) -> bool {
     matches_pattern(pattern.as_bytes(), text.as_bytes())
 }
 
+/// Whether a list is the word `none`, which must stand alone.
+fn is_none(words: &[String]) -> Result<bool, String> {
+    let count = words.iter().filter(|word| word.eq_ignore_ascii_case("none")).count();
+    match (count, words.len()) {
+        (0, _) => Ok(false),
+        (_, 1) => Ok(true),
+        _ => Err(NONE_ALONE.to_owned()),
+    }
+}
+
 /// `CanonicalDomains`: where short names may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domains(pub Vec<String>);
@@ -268,12 +278,8 @@ impl Value for Domains {
     const ARITY: Arity = Arity::Some;
 
     fn parse(words: &[String]) -> Result<Self, String> {
-        match words {
-            [word] if word.eq_ignore_ascii_case("none") => return Ok(Self(Vec::new())),
-            words if words.iter().any(|word| word.eq_ignore_ascii_case("none")) => {
-                return Err(NONE_ALONE.to_owned());
-            }
-            _ => {}
+        if is_none(words)? {
+            return Ok(Self(Vec::new()));
         }
         if let Some(word) = words.iter().find(|word| word.contains("..")) {
             let word = crate::printable::Printable(word);
@@ -298,12 +304,8 @@ impl Value for Aliases {
     const ARITY: Arity = Arity::Some;
 
     fn parse(words: &[String]) -> Result<Self, String> {
-        match words {
-            [word] if word.eq_ignore_ascii_case("none") => return Ok(Self(Vec::new())),
-            words if words.iter().any(|word| word.eq_ignore_ascii_case("none")) => {
-                return Err(NONE_ALONE.to_owned());
-            }
-            _ => {}
+        if is_none(words)? {
+            return Ok(Self(Vec::new()));
         }
         let list = |text: &str| text.split(',').map(str::to_owned).collect();
         let rule = |word: &String| {

@@ -124,10 +124,10 @@ impl Default for Algorithms {
 impl Algorithms {
     /// What is used where nothing is said by those who call us `ssh`.
     pub fn as_ssh() -> Self {
-        Self::of(List::defaults_as_ssh)
+        Self::of(|list| list.defaults_as_ssh().to_vec())
     }
 
-    fn of(defaults: impl Fn(List) -> &'static [&'static str]) -> Self {
+    fn of(defaults: impl Fn(List) -> Vec<&'static str>) -> Self {
         let names = |list: List| defaults(list).iter().map(|name| (*name).to_owned()).collect();
         Self {
             kex: names(List::Kex),
@@ -359,7 +359,7 @@ mod tests {
         let preferred = Algorithms::default().preferred(&[], false);
         assert_eq!(
             names(&preferred.kex),
-            [List::Kex.defaults(), &["ext-info-c", "kex-strict-c-v00@openssh.com"]].concat()
+            [&List::Kex.defaults()[..], &["ext-info-c", "kex-strict-c-v00@openssh.com"]].concat()
         );
         assert_eq!(names(&preferred.cipher), List::Ciphers.defaults());
         assert_eq!(names(&preferred.mac), List::Macs.defaults());

@@ -3,22 +3,12 @@
 
 use russh::{cipher, kex, mac};
 
-use super::List;
+use super::{CERTIFICATE, List};
 
-/// What is offered where nothing is said, best first. By the standard of ssh-audit
-/// nothing here is a failure: the curves of NIST are one, and SHA-1.
-const KEX: [&str; 7] = [
-    "mlkem768x25519-sha256",
-    "curve25519-sha256",
-    "curve25519-sha256@libssh.org",
-    "diffie-hellman-group-exchange-sha256",
-    "diffie-hellman-group16-sha512",
-    "diffie-hellman-group18-sha512",
-    "diffie-hellman-group14-sha256",
-];
-/// The same for those who call us `ssh`, as OpenSSH has them in its order: what FIPS 140
-/// allows is hardly more than the curves of NIST.
-const KEX_AS_SSH: [&str; 10] = [
+/// What is offered where nothing is said by those who call us `ssh`, as OpenSSH has it
+/// in its order: what FIPS 140 allows is hardly more than the curves of NIST. Who calls
+/// us by our own name is offered these without what [`is_failure`] names.
+const KEX: [&str; 10] = [
     "mlkem768x25519-sha256",
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
@@ -45,20 +35,9 @@ const MACS: [&str; 4] = [
     "hmac-sha2-512",
     "hmac-sha2-256",
 ];
-/// Certificates are asked for only where an authority is known.
-const HOST_KEYS: [&str; 9] = [
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
-/// The same for those who call us `ssh`.
-const HOST_KEYS_AS_SSH: [&str; 12] = [
+/// The same as for the key exchange. Certificates are asked for only where an authority
+/// is known.
+const HOST_KEYS: [&str; 12] = [
     "ssh-ed25519-cert-v01@openssh.com",
     "ecdsa-sha2-nistp256-cert-v01@openssh.com",
     "ecdsa-sha2-nistp384-cert-v01@openssh.com",
@@ -154,8 +133,18 @@ const ONLY_THEIR_KEYS: [&str; 3] =
     ["webauthn-sk-ecdsa-sha2-nistp256@openssh.com", "ssh-dss", "ssh-dss-cert-v01@openssh.com"];
 
 impl List {
-    /// What it has where nothing is said.
-    pub(super) fn defaults(self) -> &'static [&'static str] {
+    /// What it has where nothing is said. By the standard of ssh-audit nothing of it is
+    /// a failure.
+    pub(super) fn defaults(self) -> Vec<&'static str> {
+        let all = self.defaults_as_ssh().iter().copied();
+        match self {
+            Self::Kex | Self::HostKeys => all.filter(|name| !is_failure(name)).collect(),
+            _ => all.collect(),
+        }
+    }
+
+    /// The same for those who call us `ssh`, and are used to what OpenSSH reaches.
+    pub(super) fn defaults_as_ssh(self) -> &'static [&'static str] {
         match self {
             Self::Kex => &KEX,
             Self::Ciphers => &CIPHERS,
@@ -163,15 +152,6 @@ impl List {
             Self::HostKeys => &HOST_KEYS,
             Self::CaSignatures => &CA_SIGNATURES,
             Self::UserKeys => &USER_KEYS,
-        }
-    }
-
-    /// The same for those who call us `ssh`, and are used to what OpenSSH reaches.
-    pub(super) fn defaults_as_ssh(self) -> &'static [&'static str] {
-        match self {
-            Self::Kex => &KEX_AS_SSH,
-            Self::HostKeys => &HOST_KEYS_AS_SSH,
-            list => list.defaults(),
         }
     }
 
@@ -188,7 +168,7 @@ impl List {
             Self::Macs => {
                 mac::ALL_MAC_ALGORITHMS.iter().map(|name| name.as_ref()).filter(usable).collect()
             }
-            Self::HostKeys => [&HOST_KEYS[..], &MORE_HOST_KEYS].concat(),
+            Self::HostKeys => [self.defaults(), MORE_HOST_KEYS.to_vec()].concat(),
             Self::CaSignatures => [&CA_SIGNATURES[..], &["ssh-rsa"]].concat(),
             Self::UserKeys => USER_KEYS.to_vec(),
         }
@@ -213,6 +193,12 @@ impl List {
     pub(super) fn is_theirs(self, name: &str) -> bool {
         self == Self::Kex && name.starts_with(ONLY_THEIR_KEX_BEGINS)
     }
+}
+
+/// Whether ssh-audit calls it a failure: the curves of NIST are one. A certificate has
+/// been asked for by whoever knows its authority.
+fn is_failure(name: &str) -> bool {
+    name.contains("-nistp") && !name.ends_with(CERTIFICATE)
 }
 
 /// Types of keys that may be used here somewhere, as `ssh -Q key` lists them.
