@@ -44,6 +44,13 @@ pub(super) struct Ping {
     /// Over this network only
     #[arg(short, long, value_name = "NAME", add = ArgValueCompleter::new(complete::networks))]
     network: Option<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a probe is made and told.
+#[derive(Debug, Args)]
+struct How {
     /// How long an answer may take [default: 5, but 60 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
@@ -54,20 +61,26 @@ pub(super) struct Ping {
     options: SshOptions,
 }
 
+impl How {
+    /// What is asked about a machine.
+    fn asked(&self, machine: &str) -> Result<Asked> {
+        Ok(Asked { timeout: self.timeout, ..Asked::of(machine, &self.options)? })
+    }
+}
+
 /// Every network of the machine, in the order of priority: time to the banner
 /// and what is known of the host key. Exits with 1 when none answers.
 pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
     drive(async {
-        let mut asked = Asked::of(&arguments.machine, &arguments.options)?;
+        let mut asked = arguments.how.asked(&arguments.machine)?;
         asked.network.clone_from(&arguments.network);
-        asked.timeout = arguments.timeout;
         let mut invocation = asked.invocation(global).await?;
         let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
         let probed = ping_all(&mut invocation, global, &ui).await;
         ui.progress.done();
         let probed = probed?;
         let reachable = probed.iter().any(|probed| probed.outcome.is_ok());
-        if arguments.json {
+        if arguments.how.json {
             let rows: Vec<Value> = probed.iter().map(as_json).collect();
             let json =
                 json!({ "machine": arguments.machine, "reachable": reachable, "routes": rows });
@@ -102,16 +115,22 @@ async fn ping_all(
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);
-    let one = async |(place, route): (usize, Route)| {
+    let one = async |_, route: Route| {
         let _turn = turns.wait(&route).await;
         let request = Request { deadline: Some(allowed(said, &route)), ..request.clone() };
-        (place, probe(&request, route, &dialer, Some(&trust)).await)
+        probe(&request, route, &dialer, Some(&trust)).await
     };
-    let routes = request.routes.clone().into_iter().enumerate();
-    let all = stream::iter(routes).map(one).buffer_unordered(FAN_OUT);
-    let mut probed: Vec<_> = all.collect().await;
-    probed.sort_by_key(|(place, _)| *place);
-    Ok(probed.into_iter().map(|(_, probed)| probed).collect())
+    Ok(fan_out(request.routes.clone(), one).await)
+}
+
+/// Does it for all of them at the same time, each with its place; what becomes of them
+/// is in the same order.
+async fn fan_out<T, R>(all: Vec<T>, one: impl AsyncFn(usize, T) -> R) -> Vec<R> {
+    let each = async |(place, it)| (place, one(place, it).await);
+    let done = stream::iter(all.into_iter().enumerate()).map(each).buffer_unordered(FAN_OUT);
+    let mut done: Vec<_> = done.collect().await;
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Who may go on: not too many at the same time where each is costly.

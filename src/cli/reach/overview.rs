@@ -8,15 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use super::{FAN_OUT, Turns, allowed, as_json};
+use super::{How, Turns, allowed, as_json, fan_out};
 use crate::cli::board::{Board, Row};
 use crate::cli::link::{self, Jumps, Prepared};
-use crate::cli::machine::{Asked, SshOptions};
+use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
-use crate::cli::request::{deadline, seconds};
 use crate::cli::task::runtime;
 use crate::cli::{Global, Ui, print_json, print_text, tor};
 use crate::connect::{Probed, Request, probe};
@@ -31,14 +29,8 @@ const FILES: u64 = 4096;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Overview {
-    /// How long an answer may take [default: 5, but 60 for Tor]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    timeout: Option<Duration>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    options: SshOptions,
+    how: How,
 }
 
 /// Every network with every peer.
@@ -70,7 +62,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     };
     let base = Dialer::new(tor, Origin::default());
     let dialers = Dialers { base, shared: Mutex::default() };
-    let everybody = Everybody { arguments, global, ui, jumps: Jumps::silent(), dialers };
+    let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
     more_files();
     let runtime = runtime()?;
     let probed = runtime.block_on(everybody.probe(routes, &seen));
@@ -80,7 +72,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     ui.progress.done();
     let text = board.text();
     drop(board);
-    if arguments.json {
+    if arguments.how.json {
         print_json(&overview_json(&clan, &probed))?;
     } else {
         print_text(&text)?;
@@ -103,7 +95,7 @@ fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
 
 /// The peers of all networks, each with the options that apply to its machine.
 struct Everybody<'a> {
-    arguments: &'a Overview,
+    how: &'a How,
     global: &'a Global,
     ui: &'a Arc<Ui>,
     jumps: Jumps,
@@ -118,7 +110,7 @@ impl Everybody<'_> {
         seen: &dyn Fn(usize, &Probed),
     ) -> Vec<(String, Probed)> {
         let turns = Turns::new();
-        let one = async |(place, (machine, route)): (usize, (String, Route))| {
+        let one = async |place, (machine, route): (String, Route)| {
             let _turn = turns.wait(&route).await;
             let probed = match self.prepared(&machine, route.clone()).await {
                 Ok((mut request, said)) => {
@@ -129,19 +121,14 @@ impl Everybody<'_> {
                 Err(error) => failed(route, &error),
             };
             seen(place, &probed);
-            (place, machine, probed)
+            (machine, probed)
         };
-        let all = stream::iter(wanted.into_iter().enumerate()).map(one).buffer_unordered(FAN_OUT);
-        let mut probed: Vec<_> = all.collect().await;
-        probed.sort_by_key(|(place, ..)| *place);
-        probed.into_iter().map(|(_, machine, probed)| (machine, probed)).collect()
+        fan_out(wanted, one).await
     }
 
     /// What connecting over one route takes, and how long it may.
     async fn prepared(&self, machine: &str, route: Route) -> Result<(Request, Option<Duration>)> {
-        let mut asked = Asked::of(machine, &self.arguments.options)?;
-        asked.timeout = self.arguments.timeout;
-        let mut invocation = asked.invocation(self.global).await?;
+        let mut invocation = self.how.asked(machine)?.invocation(self.global).await?;
         let found = Found { routes: vec![route], is_machine: true, ..Found::default() };
         let Self { jumps, global, ui, .. } = self;
         let prepared = link::prepare_found(&mut invocation, found, true, jumps, global, ui);
