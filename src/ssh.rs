@@ -279,7 +279,8 @@ const MIN_ANSWER: Duration = Duration::from_secs(30);
 async fn known_by_now(options: &Options) -> Result<Arc<KnownHosts>> {
     let policy = options.policy.clone();
     // As ssh(1), which runs it only where it could change the order.
-    let program = policy.program.filter(|_| policy.algorithms.puts_known_first());
+    let may_change = !policy.of_clan && policy.algorithms.puts_known_first();
+    let program = policy.program.filter(|_| may_change);
     let Some(program) = program else { return Ok(options.known.clone()) };
     let (name, port) = policy.name;
     let more = blocking(move || program.ask(Purpose::Order, &name, port, None)).await?;

@@ -222,13 +222,9 @@ impl Trust {
         let certificate_names: Vec<String> =
             self.clan.iter().flat_map(|clan| clan.names.clone()).collect();
         names.extend(certificate_names.iter().map(|name| (name.clone(), DEFAULT_PORT)));
-        let own = self.own.clone().map(|known| Own {
-            known,
-            names,
-            machine: request.machine.clone(),
-            program: settings.program.clone(),
-        });
-        let program = settings.program.clone().filter(|_| !of_clan);
+        let own =
+            self.own.clone().map(|known| Own { known, names, machine: request.machine.clone() });
+        let program = settings.program.clone().filter(|_| !of_clan || own.is_some());
         let policy = HostKeyPolicy {
             check,
             name,

@@ -1,6 +1,7 @@
 //! Our side of russh's callbacks: what the server says and opens by itself. Owns
 //! the judgement of host keys as far as a person has a part in it.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
-use super::hostkey::{self, Decision, HostKeyPolicy, Own, Words, Worth};
+use super::hostkey::{self, Decision, HostKeyPolicy, Words, Worth};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
 use super::{Ended, Loss, Uses, lock, loss};
@@ -262,16 +263,14 @@ fn check_host_key(
     certificate: Option<&Certificate>,
 ) -> Result<Trust, Refusal> {
     let refused = |error| Refusal { changed: false, error };
-    let mut known = std::borrow::Cow::Borrowed(known);
+    let (mut known, mut policy) = (Cow::Borrowed(known), Cow::Borrowed(policy));
     if let Some(program) = &policy.program {
         let (name, port) = &policy.name;
-        let more = program.ask(Purpose::Hostname, name, *port, Some(key));
-        known.to_mut().extend(more.map_err(refused)?);
-    }
-    let mut policy = std::borrow::Cow::Borrowed(policy);
-    if let Some(Own { program: Some(program), .. }) = &policy.uncontradicted {
-        let (name, port) = &policy.name;
         let more = program.ask(Purpose::Hostname, name, *port, Some(key)).map_err(refused)?;
+        // They are the user's word, which a clan's own stands instead of, or beside.
+        if !policy.of_clan {
+            known.to_mut().extend(more.clone());
+        }
         if let Some(own) = &mut policy.to_mut().uncontradicted {
             Arc::make_mut(&mut own.known).extend(more);
         }

@@ -10,7 +10,7 @@ mod stake;
 mod unknown;
 mod warning;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -39,6 +39,18 @@ pub struct KnownHostsFiles {
     pub hash_names: bool,
     /// What `~` stands for where a file is shown.
     pub home: Option<PathBuf>,
+}
+
+impl KnownHostsFiles {
+    /// Those that ssh(1) reads for a user with this home.
+    pub fn of(home: Option<&Path>) -> Self {
+        Self {
+            user: home.map(known_hosts::user_files).unwrap_or_default(),
+            global: known_hosts::global_files(),
+            hash_names: false,
+            home: home.map(Path::to_owned),
+        }
+    }
 }
 
 /// What to demand of the host key of one connection.
@@ -97,8 +109,6 @@ pub struct Own {
     pub names: Vec<Name>,
     /// The machine's name, which counts whatever its port.
     pub machine: String,
-    /// `KnownHostsCommand`, whose lines are the user's as well.
-    pub program: Option<Program>,
 }
 
 /// What to do about the server's key.
