@@ -8,9 +8,11 @@ mod reach;
 mod trust;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use crate::dial::{Dialer, Origin, Target, tor};
 use crate::env::Env;
@@ -23,7 +25,6 @@ use crate::race::{self, Event, Race, Revealed, Rules, Won};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
-use crate::ssh::known_hosts;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
 use crate::tokens;
 use crate::user::User;
@@ -111,12 +112,7 @@ impl Request {
                     all: vec![Stake::Password, Stake::KeyboardInteractive],
                     gives_up: false,
                 },
-                files: KnownHostsFiles {
-                    user: home.map(known_hosts::user_files).unwrap_or_default(),
-                    global: known_hosts::global_files(),
-                    home: home.map(Path::to_owned),
-                    hash_names: false,
-                },
+                files: KnownHostsFiles::of(home),
                 ..HostKeySettings::default()
             },
             keepalive_interval: KEEPALIVE,
@@ -158,13 +154,8 @@ pub async fn connect(
 ) -> Result<Connection> {
     let trust = Trust::load(&request).await?;
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
-    let revealing = Revealing::of(&request);
-    let mut race = Race::new(
-        request.routes.clone(),
-        dialer.clone(),
-        |route| reveal(route, revealing.clone()),
-        rules(&request, Proof::Banner(IDENTIFICATION)),
-    );
+    let rules = rules(&request, Proof::Banner(IDENTIFICATION));
+    let mut race = race(&request, request.routes.clone(), &dialer, rules);
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut last_resort = request.last_resort.clone();
@@ -201,6 +192,18 @@ pub async fn connect(
         race.failed(place, Attempt { network, host, cause, elapsed }, progress);
     }
     Err(unreachable(request.machine, request.no_route, race.into_attempts()))
+}
+
+/// A race of these routes, in which a host is decrypted when its turn has come.
+fn race(
+    request: &Request,
+    routes: Vec<Route>,
+    dialer: &Arc<Dialer>,
+    rules: Rules,
+) -> Race<impl Fn(Route) -> BoxFuture<'static, Revealed> + use<>> {
+    let revealing = Revealing::of(request);
+    let reveal = move |route| reveal(route, revealing.clone()).boxed();
+    Race::new(routes, dialer.clone(), reveal, rules)
 }
 
 fn rules(request: &Request, proof: Proof) -> Rules {
@@ -287,10 +290,14 @@ impl Revealing {
 }
 
 /// Whether nobody is asked for the address of this host: it is an address itself, or
-/// a name of Tor's, which is no use but inside of Tor.
-fn is_address(host: &str) -> bool {
+/// one of the technology's own names, which nothing else is told.
+fn is_address(technology: &Technology, host: &str) -> bool {
     let bare = host.split_once('%').map_or(host, |(address, _)| address);
-    bare.parse::<IpAddr>().is_ok() || plan::is_onion(host)
+    match technology {
+        Technology::Iroh => true,
+        Technology::Tor => plan::is_onion(host),
+        _ => bare.parse::<IpAddr>().is_ok(),
+    }
 }
 
 /// The target of a route; its var is decrypted here and not before.
@@ -319,8 +326,7 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
             reason: "its value is not the address of a host",
         }));
     }
-    let is_told = matches!(technology, Technology::Iroh) || is_address(host.expose());
-    if value.secret && !may_ask_dns && !is_told {
+    if value.secret && !may_ask_dns && !is_address(&technology, host.expose()) {
         return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }
     let shown = show_secrets || !value.secret;

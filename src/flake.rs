@@ -14,6 +14,7 @@ pub mod snapshot;
 mod source;
 mod survey;
 mod trusted;
+mod walk;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

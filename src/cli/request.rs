@@ -6,7 +6,6 @@ pub(super) mod routes;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use crate::options::Tunnel;
 use crate::printable::Printable;
 use crate::ssh::auth::{Credentials, Method};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
-use crate::ssh::known_hosts;
 pub(super) use login::lent_agent;
 use routes::Found;
 
@@ -114,14 +112,8 @@ pub(super) fn host_keys(
     found: &Found,
     global: &Global,
 ) -> Result<HostKeySettings> {
-    let home = global.env.home();
     let bare = HostKeySettings {
-        files: KnownHostsFiles {
-            user: home.map(known_hosts::user_files).unwrap_or_default(),
-            global: known_hosts::global_files(),
-            home: home.map(Path::to_owned),
-            hash_names: false,
-        },
+        files: KnownHostsFiles::of(global.env.home()),
         clan_is_named: global.clan_is_named(),
         identity: found.identity.clone(),
         words: invocation.front.words(),

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Request, Revealing, Trust, reveal};
+use super::{Request, Trust, race};
 use crate::dial::Dialer;
 use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
-use crate::race::{Proof, Race, Rules};
+use crate::race::{Proof, Rules};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
 use crate::user::Nobody;
@@ -73,12 +73,7 @@ pub async fn probe(
     let proof = Proof::Banner(hello);
     let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, proof };
     let started = Instant::now();
-    let mut race = Race::new(
-        vec![route.clone()],
-        dialer.clone(),
-        |route| reveal(route, Revealing::of(request)),
-        rules,
-    );
+    let mut race = race(request, vec![route.clone()], dialer, rules);
     let Some(won) = race.next(&mut |_| ()).await else {
         // A route that was not won has failed, and says how.
         let attempt = race.into_attempts().pop().unwrap_or_else(|| Attempt {

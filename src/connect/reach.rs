@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::{Request, Revealing, next, reveal, rules, unreachable};
+use super::{Request, next, race, rules, unreachable};
 use crate::dial::{Dialer, Stream};
 use crate::error::Result;
 use crate::plan::Route;
-use crate::race::{Event, Proof, Race, Won};
+use crate::race::{Event, Proof, Won};
 
 /// A machine that was reached.
 #[derive(Debug)]
@@ -33,13 +33,7 @@ pub async fn reach(
     progress: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Reached> {
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
-    let revealing = Revealing::of(&request);
-    let mut race = Race::new(
-        request.routes.clone(),
-        dialer.clone(),
-        |route| reveal(route, revealing.clone()),
-        rules(&request, proof),
-    );
+    let mut race = race(&request, request.routes.clone(), &dialer, rules(&request, proof));
     let mut last_resort = request.last_resort.clone();
     match next(&mut race, &mut last_resort, progress).await {
         Some(Won { stream, route, target, .. }) => {
