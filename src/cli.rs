@@ -39,8 +39,8 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Clan;
 use crate::openssh::Resolved;
+use crate::prompter::Prompter;
 use crate::secret::{Secret, redacted};
-use crate::user::User;
 use crate::{flake, log, printable, signals, term};
 use invocation::{Front, Invocation};
 use role::Role;
@@ -375,7 +375,7 @@ impl Ui {
     }
 }
 
-impl User for Ui {
+impl Prompter for Ui {
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>> {
         let prompt = &*printable::shown(prompt);
         self.progress.pause(|| match askpass::program(&self.env) {

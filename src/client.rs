@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::flake::{self, Asker};
 use crate::model;
 use crate::plan;
+use crate::prompter::{Nobody, Prompter};
 use crate::secret::Secret;
-use crate::user::{Nobody, User};
 use crate::vars::{Environment, SopsFormat, Vars};
 
 pub use command::{Child, Command, ExitStatus, Output};
@@ -28,7 +28,7 @@ pub struct Clan {
     /// Its files, in which vars are looked up.
     dir: Option<PathBuf>,
     age_identities: Vec<PathBuf>,
-    user: Arc<dyn User>,
+    prompter: Arc<dyn Prompter>,
     env: Env,
 }
 
@@ -65,7 +65,7 @@ impl Clan {
 
     fn of(known: model::Clan, dir: Option<PathBuf>, env: Env) -> Self {
         let age_identities = Vec::new();
-        Self { known: Arc::new(known), dir, age_identities, user: Arc::new(Nobody), env }
+        Self { known: Arc::new(known), dir, age_identities, prompter: Arc::new(Nobody), env }
     }
 
     /// The directory that vars are looked up in; by default the one that was opened.
@@ -82,8 +82,8 @@ impl Clan {
     }
 
     /// Who answers questions and is told what must not be missed; by default nobody.
-    pub fn prompter(mut self, user: impl User + 'static) -> Self {
-        self.user = Arc::new(user);
+    pub fn prompter(mut self, user: impl Prompter + 'static) -> Self {
+        self.prompter = Arc::new(user);
         self
     }
 
@@ -119,7 +119,7 @@ impl Clan {
     /// Its vars, as far as they can be opened.
     fn vars(&self) -> Vars {
         let environment = Environment::of(&self.env);
-        Vars::new(self.dir.clone(), self.age_identities.clone(), environment, self.user.clone())
+        Vars::new(self.dir.clone(), self.age_identities.clone(), environment, self.prompter.clone())
     }
 
     /// A machine of the clan, to be connected to.

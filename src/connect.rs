@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::dial::{Dialer, Origin, Target, tor};
+use crate::dial::{Dialer, SocketOptions, Target, tor};
 use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
 use crate::model::{Host, Technology};
 use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{self, CONFIGURATION, Route};
+use crate::prompter::Prompter;
 pub use crate::race::Proof;
-use crate::race::{self, Event, Race, Revealed, Rules, Won};
+use crate::race::{self, Race, RaceEvent, Reachable, Revealed, Rules};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
 use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
 use crate::tokens;
-use crate::user::User;
 use crate::vars::Vars;
 
 pub use identity::{identity, stated_keys};
@@ -73,7 +73,7 @@ pub struct Request {
     /// How onion services are reached.
     pub tor: tor::Settings,
     /// Where direct connections come from.
-    pub origin: Origin,
+    pub socket_options: SocketOptions,
     /// What is asked of the machine's key.
     pub host_keys: HostKeySettings,
     /// Interval of keepalives; none when zero.
@@ -92,7 +92,7 @@ impl Request {
     /// What holds where nothing else is said, for a machine that no routes are known
     /// to yet: the keys and the agent of who calls, his known_hosts, and `user` to
     /// answer questions.
-    pub fn new(machine: &str, vars: Arc<Vars>, user: Arc<dyn User>, env: &Env) -> Self {
+    pub fn new(machine: &str, vars: Arc<Vars>, prompter: Arc<dyn Prompter>, env: &Env) -> Self {
         let home = env.home();
         let in_ssh = |name: &&str| home.map(|home| home.join(".ssh").join(name));
         Self {
@@ -106,7 +106,7 @@ impl Request {
             grace: race::DEFAULT_GRACE,
             exports_are_named: false,
             tor: tor::Settings::default(),
-            origin: Origin::default(),
+            socket_options: SocketOptions::default(),
             host_keys: HostKeySettings {
                 stakes: Stakes {
                     all: vec![Stake::Password, Stake::KeyboardInteractive],
@@ -123,7 +123,7 @@ impl Request {
                 machine: machine.to_owned(),
                 default_identities: DEFAULT_IDENTITIES.iter().filter_map(in_ssh).collect(),
                 agent: env.agent(),
-                ..Credentials::new(user)
+                ..Credentials::new(prompter)
             },
         }
     }
@@ -150,17 +150,17 @@ pub struct Connection {
 /// the machine was reached.
 pub async fn connect(
     request: Request,
-    progress: &mut (dyn FnMut(Event<'_>) + Send),
+    progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
 ) -> Result<Connection> {
     let trust = Trust::load(&request).await?;
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
     let rules = rules(&request, Proof::Banner(IDENTIFICATION));
     let mut race = race(&request, request.routes.clone(), &dialer, rules);
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut last_resort = request.last_resort.clone();
-    while let Some(won) = next(&mut race, &mut last_resort, progress).await {
-        let Won { place, route, target, stream, .. } = won;
+    while let Some(reachable) = next(&mut race, &mut last_resort, progress).await {
+        let Reachable { rank, route, target, stream, .. } = reachable;
         let started = Instant::now();
         let peer = stream.peer.map(|ip| ip.to_canonical());
         let mut options = trust.options(&request, &target, peer, allow_first_use);
@@ -189,7 +189,7 @@ pub async fn connect(
             Err(HandshakeError::Protocol(loss)) => Cause::KeyExchange(loss),
         };
         let (network, host, elapsed) = (route.network, target.label, started.elapsed());
-        race.failed(place, Attempt { network, host, cause, elapsed }, progress);
+        race.failed(rank, Attempt { network, host, cause, elapsed }, progress);
     }
     Err(unreachable(request.machine, request.no_route, race.into_attempts()))
 }
@@ -214,15 +214,15 @@ fn rules(request: &Request, proof: Proof) -> Rules {
 async fn next<R, F>(
     race: &mut Race<R>,
     last_resort: &mut Option<LastResort>,
-    progress: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Option<Won>
+    progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
+) -> Option<Reachable>
 where
     R: Fn(Route) -> F,
     F: Future<Output = Revealed>,
 {
     loop {
-        if let Some(won) = race.next(progress).await {
-            return Some(won);
+        if let Some(reachable) = race.next(progress).await {
+            return Some(reachable);
         }
         match found(last_resort.take()?).await {
             Ok(Some(route)) => race.add(route),

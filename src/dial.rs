@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::Stage;
-pub use crate::error::{DialError, Failure, ProxyFailure};
+pub use crate::error::{DialError, DialFailure, ProxyFailure};
 use crate::model::Technology;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
@@ -64,7 +64,7 @@ impl Family {
 
 /// Where direct connections come from and go to.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct SocketOptions {
     /// Which addresses are dialled.
     pub family: Family,
     /// The address here that they come from (`BindAddress`).
@@ -76,21 +76,21 @@ pub struct Origin {
     pub keepalive: bool,
     /// What they go through in the place of the network (`ProxyJump`,
     /// `ProxyCommand`).
-    pub detour: Option<Arc<dyn Detour>>,
+    pub proxy: Option<Arc<dyn Proxy>>,
 }
 
 /// Something of the user's own that leads to hosts.
-pub trait Detour: fmt::Debug + Send + Sync {
+pub trait Proxy: fmt::Debug + Send + Sync {
     /// Opens a stream to `target`. The failure holds no host.
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a>;
 }
 
-/// What [`Detour::open`] returns.
+/// What [`Proxy::open`] returns.
 pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, ProxyFailure>> + Send + 'a>>;
 
-impl Default for Origin {
+impl Default for SocketOptions {
     fn default() -> Self {
-        Self { family: Family::Any, address: None, interface: None, keepalive: true, detour: None }
+        Self { family: Family::Any, address: None, interface: None, keepalive: true, proxy: None }
     }
 }
 
@@ -113,21 +113,25 @@ impl Dial for Dialer {
 #[derive(Debug)]
 pub struct Dialer {
     direct: direct::Direct,
-    detour: Option<Arc<dyn Detour>>,
+    proxy: Option<Arc<dyn Proxy>>,
     tor: Arc<tor::Tor>,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
-    pub fn new(tor: tor::Settings, origin: Origin) -> Self {
-        let detour = origin.detour.clone();
-        Self { direct: direct::Direct::new(origin), detour, tor: Arc::new(tor::Tor::new(tor)) }
+    pub fn new(tor: tor::Settings, socket_options: SocketOptions) -> Self {
+        let proxy = socket_options.proxy.clone();
+        Self {
+            direct: direct::Direct::new(socket_options),
+            proxy,
+            tor: Arc::new(tor::Tor::new(tor)),
+        }
     }
 
     /// Another one with the same Tor, whose direct connections come from elsewhere.
-    pub fn from(&self, origin: Origin) -> Self {
-        let detour = origin.detour.clone();
-        Self { direct: direct::Direct::new(origin), detour, tor: self.tor.clone() }
+    pub fn from(&self, socket_options: SocketOptions) -> Self {
+        let proxy = socket_options.proxy.clone();
+        Self { direct: direct::Direct::new(socket_options), proxy, tor: self.tor.clone() }
     }
 
     /// Opens a stream to `target` and says what it waits for. The caller sets
@@ -143,17 +147,17 @@ impl Dialer {
     ) -> Result<Stream, DialError> {
         match &target.technology {
             // A zerotier address is an ordinary one on a host of that network.
-            Technology::Direct | Technology::Zerotier => match &self.detour {
-                Some(detour) => {
-                    let opened = detour.open(target).await;
-                    opened.map_err(|why| DialError::new(Stage::Dial, Failure::Proxy(why)))
+            Technology::Direct | Technology::Zerotier => match &self.proxy {
+                Some(proxy) => {
+                    let opened = proxy.open(target).await;
+                    opened.map_err(|why| DialError::new(Stage::Dial, DialFailure::Proxy(why)))
                 }
                 None => self.direct.dial(target.host.expose(), target.port, enter).await,
             },
             Technology::Tor => self.tor.dial(target.host.expose(), target.port, enter).await,
             Technology::Iroh | Technology::Unsupported(_) => Err(DialError::new(
                 Stage::Dial,
-                Failure::Unsupported(target.technology.to_string()),
+                DialFailure::Unsupported(target.technology.to_string()),
             )),
         }
     }
@@ -227,14 +231,14 @@ impl Phase {
 
     /// The error when it takes too long.
     pub fn timed_out(self) -> DialError {
-        let tor = |stage, failure| DialError::new(stage, Failure::Tor(failure));
+        let tor = |stage, failure| DialError::new(stage, DialFailure::Tor(failure));
         match self {
             Self::Bootstrapping { percent, stage } => {
                 tor(Stage::Bootstrap, tor::TorFailure::Slow { percent, stage })
             }
             Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, tor::TorFailure::Silent),
-            Self::Resolving => DialError::new(Stage::Resolve, Failure::ResolverTimeout),
-            Self::Connecting => DialError::new(Stage::Dial, Failure::TimedOut),
+            Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
+            Self::Connecting => DialError::new(Stage::Dial, DialFailure::TimedOut),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::printable;
 pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
 pub use banner::BannerError;
-pub use dial::{DialError, Failure, ProxyFailure};
+pub use dial::{DialError, DialFailure, ProxyFailure};
 pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
 pub use nix::NixFault;

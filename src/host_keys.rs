@@ -54,7 +54,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::user::Nobody;
+    use crate::prompter::Nobody;
 
     #[test]
     fn what_the_vars_say_of_a_machine_is_found_and_of_others_not() {

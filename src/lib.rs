@@ -83,6 +83,7 @@ mod overlay;
 mod pattern;
 mod plan;
 mod printable;
+mod prompter;
 mod race;
 mod remembered;
 mod secret;
@@ -95,14 +96,13 @@ mod term;
 #[cfg(test)]
 mod test_data;
 mod tokens;
-mod user;
 mod vars;
 
 pub use client::{Child, Clan, Command, Connection, Event, ExitStatus, Machine, Output, Stream};
 pub use error::{Attempt, Cause, Error, Result, Stage};
+pub use prompter::Prompter;
 pub use secret::Secret;
 pub use ssh::hostkey::HostKeyCheck as HostKeys;
-pub use user::User as Prompter;
 
 /// What the tests beside other programs compare within one process. Not for others:
 /// it changes without notice.

@@ -15,7 +15,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::options::{Agent, LogLevel, Maybe, Options, Template};
 use crate::printable::Printable;
-use crate::ssh_config::{About, Config, host_name};
+use crate::ssh_config::{Config, MatchContext, host_name};
 use crate::tokens;
 
 pub use dump::{dump, query};
@@ -75,16 +75,23 @@ pub async fn resolve(
             (reading.exec)(&tokens::expand(command, &|token| resolved.token(token))?)
         };
         let (original_host, local_user) = (host, local_user.as_str());
-        let about =
-            About { original_host, host: name, local_user, login, home, is_final, exec: &run };
+        let context = MatchContext {
+            original_host,
+            host: name,
+            local_user,
+            login,
+            home,
+            is_final,
+            exec: &run,
+        };
         match reading.config_file {
             Some("none") => Ok(()),
-            Some(file) => config.read_user(Path::new(file), true, &about),
+            Some(file) => config.read_user(Path::new(file), true, &context),
             None => {
                 if let Some(home) = home {
-                    config.read_user(&home.join(".ssh/config"), false, &about)?;
+                    config.read_user(&home.join(".ssh/config"), false, &context)?;
                 }
-                config.read_system(Path::new("/etc/ssh/ssh_config"), &about)
+                config.read_system(Path::new("/etc/ssh/ssh_config"), &context)
             }
         }
     };

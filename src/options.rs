@@ -5,7 +5,6 @@
 //! is for whoever uses its field.
 
 mod algorithms;
-mod amounts;
 mod choice;
 mod docs;
 mod forwards;
@@ -15,6 +14,7 @@ mod row;
 mod session;
 mod slot;
 mod table;
+mod units;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub use choice::{
 };
 pub use docs::manual;
 pub(crate) use forwards::bare;
-pub use forwards::{Leads, Listener, LocalForward, Permitted, RemoteForward, place};
+pub use forwards::{Leads, Listener, LocalForward, Permitted, RemoteForward, target};
 pub use limits::{Persist, Time};
 pub use row::{Row, Says, Shown};
 pub use session::{Agent, ForwardAgent, SendEnv};

@@ -39,11 +39,11 @@ use crate::dial::{Dial, Phase, Target};
 use crate::error::{Attempt, Error};
 use crate::model::Technology;
 use crate::plan::Route;
-use attempt::{Running, State};
+use attempt::{RouteState, Running};
 use schedule::{Schedule, Waiting, head_start};
 
 pub use crate::error::BannerError;
-pub use attempt::Won;
+pub use attempt::Reachable;
 
 /// How long a better route that has not even connected may still hold up one
 /// that has answered, counted from its own start. One with a round trip of
@@ -112,7 +112,7 @@ pub type Revealed = Result<Target, Box<Error>>;
 /// What a watcher of the race is told.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum RaceEvent<'a> {
     /// This route is being tried.
     Started(&'a Route),
     /// This route waits for something else now.
@@ -135,27 +135,27 @@ where
     /// The best route that is reachable now, or `None` when all have failed.
     /// The other routes are closed; they start anew should this one turn out
     /// wrong and another be asked for.
-    pub async fn next(&mut self, progress: &mut dyn FnMut(Event<'_>)) -> Option<Won> {
+    pub async fn next(&mut self, progress: &mut dyn FnMut(RaceEvent<'_>)) -> Option<Reachable> {
         let Self { routes, attempts, dialer, reveal, rules } = self;
         let (dialer, reveal, rules) = (&**dialer, &*reveal, *rules);
-        let waiting = routes.iter().enumerate().filter_map(|(place, route)| {
+        let waiting = routes.iter().enumerate().filter_map(|(rank, route)| {
             let head_start = head_start(&route.as_ref()?.technology);
-            Some(Waiting { place, head_start })
+            Some(Waiting { rank, head_start })
         });
         let mut schedule = Schedule::new(waiting, rules.early, rules.grace);
         let changed = Notify::new();
         let mut shown = None;
         let mut running = FuturesUnordered::new();
-        let mut answered: Vec<Won> = Vec::new();
+        let mut answered: Vec<Reachable> = Vec::new();
         loop {
             let now = Instant::now();
             while running.len() < MAX_RUNNING
-                && let Some((place, at)) = schedule.turn(now)
+                && let Some((rank, at)) = schedule.turn(now)
                 && at <= now
             {
-                let state = schedule.start(place, now);
-                let Some(Some(route)) = routes.get(place) else { continue };
-                progress(Event::Started(route));
+                let state = schedule.start(rank, now);
+                let Some(Some(route)) = routes.get(rank) else { continue };
+                progress(RaceEvent::Started(route));
                 running.push(attempt::run(Running {
                     route: route.clone(),
                     state,
@@ -167,7 +167,7 @@ where
             }
             let decision = schedule.decision(now);
             if running.is_empty() || decision.is_some_and(|at| at <= now) {
-                return answered.into_iter().min_by_key(|won| won.place);
+                return answered.into_iter().min_by_key(|reachable| reachable.rank);
             }
             let turn = schedule.turn(now).filter(|_| running.len() < MAX_RUNNING);
             let events = [decision, turn.map(|(_, at)| at)];
@@ -177,16 +177,16 @@ where
                 Some((state, outcome)) = running.next() => {
                     remarks(&state, routes, progress);
                     match outcome {
-                        Ok(won) => {
-                            schedule.answered(won.place);
-                            answered.push(*won);
+                        Ok(reachable) => {
+                            schedule.answered(reachable.rank);
+                            answered.push(*reachable);
                         }
                         Err(attempt) => {
-                            progress(Event::Failed(&attempt));
-                            if let Some(route) = routes.get_mut(state.place) {
+                            progress(RaceEvent::Failed(&attempt));
+                            if let Some(route) = routes.get_mut(state.rank) {
                                 *route = None;
                             }
-                            attempts.push((state.place, *attempt));
+                            attempts.push((state.rank, *attempt));
                             schedule.failed(&state);
                         }
                     }
@@ -196,12 +196,12 @@ where
                         remarks(state, routes, progress);
                     }
                     if let Some(state) = schedule.youngest()
-                        && let Some(Some(route)) = routes.get(state.place)
+                        && let Some(Some(route)) = routes.get(state.rank)
                     {
                         let phase = state.phase();
-                        if shown.as_ref() != Some(&(state.place, phase.clone())) {
-                            progress(Event::Waiting(route, &phase));
-                            shown = Some((state.place, phase));
+                        if shown.as_ref() != Some(&(state.rank, phase.clone())) {
+                            progress(RaceEvent::Waiting(route, &phase));
+                            shown = Some((state.rank, phase));
                         }
                     }
                 }
@@ -217,26 +217,31 @@ where
 
     /// Counts a route as failed after it was won: its key exchange broke, or
     /// its host key was not the machine's.
-    pub fn failed(&mut self, place: usize, attempt: Attempt, progress: &mut dyn FnMut(Event<'_>)) {
-        progress(Event::Failed(&attempt));
-        if let Some(route) = self.routes.get_mut(place) {
+    pub fn failed(
+        &mut self,
+        rank: usize,
+        attempt: Attempt,
+        progress: &mut dyn FnMut(RaceEvent<'_>),
+    ) {
+        progress(RaceEvent::Failed(&attempt));
+        if let Some(route) = self.routes.get_mut(rank) {
             *route = None;
         }
-        self.attempts.push((place, attempt));
+        self.attempts.push((rank, attempt));
     }
 
     /// Every route that failed, in the order of the routes.
     pub fn into_attempts(mut self) -> Vec<Attempt> {
-        self.attempts.sort_by_key(|(place, _)| *place);
+        self.attempts.sort_by_key(|(rank, _)| *rank);
         self.attempts.into_iter().map(|(_, attempt)| attempt).collect()
     }
 }
 
 /// Passes on what an attempt has said by the way.
-fn remarks(state: &State, routes: &[Option<Route>], progress: &mut dyn FnMut(Event<'_>)) {
+fn remarks(state: &RouteState, routes: &[Option<Route>], progress: &mut dyn FnMut(RaceEvent<'_>)) {
     for remark in state.remarks() {
-        if let Some(Some(route)) = routes.get(state.place) {
-            progress(Event::Waiting(route, &remark));
+        if let Some(Some(route)) = routes.get(state.rank) {
+            progress(RaceEvent::Waiting(route, &remark));
         }
     }
 }

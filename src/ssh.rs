@@ -8,11 +8,11 @@ pub mod escape;
 pub mod forward;
 pub mod hostkey;
 pub mod known_hosts;
+mod leases;
 mod loss;
 pub mod open_forwards;
 mod opened;
 pub mod remote;
-mod uses;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +25,14 @@ use russh::keys::PublicKey;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
-use crate::user::User;
-use callbacks::{Client, Refusal, Trust};
+use crate::prompter::Prompter;
+use callbacks::{AcceptedKey, Client, Refusal};
 use forward::SharedRemotes;
 use hostkey::{HostKeyPolicy, Worth};
 use known_hosts::{Announced, KnownHosts, Name, Purpose, Renewal};
+pub use leases::{Lease, Leases};
 pub use loss::{Loss, Negotiated, NoCommon};
 use opened::Opened;
-pub use uses::{Use, Uses};
 
 /// What a session says first, with its line end (RFC 4253, section 4.2).
 pub const IDENTIFICATION: &str =
@@ -52,7 +52,7 @@ const MAX_PACKET: u32 = 65_535;
 
 /// How the session is set up.
 #[derive(Clone)]
-pub struct Options {
+pub struct SessionSettings {
     /// Interval of keepalives, once authenticated; none when zero.
     pub keepalive_interval: Duration,
     /// Unanswered keepalives after which the peer counts as dead.
@@ -68,7 +68,7 @@ pub struct Options {
     /// Whether the user's file follows what the server says of its keys.
     pub update_host_keys: bool,
     /// Who answers questions.
-    pub user: Arc<dyn User>,
+    pub prompter: Arc<dyn Prompter>,
 }
 
 /// When keys are exchanged again (`RekeyLimit`): after so much has been sent or
@@ -97,7 +97,7 @@ pub struct Session {
     update_host_keys: bool,
     /// What the server was asked to forward to us.
     remotes: SharedRemotes,
-    uses: Uses,
+    leases: Leases,
     policy: HostKeyPolicy,
 }
 
@@ -121,7 +121,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`HandshakeError`]; nothing was authenticated in any case.
-    pub async fn handshake<S>(stream: S, options: &Options) -> Result<Self, HandshakeError>
+    pub async fn handshake<S>(stream: S, options: &SessionSettings) -> Result<Self, HandshakeError>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -131,19 +131,19 @@ impl Session {
         let trust = Arc::new(Mutex::new(None));
         let (announced_to_us, announced) = watch::channel(Vec::new());
         let remotes = SharedRemotes::default();
-        let uses = Uses::default();
+        let leases = Leases::default();
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
         let client = Client {
             policy: options.policy.clone(),
             known,
-            user: options.user.clone(),
+            prompter: options.prompter.clone(),
             refusal: refusal.clone(),
             asking: asking.clone(),
             trust: trust.clone(),
             announced: announced_to_us,
             remotes: remotes.clone(),
-            uses: uses.clone(),
+            leases: leases.clone(),
             opened: Opened::default(),
             ended: ended.clone(),
         };
@@ -159,7 +159,7 @@ impl Session {
         };
         match connected {
             Ok(handle) => {
-                let Trust { worth, by, key } = lock(&trust).take().unwrap_or_default();
+                let AcceptedKey { worth, by, key } = lock(&trust).take().unwrap_or_default();
                 Ok(Self {
                     handle,
                     ended,
@@ -170,7 +170,7 @@ impl Session {
                     announced,
                     update_host_keys: options.update_host_keys && worth == Worth::UsersWord,
                     remotes,
-                    uses,
+                    leases,
                     policy: options.policy.clone(),
                 })
             }
@@ -198,8 +198,8 @@ impl Session {
     }
 
     /// What uses this session now.
-    pub fn uses(&self) -> &Uses {
-        &self.uses
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// What vouches for the server's key, in half a sentence for `-v`.
@@ -276,7 +276,7 @@ const MIN_KEX: Duration = Duration::from_secs(10);
 const MIN_ANSWER: Duration = Duration::from_secs(30);
 
 /// The known hosts, with what the user's own program adds.
-async fn known_by_now(options: &Options) -> Result<Arc<KnownHosts>> {
+async fn known_by_now(options: &SessionSettings) -> Result<Arc<KnownHosts>> {
     let policy = options.policy.clone();
     // As ssh(1), which runs it only where it could change the order.
     let may_change = !policy.of_clan && policy.algorithms.puts_known_first();
@@ -297,7 +297,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or(Err(Error::Internal))
 }
 
-fn config(options: &Options, known: &KnownHosts) -> client::Config {
+fn config(options: &SessionSettings, known: &KnownHosts) -> client::Config {
     let policy = &options.policy;
     let has_authority = policy
         .certificate_names()

@@ -26,7 +26,7 @@ pub struct Config {
 }
 
 /// What Host and Match look at.
-pub struct About<'a> {
+pub struct MatchContext<'a> {
     /// The host as the user typed it.
     pub original_host: &'a str,
     /// What Host compares with: in the second pass the name to connect to.
@@ -53,10 +53,15 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::SshConfig`] naming file and line, [`Error::File`].
-    pub fn read_user(&mut self, path: &Path, is_named: bool, about: &About<'_>) -> Result<()> {
+    pub fn read_user(
+        &mut self,
+        path: &Path,
+        is_named: bool,
+        context: &MatchContext<'_>,
+    ) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         // `-F` names what is not below the user's own folder.
-        let include_dir = match (is_named, about.home) {
+        let include_dir = match (is_named, context.home) {
             (true, Some(home)) => home.join(".ssh"),
             _ => dir.to_owned(),
         };
@@ -64,7 +69,7 @@ impl Config {
             path,
             &Reading { is_named, is_users: !is_named, include_dir, depth: 0, is_inactive: false },
             &mut true,
-            about,
+            context,
         )
     }
 
@@ -72,14 +77,14 @@ impl Config {
     ///
     /// # Errors
     /// As for [`Config::read_user`].
-    pub fn read_system(&mut self, path: &Path, about: &About<'_>) -> Result<()> {
+    pub fn read_system(&mut self, path: &Path, context: &MatchContext<'_>) -> Result<()> {
         let include_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
         let (is_named, is_users, depth, is_inactive) = (false, false, 0, false);
         let reading = Reading { is_named, is_users, include_dir, depth, is_inactive };
-        self.read(path, &reading, &mut true, about)
+        self.read(path, &reading, &mut true, context)
     }
 
-    /// Whether the files have to be read again with [`About::is_final`].
+    /// Whether the files have to be read again with [`MatchContext::is_final`].
     pub fn wants_final(&self) -> bool {
         self.wants_final
     }
@@ -89,13 +94,13 @@ impl Config {
         path: &Path,
         reading: &Reading,
         active: &mut bool,
-        about: &About<'_>,
+        context: &MatchContext<'_>,
     ) -> Result<()> {
         let Some(text) = read_file(path, reading)? else { return Ok(()) };
         let (mut failures, mut first) = (Vec::new(), None);
         for (at, text) in text.lines().enumerate() {
             let origin = Origin::line(path, at + 1);
-            let done = self.file_line(text, &origin, reading, active, about);
+            let done = self.file_line(text, &origin, reading, active, context);
             match done {
                 Ok(()) => {}
                 Err(Error::SshConfig { text, .. } | Error::Usage(text)) => {
@@ -121,7 +126,7 @@ impl Config {
         origin: &Origin,
         reading: &Reading,
         active: &mut bool,
-        about: &About<'_>,
+        context: &MatchContext<'_>,
     ) -> Result<()> {
         let Some((name, rest)) = line::split(text).map_err(|why| origin.wrong(&why))? else {
             return Ok(());
@@ -133,11 +138,12 @@ impl Config {
                 if patterns.is_empty() {
                     return Err(origin.wrong("no argument after keyword \"host\""));
                 }
-                *active = is_listed(&patterns, about.host, matches_pattern) && !reading.is_inactive;
+                *active =
+                    is_listed(&patterns, context.host, matches_pattern) && !reading.is_inactive;
             }
-            "match" => *active = self.matches(&args()?, origin, about)? && !reading.is_inactive,
+            "match" => *active = self.matches(&args()?, origin, context)? && !reading.is_inactive,
             "include" => {
-                for file in included(&args()?, &reading.include_dir, about.home) {
+                for file in included(&args()?, &reading.include_dir, context.home) {
                     if reading.depth >= MAX_DEPTH {
                         return Err(origin.wrong("too many includes within includes"));
                     }
@@ -148,7 +154,7 @@ impl Config {
                         ..reading.clone()
                     };
                     let mut within = *active;
-                    self.read(&file, &deeper, &mut within, about)?;
+                    self.read(&file, &deeper, &mut within, context)?;
                 }
             }
             _ if *active => self.options.set(&name, rest, origin)?,
@@ -157,7 +163,12 @@ impl Config {
         Ok(())
     }
 
-    fn matches(&mut self, words: &[String], origin: &Origin, about: &About<'_>) -> Result<bool> {
+    fn matches(
+        &mut self,
+        words: &[String],
+        origin: &Origin,
+        context: &MatchContext<'_>,
+    ) -> Result<bool> {
         let mut words = words.iter();
         let mut result = true;
         let mut count = 0;
@@ -184,7 +195,7 @@ impl Config {
                 }
                 "final" | "canonical" => {
                     self.wants_final |= name == "final";
-                    about.is_final
+                    context.is_final
                 }
                 _ => {
                     let Some(value) = own.or_else(|| words.next().cloned()) else {
@@ -194,12 +205,12 @@ impl Config {
                     let list = |text: &str| is_listed(&patterns, text, matches_pattern);
                     let hosts = |text: &str| is_listed(&patterns, text, matches_host);
                     match name.as_str() {
-                        "host" => hosts(&host_name(&self.options, about.original_host)),
-                        "originalhost" => hosts(about.original_host),
-                        "user" => list(self.options.user.as_deref().unwrap_or(about.login)),
-                        "localuser" => list(about.local_user),
+                        "host" => hosts(&host_name(&self.options, context.original_host)),
+                        "originalhost" => hosts(context.original_host),
+                        "user" => list(self.options.user.as_deref().unwrap_or(context.login)),
+                        "localuser" => list(context.local_user),
                         "tagged" => list(self.options.tag.as_deref().unwrap_or_default()),
-                        "exec" => result && (about.exec)(&self.options, &value)?,
+                        "exec" => result && (context.exec)(&self.options, &value)?,
                         // Of later versions; nothing here can be so.
                         "localnetwork" | "version" | "sessiontype" | "command" => false,
                         _ => {

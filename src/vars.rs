@@ -24,8 +24,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::model::VarRef;
 use crate::printable::Printable;
+use crate::prompter::Prompter;
 use crate::secret::Secret;
-use crate::user::User;
 
 use deployed::Deployed;
 use effort::Effort;
@@ -110,7 +110,7 @@ impl Vars {
         flake: Option<PathBuf>,
         identities: Vec<PathBuf>,
         environment: Environment,
-        user: Arc<dyn User>,
+        prompter: Arc<dyn Prompter>,
     ) -> Self {
         // Links may lead about inside the clan, but not out of it.
         let canonical = |path: PathBuf| path.canonicalize().unwrap_or(path);
@@ -120,7 +120,7 @@ impl Vars {
         let pass = environment.password_store_dir.clone();
         let pass = pass.or_else(|| environment.in_home(".password-store"));
         let deployed = Deployed::new(&environment);
-        let keyring = Arc::new(Keyring::new(identities, environment, user));
+        let keyring = Arc::new(Keyring::new(identities, environment, prompter));
         let of_clan = |layout| Some((layout, flake.clone()?));
         let passwords = |root: Option<PathBuf>| Some((Layout::Passwords, canonical(root?)));
         let roots =
@@ -192,7 +192,7 @@ impl Vars {
             return;
         }
         let (machine, var) = (var.machine(), Printable(&var.to_string()).to_string());
-        self.keyring.user().detail(&format!(
+        self.keyring.prompter().detail(&format!(
             "var {var} is there for machine {} alone and as a shared one: the machine's own counts",
             Printable(machine)
         ));

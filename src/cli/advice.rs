@@ -3,7 +3,7 @@
 //! library's, in [`Error::hint`].
 
 use crate::dial::tor::TorFailure;
-use crate::dial::{DialError, Failure, ProxyFailure};
+use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{Cause, Error, NixFault, distinct, joined, tried_or};
 use crate::race::BannerError;
 use crate::ssh::hostkey::Advice;
@@ -78,8 +78,8 @@ pub(super) const HOST_KEYS: Advice = Advice {
 pub(super) fn of_cause(cause: &Cause) -> Option<String> {
     match cause {
         Cause::Decrypt(error) | Cause::Configuration(error) => joined(&native(error)),
-        Cause::Dial(DialError { failure: Failure::Tor(failure), .. }) => of_tor(failure),
-        Cause::Dial(DialError { failure: Failure::TimedOut, .. }) => {
+        Cause::Dial(DialError { failure: DialFailure::Tor(failure), .. }) => of_tor(failure),
+        Cause::Dial(DialError { failure: DialFailure::TimedOut, .. }) => {
             with(cause.hint(), "; allow more time with --timeout SECONDS")
         }
         Cause::Banner(BannerError::NotSsh) => with(cause.hint(), " set the right one with -p PORT"),
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn flags_are_added_to_what_the_library_advises() {
-        let late = DialError { stage: crate::error::Stage::Dial, failure: Failure::TimedOut };
+        let late = DialError { stage: crate::error::Stage::Dial, failure: DialFailure::TimedOut };
         let advice = of_cause(&late.clone().into()).unwrap();
         assert!(advice.starts_with(&late.hint().unwrap()), "{advice}");
         assert!(advice.ends_with("allow more time with --timeout SECONDS"), "{advice}");

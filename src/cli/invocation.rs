@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::shell;
-use crate::dial::{Dialer, Origin};
+use crate::dial::{Dialer, SocketOptions};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::openssh::arguments::Arguments;
 use crate::openssh::{Reading, Resolved, resolve};
-use crate::options::place;
+use crate::options::target;
 use crate::plan::Overrides;
 use crate::printable::Printable;
 use crate::race;
 use crate::secret::Secret;
-use crate::ssh::forward::Place;
-use crate::ssh::hostkey::{Advice, HostKeyCheck, Words};
+use crate::ssh::forward::ForwardTarget;
+use crate::ssh::hostkey::{Advice, HostKeyCheck, Wording};
 
 /// Everything that is asked for.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ pub(super) enum Task {
     /// says.
     Session(Option<String>),
     /// `-W`: standard input and output are a stream to this place.
-    Stdio(Place),
+    Stdio(ForwardTarget),
     /// To be a master for others (ControlPersist).
     Share,
 }
@@ -93,10 +93,10 @@ impl Front {
     }
 
     /// Whose words messages about host keys are in.
-    pub(super) fn words(self) -> Words {
+    pub(super) fn words(self) -> Wording {
         match self {
-            Self::Clan => Words::Own,
-            Self::Ssh => Words::Ssh,
+            Self::Clan => Wording::Own,
+            Self::Ssh => Wording::Ssh,
         }
     }
 
@@ -120,7 +120,7 @@ impl Invocation {
     pub(super) async fn as_ssh(arguments: &Arguments, env: &Env) -> Result<Self> {
         let file = arguments.config_file.as_deref();
         let options = &arguments.options;
-        let names = Dialer::new(Default::default(), Origin::default());
+        let names = Dialer::new(Default::default(), SocketOptions::default());
         let exec = |command: &str| shell::holds(command, env);
         let reading = Reading { config_file: file, login: None, exec: &exec, names: Some(&names) };
         let resolved = resolve(&arguments.host, options, &reading, env).await?;
@@ -156,5 +156,5 @@ impl Invocation {
 pub(super) fn task(through: Option<&str>, command: Option<String>) -> Result<Task> {
     let Some(text) = through else { return Ok(Task::Session(command)) };
     let bad = || format!("Bad stdio forwarding specification '{}'", Printable(text));
-    place(text).map(Task::Stdio).ok_or_else(|| Error::Usage(bad()))
+    target(text).map(Task::Stdio).ok_or_else(|| Error::Usage(bad()))
 }

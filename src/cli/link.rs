@@ -12,12 +12,12 @@ use super::request::routes::{self, Found};
 use super::request::{self, request};
 use super::{Global, Ui};
 use crate::connect::{Connection, Proof, Reached, Request, connect, reach};
-use crate::dial::{Detour, Dialer};
+use crate::dial::{Dialer, Proxy};
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::plan::Route;
 use crate::printable::Printable;
-use crate::race::Event;
+use crate::race::RaceEvent;
 use crate::remembered::Remembered;
 use crate::ssh::Session;
 pub(super) use proxy::Jumps;
@@ -145,8 +145,8 @@ pub(super) async fn prepare_found(
 }
 
 /// Has `request` go over `proxy`, which leads to what is reached directly alone.
-fn over(request: &mut Request, proxy: Arc<dyn Detour>, invocation: &Invocation) -> Result<()> {
-    request.origin.detour = Some(proxy);
+fn over(request: &mut Request, proxy: Arc<dyn Proxy>, invocation: &Invocation) -> Result<()> {
+    request.socket_options.proxy = Some(proxy);
     request.deadline = request.deadline.or(Some(PROXY_DEADLINE));
     // What the files say of hosts in general leaves the networks alone that they
     // know nothing of, such as Tor.
@@ -176,7 +176,7 @@ fn over(request: &mut Request, proxy: Arc<dyn Detour>, invocation: &Invocation) 
 async fn attempts(
     request: Request,
     invocation: &Invocation,
-    watch: &mut (dyn FnMut(Event<'_>) + Send),
+    watch: &mut (dyn FnMut(RaceEvent<'_>) + Send),
 ) -> Result<Connection> {
     let mut left = invocation.resolved.options.connection_attempts().get();
     loop {
@@ -191,20 +191,20 @@ async fn attempts(
 }
 
 /// Says what the race does: with `-v` all of it, and on a terminal what takes long.
-fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(Event<'_>) + Send {
+fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
     let (machine, ui) = (Printable(machine).to_string(), ui.clone());
     ui.progress.doing(format!("connecting to {machine}"));
     move |event| match event {
-        Event::Started(route) => {
+        RaceEvent::Started(route) => {
             ui.verbose(&format!("trying {} ({})", route.network, route.host));
             ui.progress.doing(format!("connecting to {machine} over {}", route.network));
         }
-        Event::Waiting(route, phase) => {
+        RaceEvent::Waiting(route, phase) => {
             ui.verbose(&format!("{}: {phase}", route.network));
             let text = format!("connecting to {machine} over {}: {phase}", route.network);
             ui.progress.doing(text);
         }
-        Event::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
+        RaceEvent::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Called as `ssh`, or as `openssh ARGS...`: OpenSSH's command line, with the
 //! words and exit statuses that its callers look for.
 
-mod words;
+mod messages;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{dump, query};
 use crate::printable::{self, Printable};
 use crate::signals;
-use words::in_words_of_ssh;
+use messages::in_words_of_ssh;
 
 /// Runs a whole command line, with what was said of the clan before it, and returns the
 /// exit status.

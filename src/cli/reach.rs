@@ -112,7 +112,7 @@ async fn ping_all(
         return Err(Error::NoRoute { machine: request.machine, reason });
     }
     let trust = Trust::load(&request).await?;
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);
     let one = async |_, route: Route| {

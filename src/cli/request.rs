@@ -68,7 +68,7 @@ pub(super) fn request(
         no_route,
         last_resort,
         deadline: deadline(invocation),
-        origin: settings::origin(resolved)?,
+        socket_options: settings::origin(resolved)?,
         rekey: settings::rekey(options),
         grace: invocation.grace,
         exports_are_named: global.exports_are_named(),
@@ -116,7 +116,7 @@ pub(super) fn host_keys(
         files: KnownHostsFiles::of(global.env.home()),
         clan_is_named: global.clan_is_named(),
         identity: found.identity.clone(),
-        words: invocation.front.words(),
+        wording: invocation.front.words(),
         advice: invocation.front.advice(),
         of_clan: found.of_clan.clone(),
         ..HostKeySettings::default()

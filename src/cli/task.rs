@@ -21,7 +21,7 @@ use crate::options::Maybe;
 use crate::printable::Printable;
 use crate::signals::Stop;
 use crate::ssh::Session;
-use crate::ssh::forward::Place;
+use crate::ssh::forward::ForwardTarget;
 use crate::ssh::remote::{Ending, Remote};
 use crate::{children, term};
 use mux::{Control, Shared, Wanted};
@@ -71,7 +71,7 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     let control = Control::of(&invocation.resolved)?;
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
         let wanted = match (&invocation.task, &remote) {
-            (Task::Stdio(place), _) => Wanted::Stdio(place),
+            (Task::Stdio(target), _) => Wanted::Stdio(target),
             (_, Some(remote)) => Wanted::Session(remote),
             (_, None) => Wanted::Forwards,
         };
@@ -145,7 +145,7 @@ impl Talk<'_> {
             // As ssh(1) does: others may still be at it, and connections be forwarded.
             if waits {
                 tokio::select! {
-                    () = self.session.uses().none() => {}
+                    () = self.session.leases().none() => {}
                     () = self.session.closed() => {}
                 }
             }
@@ -167,7 +167,7 @@ impl Talk<'_> {
     /// others is waited for.
     async fn own(&self, remote: Option<Remote>) -> Result<(u8, bool)> {
         match (&self.invocation.task, remote) {
-            (Task::Stdio(place), _) => self.stdio(place).await.map(|()| (0, true)),
+            (Task::Stdio(target), _) => self.stdio(target).await.map(|()| (0, true)),
             (_, Some(remote)) => {
                 let ended = self.converse(&remote).await?;
                 Ok((ended.exit_code(), ended != Ending::Escaped))
@@ -179,8 +179,8 @@ impl Talk<'_> {
     }
 
     /// Standard input and output are the stream.
-    async fn stdio(&self, place: &Place) -> Result<()> {
-        let there = self.session.open(place).await.map_err(Error::NotForwarded)?;
+    async fn stdio(&self, target: &ForwardTarget) -> Result<()> {
+        let there = self.session.open(target).await.map_err(Error::NotForwarded)?;
         stdio::join(there).await.map_err(|failure| failure.of(self.invocation.name()))
     }
 

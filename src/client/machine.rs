@@ -69,13 +69,13 @@ impl Machine {
         &self.name
     }
 
-    /// Uses this network only.
+    /// Leases this network only.
     pub fn network(mut self, name: impl Into<String>) -> Self {
         self.overrides.network = Some(name.into());
         self
     }
 
-    /// Uses this address, `[USER@]HOST[:PORT]`, in the place of the clan's.
+    /// Leases this address, `[USER@]HOST[:PORT]`, in the place of the clan's.
     ///
     /// # Errors
     /// [`crate::Error::Usage`] when it is none.
@@ -139,13 +139,13 @@ impl Machine {
         let machine = request.machine.clone();
         let connection = connect::connect(request, &mut |event| {
             watch(match &event {
-                race::Event::Started(route) => {
+                race::RaceEvent::Started(route) => {
                     Event::Trying { network: &route.network, host: route.host.to_string() }
                 }
-                race::Event::Waiting(route, phase) => {
+                race::RaceEvent::Waiting(route, phase) => {
                     Event::Waiting { network: &route.network, phase: phase.to_string() }
                 }
-                race::Event::Failed(attempt) => Event::Failed(attempt),
+                race::RaceEvent::Failed(attempt) => Event::Failed(attempt),
             });
         })
         .await?;
@@ -153,9 +153,9 @@ impl Machine {
     }
 
     fn request(self) -> Result<Request> {
-        let Clan { known, user, env, .. } = &self.clan;
+        let Clan { known, prompter, env, .. } = &self.clan;
         let vars = Arc::new(self.clan.vars());
-        let mut request = Request::new(&self.name, vars.clone(), user.clone(), env);
+        let mut request = Request::new(&self.name, vars.clone(), prompter.clone(), env);
         request.routes = plan(known, &self.name, &self.overrides)?;
         request.deadline = self.deadline;
         // Who calls has named them.

@@ -49,7 +49,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::user::Nobody;
+    use crate::prompter::Nobody;
 
     #[test]
     fn all_addresses_in_the_clear_count_and_what_cannot_be_read_does_not() {

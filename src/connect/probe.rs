@@ -9,10 +9,10 @@ use super::{Request, Trust, race};
 use crate::dial::Dialer;
 use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
+use crate::prompter::Nobody;
 use crate::race::{Proof, Rules};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
-use crate::user::Nobody;
 
 /// What became of a probe.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub async fn probe(
     let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, proof };
     let started = Instant::now();
     let mut race = race(request, vec![route.clone()], dialer, rules);
-    let Some(won) = race.next(&mut |_| ()).await else {
+    let Some(reachable) = race.next(&mut |_| ()).await else {
         // A route that was not won has failed, and says how.
         let attempt = race.into_attempts().pop().unwrap_or_else(|| Attempt {
             network: route.network.clone(),
@@ -88,10 +88,10 @@ pub async fn probe(
     let key = match trust {
         None => None,
         Some(trust) => {
-            let mut strict = trust.options(request, &won.target, None, false);
+            let mut strict = trust.options(request, &reachable.target, None, false);
             strict.policy.check = HostKeyCheck::Strict;
-            strict.user = Arc::new(Nobody);
-            Some(match Session::handshake(won.stream, &strict).await {
+            strict.prompter = Arc::new(Nobody);
+            Some(match Session::handshake(reachable.stream, &strict).await {
                 Ok(session) => {
                     session.disconnect().await;
                     KeyState::Known
@@ -102,6 +102,6 @@ pub async fn probe(
             })
         }
     };
-    let answer = Answer { host: won.target.label, banner: won.banner, elapsed, key };
+    let answer = Answer { host: reachable.target.label, banner: reachable.banner, elapsed, key };
     Probed { route, outcome: Ok(answer) }
 }

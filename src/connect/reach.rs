@@ -8,7 +8,7 @@ use super::{Request, next, race, rules, unreachable};
 use crate::dial::{Dialer, Stream};
 use crate::error::Result;
 use crate::plan::Route;
-use crate::race::{Event, Proof, Won};
+use crate::race::{Proof, RaceEvent, Reachable};
 
 /// A machine that was reached.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ pub struct Reached {
 pub async fn reach(
     request: Request,
     proof: Proof,
-    progress: &mut (dyn FnMut(Event<'_>) + Send),
+    progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
 ) -> Result<Reached> {
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.origin.clone()));
+    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
     let mut race = race(&request, request.routes.clone(), &dialer, rules(&request, proof));
     let mut last_resort = request.last_resort.clone();
     match next(&mut race, &mut last_resort, progress).await {
-        Some(Won { stream, route, target, .. }) => {
+        Some(Reachable { stream, route, target, .. }) => {
             Ok(Reached { stream, route, host: target.label, dialer })
         }
         None => Err(unreachable(request.machine, request.no_route, race.into_attempts())),

@@ -9,10 +9,10 @@ use russh::server::{self, Server as _};
 
 use super::*;
 use crate::model::Technology;
+use crate::prompter::Prompter;
 use crate::race;
 use crate::ssh::hostkey::KnownHostsFiles;
 use crate::ssh::known_hosts;
-use crate::user::User;
 use crate::vars::{Environment, Vars};
 
 fn key() -> PrivateKey {
@@ -122,7 +122,7 @@ struct Script {
     asked: AtomicUsize,
 }
 
-impl User for Script {
+impl Prompter for Script {
     fn ask(&self, prompt: &str, _: bool) -> Option<Secret<String>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.tell(prompt);
@@ -158,7 +158,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
         tor: Default::default(),
-        origin: Default::default(),
+        socket_options: Default::default(),
         rekey: Default::default(),
         host_keys: HostKeySettings {
             check,

@@ -11,10 +11,10 @@ use crate::dial::{self, Target};
 use crate::error::{Error, Result};
 use crate::model::HostKeys;
 use crate::plan::DEFAULT_PORT;
-use crate::ssh::Options;
+use crate::ssh::SessionSettings;
 use crate::ssh::algorithms::Algorithms;
 use crate::ssh::hostkey::{
-    Advice, ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked, Stakes, Words,
+    Advice, ClanKeys, HostKeyCheck, HostKeyPolicy, KnownHostsFiles, Own, Revoked, Stakes, Wording,
 };
 use crate::ssh::known_hosts::{Entry, KnownHosts, Name, Program, lookup_name};
 use crate::sshfp::Sshfp;
@@ -30,7 +30,7 @@ pub struct HostKeySettings {
     /// [`super::identity`].
     pub identity: Vec<Name>,
     /// Whose words messages are in.
-    pub words: Words,
+    pub wording: Wording,
     /// What is advised where a clan's word is in question.
     pub advice: Advice,
     /// What a server does not get whose key nobody vouches for.
@@ -193,7 +193,7 @@ impl Trust {
         target: &Target,
         peer: Option<IpAddr>,
         allow_first_use: bool,
-    ) -> Options {
+    ) -> SessionSettings {
         let settings = &request.host_keys;
         let of_clan = self.is_of_clan();
         let check = match settings.check {
@@ -232,7 +232,7 @@ impl Trust {
             files: settings.files.clone(),
             shown: format!("{} ({})", request.machine, target.label),
             titles,
-            words: settings.words,
+            wording: settings.wording,
             advice: settings.advice,
             stakes: settings.stakes.clone(),
             allow_first_use,
@@ -245,7 +245,7 @@ impl Trust {
             uncontradicted: own,
             is_this_computer: false,
         };
-        Options {
+        SessionSettings {
             keepalive_interval: request.keepalive_interval,
             rekey: request.rekey,
             keepalive_max: request.keepalive_max,
@@ -253,7 +253,7 @@ impl Trust {
             update_host_keys: settings.update && !of_clan,
             policy,
             known: self.known.clone(),
-            user: request.credentials.user.clone(),
+            prompter: request.credentials.prompter.clone(),
         }
     }
 }

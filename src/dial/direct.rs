@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OnceCell, mpsc};
 
 use super::tcp::Prompt;
-use super::{DialError, Failure, Origin, Phase, Stream};
+use super::{DialError, DialFailure, Phase, SocketOptions, Stream};
 use crate::error::Stage;
 use crate::hosts;
 
@@ -29,7 +29,7 @@ const MAX_NAME: usize = 253;
 
 /// The dialler for addresses the operating system can reach by itself.
 pub(super) struct Direct {
-    origin: Origin,
+    socket_options: SocketOptions,
     resolver: OnceCell<Option<TokioResolver>>,
 }
 
@@ -40,8 +40,8 @@ impl std::fmt::Debug for Direct {
 }
 
 impl Direct {
-    pub(super) fn new(origin: Origin) -> Self {
-        Self { origin, resolver: OnceCell::new() }
+    pub(super) fn new(socket_options: SocketOptions) -> Self {
+        Self { socket_options, resolver: OnceCell::new() }
     }
 
     pub(super) async fn dial(
@@ -53,7 +53,7 @@ impl Direct {
         let (found, addresses) = mpsc::channel(MAX_ADDRESSES);
         enter(Phase::Resolving);
         let resolution = self.resolve(host, port, found);
-        let connecting = connect_first(addresses, &self.origin, enter);
+        let connecting = connect_first(addresses, &self.socket_options, enter);
         // Both run at once: the first address is dialled while the other
         // family is still being asked for.
         tokio::pin!(resolution, connecting);
@@ -61,7 +61,7 @@ impl Direct {
             Either::Left((resolved, connecting)) => match connecting.await {
                 Err(Connecting::NoAddress) => Err(DialError::new(
                     Stage::Resolve,
-                    resolved.err().unwrap_or(Failure::NoSuchName),
+                    resolved.err().unwrap_or(DialFailure::NoSuchName),
                 )),
                 other => other.map_err(Connecting::into_error),
             },
@@ -75,7 +75,7 @@ impl Direct {
         host: &str,
         port: u16,
         found: mpsc::Sender<SocketAddr>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), DialFailure> {
         if let Some(address) = literal(host, port)? {
             let _ = found.send(address).await;
             return Ok(());
@@ -96,12 +96,12 @@ impl Direct {
             return Ok(());
         }
         let resolver = self.resolver.get_or_init(async || system_resolver()).await;
-        let Some(resolver) = resolver else { return Err(Failure::NoNameServer) };
+        let Some(resolver) = resolver else { return Err(DialFailure::NoNameServer) };
         ask_both(resolver, host, port, &found).await
     }
 }
 
-impl Origin {
+impl SocketOptions {
     /// Whether an address can be dialled from here.
     fn has(&self, ip: IpAddr) -> bool {
         let here = self.address.is_none_or(|here| here.is_ipv4() == ip.is_ipv4());
@@ -162,7 +162,7 @@ async fn ask_both(
     host: &str,
     port: u16,
     found: &mpsc::Sender<SocketAddr>,
-) -> Result<(), Failure> {
+) -> Result<(), DialFailure> {
     let six = resolver.lookup(host, RecordType::AAAA);
     let four = resolver.lookup(host, RecordType::A);
     tokio::pin!(six, four);
@@ -197,17 +197,17 @@ async fn ask_both(
         }
     };
     match (six, four) {
-        (Ok(six), Ok(four)) if six.is_empty() && four.is_empty() => Err(Failure::NoSuchName),
+        (Ok(six), Ok(four)) if six.is_empty() && four.is_empty() => Err(DialFailure::NoSuchName),
         (Ok(_), _) | (_, Ok(_)) => Ok(()),
         // A name that does not exist says so for both families; a server's
         // failure is the better explanation if the two differ.
-        (Err(six), Err(four)) => Err(if six == Failure::NoSuchName { four } else { six }),
+        (Err(six), Err(four)) => Err(if six == DialFailure::NoSuchName { four } else { six }),
     }
 }
 
 fn addresses(
     answer: Result<hickory_resolver::lookup::Lookup, NetError>,
-) -> Result<Vec<IpAddr>, Failure> {
+) -> Result<Vec<IpAddr>, DialFailure> {
     match answer {
         Ok(lookup) => Ok(lookup
             .answers()
@@ -219,14 +219,14 @@ fn addresses(
             })
             .take(MAX_ADDRESSES)
             .collect()),
-        Err(NetError::Timeout) => Err(Failure::ResolverTimeout),
-        Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Err(Failure::NoSuchName),
-        Err(NetError::NoConnections) => Err(Failure::ResolverTimeout),
-        Err(NetError::Io(error)) => Err(match Failure::from(&*error) {
-            Failure::TimedOut => Failure::ResolverTimeout,
-            _ => Failure::ResolverFailed,
+        Err(NetError::Timeout) => Err(DialFailure::ResolverTimeout),
+        Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Err(DialFailure::NoSuchName),
+        Err(NetError::NoConnections) => Err(DialFailure::ResolverTimeout),
+        Err(NetError::Io(error)) => Err(match DialFailure::from(&*error) {
+            DialFailure::TimedOut => DialFailure::ResolverTimeout,
+            _ => DialFailure::ResolverFailed,
         }),
-        Err(_) => Err(Failure::ResolverFailed),
+        Err(_) => Err(DialFailure::ResolverFailed),
     }
 }
 
@@ -255,13 +255,13 @@ fn interleave(six: &[IpAddr], four: &[IpAddr]) -> Vec<IpAddr> {
 /// Why no address could be connected to.
 enum Connecting {
     NoAddress,
-    Failed(Failure),
+    Failed(DialFailure),
 }
 
 impl Connecting {
     fn into_error(self) -> DialError {
         match self {
-            Self::NoAddress => DialError::new(Stage::Resolve, Failure::NoSuchName),
+            Self::NoAddress => DialError::new(Stage::Resolve, DialFailure::NoSuchName),
             Self::Failed(failure) => DialError::new(Stage::Dial, failure),
         }
     }
@@ -271,7 +271,7 @@ impl Connecting {
 /// soon as one has failed, until the first succeeds.
 async fn connect_first(
     mut addresses: mpsc::Receiver<SocketAddr>,
-    origin: &Origin,
+    socket_options: &SocketOptions,
     enter: &(dyn Fn(Phase) + Sync),
 ) -> Result<Stream, Connecting> {
     let mut running = FuturesUnordered::new();
@@ -296,11 +296,11 @@ async fn connect_first(
                 }
             },
             address = addresses.recv(), if more && start_next => match address {
-                Some(address) if !origin.has(address.ip()) => {}
+                Some(address) if !socket_options.has(address.ip()) => {}
                 Some(address) if started < MAX_ADDRESSES => {
                     started += 1;
                     enter(Phase::Connecting);
-                    running.push(connect(address, origin));
+                    running.push(connect(address, socket_options));
                     start_next = false;
                     delay.as_mut().reset(tokio::time::Instant::now() + ATTEMPT_DELAY);
                 }
@@ -313,29 +313,32 @@ async fn connect_first(
 
 /// Of two failures the one that tells more: a refusal shows that the host is
 /// there, a missing route often only that this family is unused here.
-fn worse(before: Option<Failure>, now: Failure) -> Failure {
+fn worse(before: Option<DialFailure>, now: DialFailure) -> DialFailure {
     match before {
-        Some(before) if now == Failure::NoRoute || before == Failure::Refused => before,
+        Some(before) if now == DialFailure::NoRoute || before == DialFailure::Refused => before,
         _ => now,
     }
 }
 
-async fn connect(address: SocketAddr, origin: &Origin) -> Result<Stream, Failure> {
-    let stream = open(address, origin).await.map_err(|error| Failure::from(&error))?;
-    let stream = Prompt::new(stream).map_err(|error| Failure::from(&error))?;
+async fn connect(
+    address: SocketAddr,
+    socket_options: &SocketOptions,
+) -> Result<Stream, DialFailure> {
+    let stream = open(address, socket_options).await.map_err(|error| DialFailure::from(&error))?;
+    let stream = Prompt::new(stream).map_err(|error| DialFailure::from(&error))?;
     Ok(Stream::new(stream, Some(address.ip())))
 }
 
-async fn open(address: SocketAddr, origin: &Origin) -> std::io::Result<TcpStream> {
+async fn open(address: SocketAddr, socket_options: &SocketOptions) -> std::io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    socket.set_keepalive(origin.keepalive)?;
-    if let Some(interface) = &origin.interface {
+    socket.set_keepalive(socket_options.keepalive)?;
+    if let Some(interface) = &socket_options.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
-    if let Some(here) = origin.address {
+    if let Some(here) = socket_options.address {
         socket.bind(SocketAddr::new(here, 0))?;
     }
     socket.connect(address).await
@@ -343,16 +346,16 @@ async fn open(address: SocketAddr, origin: &Origin) -> std::io::Result<TcpStream
 
 /// An IP literal with an optional RFC 4007 zone (`fe80::1%eth0`), with or
 /// without brackets. `None` when it must be a name.
-fn literal(host: &str, port: u16) -> Result<Option<SocketAddr>, Failure> {
+fn literal(host: &str, port: u16) -> Result<Option<SocketAddr>, DialFailure> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(Some(SocketAddr::new(ip, port)));
     }
     let Some((address, zone)) = bare.split_once('%') else { return Ok(None) };
     let Ok(ip) = address.parse::<Ipv6Addr>() else {
-        return Err(Failure::BadAddress("a zone needs an IPv6 address"));
+        return Err(DialFailure::BadAddress("a zone needs an IPv6 address"));
     };
-    let scope = zone_index(zone).ok_or(Failure::BadAddress("no such network interface"))?;
+    let scope = zone_index(zone).ok_or(DialFailure::BadAddress("no such network interface"))?;
     Ok(Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))))
 }
 
@@ -376,20 +379,20 @@ pub(super) fn is_name(host: &str) -> bool {
 }
 
 /// Rejects what no resolver should ever see.
-fn check_name(host: &str) -> Result<(), Failure> {
+fn check_name(host: &str) -> Result<(), DialFailure> {
     if host.is_empty() {
-        return Err(Failure::BadAddress("it is empty"));
+        return Err(DialFailure::BadAddress("it is empty"));
     }
     if host.len() > MAX_NAME {
-        return Err(Failure::BadAddress("it is longer than 253 bytes"));
+        return Err(DialFailure::BadAddress("it is longer than 253 bytes"));
     }
     let lower = host.trim_end_matches('.').to_ascii_lowercase();
     // RFC 7686, section 2: an onion name must not reach the DNS.
     if lower == "onion" || lower.ends_with(".onion") {
-        return Err(Failure::BadAddress("an onion address cannot be reached directly"));
+        return Err(DialFailure::BadAddress("an onion address cannot be reached directly"));
     }
     if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        return Err(Failure::BadAddress("it holds characters that no host name has"));
+        return Err(DialFailure::BadAddress("it holds characters that no host name has"));
     }
     Ok(())
 }
@@ -447,7 +450,7 @@ mod tests {
         found.send(open).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, &Origin::default(), &|_| ()).await.is_ok());
+        assert!(connect_first(addresses, &SocketOptions::default(), &|_| ()).await.is_ok());
         assert!(before.elapsed() < ATTEMPT_DELAY, "{:?}", before.elapsed());
     }
 
@@ -460,7 +463,7 @@ mod tests {
         found.send(listener.local_addr().unwrap()).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, &Origin::default(), &|_| ()).await.is_ok());
+        assert!(connect_first(addresses, &SocketOptions::default(), &|_| ()).await.is_ok());
         assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
         assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
     }

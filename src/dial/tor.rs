@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::{DialError, Failure, Phase, Stream};
+use super::{DialError, DialFailure, Phase, Stream};
 use crate::error::Stage;
 use embedded::Embedded;
 
@@ -48,7 +48,7 @@ impl Tor {
     ) -> Result<Stream, DialError> {
         // Before anything is started or asked.
         let onion = Onion::parse(host)
-            .map_err(|why| DialError::new(Stage::Resolve, Failure::BadAddress(why)))?;
+            .map_err(|why| DialError::new(Stage::Resolve, DialFailure::BadAddress(why)))?;
         let socks = self.settings.socks();
         let by_system = async {
             enter(Phase::Onion);
@@ -69,7 +69,8 @@ impl Tor {
                     // What the service itself says holds for every client.
                     Ok(Err(error)) if error.is_about_the_service() => Err(error),
                     Ok(Err(error)) => {
-                        if let Failure::Tor(TorFailure::Stranger { owner, .. }) = error.failure {
+                        if let DialFailure::Tor(TorFailure::Stranger { owner, .. }) = error.failure
+                        {
                             let why = format!("it belongs to {owner}");
                             enter(Phase::Distrusting { socks, why });
                         }
@@ -111,8 +112,8 @@ impl DialError {
     fn is_about_the_service(&self) -> bool {
         matches!(
             &self.failure,
-            Failure::Refused
-                | Failure::Tor(
+            DialFailure::Refused
+                | DialFailure::Tor(
                     TorFailure::NoDescriptor
                         | TorFailure::AuthMissing
                         | TorFailure::AuthWrong

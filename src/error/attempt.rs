@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{BannerError, DialError, Error, Failure, Loss, ProxyFailure, Stage};
+use super::{BannerError, DialError, DialFailure, Error, Loss, ProxyFailure, Stage};
 
 /// A route that was tried and failed.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) fn joined(hints: &[String]) -> Option<String> {
 impl From<DialError> for Cause {
     fn from(error: DialError) -> Self {
         match error.failure {
-            Failure::Proxy(failure) => Self::Proxy(failure),
+            DialFailure::Proxy(failure) => Self::Proxy(failure),
             _ => Self::Dial(error),
         }
     }

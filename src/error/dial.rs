@@ -11,26 +11,28 @@ pub struct DialError {
     /// How far it got.
     pub stage: Stage,
     /// What went wrong.
-    pub failure: Failure,
+    pub failure: DialFailure,
 }
 
 impl DialError {
-    pub(crate) fn new(stage: Stage, failure: Failure) -> Self {
+    pub(crate) fn new(stage: Stage, failure: DialFailure) -> Self {
         Self { stage, failure }
     }
 
     /// What would help, if that is known.
     pub fn hint(&self) -> Option<String> {
         Some(match &self.failure {
-            Failure::NoSuchName => "check the name, or the name servers in /etc/resolv.conf".into(),
-            Failure::NoNameServer => {
+            DialFailure::NoSuchName => {
+                "check the name, or the name servers in /etc/resolv.conf".into()
+            }
+            DialFailure::NoNameServer => {
                 "put a `nameserver` line into /etc/resolv.conf, or use an address".into()
             }
-            Failure::ResolverTimeout => "check the name servers in /etc/resolv.conf".into(),
-            Failure::TimedOut => "the machine may be off, or a firewall drops packets".into(),
-            Failure::Refused => "is sshd running there, on that port?".into(),
-            Failure::Tor(failure) => return failure.hint().map(str::to_owned),
-            Failure::Unsupported(technology) => {
+            DialFailure::ResolverTimeout => "check the name servers in /etc/resolv.conf".into(),
+            DialFailure::TimedOut => "the machine may be off, or a firewall drops packets".into(),
+            DialFailure::Refused => "is sshd running there, on that port?".into(),
+            DialFailure::Tor(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")
             }
             _ => return None,
@@ -41,7 +43,7 @@ impl DialError {
 /// The ways a dial fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Failure {
+pub enum DialFailure {
     /// The host is not a name and not an address.
     BadAddress(&'static str),
     /// No server knows the name.
@@ -68,7 +70,7 @@ pub enum Failure {
     Unsupported(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadAddress(why) => write!(f, "bad address: {why}"),
@@ -93,7 +95,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<&std::io::Error> for Failure {
+impl From<&std::io::Error> for DialFailure {
     fn from(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
         match error.kind() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::dial::tor::TorFailure;
-use crate::dial::{DialError, Failure, ProxyFailure};
+use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::race::BannerError;
 use crate::ssh::{Negotiated, NoCommon};
 
@@ -35,15 +35,15 @@ fn attempts() -> Vec<Attempt> {
     let losses = [Loss::TimedOut, Loss::Silent, Loss::NoSession, Loss::Closed];
     causes.extend(losses.map(Cause::KeyExchange));
     let failures = [
-        Failure::NoSuchName,
-        Failure::NoNameServer,
-        Failure::ResolverTimeout,
-        Failure::Refused,
-        Failure::TimedOut,
+        DialFailure::NoSuchName,
+        DialFailure::NoNameServer,
+        DialFailure::ResolverTimeout,
+        DialFailure::Refused,
+        DialFailure::TimedOut,
     ];
     let dial = |failure| Cause::from(DialError { stage: Stage::Dial, failure });
     causes.extend(failures.map(dial));
-    causes.extend(TorFailure::examples().map(|it| dial(Failure::Tor(it))));
+    causes.extend(TorFailure::examples().map(|it| dial(DialFailure::Tor(it))));
     causes.extend(
         [BannerError::TimedOut, BannerError::Closed, BannerError::Busy, BannerError::NotSsh]
             .map(Cause::Banner),
@@ -128,9 +128,9 @@ fn an_attempt_says_how_far_it_got_by_its_cause() {
     assert_eq!(of(Cause::Configuration(Box::new(Error::Internal))), "evaluate");
     assert_eq!(of(Cause::Banner(BannerError::Closed)), "banner");
     assert_eq!(of(Cause::KeyExchange(Loss::Closed)), "kex");
-    let resolve = DialError { stage: Stage::Resolve, failure: Failure::NoSuchName };
+    let resolve = DialError { stage: Stage::Resolve, failure: DialFailure::NoSuchName };
     assert_eq!(of(Cause::from(resolve)), "resolve");
-    let proxy = Failure::Proxy(ProxyFailure::ShowsSecret);
+    let proxy = DialFailure::Proxy(ProxyFailure::ShowsSecret);
     let proxy = Cause::from(DialError { stage: Stage::Dial, failure: proxy });
     assert!(matches!(proxy, Cause::Proxy(ProxyFailure::ShowsSecret)), "{proxy:?}");
     let attempt = Attempt {

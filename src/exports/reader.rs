@@ -24,7 +24,7 @@ type Id<'a> = (Option<&'a str>, &'a str);
 
 /// Where an entry is, for the message about it.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Location<'a> {
     key: &'a str,
     /// The dotted path inside the entry, with a trailing dot if not empty.
     prefix: &'a str,
@@ -72,9 +72,9 @@ impl<'a> Reader<'a> {
             Key::Instance(instance) => ((None, instance), ""),
         };
         let place = match (entry.key, nested) {
-            (_, Some(_)) => Place { key: entry.text, prefix: "networking." },
+            (_, Some(_)) => Location { key: entry.text, prefix: "networking." },
             (Key::Scope { .. }, None) => return Ok(()),
-            (Key::Instance(_), None) => Place { key: entry.text, prefix: "" },
+            (Key::Instance(_), None) => Location { key: entry.text, prefix: "" },
         };
         let map = match nested {
             None => map,
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         self.network(id, place, map)
     }
 
-    fn network(&mut self, id: Id<'a>, place: Place<'_>, map: &'a Object) -> Result<(), String> {
+    fn network(&mut self, id: Id<'a>, place: Location<'_>, map: &'a Object) -> Result<(), String> {
         let read =
             id.0.map_or(Ok(()), field::check_name)
                 .and_then(|()| field::check_name(id.1))
@@ -141,13 +141,13 @@ impl<'a> Reader<'a> {
         });
         for (machine, value) in peers.into_iter().flatten() {
             let prefix = format!("{}peers.{}.", place.prefix, Printable(machine));
-            self.peer(at, machine, Place { key: place.key, prefix: &prefix }, value)?;
+            self.peer(at, machine, Location { key: place.key, prefix: &prefix }, value)?;
         }
         Ok(())
     }
 
     /// The peers inside a network's entry, as clan-core of 2025 put them.
-    fn nested_peers(&mut self, place: Place<'_>, map: &'a Object) -> Option<&'a Object> {
+    fn nested_peers(&mut self, place: Location<'_>, map: &'a Object) -> Option<&'a Object> {
         match field::present(map, "peers")? {
             Value::Object(peers) => Some(peers),
             other => {
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         };
         let id = (Some(service).filter(|service| !service.is_empty()), instance);
         if let Some(&at) = self.networks.get(&id) {
-            return self.peer(at, machine, Place { key: entry.text, prefix: "peer." }, peer);
+            return self.peer(at, machine, Location { key: entry.text, prefix: "peer." }, peer);
         }
         let problem = match self.broken.get(&id) {
             Some(&problem) => problem,
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
         &mut self,
         at: usize,
         machine: &str,
-        place: Place<'_>,
+        place: Location<'_>,
         value: &Value,
     ) -> Result<(), String> {
         if value.is_null() {

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use tokio::net::UnixStream;
 
-use super::message::{NewSession, Reply, Request, VERSION};
+use super::message::{MasterRequest, NewSession, Reply, VERSION};
 use super::passing::{receive, send, send_descriptor};
 use super::socket;
 use crate::printable;
-use crate::ssh::forward::{Forward, Place};
+use crate::ssh::forward::{Forward, ForwardTarget};
 
 /// A connection to a master.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Client {
 
 /// Why a master is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum MasterFailure {
     /// There is none, or it is gone.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -39,36 +39,36 @@ impl Client {
     /// Connects to the master at `path`.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn connect(path: &Path) -> Result<Self, Failure> {
+    /// See [`MasterFailure`].
+    pub async fn connect(path: &Path) -> Result<Self, MasterFailure> {
         let mut stream = socket::connect(path).await?;
-        send(&mut stream, &Request::Hello { version: VERSION }.encode(0)).await?;
+        send(&mut stream, &MasterRequest::Hello { version: VERSION }.encode(0)).await?;
         let mut client = Self { stream, next: 0 };
         match client.receive().await? {
             (_, Reply::Hello { version: VERSION }) => Ok(client),
-            _ => Err(Failure::Protocol),
+            _ => Err(MasterFailure::Protocol),
         }
     }
 
     /// The master's process.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn pid(&mut self) -> Result<u32, Failure> {
-        match self.ask(&Request::AliveCheck).await? {
+    /// See [`MasterFailure`].
+    pub async fn pid(&mut self) -> Result<u32, MasterFailure> {
+        match self.ask(&MasterRequest::AliveCheck).await? {
             Reply::Alive(pid) => Ok(pid),
-            _ => Err(Failure::Protocol),
+            _ => Err(MasterFailure::Protocol),
         }
     }
 
     /// Ends the master.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn terminate(&mut self) -> Result<(), Failure> {
-        match self.ask(&Request::Terminate).await {
+    /// See [`MasterFailure`].
+    pub async fn terminate(&mut self) -> Result<(), MasterFailure> {
+        match self.ask(&MasterRequest::Terminate).await {
             // OpenSSH's may be gone before it has answered.
-            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(MasterFailure::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             done => expect_ok(done?),
         }
     }
@@ -76,17 +76,17 @@ impl Client {
     /// Has the master take no more clients.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn stop_listening(&mut self) -> Result<(), Failure> {
-        expect_ok(self.ask(&Request::StopListening).await?)
+    /// See [`MasterFailure`].
+    pub async fn stop_listening(&mut self) -> Result<(), MasterFailure> {
+        expect_ok(self.ask(&MasterRequest::StopListening).await?)
     }
 
     /// Opens a forward; returns the port where the machine has chosen one.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn open_forward(&mut self, forward: &Forward) -> Result<Option<u32>, Failure> {
-        match self.ask(&Request::OpenForward(forward.clone())).await? {
+    /// See [`MasterFailure`].
+    pub async fn open_forward(&mut self, forward: &Forward) -> Result<Option<u32>, MasterFailure> {
+        match self.ask(&MasterRequest::OpenForward(forward.clone())).await? {
             Reply::RemotePort(port) => Ok(Some(port)),
             reply => expect_ok(reply).map(|()| None),
         }
@@ -95,34 +95,34 @@ impl Client {
     /// Closes a forward.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn close_forward(&mut self, forward: &Forward) -> Result<(), Failure> {
-        expect_ok(self.ask(&Request::CloseForward(forward.clone())).await?)
+    /// See [`MasterFailure`].
+    pub async fn close_forward(&mut self, forward: &Forward) -> Result<(), MasterFailure> {
+        expect_ok(self.ask(&MasterRequest::CloseForward(forward.clone())).await?)
     }
 
     /// Starts a shell or command that reads and writes these descriptors.
     ///
     /// # Errors
-    /// See [`Failure`]; nothing was read from them.
+    /// See [`MasterFailure`]; nothing was read from them.
     pub async fn session(
         mut self,
         wanted: NewSession,
         files: [BorrowedFd<'_>; 3],
-    ) -> Result<Running, Failure> {
-        let id = self.send(&Request::NewSession(wanted)).await?;
+    ) -> Result<Running, MasterFailure> {
+        let id = self.send(&MasterRequest::NewSession(wanted)).await?;
         self.opened(id, &files).await
     }
 
     /// Joins two descriptors to a place seen from the machine.
     ///
     /// # Errors
-    /// See [`Failure`]; nothing was read from them.
+    /// See [`MasterFailure`]; nothing was read from them.
     pub async fn stdio(
         mut self,
-        place: &Place,
+        target: &ForwardTarget,
         files: [BorrowedFd<'_>; 2],
-    ) -> Result<Running, Failure> {
-        let id = self.send(&Request::NewStdioForward(place.clone())).await?;
+    ) -> Result<Running, MasterFailure> {
+        let id = self.send(&MasterRequest::NewStdioForward(target.clone())).await?;
         self.opened(id, &files).await
     }
 
@@ -131,48 +131,48 @@ impl Client {
         while self.receive().await.is_ok() {}
     }
 
-    async fn opened(mut self, id: u32, files: &[BorrowedFd<'_>]) -> Result<Running, Failure> {
+    async fn opened(mut self, id: u32, files: &[BorrowedFd<'_>]) -> Result<Running, MasterFailure> {
         for file in files {
             send_descriptor(&self.stream, *file).await?;
         }
         match self.answer(id).await? {
             Reply::SessionOpened(number) => Ok(Running { client: self, number }),
-            _ => Err(Failure::Protocol),
+            _ => Err(MasterFailure::Protocol),
         }
     }
 
-    async fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+    async fn ask(&mut self, request: &MasterRequest) -> Result<Reply, MasterFailure> {
         let id = self.send(request).await?;
         self.answer(id).await
     }
 
-    async fn send(&mut self, request: &Request) -> Result<u32, Failure> {
+    async fn send(&mut self, request: &MasterRequest) -> Result<u32, MasterFailure> {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         send(&mut self.stream, &request.encode(id)).await?;
         Ok(id)
     }
 
-    async fn answer(&mut self, id: u32) -> Result<Reply, Failure> {
+    async fn answer(&mut self, id: u32) -> Result<Reply, MasterFailure> {
         match self.receive().await? {
-            (number, _) if number != id => Err(Failure::Protocol),
+            (number, _) if number != id => Err(MasterFailure::Protocol),
             (_, Reply::PermissionDenied(reason) | Reply::Failure(reason)) => {
-                Err(Failure::Refused(printable::line(&reason)))
+                Err(MasterFailure::Refused(printable::line(&reason)))
             }
             (_, reply) => Ok(reply),
         }
     }
 
-    async fn receive(&mut self) -> Result<(u32, Reply), Failure> {
+    async fn receive(&mut self) -> Result<(u32, Reply), MasterFailure> {
         let message = receive(&mut self.stream).await?;
-        Reply::decode(&message).map_err(|_| Failure::Protocol)
+        Reply::decode(&message).map_err(|_| MasterFailure::Protocol)
     }
 }
 
-fn expect_ok(reply: Reply) -> Result<(), Failure> {
+fn expect_ok(reply: Reply) -> Result<(), MasterFailure> {
     match reply {
         Reply::Ok => Ok(()),
-        _ => Err(Failure::Protocol),
+        _ => Err(MasterFailure::Protocol),
     }
 }
 
@@ -185,7 +185,7 @@ pub struct Running {
 
 /// What becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum SessionEvent {
     /// The server has no terminal for it.
     NoTerminal,
     /// It has ended, with a status if the master knows one.
@@ -195,15 +195,17 @@ pub enum Event {
 impl Running {
     /// What happens next. Not to be dropped before it has come: a part of a
     /// message could be lost.
-    pub async fn event(&mut self) -> Event {
+    pub async fn event(&mut self) -> SessionEvent {
         match self.client.receive().await {
-            Ok((_, Reply::TtyAllocFail(number))) if number == self.number => Event::NoTerminal,
+            Ok((_, Reply::TtyAllocFail(number))) if number == self.number => {
+                SessionEvent::NoTerminal
+            }
             Ok((_, Reply::Exit { session, status })) if session == self.number => {
                 // The master closes when the last of the output is written.
                 self.client.gone().await;
-                Event::Ended(Some(status))
+                SessionEvent::Ended(Some(status))
             }
-            _ => Event::Ended(None),
+            _ => SessionEvent::Ended(None),
         }
     }
 }

@@ -12,18 +12,18 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::message::{NewSession, Reply, Request, VERSION};
+use super::message::{MasterRequest, NewSession, Reply, VERSION};
 use super::passing::{receive, receive_descriptor, send};
 use super::socket::{self, ControlSocket, Name};
 use super::stdio::Input;
 use crate::printable::Printable;
+use crate::prompter::Prompter;
 use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
-use crate::ssh::forward::{Forward, Place, Side, pipe};
+use crate::ssh::forward::{Forward, ForwardTarget, Side, pipe};
 use crate::ssh::open_forwards::OpenForwards;
 use crate::ssh::remote::{OnEscape, Process, Remote, Streams};
 use crate::term;
-use crate::user::User;
 
 /// OpenSSH's words for a server that opens no more sessions.
 const NO_SESSION: &str = "Session open refused by peer";
@@ -41,15 +41,15 @@ pub struct Master {
     /// Whether the user's agent is lent to the machine.
     lends_agent: bool,
     /// Who has to allow every request, if somebody has to.
-    confirm: Option<Arc<dyn User>>,
-    state: watch::Sender<State>,
+    confirm: Option<Arc<dyn Prompter>>,
+    state: watch::Sender<MasterState>,
     resized: watch::Sender<()>,
     /// Numbers of the sessions.
     next: AtomicU32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum MasterState {
     Listening,
     /// Serves the clients that it has.
     Stopped,
@@ -64,7 +64,7 @@ impl Master {
         forwards: Arc<OpenForwards>,
         host: String,
         lends_agent: bool,
-        confirm: Option<Arc<dyn User>>,
+        confirm: Option<Arc<dyn Prompter>>,
     ) -> Arc<Self> {
         let ControlSocket { listener, name } = socket;
         Arc::new(Self {
@@ -75,7 +75,7 @@ impl Master {
             host,
             lends_agent,
             confirm,
-            state: watch::Sender::new(State::Listening),
+            state: watch::Sender::new(MasterState::Listening),
             resized: watch::Sender::new(()),
             next: AtomicU32::new(0),
         })
@@ -105,7 +105,7 @@ impl Master {
                 _ = resized.recv() => {
                     self.resized.send_replace(());
                 }
-                () = self.reached(State::Stopped) => return Ok(()),
+                () = self.reached(MasterState::Stopped) => return Ok(()),
             }
         }
     }
@@ -115,23 +115,23 @@ impl Master {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn stop(&self, state: State) {
+    fn stop(&self, state: MasterState) {
         self.hide();
         self.state.send_modify(|known| *known = (*known).max(state));
     }
 
     /// Waits until there may be no more clients, and there are none.
     pub async fn left(&self) {
-        self.reached(State::Stopped).await;
-        self.session.uses().none().await;
+        self.reached(MasterState::Stopped).await;
+        self.session.leases().none().await;
     }
 
     /// Waits until a client ends the connection.
     pub async fn terminated(&self) {
-        self.reached(State::Terminated).await;
+        self.reached(MasterState::Terminated).await;
     }
 
-    async fn reached(&self, least: State) {
+    async fn reached(&self, least: MasterState) {
         // The sender is here, so that this cannot fail.
         let _ = self.state.subscribe().wait_for(|state| *state >= least).await;
     }
@@ -144,41 +144,43 @@ impl Master {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
                 message => message?,
             };
-            let (id, request) = Request::decode(&message)
+            let (id, request) = MasterRequest::decode(&message)
                 .map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error))?;
             let reply = match request {
-                Request::Hello { version: VERSION } if !is_greeted => {
+                MasterRequest::Hello { version: VERSION } if !is_greeted => {
                     is_greeted = true;
                     continue;
                 }
                 // As in OpenSSH: nothing is said to those that do not say hello.
                 _ if !is_greeted => return Err(ErrorKind::InvalidData.into()),
-                Request::Hello { .. } => return Err(ErrorKind::InvalidData.into()),
-                Request::AliveCheck => Reply::Alive(std::process::id()),
-                Request::Terminate => match self.allows("Terminate").await {
+                MasterRequest::Hello { .. } => return Err(ErrorKind::InvalidData.into()),
+                MasterRequest::AliveCheck => Reply::Alive(std::process::id()),
+                MasterRequest::Terminate => match self.allows("Terminate").await {
                     true => {
                         self.hide();
                         send(&mut client, &Reply::Ok.encode(id)).await?;
-                        self.stop(State::Terminated);
+                        self.stop(MasterState::Terminated);
                         return Ok(());
                     }
                     false => Reply::PermissionDenied(DENIED.to_owned()),
                 },
-                Request::StopListening => match self.allows("Disable further use of").await {
+                MasterRequest::StopListening => match self.allows("Disable further use of").await {
                     true => {
-                        self.stop(State::Stopped);
+                        self.stop(MasterState::Stopped);
                         Reply::Ok
                     }
                     false => Reply::PermissionDenied(DENIED.to_owned()),
                 },
-                Request::OpenForward(forward) => self.open_forward(&forward).await,
-                Request::CloseForward(forward) => match self.forwards.close(&forward).await {
+                MasterRequest::OpenForward(forward) => self.open_forward(&forward).await,
+                MasterRequest::CloseForward(forward) => match self.forwards.close(&forward).await {
                     Ok(()) => Reply::Ok,
                     Err(reason) => Reply::Failure(reason),
                 },
-                Request::NewSession(wanted) => return self.session(client, id, wanted).await,
-                Request::NewStdioForward(place) => return self.stdio(client, id, &place).await,
-                Request::Unknown => Reply::Failure("unsupported request".to_owned()),
+                MasterRequest::NewSession(wanted) => return self.session(client, id, wanted).await,
+                MasterRequest::NewStdioForward(target) => {
+                    return self.stdio(client, id, &target).await;
+                }
+                MasterRequest::Unknown => Reply::Failure("unsupported request".to_owned()),
             };
             send(&mut client, &reply.encode(id)).await?;
         }
@@ -299,15 +301,15 @@ impl Master {
     }
 
     /// A stream from the machine to a place, joined to two descriptors.
-    async fn stdio(&self, mut client: UnixStream, id: u32, place: &Place) -> Result<()> {
+    async fn stdio(&self, mut client: UnixStream, id: u32, target: &ForwardTarget) -> Result<()> {
         let input = Input::new(receive_descriptor(&client).await?)?;
         let output = File::from(receive_descriptor(&client).await?);
         if !self.allows("Open a forwarding on").await {
             let denied = Reply::PermissionDenied(DENIED.to_owned());
             return send(&mut client, &denied.encode(id)).await;
         }
-        let _use = self.session.uses().begin();
-        let stream = match self.session.open(place).await {
+        let _use = self.session.leases().begin();
+        let stream = match self.session.open(target).await {
             Ok(stream) => stream,
             Err(reason) => return send(&mut client, &Reply::Failure(reason).encode(id)).await,
         };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::ssh::forward::{Forward, Listen, Place, Side};
+use crate::ssh::forward::{Forward, ForwardTarget, Listen, Side};
 
 /// The version of the protocol that both sides have to speak.
 pub const VERSION: u32 = 4;
@@ -37,7 +37,7 @@ const SOCKS: &str = "socks";
 
 /// What a client asks for. All but the first are answered under their number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum MasterRequest {
     /// The first message of either side.
     Hello {
         /// Of the protocol.
@@ -54,7 +54,7 @@ pub enum Request {
     /// Forward less.
     CloseForward(Forward),
     /// Join two descriptors, which follow, to a place seen from the machine.
-    NewStdioForward(Place),
+    NewStdioForward(ForwardTarget),
     /// Take no more clients.
     StopListening,
     /// Something that this program does not do.
@@ -118,7 +118,7 @@ pub enum Reply {
 #[error("malformed message")]
 pub struct Malformed;
 
-impl Request {
+impl MasterRequest {
     /// The message without its length; `id` is the number for the answer.
     pub fn encode(&self, id: u32) -> Vec<u8> {
         let mut out = Vec::new();
@@ -142,10 +142,10 @@ impl Request {
                 start(CLOSE_FORWARD);
                 put_forward(&mut out, forward);
             }
-            Self::NewStdioForward(place) => {
+            Self::NewStdioForward(target) => {
                 start(NEW_STDIO_FORWARD);
                 put_string(&mut out, "");
-                put_place(&mut out, place);
+                put_target(&mut out, target);
             }
             Self::StopListening => start(STOP_LISTENING),
             Self::Unknown => start(0),
@@ -171,7 +171,7 @@ impl Request {
             NEW_STDIO_FORWARD => {
                 let _reserved = take_string(&mut rest)?;
                 let (host, port) = (take_string(&mut rest)?, take_u32(&mut rest)?);
-                Self::NewStdioForward(place(host, port)?)
+                Self::NewStdioForward(target(host, port)?)
             }
             STOP_LISTENING => Self::StopListening,
             _ => Self::Unknown,
@@ -214,8 +214,8 @@ impl NewSession {
 fn put_forward(out: &mut Vec<u8>, forward: &Forward) {
     put_u32(
         out,
-        match (forward.side, &forward.place) {
-            (Side::Local, Place::Dynamic) => 3,
+        match (forward.side, &forward.target) {
+            (Side::Local, ForwardTarget::Dynamic) => 3,
             (Side::Local, _) => 1,
             (Side::Remote, _) => 2,
         },
@@ -227,7 +227,7 @@ fn put_forward(out: &mut Vec<u8>, forward: &Forward) {
         }
         Listen::Unix(path) => put_path(out, path),
     }
-    put_place(out, &forward.place);
+    put_target(out, &forward.target);
 }
 
 fn take_forward(rest: &mut &[u8]) -> Result<Forward, Malformed> {
@@ -238,14 +238,14 @@ fn take_forward(rest: &mut &[u8]) -> Result<Forward, Malformed> {
         port => Listen::Tcp(host, u16::try_from(port).map_err(|_| Malformed)?),
     };
     let (host, port) = (take_string(rest)?, take_u32(rest)?);
-    let (side, place) = match (kind, port) {
-        (3, _) => (Side::Local, Place::Dynamic),
-        (2, 0) => (Side::Remote, Place::Dynamic),
-        (2, port) => (Side::Remote, place(host, port)?),
-        (1, port) => (Side::Local, place(host, port)?),
+    let (side, target) = match (kind, port) {
+        (3, _) => (Side::Local, ForwardTarget::Dynamic),
+        (2, 0) => (Side::Remote, ForwardTarget::Dynamic),
+        (2, port) => (Side::Remote, target(host, port)?),
+        (1, port) => (Side::Local, target(host, port)?),
         _ => return Err(Malformed),
     };
-    Ok(Forward { side, listen, place })
+    Ok(Forward { side, listen, target })
 }
 
 impl Reply {
@@ -316,24 +316,24 @@ fn hello(version: u32) -> Vec<u8> {
     [HELLO.to_be_bytes(), version.to_be_bytes()].concat()
 }
 
-fn place(host: String, port: u32) -> Result<Place, Malformed> {
+fn target(host: String, port: u32) -> Result<ForwardTarget, Malformed> {
     match port {
-        STREAMLOCAL => Ok(Place::Unix(PathBuf::from(host))),
+        STREAMLOCAL => Ok(ForwardTarget::Unix(PathBuf::from(host))),
         port => match u16::try_from(port) {
-            Ok(port) if port > 0 && !host.is_empty() => Ok(Place::Tcp(host, port)),
+            Ok(port) if port > 0 && !host.is_empty() => Ok(ForwardTarget::Tcp(host, port)),
             _ => Err(Malformed),
         },
     }
 }
 
-fn put_place(out: &mut Vec<u8>, place: &Place) {
-    match place {
-        Place::Tcp(host, port) => {
+fn put_target(out: &mut Vec<u8>, target: &ForwardTarget) {
+    match target {
+        ForwardTarget::Tcp(host, port) => {
             put_string(out, host);
             put_u32(out, (*port).into());
         }
-        Place::Unix(path) => put_path(out, path),
-        Place::Dynamic => {
+        ForwardTarget::Unix(path) => put_path(out, path),
+        ForwardTarget::Dynamic => {
             put_string(out, SOCKS);
             put_u32(out, 0);
         }
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_they_were_written() {
-        let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
+        let tcp = |host: &str, port| ForwardTarget::Tcp(host.to_owned(), port);
         let listen = |address: &str, port| Listen::Tcp(address.to_owned(), port);
         let session = NewSession {
             tty: true,
@@ -385,29 +385,37 @@ mod tests {
             env: vec![("LANG".to_owned(), "a=b".to_owned())],
             ..NewSession::default()
         };
-        let forward = |side, listen, place| Forward { side, listen, place };
+        let forward = |side, listen, target| Forward { side, listen, target };
         for request in [
-            Request::NewSession(session),
-            Request::NewSession(NewSession::default()),
-            Request::AliveCheck,
-            Request::Terminate,
-            Request::StopListening,
-            Request::NewStdioForward(tcp("h", 22)),
-            Request::NewStdioForward(Place::Unix("/run/x".into())),
-            Request::OpenForward(forward(Side::Local, listen("*", 1), tcp("::1", 2))),
-            Request::OpenForward(forward(Side::Local, listen("", 1), Place::Dynamic)),
-            Request::OpenForward(forward(Side::Remote, listen("", 0), Place::Dynamic)),
-            Request::CloseForward(forward(Side::Remote, Listen::Unix("/a".into()), tcp("h", 2))),
-            Request::CloseForward(forward(
+            MasterRequest::NewSession(session),
+            MasterRequest::NewSession(NewSession::default()),
+            MasterRequest::AliveCheck,
+            MasterRequest::Terminate,
+            MasterRequest::StopListening,
+            MasterRequest::NewStdioForward(tcp("h", 22)),
+            MasterRequest::NewStdioForward(ForwardTarget::Unix("/run/x".into())),
+            MasterRequest::OpenForward(forward(Side::Local, listen("*", 1), tcp("::1", 2))),
+            MasterRequest::OpenForward(forward(Side::Local, listen("", 1), ForwardTarget::Dynamic)),
+            MasterRequest::OpenForward(forward(
+                Side::Remote,
+                listen("", 0),
+                ForwardTarget::Dynamic,
+            )),
+            MasterRequest::CloseForward(forward(
+                Side::Remote,
+                Listen::Unix("/a".into()),
+                tcp("h", 2),
+            )),
+            MasterRequest::CloseForward(forward(
                 Side::Local,
                 Listen::Unix("/a".into()),
-                Place::Unix("/b".into()),
+                ForwardTarget::Unix("/b".into()),
             )),
         ] {
-            assert_eq!(Request::decode(&request.encode(7)), Ok((7, request)));
+            assert_eq!(MasterRequest::decode(&request.encode(7)), Ok((7, request)));
         }
-        let hello = Request::Hello { version: VERSION };
-        assert_eq!(Request::decode(&hello.encode(7)), Ok((0, hello)));
+        let hello = MasterRequest::Hello { version: VERSION };
+        assert_eq!(MasterRequest::decode(&hello.encode(7)), Ok((0, hello)));
     }
 
     #[test]
@@ -432,31 +440,31 @@ mod tests {
         let forward = Forward {
             side: Side::Local,
             listen: Listen::Tcp("".to_owned(), 1080),
-            place: Place::Dynamic,
+            target: ForwardTarget::Dynamic,
         };
         let expected = [
             &[0x10, 0, 0, 6, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 56][..],
             &[0, 0, 0, 5, b's', b'o', b'c', b'k', b's', 0, 0, 0, 0],
         ];
-        assert_eq!(Request::OpenForward(forward).encode(2), expected.concat());
-        assert_eq!(Request::Hello { version: 4 }.encode(0), [0, 0, 0, 1, 0, 0, 0, 4]);
+        assert_eq!(MasterRequest::OpenForward(forward).encode(2), expected.concat());
+        assert_eq!(MasterRequest::Hello { version: 4 }.encode(0), [0, 0, 0, 1, 0, 0, 0, 4]);
     }
 
     #[test]
     fn what_is_cut_or_wrong_is_refused() {
-        let whole = Request::NewSession(NewSession::default()).encode(1);
+        let whole = MasterRequest::NewSession(NewSession::default()).encode(1);
         for length in 0..whole.len() {
-            assert_eq!(Request::decode(&whole[..length]), Err(Malformed), "{length}");
+            assert_eq!(MasterRequest::decode(&whole[..length]), Err(Malformed), "{length}");
         }
         let unknown = [0x10, 0, 0, 15, 0, 0, 0, 9];
-        assert_eq!(Request::decode(&unknown), Ok((9, Request::Unknown)));
+        assert_eq!(MasterRequest::decode(&unknown), Ok((9, MasterRequest::Unknown)));
         assert_eq!(Reply::decode(&unknown), Err(Malformed));
     }
 
     proptest::proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(0_u8.., 0..200)) {
-            let _ = Request::decode(&bytes);
+            let _ = MasterRequest::decode(&bytes);
             let _ = Reply::decode(&bytes);
         }
     }

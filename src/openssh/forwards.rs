@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Resolved;
 use crate::error::Result;
 use crate::options::{Leads, Listener, Permitted, Template};
-use crate::ssh::forward::{Forward, Listen, Place, Side};
+use crate::ssh::forward::{Forward, ForwardTarget, Listen, Side};
 
 /// Everything that is to be forwarded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,8 +44,8 @@ impl Forwards {
             return Ok(forwards);
         }
         let mut add = |side, listener, leads| {
-            let (listen, place) = (resolved.listen(listener)?, resolved.place(leads)?);
-            forwards.all.push(Forward { side, listen, place });
+            let (listen, target) = (resolved.listen(listener)?, resolved.target(leads)?);
+            forwards.all.push(Forward { side, listen, target });
             Ok(())
         };
         for forward in &options.dynamic_forward {
@@ -74,11 +74,11 @@ impl Resolved {
         })
     }
 
-    fn place(&self, leads: &Leads) -> Result<Place> {
+    fn target(&self, leads: &Leads) -> Result<ForwardTarget> {
         Ok(match leads {
-            Leads::Socket(name) => Place::Unix(self.socket(name)?),
-            Leads::Tcp(host, port) => Place::Tcp(host.clone(), *port),
-            Leads::Anywhere => Place::Dynamic,
+            Leads::Socket(name) => ForwardTarget::Unix(self.socket(name)?),
+            Leads::Tcp(host, port) => ForwardTarget::Tcp(host.clone(), *port),
+            Leads::Anywhere => ForwardTarget::Dynamic,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::slot::{Arity, Value, first};
 use super::value::Template;
-use crate::ssh::forward::Place;
+use crate::ssh::forward::ForwardTarget;
 
 /// Where connections come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,11 +208,11 @@ impl Value for Permitted {
 }
 
 /// `-W`: where standard input and output lead. Nothing is replaced in it.
-pub fn place(text: &str) -> Option<Place> {
+pub fn target(text: &str) -> Option<ForwardTarget> {
     Some(match Leads::parse(text)? {
-        Leads::Socket(path) => Place::Unix(path.written().into()),
-        Leads::Tcp(host, port) => Place::Tcp(host, port),
-        Leads::Anywhere => Place::Dynamic,
+        Leads::Socket(path) => ForwardTarget::Unix(path.written().into()),
+        Leads::Tcp(host, port) => ForwardTarget::Tcp(host, port),
+        Leads::Anywhere => ForwardTarget::Dynamic,
     })
 }
 
@@ -298,13 +298,13 @@ mod tests {
         for bad in ["", "x", "70000", "a:b", "a:1:2"] {
             assert!(Listener::parse(bad).is_none(), "{bad}");
         }
-        assert_eq!(place("[::1]:22").unwrap(), Place::Tcp("::1".into(), 22));
-        let scoped = Place::Tcp("fe80::1%eth0".into(), 22);
-        assert_eq!(place("[fe80::1%eth0]:22").unwrap(), scoped);
-        assert_eq!(place("h:22").unwrap(), Place::Tcp("h".into(), 22));
-        assert_eq!(place("/run/x").unwrap(), Place::Unix("/run/x".into()));
+        assert_eq!(target("[::1]:22").unwrap(), ForwardTarget::Tcp("::1".into(), 22));
+        let scoped = ForwardTarget::Tcp("fe80::1%eth0".into(), 22);
+        assert_eq!(target("[fe80::1%eth0]:22").unwrap(), scoped);
+        assert_eq!(target("h:22").unwrap(), ForwardTarget::Tcp("h".into(), 22));
+        assert_eq!(target("/run/x").unwrap(), ForwardTarget::Unix("/run/x".into()));
         for bad in ["h", ":22", "h:0", "h:x", "a:b:1"] {
-            assert!(place(bad).is_none(), "{bad}");
+            assert!(target(bad).is_none(), "{bad}");
         }
     }
 

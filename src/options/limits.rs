@@ -1,7 +1,7 @@
-//! The options that are amounts: times, sizes, permissions.
+//! The options that are units: times, sizes, permissions.
 
-use super::amounts::{bytes, seconds};
 use super::slot::{Arity, Value, first};
+use super::units::{bytes, seconds};
 use crate::printable::Printable;
 
 /// A time in whole seconds; `none` is none.

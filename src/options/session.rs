@@ -1,7 +1,7 @@
 //! The options about agents, the environment and the terminal of a session.
 
-use super::amounts::seconds;
 use super::slot::{Arity, Slot, Value, first};
+use super::units::seconds;
 use super::value::{NONE_ALONE, Template};
 use crate::pattern::matches_pattern;
 use crate::ssh::auth::AddToAgent;

@@ -16,9 +16,9 @@ use crate::plan::Route;
 
 /// A route whose peer answered with an SSH banner.
 #[derive(Debug)]
-pub struct Won {
+pub struct Reachable {
     /// Its place among the routes, 0 for the best.
-    pub place: usize,
+    pub rank: usize,
     /// The route.
     pub route: Route,
     /// Where it led, for the host key and for messages.
@@ -31,8 +31,8 @@ pub struct Won {
 }
 
 /// What the race knows of a route under way.
-pub(super) struct State {
-    pub(super) place: usize,
+pub(super) struct RouteState {
+    pub(super) rank: usize,
     pub(super) started: Instant,
     /// Whether no better route is left.
     leading: AtomicBool,
@@ -43,10 +43,10 @@ pub(super) struct State {
     remarks: Mutex<Vec<Phase>>,
 }
 
-impl State {
-    pub(super) fn new(place: usize, started: Instant) -> Self {
+impl RouteState {
+    pub(super) fn new(rank: usize, started: Instant) -> Self {
         Self {
-            place,
+            rank,
             started,
             leading: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -110,7 +110,7 @@ impl State {
 /// All that an attempt needs.
 pub(super) struct Running<'a, R> {
     pub(super) route: Route,
-    pub(super) state: Arc<State>,
+    pub(super) state: Arc<RouteState>,
     pub(super) dialer: &'a dyn Dial,
     pub(super) reveal: &'a R,
     pub(super) rules: Rules,
@@ -121,7 +121,7 @@ pub(super) struct Running<'a, R> {
 /// Runs one attempt to its end.
 pub(super) async fn run<R, F>(
     running: Running<'_, R>,
-) -> (Arc<State>, Result<Box<Won>, Box<Attempt>>)
+) -> (Arc<RouteState>, Result<Box<Reachable>, Box<Attempt>>)
 where
     R: Fn(Route) -> F,
     F: Future<Output = Revealed>,
@@ -159,7 +159,7 @@ where
     .await;
     let outcome = match reached {
         Ok(Ok((stream, banner))) => {
-            Ok(Box::new(Won { place: state.place, route, target, stream, banner }))
+            Ok(Box::new(Reachable { rank: state.rank, route, target, stream, banner }))
         }
         Ok(Err(cause)) => Err(failed(label, cause)),
         Err(_) => {

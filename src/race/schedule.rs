@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::BANNER_GRACE;
-use super::attempt::State;
+use super::attempt::RouteState;
 use crate::model::Technology;
 
 /// How long an ordinary route leaves the field to the better ones; RFC 8305,
@@ -31,7 +31,7 @@ pub(super) fn head_start(technology: &Technology) -> Duration {
 /// A route that has not started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
-    pub(super) place: usize,
+    pub(super) rank: usize,
     pub(super) head_start: Duration,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Schedule {
     early: Option<usize>,
     grace: Duration,
     /// Every route that has started, in that order.
-    states: Vec<Arc<State>>,
+    states: Vec<Arc<RouteState>>,
     /// The place of the best route that has answered.
     answered: Option<usize>,
 }
@@ -64,61 +64,61 @@ impl Schedule {
         let Some(best) = self.answered else {
             let next = self.waiting.last()?;
             let due = self.due(next, now);
-            let early = self.early.filter(|place| {
-                let waits = self.waiting.iter().any(|waiting| waiting.place == *place);
+            let early = self.early.filter(|rank| {
+                let waits = self.waiting.iter().any(|waiting| waiting.rank == *rank);
                 waits && due > now
             });
-            return Some(early.map_or((next.place, due), |place| (place, now)));
+            return Some(early.map_or((next.rank, due), |rank| (rank, now)));
         };
         // Nothing that starts now could still win.
         if self.grace.is_zero() {
             return None;
         }
-        let better = self.waiting.iter().filter(|waiting| waiting.place < best);
+        let better = self.waiting.iter().filter(|waiting| waiting.rank < best);
         let turns = better.map(|waiting| match waiting.head_start > HEAD_START {
-            true => (waiting.place, self.due(waiting, now)),
-            false => (waiting.place, now),
+            true => (waiting.rank, self.due(waiting, now)),
+            false => (waiting.rank, now),
         });
         // Of those whose turn has come, the best: the others count from it.
-        turns.min_by_key(|(place, at)| ((*at).max(now), *place))
+        turns.min_by_key(|(rank, at)| ((*at).max(now), *rank))
     }
 
     /// When a route may start: its head start after the youngest better attempt
     /// that still runs showed life, and at once when none runs.
     fn due(&self, waiting: &Waiting, now: Instant) -> Instant {
-        let better = self.running().filter(|state| state.place < waiting.place);
+        let better = self.running().filter(|state| state.rank < waiting.rank);
         let youngest = better.map(|state| state.showed_life()).max();
         youngest.map_or(now, |youngest| youngest + waiting.head_start)
     }
 
-    fn running(&self) -> impl Iterator<Item = &Arc<State>> {
+    fn running(&self) -> impl Iterator<Item = &Arc<RouteState>> {
         self.states.iter().filter(|state| !state.failed())
     }
 
     /// This one starts.
-    pub(super) fn start(&mut self, place: usize, now: Instant) -> Arc<State> {
-        self.waiting.retain(|waiting| waiting.place != place);
-        let state = Arc::new(State::new(place, now));
+    pub(super) fn start(&mut self, rank: usize, now: Instant) -> Arc<RouteState> {
+        self.waiting.retain(|waiting| waiting.rank != rank);
+        let state = Arc::new(RouteState::new(rank, now));
         self.states.push(state.clone());
         self.promote();
         state
     }
 
     /// This one is out.
-    pub(super) fn failed(&mut self, state: &State) {
+    pub(super) fn failed(&mut self, state: &RouteState) {
         state.fail();
         self.promote();
     }
 
     /// This one is reachable.
-    pub(super) fn answered(&mut self, place: usize) {
-        self.answered = Some(self.answered.map_or(place, |best| best.min(place)));
+    pub(super) fn answered(&mut self, rank: usize) {
+        self.answered = Some(self.answered.map_or(rank, |best| best.min(rank)));
     }
 
     /// The best route that is left may speak first, if none that waits is better.
     fn promote(&self) {
-        if let Some(best) = self.running().min_by_key(|state| state.place)
-            && self.waiting.last().is_none_or(|waiting| best.place < waiting.place)
+        if let Some(best) = self.running().min_by_key(|state| state.rank)
+            && self.waiting.last().is_none_or(|waiting| best.rank < waiting.rank)
         {
             best.lead();
         }
@@ -128,7 +128,7 @@ impl Schedule {
     /// hold it up any longer. `None` while none has answered.
     pub(super) fn decision(&self, now: Instant) -> Option<Instant> {
         let best = self.answered?;
-        let better = self.running().filter(|state| state.place < best);
+        let better = self.running().filter(|state| state.rank < best);
         let held_up = better.map(|state| match state.connected_at() {
             Some(_) if self.grace.is_zero() => now,
             Some(at) => at + BANNER_GRACE,
@@ -138,12 +138,12 @@ impl Schedule {
     }
 
     /// The youngest attempt that runs: what is waited for, as far as a user cares.
-    pub(super) fn youngest(&self) -> Option<&Arc<State>> {
+    pub(super) fn youngest(&self) -> Option<&Arc<RouteState>> {
         self.running().max_by_key(|state| state.started)
     }
 
     /// Every route that has started.
-    pub(super) fn states(&self) -> &[Arc<State>] {
+    pub(super) fn states(&self) -> &[Arc<RouteState>] {
         &self.states
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         let routes = technologies
             .iter()
             .enumerate()
-            .map(|(place, technology)| Waiting { place, head_start: head_start(technology) });
+            .map(|(rank, technology)| Waiting { rank, head_start: head_start(technology) });
         Schedule::new(routes, early, grace)
     }
 
@@ -168,18 +168,18 @@ mod tests {
     }
 
     /// Starts everything that may start at `now`.
-    fn started(schedule: &mut Schedule, now: Instant) -> Vec<Arc<State>> {
+    fn started(schedule: &mut Schedule, now: Instant) -> Vec<Arc<RouteState>> {
         let mut started = Vec::new();
-        while let Some((place, at)) = schedule.turn(now)
+        while let Some((rank, at)) = schedule.turn(now)
             && at <= now
         {
-            started.push(schedule.start(place, now));
+            started.push(schedule.start(rank, now));
         }
         started
     }
 
-    fn places(states: &[Arc<State>]) -> Vec<usize> {
-        states.iter().map(|state| state.place).collect()
+    fn ranks(states: &[Arc<RouteState>]) -> Vec<usize> {
+        states.iter().map(|state| state.rank).collect()
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let begin = Instant::now();
         let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::Tor], Some(1), GRACE);
         let first = started(&mut schedule, begin);
-        assert_eq!(places(&first), [0, 1], "the remembered one starts with the first");
+        assert_eq!(ranks(&first), [0, 1], "the remembered one starts with the first");
         schedule.failed(&first[0]);
         assert_eq!(schedule.turn(begin + ms(50)), Some((2, begin + TOR_HEAD_START)));
         // It has connected: it counts from there.
@@ -202,10 +202,10 @@ mod tests {
     fn a_failure_of_the_youngest_leaves_the_older_one_to_count_from() {
         let begin = Instant::now();
         let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::Tor], None, GRACE);
-        assert_eq!(places(&started(&mut schedule, begin)), [0]);
+        assert_eq!(ranks(&started(&mut schedule, begin)), [0]);
         assert_eq!(schedule.turn(begin), Some((1, begin + HEAD_START)));
         let second = started(&mut schedule, begin + ms(200));
-        assert_eq!(places(&second), [1]);
+        assert_eq!(ranks(&second), [1]);
         assert_eq!(schedule.turn(begin + ms(200)), Some((2, begin + ms(1200))));
         schedule.failed(&second[0]);
         assert_eq!(schedule.turn(begin + ms(210)), Some((2, begin + ms(1000))));
@@ -217,7 +217,7 @@ mod tests {
         let all = [ORDINARY, Technology::Tor, ORDINARY];
         let mut schedule = schedule(&all, Some(2), GRACE);
         let first = started(&mut schedule, begin);
-        assert_eq!(places(&first), [0, 2]);
+        assert_eq!(ranks(&first), [0, 2]);
         schedule.failed(&first[0]);
         assert_eq!(schedule.turn(begin + ms(5)), Some((1, begin + ms(5))));
     }
@@ -228,9 +228,9 @@ mod tests {
         let all = [ORDINARY, Technology::Tor, ORDINARY, ORDINARY, ORDINARY];
         let mut one = schedule(&all, Some(3), GRACE);
         let first = started(&mut one, begin);
-        assert_eq!(places(&first), [0, 3]);
+        assert_eq!(ranks(&first), [0, 3]);
         one.answered(3);
-        assert_eq!(places(&started(&mut one, begin + ms(20))), [2]);
+        assert_eq!(ranks(&started(&mut one, begin + ms(20))), [2]);
         // Tor waits on, the worst never starts, and all is decided before.
         assert_eq!(one.turn(begin + ms(20)), Some((1, begin + ms(1000))));
         assert_eq!(one.decision(begin + ms(20)), Some(begin + ms(20) + GRACE));
@@ -247,13 +247,13 @@ mod tests {
         let begin = Instant::now();
         let mut schedule = schedule(&[ORDINARY, ORDINARY, ORDINARY], Some(2), GRACE);
         let first = started(&mut schedule, begin);
-        let leading = |states: &[Arc<State>]| -> Vec<bool> {
+        let leading = |states: &[Arc<RouteState>]| -> Vec<bool> {
             states.iter().map(|state| state.leads()).collect()
         };
         assert_eq!(leading(&first), [true, false]);
         schedule.failed(&first[0]);
         let second = started(&mut schedule, begin + ms(1));
-        assert_eq!(places(&second), [1]);
+        assert_eq!(ranks(&second), [1]);
         assert_eq!((second[0].leads(), first[1].leads()), (true, false));
         schedule.failed(&second[0]);
         assert!(first[1].leads());

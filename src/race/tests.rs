@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::dial::{DialError, Dialer, Dialling, Failure, Stream};
+use crate::dial::{DialError, DialFailure, Dialer, Dialling, Stream};
 use crate::error::{Cause, Stage};
 use crate::model::{Host, Technology};
 use crate::ssh::Loss;
@@ -90,23 +90,23 @@ impl Drop for Ending<'_> {
 }
 
 impl Cast {
-    fn note(&self, place: usize, seen: Seen) {
-        self.log.lock().unwrap().push((place, self.begin.elapsed(), seen));
+    fn note(&self, rank: usize, seen: Seen) {
+        self.log.lock().unwrap().push((rank, self.begin.elapsed(), seen));
     }
 }
 
 impl Dial for Cast {
     fn dial<'a>(&'a self, target: &'a Target, _enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
-        let place: usize = target.host.expose().parse().unwrap();
+        let rank: usize = target.host.expose().parse().unwrap();
         Box::pin(async move {
-            self.note(place, Seen::Dialled);
-            let _ending = Ending(self, place);
-            let script = self.scripts[place].clone();
+            self.note(rank, Seen::Dialled);
+            let _ending = Ending(self, rank);
+            let script = self.scripts[rank].clone();
             match script.dialled {
                 Dialled::Never => std::future::pending().await,
                 Dialled::Fails(after) => {
                     sleep(after).await;
-                    Err(DialError { stage: Stage::Dial, failure: Failure::Refused })
+                    Err(DialError { stage: Stage::Dial, failure: DialFailure::Refused })
                 }
                 Dialled::Connects(after) => {
                     sleep(after).await;
@@ -114,7 +114,7 @@ impl Dial for Cast {
                     let (log, begin) = (self.log.clone(), self.begin);
                     tokio::spawn(async move {
                         let heard = serve(theirs, script.says).await;
-                        let closed = (place, begin.elapsed(), Seen::Closed(heard));
+                        let closed = (rank, begin.elapsed(), Seen::Closed(heard));
                         log.lock().unwrap().push(closed);
                     });
                     Ok(Stream::new(ours, None))
@@ -166,10 +166,10 @@ fn reveal(route: Route) -> BoxedReveal {
 
 /// Routes that are called by their places.
 fn watched(scripts: Vec<Script>) -> Watched {
-    let routes = scripts.iter().enumerate().map(|(place, script)| Route {
-        network: place.to_string(),
+    let routes = scripts.iter().enumerate().map(|(rank, script)| Route {
+        network: rank.to_string(),
         technology: script.technology.clone(),
-        host: Host::Plain(place.to_string()),
+        host: Host::Plain(rank.to_string()),
         port: 22,
         user: "root".to_owned(),
         priority: 0,
@@ -189,26 +189,26 @@ fn watched(scripts: Vec<Script>) -> Watched {
 impl Watched {
     /// The network that wins, and when.
     async fn winner(&mut self) -> (Option<String>, Duration) {
-        let won = self.race.next(&mut |_| {}).await;
+        let reachable = self.race.next(&mut |_| {}).await;
         let elapsed = self.cast.begin.elapsed();
-        let network = won.as_ref().map(|won| won.route.network.clone());
-        drop(won);
+        let network = reachable.as_ref().map(|reachable| reachable.route.network.clone());
+        drop(reachable);
         // Those who were left have the time to notice.
         sleep(TICK).await;
         (network, elapsed)
     }
 
     /// When a route was dialled.
-    fn dialled(&self, place: usize) -> Option<Duration> {
+    fn dialled(&self, rank: usize) -> Option<Duration> {
         let log = self.cast.log.lock().unwrap();
-        log.iter().find(|(of, _, seen)| (*of, seen) == (place, &Seen::Dialled)).map(|found| found.1)
+        log.iter().find(|(of, _, seen)| (*of, seen) == (rank, &Seen::Dialled)).map(|found| found.1)
     }
 
     /// What the peer of a stream that was closed had heard.
-    fn heard(&self, place: usize) -> Option<String> {
+    fn heard(&self, rank: usize) -> Option<String> {
         let log = self.cast.log.lock().unwrap();
         log.iter().find_map(|(of, _, seen)| match seen {
-            Seen::Closed(heard) if *of == place => Some(heard.clone()),
+            Seen::Closed(heard) if *of == rank => Some(heard.clone()),
             _ => None,
         })
     }
@@ -230,15 +230,20 @@ async fn the_first_route_with_a_banner_wins_and_the_others_tell_why() {
     ]);
     watched.race.rules.deadline = Some(closing);
     let mut events = Vec::new();
-    let mut watch = |event: Event<'_>| {
+    let mut watch = |event: RaceEvent<'_>| {
         events.push(match event {
-            Event::Waiting(..) => return,
-            Event::Started(route) => format!("start {}", route.network),
-            Event::Failed(attempt) => format!("fail {} {}", attempt.network, attempt.cause.stage()),
+            RaceEvent::Waiting(..) => return,
+            RaceEvent::Started(route) => format!("start {}", route.network),
+            RaceEvent::Failed(attempt) => {
+                format!("fail {} {}", attempt.network, attempt.cause.stage())
+            }
         });
     };
-    let won = watched.race.next(&mut watch).await.unwrap();
-    assert_eq!((won.route.network.as_str(), won.banner.as_str()), ("2", "SSH-2.0-peer"));
+    let reachable = watched.race.next(&mut watch).await.unwrap();
+    assert_eq!(
+        (reachable.route.network.as_str(), reachable.banner.as_str()),
+        ("2", "SSH-2.0-peer")
+    );
     assert_eq!(events, ["start 0", "fail 0 dial", "start 1", "start 2", "fail 1 banner"]);
     assert_eq!(watched.race.into_attempts().len(), 2);
 }
@@ -321,14 +326,14 @@ async fn a_server_that_is_there_but_slow_is_waited_for_only_so_long() {
 #[tokio::test(start_paused = true)]
 async fn a_winner_that_turns_out_wrong_gives_way_to_the_others() {
     let mut watched = watched(vec![Script::answering(ms(5)), Script::answering(ms(5))]);
-    let won = watched.race.next(&mut |_| {}).await.unwrap();
+    let reachable = watched.race.next(&mut |_| {}).await.unwrap();
     let attempt = Attempt {
-        network: won.route.network,
+        network: reachable.route.network,
         host: String::new(),
         cause: Cause::KeyExchange(Loss::Closed),
         elapsed: Duration::ZERO,
     };
-    watched.race.failed(won.place, attempt, &mut |_| {});
+    watched.race.failed(reachable.rank, attempt, &mut |_| {});
     assert_eq!(watched.winner().await.0.as_deref(), Some("1"));
 }
 
@@ -346,7 +351,7 @@ async fn a_thousand_routes_are_tried_a_few_at_a_time() {
     // All of them silent: no more than so many at a time.
     let mut watched = self::watched(vec![Script::black_hole(); 40]);
     let _ = timeout(ms(4900), watched.race.next(&mut |_| {})).await;
-    let dialled = (0..40).filter(|place| watched.dialled(*place).is_some()).count();
+    let dialled = (0..40).filter(|rank| watched.dialled(*rank).is_some()).count();
     assert_eq!(dialled, MAX_RUNNING);
 }
 
@@ -420,15 +425,15 @@ async fn what_an_attempt_says_by_the_way_is_told_even_if_it_ends_at_once() {
             let socks = "127.0.0.1:9050".parse().unwrap();
             enter(Phase::Distrusting { socks, why: "it belongs to user nobody".to_owned() });
             enter(Phase::Onion);
-            let failed = DialError { stage: Stage::Dial, failure: Failure::Refused };
+            let failed = DialError { stage: Stage::Dial, failure: DialFailure::Refused };
             Box::pin(std::future::ready(Err(failed)))
         }
     }
     let mut watched = watched(vec![Script::black_hole()]);
     watched.race.dialer = Arc::new(Distrustful);
     let mut said = Vec::new();
-    let mut watch = |event: Event<'_>| {
-        if let Event::Waiting(_, phase) = event {
+    let mut watch = |event: RaceEvent<'_>| {
+        if let RaceEvent::Waiting(_, phase) = event {
             said.push(phase.to_string());
         }
     };

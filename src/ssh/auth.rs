@@ -15,12 +15,12 @@ use std::time::Duration;
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
 use russh::{MethodKind, MethodSet};
 
-use super::hostkey::Words;
+use super::hostkey::Wording;
 use super::{Loss, Session};
 use crate::error::{Error, Result};
 use crate::printable::{Printable, lines};
+use crate::prompter::Prompter;
 use crate::secret::Secret;
-use crate::user::User;
 use agent::Agent;
 use keyfile::KeyFile;
 use offers::{Offer, Sources};
@@ -68,12 +68,12 @@ pub struct Credentials {
     /// A password that is known already, tried once before asking.
     pub password: Option<Secret<String>>,
     /// Who answers questions.
-    pub user: Arc<dyn User>,
+    pub prompter: Arc<dyn Prompter>,
 }
 
 impl Credentials {
     /// Nothing to authenticate with but what `user` answers, by every method.
-    pub fn new(user: Arc<dyn User>) -> Self {
+    pub fn new(prompter: Arc<dyn Prompter>) -> Self {
         Self {
             login: String::new(),
             machine: String::new(),
@@ -89,7 +89,7 @@ impl Credentials {
             methods: Method::ALL.to_vec(),
             prompts: PASSWORD_PROMPTS,
             password: None,
-            user,
+            prompter,
         }
     }
 }
@@ -174,7 +174,7 @@ struct Authentication<'a> {
 
 impl<'a> Authentication<'a> {
     async fn start(session: &'a mut Session, credentials: &'a Credentials) -> Result<Self> {
-        let as_ssh = session.policy.words == Words::Ssh;
+        let as_ssh = session.policy.wording == Wording::Ssh;
         let mut tried = Vec::new();
         let mut sources = Sources {
             identities_only: credentials.identities_only,
@@ -328,7 +328,7 @@ impl<'a> Authentication<'a> {
         {
             return Ok(Some(vec![password.expose().clone()]));
         }
-        let user = self.credentials.user.clone();
+        let prompter = self.credentials.prompter.clone();
         let heading: String = [name, instructions]
             .iter()
             .filter(|text| !text.trim().is_empty())
@@ -337,12 +337,12 @@ impl<'a> Authentication<'a> {
         let who = format!("({}@{}) ", self.credentials.login, self.credentials.machine);
         blocking(move || {
             if !heading.is_empty() {
-                user.warn(heading.trim_end());
+                prompter.warn(heading.trim_end());
             }
             let ask = |(prompt, echo): &(String, bool)| {
                 // Who asks comes first, so that a server cannot pose as us.
                 let prompt = format!("{who}{}", lines(prompt));
-                user.ask(&prompt, *echo).map(|answer| answer.expose().clone())
+                prompter.ask(&prompt, *echo).map(|answer| answer.expose().clone())
             };
             prompts.iter().map(ask).collect()
         })
@@ -367,7 +367,7 @@ impl<'a> Authentication<'a> {
 
     /// Whether messages are in the words of ssh(1).
     fn speaks_as_ssh(&self) -> bool {
-        self.session.policy.words == Words::Ssh
+        self.session.policy.wording == Wording::Ssh
     }
 
     fn lost(&self) -> Error {
@@ -380,7 +380,7 @@ impl<'a> Authentication<'a> {
                     let words = "Too many authentication failures";
                     let port = if from.contains(" port ") { "" } else { " port 22" };
                     let said = format!("Received disconnect from {from}{port}:2: {words}");
-                    self.credentials.user.warn(&said);
+                    self.credentials.prompter.warn(&said);
                 }
                 self.refused()
             }

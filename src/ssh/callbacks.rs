@@ -12,27 +12,27 @@ use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
-use super::hostkey::{self, Decision, HostKeyPolicy, Words, Worth};
+use super::hostkey::{self, Decision, HostKeyPolicy, Wording, Worth};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
-use super::{Ended, Loss, Uses, lock, loss};
+use super::{Ended, Leases, Loss, lock, loss};
 use crate::error::{Error, Result};
 use crate::printable;
-use crate::user::User;
+use crate::prompter::Prompter;
 
 /// Our side of russh's callbacks. What the server opens by itself is refused, unless
 /// somebody here has asked for it: russh's default is to accept it.
 pub(super) struct Client {
     pub(super) policy: HostKeyPolicy,
     pub(super) known: Arc<KnownHosts>,
-    pub(super) user: Arc<dyn User>,
+    pub(super) prompter: Arc<dyn Prompter>,
     pub(super) refusal: Arc<Mutex<Option<Refusal>>>,
     /// Whether the host key is being judged, perhaps by a person.
     pub(super) asking: Arc<AtomicBool>,
-    pub(super) trust: Arc<Mutex<Option<Trust>>>,
+    pub(super) trust: Arc<Mutex<Option<AcceptedKey>>>,
     pub(super) announced: watch::Sender<Vec<PublicKey>>,
     pub(super) remotes: SharedRemotes,
-    pub(super) uses: Uses,
+    pub(super) leases: Leases,
     pub(super) opened: Opened,
     pub(super) ended: Ended,
 }
@@ -49,7 +49,8 @@ impl client::Handler for Client {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
-        let (policy, known, user) = (self.policy.clone(), self.known.clone(), self.user.clone());
+        let (policy, known, user) =
+            (self.policy.clone(), self.known.clone(), self.prompter.clone());
         let (key, certificate) = (offered.public_key(), offered.certificate().cloned());
         self.asking.store(true, Ordering::Relaxed);
         // Asking and writing known_hosts block.
@@ -75,7 +76,7 @@ impl client::Handler for Client {
         banner: &str,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        let (user, text) = (self.user.clone(), printable::lines(banner));
+        let (user, text) = (self.prompter.clone(), printable::lines(banner));
         tokio::task::spawn_blocking(move || user.tell(&text))
             .await
             .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
@@ -91,8 +92,8 @@ impl client::Handler for Client {
         reply: ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        let place = lock(&self.remotes).of_tcp(address, port);
-        self.take("forwarded-tcpip", channel, place, reply).await;
+        let target = lock(&self.remotes).of_tcp(address, port);
+        self.take("forwarded-tcpip", channel, target, reply).await;
         Ok(())
     }
 
@@ -103,8 +104,8 @@ impl client::Handler for Client {
         reply: ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        let place = lock(&self.remotes).of_unix(path);
-        self.take("forwarded-streamlocal", channel, place, reply).await;
+        let target = lock(&self.remotes).of_unix(path);
+        self.take("forwarded-streamlocal", channel, target, reply).await;
         Ok(())
     }
 
@@ -120,7 +121,7 @@ impl client::Handler for Client {
             return Ok(());
         };
         if let Some(open) = self.opened.accept("auth-agent", reply).await {
-            let using = self.uses.begin();
+            let using = self.leases.begin();
             tokio::spawn(async move {
                 forward::accept_agent(channel, agent).await;
                 drop((using, open));
@@ -199,10 +200,10 @@ impl client::Handler for Client {
             text.push_str(": ");
             text.push_str(&printable::lines(description));
         }
-        let (user, words) = (self.user.clone(), self.policy.words);
+        let (user, words) = (self.prompter.clone(), self.policy.wording);
         tokio::task::spawn_blocking(move || match words {
-            Words::Ssh => user.tell(text.trim_end()),
-            Words::Own => user.detail(&printable::line(&text)),
+            Wording::Ssh => user.tell(text.trim_end()),
+            Wording::Own => user.detail(&printable::line(&text)),
         })
         .await
         .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
@@ -229,15 +230,15 @@ impl Client {
         &mut self,
         kind: &str,
         channel: Channel<Msg>,
-        place: Option<forward::Place>,
+        target: Option<forward::ForwardTarget>,
         reply: ChannelOpenHandle,
     ) {
-        let Some(place) = place else { return self.opened.prohibit(kind, reply).await };
-        let connector = lock(&self.remotes).connector(&place);
+        let Some(target) = target else { return self.opened.prohibit(kind, reply).await };
+        let connector = lock(&self.remotes).connector(&target);
         if let Some(open) = self.opened.accept(kind, reply).await {
-            let using = self.uses.begin();
+            let using = self.leases.begin();
             tokio::spawn(async move {
-                forward::accept(channel, place, connector).await;
+                forward::accept(channel, target, connector).await;
                 drop((using, open));
             });
         }
@@ -246,7 +247,7 @@ impl Client {
 
 /// A host key that passed.
 #[derive(Debug, Default)]
-pub(super) struct Trust {
+pub(super) struct AcceptedKey {
     /// What it is worth.
     pub(super) worth: Worth,
     /// What vouches for it.
@@ -258,10 +259,10 @@ pub(super) struct Trust {
 fn check_host_key(
     policy: &HostKeyPolicy,
     known: &KnownHosts,
-    user: &dyn User,
+    prompter: &dyn Prompter,
     key: &PublicKey,
     certificate: Option<&Certificate>,
-) -> Result<Trust, Refusal> {
+) -> Result<AcceptedKey, Refusal> {
     let refused = |error| Refusal { changed: false, error };
     let (mut known, mut policy) = (Cow::Borrowed(known), Cow::Borrowed(policy));
     if let Some(program) = &policy.program {
@@ -276,45 +277,45 @@ fn check_host_key(
         }
     }
     let policy = &*policy;
-    let passed = |worth, by| Trust { worth, by, key: Some(key.clone()) };
+    let passed = |worth, by| AcceptedKey { worth, by, key: Some(key.clone()) };
     match hostkey::decide(policy, &known, key, certificate) {
         Decision::Accept { note, by, remember, worth } => {
             match note {
-                Some(note) if matches!(worth, Worth::Nothing(_)) => user.warn(&note),
-                Some(note) => user.tell(&note),
+                Some(note) if matches!(worth, Worth::Nothing(_)) => prompter.warn(&note),
+                Some(note) => prompter.tell(&note),
                 None => {}
             }
             if remember {
-                keep(policy, user, key)?;
+                keep(policy, prompter, key)?;
             }
             Ok(passed(worth, by))
         }
         Decision::Ask { question, fingerprint } => {
-            let mut asked = user.ask(&question, true);
+            let mut asked = prompter.ask(&question, true);
             loop {
                 let Some(answer) = asked else {
                     return Err(refused(policy.unverified(key, "there is nobody to ask")));
                 };
                 match hostkey::consent(answer.expose(), &fingerprint) {
                     Some(true) => {
-                        keep(policy, user, key)?;
+                        keep(policy, prompter, key)?;
                         return Ok(passed(Worth::UsersWord, "your word".to_owned()));
                     }
                     Some(false) => {
                         return Err(refused(policy.unverified(key, "you did not accept it")));
                     }
                     None => {
-                        asked = user.ask("Please type 'yes', 'no' or the fingerprint: ", true);
+                        asked = prompter.ask("Please type 'yes', 'no' or the fingerprint: ", true);
                     }
                 }
             }
         }
         Decision::Reject { warning, error, changed } => {
             if !warning.is_empty() {
-                user.warn(&warning.join("\n"));
-            } else if policy.words == Words::Ssh {
+                prompter.warn(&warning.join("\n"));
+            } else if policy.wording == Wording::Ssh {
                 // Its callers' last word is the same for all reasons.
-                user.warn(&error.to_string());
+                prompter.warn(&error.to_string());
             }
             Err(Refusal { changed, error })
         }
@@ -323,22 +324,22 @@ fn check_host_key(
 
 /// A key that cannot be written down is still a key we trust now: say so and
 /// go on, as ssh(1) does. Another key written meanwhile is a mismatch.
-fn keep(policy: &HostKeyPolicy, user: &dyn User, key: &PublicKey) -> Result<(), Refusal> {
+fn keep(policy: &HostKeyPolicy, prompter: &dyn Prompter, key: &PublicKey) -> Result<(), Refusal> {
     match hostkey::remember(policy, key) {
         Ok(()) => {
-            if policy.words == Words::Ssh && !policy.files.user.is_empty() {
-                user.tell(&hostkey::added(policy, key));
+            if policy.wording == Wording::Ssh && !policy.files.user.is_empty() {
+                prompter.tell(&hostkey::added(policy, key));
             }
             Ok(())
         }
         Err(error @ Error::HostKey { .. }) => {
-            if policy.words == Words::Ssh {
-                user.warn(&error.to_string());
+            if policy.wording == Wording::Ssh {
+                prompter.warn(&error.to_string());
             }
             Err(Refusal { changed: true, error })
         }
         Err(error) => {
-            user.warn(&format!("warning: the host key could not be remembered: {error}"));
+            prompter.warn(&format!("warning: the host key could not be remembered: {error}"));
             Ok(())
         }
     }

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a forward leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ForwardTarget {
     /// A host and a port.
     Tcp(String, u16),
     /// A Unix socket.
@@ -64,7 +64,7 @@ pub struct Forward {
     /// Where.
     pub listen: Listen,
     /// Where it leads, seen from the other side.
-    pub place: Place,
+    pub target: ForwardTarget,
 }
 
 impl fmt::Display for Listen {
@@ -89,8 +89,8 @@ pub type Connector = Arc<
 /// What the server may open towards us, by what it says was connected to.
 #[derive(Default)]
 pub(super) struct Remotes {
-    tcp: HashMap<(String, u32), Place>,
-    unix: HashMap<String, Place>,
+    tcp: HashMap<(String, u32), ForwardTarget>,
+    unix: HashMap<String, ForwardTarget>,
     /// The user's agent, and what it has to know of this session.
     agent: Option<(PathBuf, Option<AgentSessionBinding>)>,
     connector: Option<Connector>,
@@ -142,11 +142,11 @@ impl Session {
     ///
     /// # Errors
     /// The server's reason, printable.
-    pub async fn open(&self, place: &Place) -> Result<ChannelStream<Msg>, String> {
-        match place {
-            Place::Tcp(host, port) => self.open_tcp(host, *port).await,
-            Place::Unix(path) => self.open_unix(&path.to_string_lossy()).await,
-            Place::Dynamic => Err("it leads nowhere".to_owned()),
+    pub async fn open(&self, target: &ForwardTarget) -> Result<ChannelStream<Msg>, String> {
+        match target {
+            ForwardTarget::Tcp(host, port) => self.open_tcp(host, *port).await,
+            ForwardTarget::Unix(path) => self.open_unix(&path.to_string_lossy()).await,
+            ForwardTarget::Dynamic => Err("it leads nowhere".to_owned()),
         }
     }
 
@@ -163,7 +163,11 @@ impl Session {
     ///
     /// # Errors
     /// The server's reason, printable.
-    pub async fn listen_there(&self, listen: &Listen, place: Place) -> Result<u16, String> {
+    pub async fn listen_there(
+        &self,
+        listen: &Listen,
+        target: ForwardTarget,
+    ) -> Result<u16, String> {
         self.may_forward()?;
         let words = |error: russh::Error| loss::reason(&error);
         match listen {
@@ -171,19 +175,19 @@ impl Session {
                 let (address, asked) = (on_the_wire(address), u32::from(*port));
                 // Known before the answer, which connections may overtake.
                 let key = (address.to_owned(), asked);
-                lock(&self.remotes).tcp.insert(key.clone(), place.clone());
+                lock(&self.remotes).tcp.insert(key.clone(), target.clone());
                 let given = self.handle.tcpip_forward(address, asked).await;
                 if given.is_err() || asked == 0 {
                     lock(&self.remotes).tcp.remove(&key);
                 }
                 let given = given.map_err(words)?;
                 let port = if asked == 0 { given } else { asked };
-                lock(&self.remotes).tcp.insert((address.to_owned(), port), place);
+                lock(&self.remotes).tcp.insert((address.to_owned(), port), target);
                 Ok(u16::try_from(port).unwrap_or(*port_of(listen)))
             }
             Listen::Unix(path) => {
                 let path = path.to_string_lossy().into_owned();
-                lock(&self.remotes).unix.insert(path.clone(), place);
+                lock(&self.remotes).unix.insert(path.clone(), target);
                 let asked = self.handle.streamlocal_forward(path.clone()).await;
                 if asked.is_err() {
                     lock(&self.remotes).unix.remove(&path);
@@ -275,7 +279,7 @@ impl Listener {
     }
 
     /// Serves connections until it is dropped.
-    pub async fn serve(self, session: Arc<Session>, place: Place) {
+    pub async fn serve(self, session: Arc<Session>, target: ForwardTarget) {
         loop {
             let stream: Box<dyn Duplex> = match &self {
                 Self::Tcp(listener) => match listener.accept().await {
@@ -296,8 +300,8 @@ impl Listener {
                     }
                 },
             };
-            let (session, place) = (session.clone(), place.clone());
-            tokio::spawn(async move { carry(stream, &session, place).await });
+            let (session, target) = (session.clone(), target.clone());
+            tokio::spawn(async move { carry(stream, &session, target).await });
         }
     }
 }
@@ -307,12 +311,12 @@ pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// One connection from here through the machine.
-async fn carry(mut here: Box<dyn Duplex>, session: &Session, place: Place) {
-    let _use = session.uses.begin();
-    let (there, proxy) = match place {
-        Place::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
-        Place::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
-        Place::Dynamic => {
+async fn carry(mut here: Box<dyn Duplex>, session: &Session, target: ForwardTarget) {
+    let _use = session.leases.begin();
+    let (there, proxy) = match target {
+        ForwardTarget::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
+        ForwardTarget::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
+        ForwardTarget::Dynamic => {
             let Some((host, port, proxy)) = socks(&mut here).await else { return };
             (session.open_tcp(&host, port).await, Some(proxy))
         }
@@ -381,24 +385,28 @@ async fn socks(
 }
 
 /// A connection that the server has accepted for us.
-pub(super) async fn accept(channel: Channel<Msg>, place: Place, connector: Option<Connector>) {
+pub(super) async fn accept(
+    channel: Channel<Msg>,
+    target: ForwardTarget,
+    connector: Option<Connector>,
+) {
     let mut there = channel.into_stream();
     let connect = async |host: String, port| match &connector {
         Some(connector) => connector(host, port).await,
         None => None,
     };
-    match place {
-        Place::Tcp(host, port) => {
+    match target {
+        ForwardTarget::Tcp(host, port) => {
             if let Some(mut here) = connect(host, port).await {
                 join(&mut here, &mut there).await;
             }
         }
-        Place::Unix(path) => {
+        ForwardTarget::Unix(path) => {
             if let Ok(mut here) = UnixStream::connect(path).await {
                 join(&mut here, &mut there).await;
             }
         }
-        Place::Dynamic => {
+        ForwardTarget::Dynamic => {
             let Some((host, port, proxy)) = socks(&mut there).await else { return };
             let here = connect(host, port).await;
             if answer(&mut there, &proxy, here.is_some()).await
@@ -433,8 +441,8 @@ pub(super) async fn accept_agent(
 }
 
 impl Remotes {
-    pub(super) fn connector(&self, place: &Place) -> Option<Connector> {
-        let dynamic = self.dynamic.as_ref().filter(|_| *place == Place::Dynamic);
+    pub(super) fn connector(&self, target: &ForwardTarget) -> Option<Connector> {
+        let dynamic = self.dynamic.as_ref().filter(|_| *target == ForwardTarget::Dynamic);
         dynamic.or(self.connector.as_ref()).cloned()
     }
 
@@ -443,15 +451,15 @@ impl Remotes {
     }
 
     /// Where a connection to this address on the server leads.
-    pub(super) fn of_tcp(&self, address: &str, port: u32) -> Option<Place> {
+    pub(super) fn of_tcp(&self, address: &str, port: u32) -> Option<ForwardTarget> {
         let exact = self.tcp.get(&(address.to_owned(), port));
         // Servers name the address in words of their own.
         let by_port =
-            || self.tcp.iter().find(|((_, known), _)| *known == port).map(|(_, place)| place);
+            || self.tcp.iter().find(|((_, known), _)| *known == port).map(|(_, target)| target);
         exact.or_else(by_port).cloned()
     }
 
-    pub(super) fn of_unix(&self, path: &str) -> Option<Place> {
+    pub(super) fn of_unix(&self, path: &str) -> Option<ForwardTarget> {
         self.unix.get(path).cloned()
     }
 }

@@ -26,7 +26,7 @@ use crate::sshfp::Sshfp;
 pub use check::HostKeyCheck;
 pub use clan::ClanKeys;
 pub use revoked::Revoked;
-pub use stake::{Advice, Stake, Stakes, Words, Worth};
+pub use stake::{Advice, Stake, Stakes, Wording, Worth};
 
 /// The known_hosts files of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub struct HostKeyPolicy {
     /// The host and its address where ssh(1) shows `[HOST]:PORT ([IP]:PORT)`.
     pub titles: (String, String),
     /// Whose words messages are in.
-    pub words: Words,
+    pub wording: Wording,
     /// What is advised where a clan's word is in question.
     pub advice: Advice,
     /// What is withheld from a server whose key nobody vouches for.
@@ -357,7 +357,7 @@ fn decide_changed(
     let mut warning = warning::changed(policy, key, entries, other_type);
     let is_checked = !matches!(policy.check, HostKeyCheck::None | HostKeyCheck::No);
     if !is_checked {
-        if policy.words == Words::Own {
+        if policy.wording == Wording::Own {
             warning.push("going on all the same, because host keys are not checked".into());
         }
         warning.extend(policy.stakes.withheld());
@@ -370,7 +370,7 @@ fn decide_changed(
             };
         }
         warning.push(stake::GIVEN_UP.to_owned());
-    } else if policy.words == Words::Ssh {
+    } else if policy.wording == Wording::Ssh {
         warning.push(format!(
             "Host key for {} has changed and you have requested strict checking.",
             printable::line(&policy.titles.0)

@@ -59,8 +59,8 @@ impl OpenForwards {
         let (port, listeners) = match forward.side {
             Side::Local => (0, self.listen_here(forward).await?),
             Side::Remote => {
-                let place = forward.place.clone();
-                (self.session.listen_there(&forward.listen, place).await?, Vec::new())
+                let target = forward.target.clone();
+                (self.session.listen_there(&forward.listen, target).await?, Vec::new())
             }
         };
         lock(&self.open).push(Open { forward: forward.clone(), port, listeners });
@@ -89,7 +89,7 @@ impl OpenForwards {
         for listener in self.listeners(&forward.listen).await {
             match listener {
                 Ok(listener) => {
-                    let serving = listener.serve(self.session.clone(), forward.place.clone());
+                    let serving = listener.serve(self.session.clone(), forward.target.clone());
                     tasks.push(tokio::spawn(serving).abort_handle());
                 }
                 Err(error) => reason = error.to_string(),

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::escape::{Action, DEFAULT, Escapes, Piece};
-use super::{Loss, MIN_ANSWER, Session, Use, loss};
+use super::{Lease, Loss, MIN_ANSWER, Session, loss};
 use crate::error::{Asked, Error, Result};
 use crate::printable::lines;
 
@@ -145,7 +145,7 @@ pub struct Process<'a> {
     incoming: ChannelReadHalf,
     outgoing: ChannelWriteHalf<Msg>,
     expected: Expected,
-    _use: Use,
+    _use: Lease,
 }
 
 impl Session {
@@ -171,7 +171,7 @@ impl Session {
             .await
             .map_err(|error| self.broken(machine, "request failed", &error))?;
         let (machine, expected, _use) =
-            (machine.to_owned(), Expected::of(remote), self.uses.begin());
+            (machine.to_owned(), Expected::of(remote), self.leases.begin());
         Ok(Process { session: self, machine, incoming, outgoing, expected, _use })
     }
 
@@ -264,28 +264,28 @@ async fn request(
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
+enum Pending {
     Pty,
     Run(Asked),
 }
 
 /// Requests that still have to be answered, the next one last.
-struct Expected(Vec<Request>);
+struct Expected(Vec<Pending>);
 
 impl Expected {
     fn of(remote: &Remote) -> Self {
-        let mut open = vec![Request::Run(match &remote.command {
+        let mut open = vec![Pending::Run(match &remote.command {
             Some(_) if remote.is_subsystem => Asked::Subsystem,
             Some(_) => Asked::Command,
             None => Asked::Shell,
         })];
         if remote.pty.is_some() {
-            open.push(Request::Pty);
+            open.push(Pending::Pty);
         }
         Self(open)
     }
 
-    fn answered(&mut self) -> Option<Request> {
+    fn answered(&mut self) -> Option<Pending> {
         self.0.pop()
     }
 }
@@ -317,14 +317,14 @@ async fn receive(
                 expected.answered();
             }
             ChannelMsg::Failure => match expected.answered() {
-                Some(Request::Pty) => {
+                Some(Pending::Pty) => {
                     let text = b"PTY allocation request failed\r\n";
                     errors.write_all(text).await.map_err(Error::Output)?;
                     if let Some(no_terminal) = no_terminal.take() {
                         let _ = no_terminal.send(());
                     }
                 }
-                Some(Request::Run(asked)) => return Err(Error::Refused(asked)),
+                Some(Pending::Run(asked)) => return Err(Error::Refused(asked)),
                 None => {}
             },
             ChannelMsg::Close => {

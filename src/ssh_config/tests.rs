@@ -1,7 +1,7 @@
 use super::*;
 
-fn about(host: &str) -> About<'_> {
-    About {
+fn context(host: &str) -> MatchContext<'_> {
+    MatchContext {
         original_host: host,
         host,
         login: "me",
@@ -12,18 +12,18 @@ fn about(host: &str) -> About<'_> {
     }
 }
 
-fn read(text: &str, about: &About<'_>) -> Result<Config> {
+fn read(text: &str, context: &MatchContext<'_>) -> Result<Config> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config");
     std::fs::write(&path, text.replace("DIR", &dir.path().to_string_lossy())).unwrap();
     std::fs::write(dir.path().join("more.conf"), "User included\nHost other\nPort 7\n").unwrap();
     let mut config = Config::default();
-    config.read_user(&path, true, about)?;
+    config.read_user(&path, true, context)?;
     Ok(config)
 }
 
 fn value(text: &str, host: &str, keyword: &str) -> Option<String> {
-    let options = read(text, &about(host)).unwrap().options;
+    let options = read(text, &context(host)).unwrap().options;
     let row = crate::options::find(keyword).unwrap();
     options.is_set(row).then(|| options.shown(row).concat().join(" "))
 }
@@ -37,7 +37,7 @@ fn the_first_value_that_applies_counts() {
     assert_eq!(value(text, "x", "user").as_deref(), Some("all-early"));
     // As in ssh(1), and unlike in known hosts.
     assert_eq!(value(text, "AC.example", "port").as_deref(), Some("2"));
-    let config = read(text, &about("ac.example")).unwrap();
+    let config = read(text, &context("ac.example")).unwrap();
     assert_eq!(host_name(&config.options, "ac.example"), "real.ac.example");
 }
 
@@ -63,13 +63,13 @@ fn match_knows_its_criteria_and_final_waits() {
         assert_eq!(value(&text, "h", "port").is_some(), holds, "{criteria}");
     }
     let text = "HostName real\nMatch host real\nPort 1\nMatch final host real\nUser late\n";
-    let mut config = read(text, &about("h")).unwrap();
+    let mut config = read(text, &context("h")).unwrap();
     assert!(config.wants_final() && config.options.port.is_some());
     assert_eq!(config.options.user, None);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c");
     std::fs::write(&path, text).unwrap();
-    config.read_user(&path, true, &About { is_final: true, ..about("h") }).unwrap();
+    config.read_user(&path, true, &MatchContext { is_final: true, ..context("h") }).unwrap();
     assert_eq!(config.options.user.as_deref(), Some("late"));
 }
 
@@ -80,7 +80,7 @@ fn includes_end_with_the_state_they_began_with() {
     assert_eq!(value(text, "h", "port").as_deref(), Some("9"));
     assert_eq!(value(text, "other", "port"), None, "a Host within counts only within");
     assert_eq!(value("Include DIR/none*\nPort 3", "h", "port").as_deref(), Some("3"));
-    let error = read("Include DIR/config", &about("h")).unwrap_err().to_string();
+    let error = read("Include DIR/config", &context("h")).unwrap_err().to_string();
     assert!(error.contains("too many includes"), "{error}");
 }
 
@@ -88,7 +88,7 @@ fn includes_end_with_the_state_they_began_with() {
 fn mistakes_name_the_file_and_the_line_and_all_of_them() {
     let text =
         "Port 1\nNonsense yes\nHost x\nPort 1 2\nUser\nMatch\nMatch all host x\nMatch foo x\n";
-    let error = read(text, &about("h")).unwrap_err();
+    let error = read(text, &context("h")).unwrap_err();
     let Error::SshConfig { path, line: Some(2), .. } = &error else { panic!("{error:?}") };
     assert!(path.ends_with("config"), "{}", path.display());
     // It is the file's fault, and not that of our command line.
@@ -105,15 +105,15 @@ fn mistakes_name_the_file_and_the_line_and_all_of_them() {
     ] {
         assert!(error.contains(words), "{words}: {error}");
     }
-    assert!(read("IgnoreUnknown non*\nNonsense yes\n", &about("h")).is_ok());
-    assert!(read("Protocol 2\nUseRoaming no\n", &about("h")).is_ok());
+    assert!(read("IgnoreUnknown non*\nNonsense yes\n", &context("h")).is_ok());
+    assert!(read("Protocol 2\nUseRoaming no\n", &context("h")).is_ok());
 }
 
 #[test]
 fn what_may_be_given_often_counts_often_and_commands_stay_whole() {
     let text = "IdentityFile a\nIdentityFile b\nIdentityFile a\nProxyCommand = nc \"%h\" # %p\n\
                 UserKnownHostsFile x y\nSendEnv A B\nSendEnv C\n";
-    let config = read(text, &about("h")).unwrap();
+    let config = read(text, &context("h")).unwrap();
     let options = config.options;
     let files: Vec<&str> = options.identity_file.iter().map(|file| file.written()).collect();
     assert_eq!(files, ["a", "b"]);
@@ -131,10 +131,10 @@ fn a_file_that_others_may_write_to_is_refused() {
     std::fs::write(&path, "Port 1").unwrap();
     let mut config = Config::default();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o622)).unwrap();
-    let error = config.read_user(&path, false, &about("h")).unwrap_err().to_string();
+    let error = config.read_user(&path, false, &context("h")).unwrap_err().to_string();
     assert!(error.starts_with("Bad owner or permissions on "), "{error}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    config.read_user(&path, false, &about("h")).unwrap();
-    config.read_user(&dir.path().join("missing"), false, &about("h")).unwrap();
-    assert!(config.read_user(&dir.path().join("missing"), true, &about("h")).is_err());
+    config.read_user(&path, false, &context("h")).unwrap();
+    config.read_user(&dir.path().join("missing"), false, &context("h")).unwrap();
+    assert!(config.read_user(&dir.path().join("missing"), true, &context("h")).is_err());
 }

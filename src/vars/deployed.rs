@@ -66,7 +66,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::user::Nobody;
+    use crate::prompter::Nobody;
     use crate::vars::Vars;
 
     /// A machine, and perhaps a clan on it.

@@ -15,8 +15,8 @@ use super::sealed::Sealed;
 use super::{Environment, file};
 use crate::command;
 use crate::error::{Error, Result};
+use crate::prompter::Prompter;
 use crate::secret::Secret;
-use crate::user::User;
 
 /// Largest identity file, in bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
@@ -80,7 +80,7 @@ impl Round {
 pub(super) struct Keyring {
     named: Vec<PathBuf>,
     environment: Environment,
-    user: Arc<dyn User>,
+    prompter: Arc<dyn Prompter>,
     budget: Budget,
     age: OnceLock<Loaded>,
     sops: OnceLock<Loaded>,
@@ -98,10 +98,10 @@ pub(super) struct Entry {
     origin: String,
     /// Named by the user on the command line.
     named: bool,
-    state: State,
+    state: KeyState,
 }
 
-enum State {
+enum KeyState {
     Open {
         keys: Arc<Vec<Key>>,
         /// Those that may want something of the user.
@@ -127,7 +127,7 @@ enum Lock {
 }
 
 /// A place to look at, before anything was read.
-struct Place {
+struct IdentitySource {
     origin: String,
     what: What,
 }
@@ -146,14 +146,18 @@ impl Keyring {
         Effort::of(&self.budget)
     }
 
-    pub(super) fn new(named: Vec<PathBuf>, environment: Environment, user: Arc<dyn User>) -> Self {
+    pub(super) fn new(
+        named: Vec<PathBuf>,
+        environment: Environment,
+        prompter: Arc<dyn Prompter>,
+    ) -> Self {
         let (age, sops, passage, read) = Default::default();
         let budget = Budget::default();
-        Self { named, environment, user, budget, age, sops, passage, read }
+        Self { named, environment, prompter, budget, age, sops, passage, read }
     }
 
-    pub(super) fn user(&self) -> &Arc<dyn User> {
-        &self.user
+    pub(super) fn prompter(&self) -> &Arc<dyn Prompter> {
+        &self.prompter
     }
 
     /// The identities of a family in its order; those that the user named
@@ -206,21 +210,21 @@ impl Keyring {
         let may_ask = asking.covers(entry);
         let was_asked = before.is_some_and(|before| before.covers(entry));
         match &entry.state {
-            State::Open { .. } | State::Locked { .. } if was_asked => Vec::new(),
-            State::Open { keys, plugins } => {
+            KeyState::Open { .. } | KeyState::Locked { .. } if was_asked => Vec::new(),
+            KeyState::Open { keys, plugins } => {
                 let keys = before.is_none().then(|| keys.clone());
                 keys.into_iter().chain(may_ask.then(|| plugins.clone())).collect()
             }
-            State::Locked { unlocked, .. } if let Some(keys) = unlocked.get() => {
+            KeyState::Locked { unlocked, .. } if let Some(keys) = unlocked.get() => {
                 vec![keys.clone()]
             }
-            State::Locked { lock, unlocked } if may_ask && lock.may_help(sealed) => {
+            KeyState::Locked { lock, unlocked } if may_ask && lock.may_help(sealed) => {
                 vec![unlocked.get_or_init(|| self.unlock(&entry.origin, lock)).clone()]
             }
-            State::Command { .. } if before.is_some_and(|before| before != Asking::Never) => {
+            KeyState::Command { .. } if before.is_some_and(|before| before != Asking::Never) => {
                 Vec::new()
             }
-            State::Command { line, printed } if asking != Asking::Never => sealed
+            KeyState::Command { line, printed } if asking != Asking::Never => sealed
                 .recipients()
                 .iter()
                 .filter(|recipient| is_public_key(recipient))
@@ -232,35 +236,37 @@ impl Keyring {
                     printed.entry(recipient.clone()).or_insert_with(run).clone()
                 })
                 .collect(),
-            State::Locked { .. } | State::Command { .. } | State::Unusable(_) => Vec::new(),
+            KeyState::Locked { .. } | KeyState::Command { .. } | KeyState::Unusable(_) => {
+                Vec::new()
+            }
         }
     }
 
     fn unlock(&self, origin: &str, lock: &Lock) -> Arc<Vec<Key>> {
         for _ in 0..PASSPHRASE_PROMPTS {
             let prompt = format!("enter passphrase for {origin}: ");
-            let Some(passphrase) = self.user.ask(&prompt, false) else { break };
-            if let Some(keys) = lock.try_passphrase(&passphrase, &self.user) {
+            let Some(passphrase) = self.prompter.ask(&prompt, false) else { break };
+            if let Some(keys) = lock.try_passphrase(&passphrase, &self.prompter) {
                 return Arc::new(keys);
             }
         }
         Arc::default()
     }
 
-    fn load(&self, places: Vec<Place>) -> Loaded {
+    fn load(&self, places: Vec<IdentitySource>) -> Loaded {
         let mut entries = Vec::new();
         for path in &self.named {
             let origin = path.display().to_string();
             let entry = self.entry(&origin, || {
-                let state = self.read(path, file::read_named).unwrap_or_else(State::Unusable);
+                let state = self.read(path, file::read_named).unwrap_or_else(KeyState::Unusable);
                 Entry { origin: origin.clone(), named: true, state }
             });
-            if let State::Unusable(reason) = &entry.state {
+            if let KeyState::Unusable(reason) = &entry.state {
                 return Err((origin, reason.clone()));
             }
             entries.push(entry);
         }
-        for Place { origin, what } in places {
+        for IdentitySource { origin, what } in places {
             if matches!(&what, What::WellKnown(path) if !path.exists()) {
                 continue;
             }
@@ -269,9 +275,11 @@ impl Keyring {
                     What::File(path) => self.read(&path, file::read_named),
                     What::WellKnown(path) => self.read(&path, file::read_any),
                     What::Text(text) => self.parse(one_a_line(text.expose())),
-                    What::Command(line) => Ok(State::Command { line, printed: Mutex::default() }),
+                    What::Command(line) => {
+                        Ok(KeyState::Command { line, printed: Mutex::default() })
+                    }
                 };
-                let state = state.unwrap_or_else(State::Unusable);
+                let state = state.unwrap_or_else(KeyState::Unusable);
                 Entry { origin: origin.clone(), named: false, state }
             });
             if !entries.iter().any(|known| Arc::ptr_eq(known, &entry)) {
@@ -288,12 +296,16 @@ impl Keyring {
             MAX_IDENTITY_FILE,
         )?;
         match self.parse(std::str::from_utf8(printed.expose()).ok()?.to_owned()) {
-            Ok(State::Open { keys, .. }) => Arc::into_inner(keys),
+            Ok(KeyState::Open { keys, .. }) => Arc::into_inner(keys),
             _ => None,
         }
     }
 
-    fn read(&self, path: &Path, read: fn(&Path, u64) -> Result<Vec<u8>>) -> Result<State, String> {
+    fn read(
+        &self,
+        path: &Path,
+        read: fn(&Path, u64) -> Result<Vec<u8>>,
+    ) -> Result<KeyState, String> {
         let bytes = read(path, MAX_IDENTITY_FILE).map_err(|error| match error {
             Error::File { source, .. } => source.to_string(),
             Error::TooLarge { .. } => "it is larger than 1 MiB".to_owned(),
@@ -308,7 +320,7 @@ impl Keyring {
             if !file.is_locked_by_passphrase() {
                 return Err("it is encrypted, but not with a passphrase".to_owned());
             }
-            return Ok(State::Locked { lock: Lock::AgeFile(file), unlocked: OnceLock::new() });
+            return Ok(KeyState::Locked { lock: Lock::AgeFile(file), unlocked: OnceLock::new() });
         }
         match String::from_utf8(bytes.to_vec()) {
             Ok(text) => self.parse(text),
@@ -319,20 +331,20 @@ impl Keyring {
         }
     }
 
-    fn parse(&self, text: String) -> Result<State, String> {
+    fn parse(&self, text: String) -> Result<KeyState, String> {
         let text = Zeroizing::new(text);
         if !text.contains("-----BEGIN ") {
-            let mut keys = key::native(&text, &self.user)?;
+            let mut keys = key::native(&text, &self.prompter)?;
             let plugins = keys.iter().position(|key| matches!(key, Key::Plugin(_)));
             let plugins = plugins.map(|first| keys.split_off(first)).unwrap_or_default();
-            return Ok(State::Open { keys: Arc::new(keys), plugins: Arc::new(plugins) });
+            return Ok(KeyState::Open { keys: Arc::new(keys), plugins: Arc::new(plugins) });
         }
         match key::ssh(&text)? {
             SshKey::Open(key) => {
-                Ok(State::Open { keys: Arc::new(vec![key]), plugins: Arc::default() })
+                Ok(KeyState::Open { keys: Arc::new(vec![key]), plugins: Arc::default() })
             }
             SshKey::Locked { tag } => {
-                Ok(State::Locked { lock: Lock::Ssh { text, tag }, unlocked: OnceLock::new() })
+                Ok(KeyState::Locked { lock: Lock::Ssh { text, tag }, unlocked: OnceLock::new() })
             }
         }
     }
@@ -348,11 +360,13 @@ impl Entry {
     pub(super) fn describe(&self) -> String {
         let origin = &self.origin;
         match &self.state {
-            State::Unusable(reason) => format!("{origin} ({reason})"),
-            State::Locked { unlocked, .. } if unlocked.get().is_none_or(|keys| keys.is_empty()) => {
+            KeyState::Unusable(reason) => format!("{origin} ({reason})"),
+            KeyState::Locked { unlocked, .. }
+                if unlocked.get().is_none_or(|keys| keys.is_empty()) =>
+            {
                 format!("{origin} (locked by a passphrase)")
             }
-            State::Command { printed, .. } => {
+            KeyState::Command { printed, .. } => {
                 let printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
                 if printed.values().all(|keys| keys.is_empty()) {
                     format!("{origin} (printed no identity)")
@@ -360,7 +374,7 @@ impl Entry {
                     origin.clone()
                 }
             }
-            State::Open { .. } | State::Locked { .. } => origin.clone(),
+            KeyState::Open { .. } | KeyState::Locked { .. } => origin.clone(),
         }
     }
 }
@@ -376,13 +390,13 @@ impl Lock {
     fn try_passphrase(
         &self,
         passphrase: &Secret<String>,
-        user: &Arc<dyn User>,
+        prompter: &Arc<dyn Prompter>,
     ) -> Option<Vec<Key>> {
         match self {
             Self::Ssh { text, .. } => Some(vec![key::unlock_ssh(text, passphrase)?]),
             Self::AgeFile(file) => {
                 let plain = file.decrypt_with_passphrase(passphrase).ok()??;
-                key::native(std::str::from_utf8(plain.expose()).ok()?, user).ok()
+                key::native(std::str::from_utf8(plain.expose()).ok()?, prompter).ok()
             }
         }
     }
@@ -397,7 +411,7 @@ fn is_public_key(recipient: &str) -> bool {
 }
 
 /// `clan_lib/vars`, age backend; then the keys that age itself would use.
-fn age_places(environment: &Environment) -> Vec<Place> {
+fn age_places(environment: &Environment) -> Vec<IdentitySource> {
     let mut places = Vec::new();
     places.extend(text("$AGE_KEY", environment.age_key.as_ref()));
     places.extend(named("AGE_KEYFILE", environment.age_keyfile.as_ref()));
@@ -415,7 +429,7 @@ fn age_places(environment: &Environment) -> Vec<Place> {
 }
 
 /// passage(1), "ENVIRONMENT"; then what Clan's age store would use.
-fn passage_places(environment: &Environment) -> Vec<Place> {
+fn passage_places(environment: &Environment) -> Vec<IdentitySource> {
     let mut places = Vec::new();
     places.extend(named("PASSAGE_IDENTITIES_FILE", environment.passage_identities_file.as_ref()));
     places.extend(well_known(environment.in_home(".passage/identities")));
@@ -424,7 +438,7 @@ fn passage_places(environment: &Environment) -> Vec<Place> {
 }
 
 /// sops, `age/keysource.go`; then what Clan's age store would use.
-fn sops_places(environment: &Environment) -> Vec<Place> {
+fn sops_places(environment: &Environment) -> Vec<IdentitySource> {
     let ssh_file = environment.sops_age_ssh_private_key_file.as_ref();
     let ssh_command = environment.sops_age_ssh_private_key_cmd.as_ref();
     let mut places = Vec::new();
@@ -440,22 +454,25 @@ fn sops_places(environment: &Environment) -> Vec<Place> {
     places
 }
 
-fn text(origin: &str, text: Option<&Secret<String>>) -> Option<Place> {
-    Some(Place { origin: origin.to_owned(), what: What::Text(text?.clone()) })
+fn text(origin: &str, text: Option<&Secret<String>>) -> Option<IdentitySource> {
+    Some(IdentitySource { origin: origin.to_owned(), what: What::Text(text?.clone()) })
 }
 
-fn named(variable: &str, path: Option<&PathBuf>) -> Option<Place> {
+fn named(variable: &str, path: Option<&PathBuf>) -> Option<IdentitySource> {
     let path = path?.clone();
-    Some(Place { origin: format!("${variable} ({})", path.display()), what: What::File(path) })
+    Some(IdentitySource {
+        origin: format!("${variable} ({})", path.display()),
+        what: What::File(path),
+    })
 }
 
-fn well_known(path: Option<PathBuf>) -> Option<Place> {
+fn well_known(path: Option<PathBuf>) -> Option<IdentitySource> {
     let path = path?;
-    Some(Place { origin: path.display().to_string(), what: What::WellKnown(path) })
+    Some(IdentitySource { origin: path.display().to_string(), what: What::WellKnown(path) })
 }
 
-fn command_of(origin: &str, line: Option<&String>) -> Option<Place> {
-    Some(Place { origin: origin.to_owned(), what: What::Command(line?.clone()) })
+fn command_of(origin: &str, line: Option<&String>) -> Option<IdentitySource> {
+    Some(IdentitySource { origin: origin.to_owned(), what: What::Command(line?.clone()) })
 }
 
 /// sops takes several identities on one line of a variable, where newlines are

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::hybrid::{self, HybridIdentity};
 use super::plugin::{self, Plugin};
+use crate::prompter::Prompter;
 use crate::secret::Secret;
-use crate::user::User;
 
 /// Largest ssh private key, in bytes: RSA with 16384 bits has about 12 KiB.
 const MAX_SSH_KEY: usize = 64 << 10;
@@ -71,9 +71,9 @@ impl Key {
 ///
 /// # Errors
 /// What is wrong, when it holds no usable identity.
-pub(super) fn native(text: &str, user: &Arc<dyn User>) -> Result<Vec<Key>, String> {
+pub(super) fn native(text: &str, prompter: &Arc<dyn Prompter>) -> Result<Vec<Key>, String> {
     let Lines { mut keys, for_plugins, mut unusable } = lines(text);
-    match plugin::plugins(&for_plugins, user) {
+    match plugin::plugins(&for_plugins, prompter) {
         // Last: they may want something of the user.
         Ok(plugins) => keys.extend(plugins.into_iter().map(|plugin| Key::Plugin(Box::new(plugin)))),
         Err(missing) => unusable = Some(missing),

@@ -163,15 +163,15 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::prompter::Prompter;
     use crate::secret::Secret;
-    use crate::user::User;
     use crate::vars::Environment;
 
     /// Remembers what is told to those who want to know more.
     #[derive(Default)]
     struct Details(Mutex<Vec<String>>);
 
-    impl User for Details {
+    impl Prompter for Details {
         fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
             None
         }

@@ -8,7 +8,7 @@ use age::plugin::{Identity, IdentityPluginV1};
 use age::secrecy::SecretString;
 
 use crate::printable::lines;
-use crate::user::User;
+use crate::prompter::Prompter;
 
 /// What a line with such an identity begins with.
 pub(super) const PREFIX: &str = "AGE-PLUGIN-";
@@ -22,13 +22,13 @@ pub(super) type Plugin = IdentityPluginV1<Questions>;
 /// Which program is missing.
 pub(super) fn plugins(
     identities: &[Identity],
-    user: &Arc<dyn User>,
+    prompter: &Arc<dyn Prompter>,
 ) -> Result<Vec<Plugin>, String> {
     let mut names: Vec<&str> = identities.iter().map(Identity::plugin).collect();
     names.sort_unstable();
     names.dedup();
     let plugin = |name: &str| {
-        IdentityPluginV1::new(name, identities, Questions(user.clone()))
+        IdentityPluginV1::new(name, identities, Questions(prompter.clone()))
             .map_err(|_| format!("the program age-plugin-{name} is not in the path"))
     };
     names.into_iter().map(plugin).collect()
@@ -36,7 +36,7 @@ pub(super) fn plugins(
 
 /// A plugin's questions, put to the user. Its texts are shown printable.
 #[derive(Clone)]
-pub(super) struct Questions(Arc<dyn User>);
+pub(super) struct Questions(Arc<dyn Prompter>);
 
 impl age::Callbacks for Questions {
     fn display_message(&self, message: &str) {

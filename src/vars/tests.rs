@@ -12,7 +12,7 @@ use crate::test_data;
 /// Answers with one passphrase, or nobody.
 struct Answer(Option<&'static str>);
 
-impl User for Answer {
+impl Prompter for Answer {
     fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
         self.0.map(|text| Secret::new(text.to_owned()))
     }
@@ -26,7 +26,7 @@ fn vars(flake: &Path, identities: &[PathBuf]) -> Vars {
     Vars::new(flake, identities.to_vec(), nowhere(), nobody)
 }
 
-pub(super) fn nobody() -> Arc<dyn User> {
+pub(super) fn nobody() -> Arc<dyn Prompter> {
     Arc::new(Answer(None))
 }
 

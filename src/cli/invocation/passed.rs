@@ -18,7 +18,7 @@ use crate::openssh::Resolved;
 use crate::options::Options;
 use crate::plan::{Overrides, TargetHost};
 use crate::secret::Secret;
-use crate::ssh::forward::Place;
+use crate::ssh::forward::ForwardTarget;
 
 /// What is handed over.
 #[derive(Serialize, Deserialize)]
@@ -98,9 +98,9 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
         options: resolved.options.said(),
         task: match &invocation.task {
             Task::Session(command) => PassedTask::Session(command.clone()),
-            Task::Stdio(Place::Tcp(host, port)) => PassedTask::Tcp(host.clone(), *port),
-            Task::Stdio(Place::Unix(path)) => PassedTask::Unix(path.clone().into()),
-            Task::Stdio(Place::Dynamic) | Task::Share => PassedTask::Share,
+            Task::Stdio(ForwardTarget::Tcp(host, port)) => PassedTask::Tcp(host.clone(), *port),
+            Task::Stdio(ForwardTarget::Unix(path)) => PassedTask::Unix(path.clone().into()),
+            Task::Stdio(ForwardTarget::Dynamic) | Task::Share => PassedTask::Share,
         },
         config_file: invocation.config_file.clone(),
         proxy_is_said: invocation.proxy_is_said,
@@ -174,8 +174,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         resolved,
         task: match passed.task {
             PassedTask::Session(command) => Task::Session(command),
-            PassedTask::Tcp(host, port) => Task::Stdio(Place::Tcp(host, port)),
-            PassedTask::Unix(path) => Task::Stdio(Place::Unix(path.into())),
+            PassedTask::Tcp(host, port) => Task::Stdio(ForwardTarget::Tcp(host, port)),
+            PassedTask::Unix(path) => Task::Stdio(ForwardTarget::Unix(path.into())),
             PassedTask::Share => Task::Share,
         },
         config_file: passed.config_file,
@@ -201,8 +201,8 @@ mod tests {
         for line in ["ProxyCommand none", "LocalForward 1 h:2", "SetEnv A=1 B=\"2 3\"", "Port 9"] {
             options.line(line).unwrap();
         }
-        let place = Place::Unix("/run/x y".into());
-        for task in [Task::Session(Some("a\nb".to_owned())), Task::Stdio(place), Task::Share] {
+        let target = ForwardTarget::Unix("/run/x y".into());
+        for task in [Task::Session(Some("a\nb".to_owned())), Task::Stdio(target), Task::Share] {
             let invocation = Invocation {
                 front: Front::Clan,
                 destination: Destination::Installer("--json".into(), Secret::new("{}".into())),

@@ -20,7 +20,7 @@ use crate::cli::invocation::Invocation;
 use crate::cli::role::Role;
 use crate::cli::{Global, Ui, shell};
 use crate::command;
-use crate::dial::{Detour, Opening, Stream, Target};
+use crate::dial::{Opening, Proxy, Stream, Target};
 use crate::env::Env;
 use crate::error::{Error, ProxyFailure, Result};
 use crate::openssh::Resolved;
@@ -83,7 +83,7 @@ pub(super) async fn of(
     jumps: &Jumps,
     global: &Global,
     ui: &Arc<Ui>,
-) -> Result<Option<Arc<dyn Detour>>> {
+) -> Result<Option<Arc<dyn Proxy>>> {
     let resolved = &invocation.resolved;
     if let Some(command) = resolved.proxy_command() {
         // Its networks are reached from here, without another process of ours.
@@ -139,7 +139,7 @@ impl fmt::Debug for Jump {
     }
 }
 
-impl Detour for Jump {
+impl Proxy for Jump {
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
         Box::pin(async {
             // What the files say of hosts in general was not said of this one.
@@ -179,7 +179,7 @@ impl Drop for Program {
     }
 }
 
-impl Detour for Program {
+impl Proxy for Program {
     fn open<'a>(&'a self, target: &'a Target) -> Opening<'a> {
         // Everybody on this computer can read what a program is called with.
         let host = (!target.secret).then(|| target.host.expose().clone());

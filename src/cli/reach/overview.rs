@@ -18,7 +18,7 @@ use crate::cli::request::routes::Found;
 use crate::cli::task::runtime;
 use crate::cli::{Global, Ui, print_json, print_text, tor};
 use crate::connect::{Probed, Request, probe};
-use crate::dial::{Dialer, Origin};
+use crate::dial::{Dialer, SocketOptions};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::{Clan, Technology};
 use crate::plan::{Overrides, Route, plan};
@@ -60,7 +60,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
         true => tor::settings(global, &[], "", &vars)?,
         false => Default::default(),
     };
-    let base = Dialer::new(tor, Origin::default());
+    let base = Dialer::new(tor, SocketOptions::default());
     let dialers = Dialers { base, shared: Mutex::default() };
     let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
     more_files();
@@ -115,7 +115,7 @@ impl Everybody<'_> {
             let probed = match self.prepared(&machine, route.clone()).await {
                 Ok((mut request, said)) => {
                     request.deadline = Some(allowed(said, &route));
-                    let dialer = self.dialers.of(&request.origin);
+                    let dialer = self.dialers.of(&request.socket_options);
                     probe(&request, route, &dialer, None).await
                 }
                 Err(error) => failed(route, &error),
@@ -163,13 +163,13 @@ struct Dialers {
 }
 
 impl Dialers {
-    fn of(&self, origin: &Origin) -> Arc<Dialer> {
-        if origin.detour.is_some() {
-            return Arc::new(self.base.from(origin.clone()));
+    fn of(&self, socket_options: &SocketOptions) -> Arc<Dialer> {
+        if socket_options.proxy.is_some() {
+            return Arc::new(self.base.from(socket_options.clone()));
         }
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(self.base.from(origin.clone()));
-        shared.entry(format!("{origin:?}")).or_insert_with(new).clone()
+        let new = || Arc::new(self.base.from(socket_options.clone()));
+        shared.entry(format!("{socket_options:?}")).or_insert_with(new).clone()
     }
 }
 

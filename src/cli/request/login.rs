@@ -8,10 +8,10 @@ use crate::cli::Ui;
 use crate::error::Result;
 use crate::openssh::Resolved;
 use crate::options::{ForwardAgent, PubkeyAuthentication, Template};
+use crate::prompter::Prompter;
 use crate::secret::Secret;
 use crate::ssh::algorithms::List;
 use crate::ssh::auth::{Credentials, Method};
-use crate::user::User;
 
 /// Puts all of it into `credentials`.
 pub(super) fn apply(
@@ -42,7 +42,7 @@ pub(super) fn apply(
     credentials.prompts = prompts.unwrap_or(usize::MAX);
     if options.batch_mode() {
         credentials.methods.retain(|method| *method == Method::PublicKey);
-        credentials.user = Arc::new(Batch(ui.clone()));
+        credentials.prompter = Arc::new(Batch(ui.clone()));
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ fn methods(resolved: &Resolved) -> Vec<Method> {
 /// `BatchMode`: everything is said, and nothing asked.
 struct Batch(Arc<Ui>);
 
-impl User for Batch {
+impl Prompter for Batch {
     fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
         None
     }

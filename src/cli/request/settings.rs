@@ -5,30 +5,30 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::connect::HostKeySettings;
-use crate::dial::Origin;
+use crate::dial::SocketOptions;
 use crate::error::{Error, Result};
 use crate::hosts;
 use crate::openssh::Resolved;
 use crate::options::{Files, Maybe, Options, Time, YesNoAsk};
 use crate::printable::Printable;
 use crate::ssh::Rekey;
-use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Words};
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Wording};
 use crate::ssh::known_hosts::Program;
 
 /// Where connections come from.
-pub(super) fn origin(resolved: &Resolved) -> Result<Origin> {
+pub(super) fn origin(resolved: &Resolved) -> Result<SocketOptions> {
     let options = &resolved.options;
     let address = |name: &String| {
         let found = name.parse().ok().or_else(|| hosts::addresses(name).first().copied());
         let none = || format!("bindaddress \"{}\": not an address of here", Printable(name));
         found.ok_or_else(|| Error::Usage(none()))
     };
-    Ok(Origin {
+    Ok(SocketOptions {
         family: options.address_family(),
         address: options.bind_address.as_ref().map(address).transpose()?,
         interface: options.bind_interface.clone(),
         keepalive: options.tcp_keep_alive(),
-        ..Origin::default()
+        ..SocketOptions::default()
     })
 }
 
@@ -102,9 +102,9 @@ pub(super) fn host_keys(
         verify_dns: options.verify_host_key_dns() == YesNoAsk::Yes,
         dnssec_anchor,
         trusts_loopback: options.no_host_authentication_for_localhost(),
-        algorithms: match bare.words {
-            Words::Own => options.algorithms(),
-            Words::Ssh => options.algorithms_as_ssh(),
+        algorithms: match bare.wording {
+            Wording::Own => options.algorithms(),
+            Wording::Ssh => options.algorithms_as_ssh(),
         },
         ..bare
     })

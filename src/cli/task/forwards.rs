@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use crate::cli::Ui;
-use crate::dial::{Dialer, Origin, Target};
+use crate::dial::{Dialer, SocketOptions, Target};
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::openssh::Forwards;
 use crate::printable;
 use crate::secret::Secret;
 use crate::ssh::Session;
-use crate::ssh::forward::{Connector, Duplex, Forward, Listen, Place, Side};
+use crate::ssh::forward::{Connector, Duplex, Forward, ForwardTarget, Listen, Side};
 use crate::ssh::open_forwards::{OpenForwards, Rules};
 
 /// Says what the server's forwards may lead to; none is open yet.
@@ -33,10 +33,10 @@ pub(super) fn prepare(session: &Arc<Session>, forwards: &Forwards) -> Arc<OpenFo
 /// Opens every listener.
 pub(super) async fn open(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> Result<()> {
     for forward in &forwards.all {
-        let Forward { side, listen, place } = forward;
+        let Forward { side, listen, target } = forward;
         let text = match (open.open(forward).await, side) {
             (Ok(port), Side::Remote) if matches!(listen, Listen::Tcp(_, 0)) => {
-                ui.notice(&allocated(port.into(), place));
+                ui.notice(&allocated(port.into(), target));
                 continue;
             }
             (Ok(_), _) => continue,
@@ -56,22 +56,22 @@ pub(super) async fn open(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> R
 }
 
 /// What scripts look for that let the server choose a port (clientloop.c).
-pub(super) fn allocated(port: u32, place: &Place) -> String {
-    format!("Allocated port {port} for remote forward to {}", shown(place))
+pub(super) fn allocated(port: u32, target: &ForwardTarget) -> String {
+    format!("Allocated port {port} for remote forward to {}", shown(target))
 }
 
 /// Where a forward leads.
-fn shown(place: &Place) -> String {
-    match place {
-        Place::Tcp(host, port) => format!("{}:{port}", printable::line(host)),
-        Place::Unix(path) => printable::line(&path.to_string_lossy()),
-        Place::Dynamic => "anywhere".to_owned(),
+fn shown(target: &ForwardTarget) -> String {
+    match target {
+        ForwardTarget::Tcp(host, port) => format!("{}:{port}", printable::line(host)),
+        ForwardTarget::Unix(path) => printable::line(&path.to_string_lossy()),
+        ForwardTarget::Dynamic => "anywhere".to_owned(),
     }
 }
 
 /// Connects to what the server's forwards lead to, names included.
 fn connector() -> Connector {
-    let dialer = Arc::new(Dialer::new(Default::default(), Origin::default()));
+    let dialer = Arc::new(Dialer::new(Default::default(), SocketOptions::default()));
     Arc::new(move |host, port| {
         let dialer = dialer.clone();
         Box::pin(async move {

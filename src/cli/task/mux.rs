@@ -16,14 +16,14 @@ use crate::cli::role::Role;
 use crate::cli::{Global, Ui, print};
 use crate::error::{Error, Result};
 use crate::mux::ControlSocket;
-use crate::mux::client::{Client, Event, Failure, Running};
+use crate::mux::client::{Client, MasterFailure, Running, SessionEvent};
 use crate::mux::master::Master;
 use crate::mux::message::NewSession;
 use crate::openssh::{Forwards, Resolved};
 use crate::options::{ControlMaster, Maybe, Persist};
 use crate::printable::{self, Printable};
 use crate::ssh::Session;
-use crate::ssh::forward::{Forward, Place};
+use crate::ssh::forward::{Forward, ForwardTarget};
 use crate::ssh::open_forwards::OpenForwards;
 use crate::ssh::remote::Remote;
 use crate::term;
@@ -45,7 +45,7 @@ pub(super) enum Wanted<'a> {
     /// Run something.
     Session(&'a Remote),
     /// `-W`.
-    Stdio(&'a Place),
+    Stdio(&'a ForwardTarget),
     /// `-N`.
     Forwards,
 }
@@ -108,7 +108,7 @@ async fn run(
         Ok(client) => client,
         Err(failure) => {
             let kind = match &failure {
-                Failure::Io(error) => Some(error.kind()),
+                MasterFailure::Io(error) => Some(error.kind()),
                 _ => None,
             };
             match kind {
@@ -146,7 +146,7 @@ async fn run(
             let files = [input, stdout.as_fd(), stderr.as_fd()];
             (client.session(new_session(remote), files).await, remote.pty.is_some())
         }
-        Wanted::Stdio(place) => (client.stdio(place, [input, stdout.as_fd()]).await, false),
+        Wanted::Stdio(target) => (client.stdio(target, [input, stdout.as_fd()]).await, false),
         Wanted::Forwards => {
             background::ready(false, false)?;
             // As with OpenSSH the forwards stay as long as the master does.
@@ -203,8 +203,8 @@ async fn wait(mut running: Running, tty: bool, master: u32) -> Result<Option<u8>
             }
         };
         match event {
-            Event::NoTerminal => raw = None,
-            Event::Ended(status) => {
+            SessionEvent::NoTerminal => raw = None,
+            SessionEvent::Ended(status) => {
                 drop(raw);
                 // A status has eight bits on every system that has one.
                 return Ok(status.map(|status| (status & 0xff) as u8));
@@ -221,9 +221,13 @@ fn relay(master: u32) {
     }
 }
 
-async fn open_forward(client: &mut Client, forward: &Forward, ui: &Ui) -> Result<(), Failure> {
+async fn open_forward(
+    client: &mut Client,
+    forward: &Forward,
+    ui: &Ui,
+) -> Result<(), MasterFailure> {
     if let Some(port) = client.open_forward(forward).await? {
-        ui.notice(&allocated(port, &forward.place));
+        ui.notice(&allocated(port, &forward.target));
     }
     Ok(())
 }
@@ -235,8 +239,8 @@ pub(in crate::cli) async fn command(name: &str, resolved: &Resolved, ui: &Ui) ->
         return Err(Error::Usage(format!("No ControlPath specified for \"-O\" command {name}")));
     };
     let path = control.shown();
-    let failed = |failure: Failure| match failure {
-        Failure::Io(error) => Error::Control(format!(
+    let failed = |failure: MasterFailure| match failure {
+        MasterFailure::Io(error) => Error::Control(format!(
             "Control socket connect({path}): {}",
             match error.kind() {
                 ErrorKind::NotFound => "No such file or directory".to_owned(),
@@ -302,7 +306,7 @@ impl Shared {
     ) -> Result<Option<Self>> {
         let Some(control) = control.filter(|control| control.is_master) else { return Ok(None) };
         let Some(socket) = control.listen(ui)? else { return Ok(None) };
-        let confirm = control.confirms.then(|| ui.clone() as Arc<dyn crate::user::User>);
+        let confirm = control.confirms.then(|| ui.clone() as Arc<dyn crate::prompter::Prompter>);
         let (session, forwards) = (session.clone(), forwards.clone());
         let master = Master::new(socket, session, forwards, host.to_owned(), lends_agent, confirm);
         tokio::spawn(master.clone().serve());
@@ -319,11 +323,11 @@ impl Shared {
     pub(super) async fn unused(&self, session: &Session) {
         let lasting = async {
             loop {
-                session.uses().none().await;
+                session.leases().none().await;
                 match self.persist {
                     Persist::Seconds(seconds) => tokio::select! {
                         () = tokio::time::sleep(Duration::from_secs(seconds)) => return,
-                        () = session.uses().any() => {}
+                        () = session.leases().any() => {}
                     },
                     _ => std::future::pending().await,
                 }

@@ -16,14 +16,14 @@ const CHUNK: usize = 64 << 10;
 
 /// Why it ended before both sides had ended it.
 #[derive(Debug)]
-pub(in crate::cli) enum Failure {
+pub(in crate::cli) enum StreamFailure {
     /// The stream broke.
     Stream(ErrorKind),
     /// Nobody takes our output.
     Output(std::io::Error),
 }
 
-impl Failure {
+impl StreamFailure {
     /// The error about a machine.
     pub(in crate::cli) fn of(self, machine: &str) -> Error {
         match self {
@@ -37,7 +37,7 @@ impl Failure {
 
 /// Joins them until both directions have ended, or the stream or whoever reads our
 /// output is gone.
-pub(in crate::cli) async fn join(stream: impl AsyncRead + AsyncWrite) -> Result<(), Failure> {
+pub(in crate::cli) async fn join(stream: impl AsyncRead + AsyncWrite) -> Result<(), StreamFailure> {
     let (mut from, mut to) = tokio::io::split(stream);
     // A person at a terminal has nothing to say once the other side has ended.
     let waits = !term::is_interactive();
@@ -63,17 +63,17 @@ pub(in crate::cli) async fn join(stream: impl AsyncRead + AsyncWrite) -> Result<
 async fn receive(
     from: &mut (impl AsyncRead + Unpin),
     mut output: impl AsyncWrite + Unpin,
-) -> Result<(), Failure> {
+) -> Result<(), StreamFailure> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = match from.read(&mut chunk).await {
             Ok(0) => break,
             Ok(count) => count,
-            Err(error) => return Err(Failure::Stream(error.kind())),
+            Err(error) => return Err(StreamFailure::Stream(error.kind())),
         };
         let data = chunk.get(..count).unwrap_or_default();
-        output.write_all(data).await.map_err(Failure::Output)?;
-        output.flush().await.map_err(Failure::Output)?;
+        output.write_all(data).await.map_err(StreamFailure::Output)?;
+        output.flush().await.map_err(StreamFailure::Output)?;
     }
     drop(output);
     end_output();
@@ -103,8 +103,8 @@ fn end_output() {
     }
 }
 
-fn broken_pipe() -> Failure {
-    Failure::Output(ErrorKind::BrokenPipe.into())
+fn broken_pipe() -> StreamFailure {
+    StreamFailure::Output(ErrorKind::BrokenPipe.into())
 }
 
 /// The file behind standard output: the library's own handle would hold back

@@ -14,7 +14,7 @@ use tor_keymgr::KeystoreSelector;
 use super::address::Onion;
 use super::settings::{Settings, config};
 use super::state::{Dirs, SHARED_PATIENCE};
-use crate::dial::{DialError, Failure, Phase, Stream};
+use crate::dial::{DialError, DialFailure, Phase, Stream};
 use crate::error::Stage;
 use crate::error::TorFailure;
 use crate::log::watch as watch_log;
@@ -115,8 +115,8 @@ impl Embedded {
         let client = self
             .bootstrapped(enter)
             .await
-            .map_err(|failure| DialError::new(Stage::Bootstrap, Failure::Tor(failure)))?;
-        let failed = |failure| DialError::new(Stage::Dial, Failure::Tor(failure));
+            .map_err(|failure| DialError::new(Stage::Bootstrap, DialFailure::Tor(failure)))?;
+        let failed = |failure| DialError::new(Stage::Dial, DialFailure::Tor(failure));
         enter(Phase::Onion);
         for key in self.settings.client_auth.iter().filter_map(|auth| auth.key_for(onion)) {
             // Again with the next route to the same service: it is there already.
@@ -383,7 +383,7 @@ mod tests {
         let onion = Onion::parse(onion).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(tor.dial(&onion, 22, &|_| ())).unwrap_err();
-        assert_eq!(error.failure, Failure::Tor(TorFailure::Obsolete));
+        assert_eq!(error.failure, DialFailure::Tor(TorFailure::Obsolete));
     }
 
     #[test]

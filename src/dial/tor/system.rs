@@ -14,7 +14,7 @@ use tor_socksproto::{
 
 use super::address::Onion;
 use super::owner::{self, Owner};
-use crate::dial::{DialError, Failure, Stream};
+use crate::dial::{DialError, DialFailure, Stream};
 use crate::error::Stage;
 use crate::error::TorFailure;
 
@@ -53,7 +53,7 @@ pub(super) async fn is_tor(socks: SocketAddr) -> bool {
 /// when the other end has spoken and turned out to be of whom we may trust:
 /// another one may have come to listen since anybody looked.
 pub(super) async fn dial(socks: SocketAddr, onion: &Onion, port: u16) -> Result<Stream, DialError> {
-    let failed = |failure| DialError::new(Stage::Dial, Failure::Tor(failure));
+    let failed = |failure| DialError::new(Stage::Dial, DialFailure::Tor(failure));
     if is_here(socks)
         && let Owner::Stranger(owner) = owner::of_listener(socks).await
     {

@@ -60,7 +60,7 @@ fn ten_thousand_peers_are_no_burden() {
     assert_eq!(clan.machines().len(), 10_000);
 }
 
-/// Words that mean something, so that arbitrary documents reach the code behind.
+/// Wording that mean something, so that arbitrary documents reach the code behind.
 fn word() -> impl Strategy<Value = String> {
     let words = vec![
         "exports",

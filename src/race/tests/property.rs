@@ -78,20 +78,20 @@ fn check(scripts: Vec<Script>, early: Option<usize>, grace: Duration) {
         let mut watched = watched(scripts.clone());
         watched.race.rules =
             Rules { deadline: Some(DEADLINE), grace, early, proof: Proof::Banner(HELLO) };
-        let won = watched.race.next(&mut |_| {}).await;
+        let reachable = watched.race.next(&mut |_| {}).await;
         let end = watched.cast.begin.elapsed();
         sleep(TICK).await;
         let courses: Vec<Option<Course>> = scripts
             .iter()
             .enumerate()
-            .map(|(place, script)| Some(Course::of(script, watched.dialled(place)?)))
+            .map(|(rank, script)| Some(Course::of(script, watched.dialled(rank)?)))
             .collect();
         starts_are_in_turn(&scripts, &courses, early);
-        let place = won.as_ref().map(|won| won.place);
-        the_best_wins(&scripts, &courses, place, end, grace);
-        the_rest_is_gone(&watched, &courses, place, end);
-        drop(won);
-        if place.is_none() {
+        let rank = reachable.as_ref().map(|reachable| reachable.rank);
+        the_best_wins(&scripts, &courses, rank, end, grace);
+        the_rest_is_gone(&watched, &courses, rank, end);
+        drop(reachable);
+        if rank.is_none() {
             assert_eq!(watched.race.into_attempts().len(), scripts.len());
         }
         let spans = scripts.iter().map(|script| head_start(&script.technology) + ms(1500));
@@ -101,29 +101,29 @@ fn check(scripts: Vec<Script>, early: Option<usize>, grace: Duration) {
 
 fn starts_are_in_turn(scripts: &[Script], courses: &[Option<Course>], early: Option<usize>) {
     assert_eq!(courses[0].as_ref().map(|course| course.started), Some(Duration::ZERO));
-    for (place, course) in courses.iter().enumerate() {
+    for (rank, course) in courses.iter().enumerate() {
         let Some(course) = course else { continue };
         let now = course.started;
-        if early == Some(place) {
+        if early == Some(rank) {
             assert_eq!(now, Duration::ZERO, "the remembered one starts with the first");
             continue;
         }
-        let head_start = head_start(&scripts[place].technology);
+        let head_start = head_start(&scripts[rank].technology);
         let answered = |by: Duration| {
             move |course: &Option<Course>| {
                 course.as_ref().and_then(|course| course.answers).is_some_and(|at| at <= by)
             }
         };
-        let late = courses[..place].iter().any(answered(now.saturating_sub(TICK)));
-        assert!(!late, "{place} starts though a better one has answered");
+        let late = courses[..rank].iter().any(answered(now.saturating_sub(TICK)));
+        assert!(!late, "{rank} starts though a better one has answered");
         // Once one has answered, only what is costly still waits.
         if courses.iter().any(answered(now + TICK)) && head_start <= ms(200) {
             continue;
         }
-        for better in courses[..place].iter().flatten() {
+        for better in courses[..rank].iter().flatten() {
             if better.started <= now && !better.is_over(now) {
                 let due = better.sign(now) + head_start;
-                assert!(now + TICK >= due, "{place} starts at {now:?}, not {due:?}");
+                assert!(now + TICK >= due, "{rank} starts at {now:?}, not {due:?}");
             }
         }
     }
@@ -132,25 +132,25 @@ fn starts_are_in_turn(scripts: &[Script], courses: &[Option<Course>], early: Opt
 fn the_best_wins(
     scripts: &[Script],
     courses: &[Option<Course>],
-    won: Option<usize>,
+    reachable: Option<usize>,
     end: Duration,
     grace: Duration,
 ) {
-    let Some(won) = won else {
+    let Some(reachable) = reachable else {
         let fails = |course: &Option<Course>| course.as_ref().is_some_and(|it| it.is_over(end));
         assert!(courses.iter().all(fails), "given up while one still ran");
         return;
     };
-    assert!(courses[won].as_ref().unwrap().answers.unwrap() <= end + TICK);
-    for (place, better) in courses[..won].iter().enumerate() {
+    assert!(courses[reachable].as_ref().unwrap().answers.unwrap() <= end + TICK);
+    for (rank, better) in courses[..reachable].iter().enumerate() {
         let Some(better) = better else {
             // It would have started at once, had it been cheap.
-            let costly = head_start(&scripts[place].technology) > ms(200);
-            assert!(grace.is_zero() || costly, "{place} was never tried");
+            let costly = head_start(&scripts[rank].technology) > ms(200);
+            assert!(grace.is_zero() || costly, "{rank} was never tried");
             continue;
         };
         let answers_late = better.answers.is_none_or(|at| at + TICK >= end);
-        assert!(answers_late, "{place} had answered, and {won} was used");
+        assert!(answers_late, "{rank} had answered, and {reachable} was used");
         if better.is_over(end) || grace.is_zero() {
             continue;
         }
@@ -158,34 +158,35 @@ fn the_best_wins(
             Some(connects) => connects + BANNER_GRACE,
             None => better.started + grace,
         };
-        assert!(end + TICK >= waited_for, "{place} was not waited for until {waited_for:?}");
+        assert!(end + TICK >= waited_for, "{rank} was not waited for until {waited_for:?}");
     }
 }
 
 fn the_rest_is_gone(
     watched: &Watched,
     courses: &[Option<Course>],
-    won: Option<usize>,
+    reachable: Option<usize>,
     end: Duration,
 ) {
     let log = watched.cast.log.lock().unwrap().clone();
-    for (place, course) in courses.iter().enumerate() {
+    for (rank, course) in courses.iter().enumerate() {
         let Some(course) = course else { continue };
         let seen = |wanted: &dyn Fn(&Seen) -> bool| {
-            log.iter().any(|(of, _, seen)| *of == place && wanted(seen))
+            log.iter().any(|(of, _, seen)| *of == rank && wanted(seen))
         };
-        assert!(seen(&|seen| *seen == Seen::Ended), "the dial of {place} still runs");
-        if Some(place) == won || course.connects.is_none_or(|connects| connects + TICK >= end) {
+        assert!(seen(&|seen| *seen == Seen::Ended), "the dial of {rank} still runs");
+        if Some(rank) == reachable || course.connects.is_none_or(|connects| connects + TICK >= end)
+        {
             continue;
         }
-        assert!(seen(&|seen| matches!(seen, Seen::Closed(_))), "{place} is still open");
+        assert!(seen(&|seen| matches!(seen, Seen::Closed(_))), "{rank} is still open");
     }
-    for (place, _, seen) in &log {
+    for (rank, _, seen) in &log {
         let Seen::Closed(heard) = seen else { continue };
         assert!(heard.is_empty() || heard == HELLO, "{heard:?}");
         let out = |better: &Option<Course>| better.as_ref().is_some_and(|it| it.is_over(end));
-        let was_best = courses[..*place].iter().all(out);
-        assert!(heard.is_empty() || was_best, "{place} was spoken to, and was not the best");
+        let was_best = courses[..*rank].iter().all(out);
+        assert!(heard.is_empty() || was_best, "{rank} was spoken to, and was not the best");
     }
 }
 
@@ -196,7 +197,7 @@ proptest! {
         early in prop::option::of(0_usize..8),
         grace in prop_oneof![Just(Duration::ZERO), Just(DEFAULT_GRACE), span(1000)],
     ) {
-        let early = early.filter(|place| *place < scripts.len());
+        let early = early.filter(|rank| *rank < scripts.len());
         check(scripts, early, grace);
     }
 }

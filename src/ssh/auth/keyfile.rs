@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::super::lock;
 use crate::printable;
-use crate::user::User;
+use crate::prompter::Prompter;
 
 /// No key file is larger, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;
@@ -167,14 +167,14 @@ impl KeyFile {
     /// this was the first time.
     pub(super) async fn unlock(
         &self,
-        user: &Arc<dyn User>,
+        prompter: &Arc<dyn Prompter>,
     ) -> Result<(Arc<PrivateKey>, bool), &'static str> {
         let known = lock(&self.unlocked).clone();
         if let Some(key) = known {
             return Ok((key, false));
         }
         let Some(text) = self.text.clone() else { return Err("not a private key") };
-        let (user, locked) = (user.clone(), self.locked);
+        let (user, locked) = (prompter.clone(), self.locked);
         let prompt = format!("Enter passphrase for key '{}': ", self.path.display());
         // bcrypt is slow on purpose, and asking blocks.
         let unlocking = tokio::task::spawn_blocking(move || {

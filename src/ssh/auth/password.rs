@@ -13,7 +13,7 @@ impl Authentication<'_> {
     pub(super) async fn password(&mut self) -> Result<Step> {
         for at in 0..self.credentials.prompts {
             if at > 0 {
-                self.credentials.user.warn("Permission denied, please try again.");
+                self.credentials.prompter.warn("Permission denied, please try again.");
             }
             let password = match self.password.take() {
                 Some(password) => Some(password),
@@ -45,7 +45,7 @@ impl Authentication<'_> {
     async fn change_password(&mut self, mut prompt: String) -> Result<Step> {
         for _ in 0..MAX_ROUNDS {
             if !prompt.is_empty() {
-                self.credentials.user.tell(lines(&prompt).trim_end());
+                self.credentials.prompter.tell(lines(&prompt).trim_end());
             }
             let Some((old, new)) = self.new_password().await? else {
                 self.tried.push("password (it has expired, nobody to ask)".to_owned());
@@ -76,7 +76,7 @@ impl Authentication<'_> {
             let again = format!("Retype {}'s new password: ", self.who());
             match self.ask_for(again).await? {
                 Some(again) if again.expose() == new.expose() => return Ok(Some((old, new))),
-                Some(_) => self.credentials.user.tell("Mismatch; try again, EOF to quit."),
+                Some(_) => self.credentials.prompter.tell("Mismatch; try again, EOF to quit."),
                 None => return Ok(None),
             }
         }
@@ -84,8 +84,8 @@ impl Authentication<'_> {
     }
 
     async fn ask_for(&self, prompt: String) -> Result<Option<Secret<String>>> {
-        let user = self.credentials.user.clone();
-        blocking(move || user.ask(&prompt, false)).await
+        let prompter = self.credentials.prompter.clone();
+        blocking(move || prompter.ask(&prompt, false)).await
     }
 
     /// As ssh(1) names whose password it is.

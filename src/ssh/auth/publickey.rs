@@ -50,7 +50,7 @@ impl Authentication<'_> {
         if let By::File(file) = &by
             && let Some(trouble) = file.trouble()
         {
-            let (user, words) = (&self.credentials.user, trouble.as_ssh(file.path()));
+            let (user, words) = (&self.credentials.prompter, trouble.as_ssh(file.path()));
             match trouble {
                 Unreadable::Missing => user.tell(&words),
                 _ => user.warn(&words),
@@ -116,7 +116,7 @@ impl Authentication<'_> {
                 if let By::Agent(identity) = &by
                     && self.speaks_as_ssh()
                 {
-                    self.credentials.user.warn(&refused(identity));
+                    self.credentials.prompter.warn(&refused(identity));
                 }
                 Ok(self.failed(reason))
             }
@@ -242,7 +242,7 @@ async fn unlocked(
     file: &Arc<KeyFile>,
     credentials: &Credentials,
 ) -> Result<Arc<PrivateKey>, &'static str> {
-    let (key, is_first) = file.unlock(&credentials.user).await?;
+    let (key, is_first) = file.unlock(&credentials.prompter).await?;
     if let Some(agent) = credentials.agent.as_deref().filter(|_| is_first) {
         let (seconds, confirm) = match credentials.add_to_agent {
             AddToAgent::No => return Ok(key),
@@ -266,9 +266,9 @@ async fn may_add(
 ) -> Result<bool, Error> {
     let comment = printable::line(key.comment().as_str_lossy());
     let prompt = format!("add key {} ({comment}) to agent? ", file.path().display());
-    let user = credentials.user.clone();
+    let prompter = credentials.prompter.clone();
     // An empty answer is a yes, as in ssh(1).
-    let answer = blocking(move || user.ask(&prompt, true)).await?;
+    let answer = blocking(move || prompter.ask(&prompt, true)).await?;
     Ok(answer.is_some_and(|answer| {
         let answer = answer.expose().trim();
         answer.is_empty() || answer.eq_ignore_ascii_case("yes")

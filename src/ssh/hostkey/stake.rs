@@ -20,7 +20,7 @@ pub enum Worth {
 
 /// Whose words messages about host keys are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Words {
+pub enum Wording {
     /// Our own.
     #[default]
     Own,

@@ -304,7 +304,7 @@ fn a_machines_first_key_is_stored_under_its_name_and_counts_at_all_its_addresses
 #[test]
 fn in_the_words_of_ssh_a_changed_key_is_told_line_by_line() {
     let ssh = HostKeyPolicy {
-        words: Words::Ssh,
+        wording: Wording::Ssh,
         name: ("host".into(), 2222),
         titles: ("[host]:2222".into(), "[192.0.2.1]:2222".into()),
         ..policy(HostKeyCheck::Strict)

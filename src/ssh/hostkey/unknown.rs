@@ -3,7 +3,7 @@
 
 use russh::keys::{HashAlg, PublicKey};
 
-use super::{Decision, HostKeyCheck, HostKeyPolicy, Words, Worth, describe, stake, warning};
+use super::{Decision, HostKeyCheck, HostKeyPolicy, Wording, Worth, describe, stake, warning};
 use crate::printable;
 use crate::ssh::known_hosts::KnownHosts;
 
@@ -45,9 +45,9 @@ pub(super) fn decide_unknown(
     match policy.check {
         HostKeyCheck::None => decide_unchecked(policy, key),
         HostKeyCheck::Strict => {
-            let warning = match policy.words {
-                Words::Own => Vec::new(),
-                Words::Ssh => vec![warning::strict(policy, key)],
+            let warning = match policy.wording {
+                Wording::Own => Vec::new(),
+                Wording::Ssh => vec![warning::strict(policy, key)],
             };
             reject(warning, "the host key check is strict")
         }
@@ -74,7 +74,7 @@ fn first_use(policy: &HostKeyPolicy, key: &PublicKey) -> Decision {
     );
     let remember = !policy.files.user.is_empty();
     // ssh(1) says what was added when that is done.
-    let is_said = policy.words == Words::Own || !remember;
+    let is_said = policy.wording == Wording::Own || !remember;
     Decision::Accept {
         note: is_said.then_some(note),
         by: "nothing but this first use".to_owned(),

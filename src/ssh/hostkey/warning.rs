@@ -5,7 +5,7 @@ use std::path::Path;
 
 use russh::keys::{HashAlg, PublicKey};
 
-use super::{HostKeyPolicy, Words, describe, type_name};
+use super::{HostKeyPolicy, Wording, describe, type_name};
 use crate::printable::line as printable;
 use crate::ssh::known_hosts::{Entry, KnownHosts, lookup_name};
 
@@ -31,7 +31,7 @@ pub(super) fn changed(
     ));
     lines.push(format!("{}.", key.fingerprint(HashAlg::Sha256)));
     lines.push("Please contact your system administrator.".into());
-    if policy.words == Words::Ssh && !policy.of_clan {
+    if policy.wording == Wording::Ssh && !policy.of_clan {
         lines.extend(offending(policy, key, entries));
         return lines;
     }

@@ -5,17 +5,17 @@ use tokio::sync::watch;
 
 /// The count of one session.
 #[derive(Debug, Clone, Default)]
-pub struct Uses(watch::Sender<usize>);
+pub struct Leases(watch::Sender<usize>);
 
 /// One of them, until dropped.
 #[derive(Debug)]
-pub struct Use(watch::Sender<usize>);
+pub struct Lease(watch::Sender<usize>);
 
-impl Uses {
+impl Leases {
     /// Counts one more.
-    pub fn begin(&self) -> Use {
+    pub fn begin(&self) -> Lease {
         self.0.send_modify(|count| *count += 1);
-        Use(self.0.clone())
+        Lease(self.0.clone())
     }
 
     /// Waits until there are none.
@@ -30,7 +30,7 @@ impl Uses {
     }
 }
 
-impl Drop for Use {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count = count.saturating_sub(1));
     }

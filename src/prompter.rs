@@ -1,10 +1,10 @@
-//! `User`: the person in front of us, if there is one. Owns no terminal; whoever
+//! `Prompter`: the person in front of us, if there is one. Owns no terminal; whoever
 //! needs an answer asks through this.
 
 use crate::secret::Secret;
 
 /// Calls block.
-pub trait User: Send + Sync {
+pub trait Prompter: Send + Sync {
     /// Asks for a line by a prompt of one or several lines; `echo` shows what is typed.
     /// `None` when nobody can be asked or the question was cancelled.
     fn ask(&self, prompt: &str, echo: bool) -> Option<Secret<String>>;
@@ -20,7 +20,7 @@ pub trait User: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Nobody;
 
-impl User for Nobody {
+impl Prompter for Nobody {
     fn ask(&self, _: &str, _: bool) -> Option<Secret<String>> {
         None
     }

@@ -3,7 +3,7 @@
 
 use crate::cli::advice;
 use crate::cli::request::routes::DIRECT;
-use crate::dial::{DialError, Failure, ProxyFailure};
+use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{Asked, Attempt, Cause, Error};
 use crate::openssh::Resolved;
 use crate::printable::Printable;
@@ -84,14 +84,14 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
 }
 
 /// What a stream is not opened for; `Err` where not even a name is resolved.
-fn of_dial(failure: &Failure) -> Result<String, &'static str> {
+fn of_dial(failure: &DialFailure) -> Result<String, &'static str> {
     Ok(match failure {
-        Failure::NoSuchName => return Err("Name or service not known"),
-        Failure::NoNameServer | Failure::ResolverTimeout | Failure::ResolverFailed => {
+        DialFailure::NoSuchName => return Err("Name or service not known"),
+        DialFailure::NoNameServer | DialFailure::ResolverTimeout | DialFailure::ResolverFailed => {
             return Err("Temporary failure in name resolution");
         }
-        Failure::Refused => "Connection refused".to_owned(),
-        Failure::TimedOut => "Connection timed out".to_owned(),
+        DialFailure::Refused => "Connection refused".to_owned(),
+        DialFailure::TimedOut => "Connection timed out".to_owned(),
         failure => failure.to_string(),
     })
 }
@@ -120,7 +120,7 @@ mod tests {
         one_attempt(&Attempt { network, host, cause, elapsed: Duration::ZERO }, 22)
     }
 
-    fn dial(failure: Failure) -> Cause {
+    fn dial(failure: DialFailure) -> Cause {
         Cause::from(DialError { stage: Stage::Dial, failure })
     }
 
@@ -135,15 +135,15 @@ mod tests {
             also: Vec::new(),
         };
         for (cause, words) in [
-            (dial(Failure::Refused), "ssh: connect to host web port 22: Connection refused"),
-            (dial(Failure::TimedOut), "ssh: connect to host web port 22: Connection timed out"),
-            (dial(Failure::NoRoute), "ssh: connect to host web port 22: no route to host"),
+            (dial(DialFailure::Refused), "ssh: connect to host web port 22: Connection refused"),
+            (dial(DialFailure::TimedOut), "ssh: connect to host web port 22: Connection timed out"),
+            (dial(DialFailure::NoRoute), "ssh: connect to host web port 22: no route to host"),
             (
-                dial(Failure::NoSuchName),
+                dial(DialFailure::NoSuchName),
                 "ssh: Could not resolve hostname web: Name or service not known",
             ),
             (
-                dial(Failure::ResolverTimeout),
+                dial(DialFailure::ResolverTimeout),
                 "ssh: Could not resolve hostname web: Temporary failure in name resolution",
             ),
             (Cause::Banner(BannerError::NotSsh), not_ssh),
@@ -160,7 +160,7 @@ mod tests {
         ] {
             assert_eq!(said("direct", cause), words);
         }
-        let tor = said("tor", dial(Failure::Tor(TorFailure::NoDescriptor)));
+        let tor = said("tor", dial(DialFailure::Tor(TorFailure::NoDescriptor)));
         assert!(tor.starts_with("tor: ssh: connect to host web port 22: the onion"), "{tor}");
     }
 
