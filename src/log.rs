@@ -1,11 +1,16 @@
-//! The log of `-vv` and more: ours and that of the libraries, one line an
-//! event on standard error. Owns the filter that no secret and no control
-//! character passes, and of what a library can tell us only by its log.
+//! The log of `-vv` and more: our events and those of the libraries, one line an
+//! event on standard error. Owns the writer that lets no secret and no control
+//! character pass, and what a library can tell us by its log alone.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::printable;
 use crate::secret;
@@ -14,64 +19,61 @@ use crate::secret;
 /// warnings of the libraries, three their debug events as well. Their trace
 /// events stay off always: they hold the bytes of the session.
 pub(crate) fn start(verbosity: u8) {
-    let logger = Logger { shown: verbosity > 1, libraries: verbosity > 2 };
-    if log::set_boxed_logger(Box::new(logger)).is_ok() {
-        // Never less: somebody may watch.
-        log::set_max_level(if verbosity > 1 { LevelFilter::Debug } else { LevelFilter::Error });
+    let libraries = if verbosity > 2 { LevelFilter::DEBUG } else { LevelFilter::WARN };
+    let shown =
+        Targets::new().with_default(libraries).with_target("clan_connect", LevelFilter::DEBUG);
+    let lines = fmt::layer().without_time().with_ansi(false).with_writer(|| Redacted);
+    let lines = (verbosity > 1).then(|| lines.log_internal_errors(false).with_filter(shown));
+    let watches = Watches.with_filter(LevelFilter::ERROR);
+    // Whoever embeds this may have a log of his own.
+    let _ = registry().with(lines).with(watches).try_init();
+}
+
+/// Takes whole lines for standard error.
+struct Redacted;
+
+impl Write for Redacted {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = shown(&String::from_utf8_lossy(line));
+        // Nobody is left to tell when standard error is closed.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// Calls `seen` for every event of `target` that is as bad as `level`, whatever
-/// is shown. Only where [`start`] was called.
-pub(crate) fn watch(target: &'static str, level: Level, seen: impl Fn() + Send + 'static) {
-    let watch = Watch { target, level, seen: Box::new(seen) };
+/// A line as it may be seen. The terminal may be in raw mode.
+fn shown(line: &str) -> String {
+    format!("{}\r\n", printable::line(&secret::redacted(line.trim_end())))
+}
+
+/// Calls `seen` for every error that `target` logs, whatever is shown. Only where
+/// [`start`] was called.
+pub(crate) fn watch(target: &'static str, seen: impl Fn() + Send + 'static) {
+    let watch = Watch { target, seen: Box::new(seen) };
     WATCHES.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
 }
 
 struct Watch {
     target: &'static str,
-    level: Level,
     seen: Box<dyn Fn() + Send>,
 }
 
 static WATCHES: Mutex<Vec<Watch>> = Mutex::new(Vec::new());
 
-struct Logger {
-    shown: bool,
-    libraries: bool,
-}
+/// Sees the events that [`watch`] asks for.
+struct Watches;
 
-impl Log for Logger {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let least = match self.libraries || metadata.target().starts_with("clan_connect") {
-            true => LevelFilter::Debug,
-            false => LevelFilter::Warn,
-        };
-        self.shown && metadata.level() <= least
-    }
-
-    fn log(&self, record: &Record<'_>) {
+impl<S: Subscriber> Layer<S> for Watches {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
-        for watch in watches.iter() {
-            if record.target() == watch.target && record.level() <= watch.level {
-                (watch.seen)();
-            }
-        }
-        drop(watches);
-        if self.enabled(record.metadata()) {
-            let line = secret::redacted(&record.args().to_string());
-            let line = printable::line(&line);
-            // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(
-                std::io::stderr().lock(),
-                "{:<5} {}: {line}\r",
-                record.level(),
-                record.target()
-            );
+        for watch in watches.iter().filter(|watch| watch.target == event.metadata().target()) {
+            (watch.seen)();
         }
     }
-
-    fn flush(&self) {}
 }
 
 #[cfg(test)]
@@ -80,21 +82,29 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::secret::Secret;
 
     #[test]
-    fn a_watch_sees_its_target_though_nothing_is_shown() {
+    fn a_watch_sees_the_errors_of_its_target_though_nothing_is_shown() {
         let seen = Arc::new(AtomicUsize::new(0));
         let counted = seen.clone();
-        watch("a::target", Level::Error, move || {
+        watch("a::target", move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
-        let logger = Logger { shown: false, libraries: false };
-        for (target, level) in
-            [("a::target", Level::Error), ("a::target", Level::Warn), ("another", Level::Error)]
-        {
-            let args = format_args!("x");
-            logger.log(&Record::builder().target(target).level(level).args(args).build());
-        }
+        let log = registry().with(Watches.with_filter(LevelFilter::ERROR));
+        tracing::subscriber::with_default(log, || {
+            tracing::error!(target: "a::target", "x");
+            tracing::warn!(target: "a::target", "x");
+            tracing::error!(target: "another", "x");
+        });
         assert_eq!(seen.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_line_shows_no_secret_and_no_control_character() {
+        secret::conceal(&Secret::new("sealed.example".to_owned()));
+        let line = shown("DEBUG hickory: query sealed.example\x1b[2J\nnext\n");
+        assert!(line.starts_with("DEBUG hickory: query <secret>"), "{line}");
+        assert_eq!(line.matches(char::is_control).collect::<String>(), "\r\n", "{line}");
     }
 }

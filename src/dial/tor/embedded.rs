@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use arti_client::{BootstrapBehavior, DataStream, ErrorKind, HasKind, TorClient};
 use futures_util::StreamExt;
-use log::Level;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tor_keymgr::KeystoreSelector;
@@ -183,7 +182,7 @@ fn start(settings: Arc<Settings>) -> Running {
         }
     };
     let (watched, told) = (Arc::downgrade(&runtime), Arc::downgrade(&sender));
-    watch_log(OBSOLETE_TARGET, Level::Error, move || {
+    watch_log(OBSOLETE_TARGET, move || {
         if let (Some(runtime), Some(told)) = (watched.upgrade(), told.upgrade()) {
             told.send_replace(Boot::Failed(TorFailure::Obsolete));
             // Not by the thread that logs, which is one of the runtime's.
@@ -372,7 +371,7 @@ mod tests {
         until(20, || dirs(&tor).is_some());
         assert!(matches!(&*boot.borrow_and_update(), Boot::Starting { .. }));
         // As `evaluate_protocol_status` says it, five seconds before the end.
-        log::error!(target: OBSOLETE_TARGET, "at least one protocol is not implemented");
+        tracing::error!(target: OBSOLETE_TARGET, "at least one protocol is not implemented");
         until(2, || {
             let running = tor.running.lock().unwrap();
             running.as_ref().is_some_and(|running| running._runtime.0.lock().unwrap().is_none())
