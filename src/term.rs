@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 static IS_LINE_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Erases the line that the cursor is in.
-pub(crate) const ERASE: &[u8] = b"\r\x1b[K";
+pub(crate) const ERASE: &str = "\r\x1b[K";
 
 /// Whether standard input is a terminal.
 pub fn is_interactive() -> bool {
@@ -89,7 +89,7 @@ pub fn leave() {
     restore();
     Blocking::undo();
     if IS_LINE_SHOWN.swap(false, Ordering::Relaxed) {
-        let _ = io::stderr().write_all(ERASE);
+        let _ = io::stderr().write_all(ERASE.as_bytes());
     }
 }
 

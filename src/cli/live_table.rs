@@ -1,10 +1,12 @@
 //! The table of `network overview`, which fills up on the terminal while the
-//! peers answer. Owns its layout and the cursor; where the table does not fit,
+//! peers answer. indicatif draws it; owns its layout. Where the table does not fit,
 //! there is only the line of progress.
 
-use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::progress::Screen;
 use super::{Ui, columns};
 use crate::{printable, term};
 
@@ -16,80 +18,95 @@ pub(super) struct Row {
     pub(super) state: String,
 }
 
-pub(super) struct Board {
-    state: Mutex<State>,
-    /// The terminal's columns, if the table fits.
-    columns: Option<usize>,
+pub(super) struct LiveTable {
+    rows: Mutex<Vec<Row>>,
+    /// What is on the terminal, if the table fits.
+    drawn: Option<Drawn>,
 }
 
-struct State {
-    rows: Vec<Row>,
-    is_drawn: bool,
+struct Drawn {
+    lines: MultiProgress,
+    bars: Vec<ProgressBar>,
+    /// The columns of a line.
+    room: usize,
 }
 
-impl Board {
+impl LiveTable {
     /// The rows of a network follow each other.
     pub(super) fn new(rows: Vec<Row>, ui: &Ui) -> Self {
-        let lines = layout(&rows).lines().count();
-        let columns = term::size()
+        let text = layout(&rows);
+        let drawn = term::size()
             .filter(|_| ui.progress.is_wanted())
-            .filter(|size| usize::try_from(size.rows).is_ok_and(|rows| lines < rows))
-            .and_then(|size| usize::try_from(size.columns).ok());
-        let board = Self { state: Mutex::new(State { rows, is_drawn: false }), columns };
-        board.draw(&mut board.lock());
-        board
+            .filter(|size| usize::try_from(size.rows).is_ok_and(|rows| text.lines().count() < rows))
+            .and_then(|size| usize::try_from(size.columns).ok())
+            .map(|columns| Drawn::new(&text, columns.saturating_sub(1)));
+        Self { rows: Mutex::new(rows), drawn }
     }
 
     /// Whether it is on the terminal.
     pub(super) fn is_shown(&self) -> bool {
-        self.columns.is_some()
+        self.drawn.is_some()
     }
 
-    pub(super) fn set(&self, place: usize, text: String) {
-        let mut state = self.lock();
-        if let Some(row) = state.rows.get_mut(place) {
-            row.state = text;
+    /// Says what became of the peer of a row.
+    pub(super) fn set(&self, row: usize, state: String) {
+        let mut rows = self.rows();
+        if let Some(row) = rows.get_mut(row) {
+            row.state = state;
         }
-        self.draw(&mut state);
+        if let Some(drawn) = &self.drawn {
+            drawn.show(&layout(&rows));
+        }
     }
 
     /// The table as it is now.
     pub(super) fn text(&self) -> String {
-        layout(&self.lock().rows)
+        layout(&self.rows())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Draws it over what was drawn before; the cursor stays below.
-    fn draw(&self, state: &mut State) {
-        let Some(room) = self.columns.map(|columns| columns.saturating_sub(1)) else { return };
-        let table = layout(&state.rows);
-        let mut text = back(state.is_drawn, &table);
-        for line in printable::shown(&table).lines() {
-            let line = columns::cut(line, room);
-            text.push_str(&format!("{line}\x1b[K\n"));
+impl Drawn {
+    fn new(text: &str, room: usize) -> Self {
+        let lines = MultiProgress::with_draw_target(Screen::table());
+        let style = ProgressStyle::with_template("{msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        // The last one stays empty: there the cursor is, whatever ends this process.
+        let bars = (0..=text.lines().count())
+            .map(|_| lines.add(ProgressBar::no_length().with_style(style.clone())))
+            .collect();
+        let drawn = Self { lines, bars, room };
+        drawn.show(text);
+        if let Some(last) = drawn.bars.last() {
+            last.tick();
         }
-        state.is_drawn = true;
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        drawn
+    }
+
+    /// Draws the lines that have changed.
+    fn show(&self, text: &str) {
+        let lines = text.lines().chain([""]);
+        for (bar, line) in self.bars.iter().zip(lines) {
+            let line = printable::shown(line);
+            let line = columns::cut(&line, self.room);
+            if bar.message() != line {
+                bar.set_message(line.to_owned());
+            }
+        }
     }
 }
 
 /// What is on standard output then takes its place.
-impl Drop for Board {
+impl Drop for Drawn {
     fn drop(&mut self) {
-        let state = self.lock();
-        let text = back(state.is_drawn, &layout(&state.rows));
-        if !text.is_empty() {
-            let _ = std::io::stderr().lock().write_all(format!("{text}\x1b[J").as_bytes());
-        }
+        // Nobody is left to see it when standard error is closed.
+        let _ = self.lines.clear();
+        // Each bar would draw the others again when it is dropped.
+        self.lines.set_draw_target(ProgressDrawTarget::hidden());
     }
-}
-
-/// To the first line of what was drawn.
-fn back(is_drawn: bool, table: &str) -> String {
-    if is_drawn { format!("\r\x1b[{}A", table.lines().count()) } else { String::new() }
 }
 
 fn layout(rows: &[Row]) -> String {

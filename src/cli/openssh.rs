@@ -87,8 +87,7 @@ pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
     done.unwrap_or_else(|error| {
         let is_told = !resolved.is_silent() && !signals::has_come();
         if is_told && !matches!(error, Error::Output(_)) {
-            ui.progress.clear();
-            say(&in_words_of_ssh(&error, &resolved));
+            ui.progress.pause(|| say(&in_words_of_ssh(&error, &resolved)));
         }
         error.exit_code(true)
     })

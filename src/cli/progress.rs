@@ -1,40 +1,47 @@
-//! One line on the terminal that says what takes so long. Appears after a
-//! second, disappears without a trace.
+//! One line on the terminal that says what takes so long. It appears after a
+//! second and disappears without a trace. indicatif draws it; owns when and what.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod screen;
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::columns;
-use crate::{printable, term};
+use crate::printable;
+
+pub(super) use screen::Screen;
 
 /// What is done in less needs no explanation.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Of a terminal that does not tell.
-const COLUMNS: u32 = 80;
 /// How often the line is renewed.
 const TICK: Duration = Duration::from_millis(250);
 
 /// The line. Cheap when it is not wanted.
 pub(super) struct Progress {
-    line: Option<Arc<Mutex<Line>>>,
+    line: Option<Line>,
+}
+
+struct Line {
+    bar: ProgressBar,
+    wait: Arc<Mutex<Wait>>,
 }
 
 #[derive(Default)]
-struct Line {
-    /// What is being done and since when; `None` between two waits.
-    doing: Option<(String, Instant)>,
-    since: Option<Instant>,
-    shown: bool,
-    paused: bool,
-    /// Whether a thread renews the line.
-    ticking: bool,
+struct Wait {
+    /// What is being done; `None` between two waits.
+    what: Option<String>,
+    is_paused: bool,
+    /// Whether indicatif's thread renews the line.
+    is_ticking: bool,
 }
 
 impl Progress {
     /// `wanted` only on a terminal that can erase a line.
     pub(super) fn new(wanted: bool) -> Self {
-        Self { line: wanted.then(Arc::default) }
+        Self { line: wanted.then(Line::new) }
     }
 
     /// Whether the terminal is one for moving text.
@@ -44,91 +51,94 @@ impl Progress {
 
     /// Begins or changes what is being done.
     pub(super) fn doing(&self, what: String) {
-        let Some(line) = &self.line else { return };
-        let mut state = lock(line);
-        let now = Instant::now();
-        state.since.get_or_insert(now);
-        state.doing = Some((what, now));
-        if !state.ticking {
-            state.ticking = true;
-            let line = line.clone();
-            // A thread, because the runtime's may all be busy or not yet there.
-            std::thread::spawn(move || tick(&line));
+        if let Some(line) = &self.line {
+            line.wait().what = Some(what);
+            line.go_on();
         }
     }
 
     /// All is done; the line goes.
     pub(super) fn done(&self) {
         if let Some(line) = &self.line {
-            let mut state = lock(line);
-            state.doing = None;
-            state.since = None;
-            erase(&mut state);
-        }
-    }
-
-    /// Makes way for other text.
-    pub(super) fn clear(&self) {
-        if let Some(line) = &self.line {
-            erase(&mut lock(line));
+            line.wait().what = None;
+            line.stop();
         }
     }
 
     /// Keeps the terminal free while `dialogue` uses it.
     pub(super) fn pause<T>(&self, dialogue: impl FnOnce() -> T) -> T {
-        if let Some(line) = &self.line {
-            let mut state = lock(line);
-            erase(&mut state);
-            state.paused = true;
-        }
+        let Some(line) = &self.line else { return dialogue() };
+        line.wait().is_paused = true;
+        line.stop();
         let result = dialogue();
-        if let Some(line) = &self.line {
-            let mut state = lock(line);
-            state.paused = false;
-            state.since = state.since.map(|_| Instant::now());
-        }
+        line.wait().is_paused = false;
+        line.go_on();
         result
+    }
+
+    /// Writes other text, below which the line goes on.
+    pub(super) fn aside(&self, write: impl FnOnce()) {
+        match &self.line {
+            Some(line) => line.bar.suspend(write),
+            None => write(),
+        }
     }
 }
 
-fn tick(line: &Mutex<Line>) {
-    loop {
-        std::thread::sleep(TICK);
-        let mut state = lock(line);
-        let (Some((what, _)), Some(since)) = (state.doing.clone(), state.since) else {
-            state.ticking = false;
-            return;
+impl Line {
+    fn new() -> Self {
+        let wait = Arc::<Mutex<Wait>>::default();
+        let shown = wait.clone();
+        let line = move |state: &ProgressState, out: &mut dyn Write| {
+            let (elapsed, room) = (state.elapsed(), usize::from(screen::columns()));
+            if let Some(what) = &lock(&shown).what
+                && elapsed >= PATIENCE
+            {
+                let _ = out.write_str(&one_line(&printable::shown(what), elapsed.as_secs(), room));
+            }
         };
-        if since.elapsed() >= PATIENCE && !state.paused {
-            let all = term::size().map_or(COLUMNS, |size| size.columns);
-            let what = printable::shown(&what);
-            let text = one_line(&what, since.elapsed().as_secs(), all);
-            let text = format!("\r\x1b[K{text}");
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-            state.shown = true;
-            term::note_line(true);
+        let style = ProgressStyle::with_template("{line}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .with_key("line", line);
+        let bar = ProgressBar::with_draw_target(None, Screen::line()).with_style(style);
+        bar.finish_and_clear();
+        Self { bar, wait }
+    }
+
+    /// Counts the time from now, if it has been at rest.
+    fn go_on(&self) {
+        let mut wait = self.wait();
+        let begins = wait.what.is_some() && !wait.is_paused && !wait.is_ticking;
+        wait.is_ticking |= begins;
+        // Whoever draws asks for it.
+        drop(wait);
+        if begins {
+            self.bar.reset();
+            self.bar.enable_steady_tick(TICK);
         }
+    }
+
+    fn stop(&self) {
+        self.wait().is_ticking = false;
+        self.bar.disable_steady_tick();
+        self.bar.finish_and_clear();
+    }
+
+    fn wait(&self) -> MutexGuard<'_, Wait> {
+        lock(&self.wait)
     }
 }
 
 /// What fits into a line of the terminal: of a longer one, only the last piece
 /// would go away again.
-fn one_line(what: &str, seconds: u64, all: u32) -> String {
+fn one_line(what: &str, seconds: u64, all: usize) -> String {
     let end = format!(" … {seconds} s");
-    let room = usize::try_from(all).unwrap_or(usize::MAX).saturating_sub(1);
-    let room = room.saturating_sub(columns::width(&end));
+    let room = all.saturating_sub(1).saturating_sub(columns::width(&end));
     format!("{}{end}", columns::cut(what, room))
 }
 
-fn erase(state: &mut Line) {
-    if std::mem::take(&mut state.shown) {
-        let _ = std::io::stderr().lock().write_all(term::ERASE);
-        term::note_line(false);
-    }
-}
-
-fn lock(line: &Mutex<Line>) -> std::sync::MutexGuard<'_, Line> {
-    line.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(wait: &Mutex<Wait>) -> MutexGuard<'_, Wait> {
+    wait.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{How, Turns, allowed, as_json, fan_out};
-use crate::cli::board::{Board, Row};
 use crate::cli::link::{self, Jumps, Prepared};
+use crate::cli::live_table::{LiveTable, Row};
 use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
 use crate::cli::task::runtime;
@@ -46,12 +46,12 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
             state: String::new(),
         })
         .collect();
-    let board = Board::new(rows, ui);
+    let table = LiveTable::new(rows, ui);
     let (total, done) = (routes.len(), AtomicUsize::new(0));
     let seen = |place: usize, probed: &Probed| {
-        board.set(place, state(probed));
+        table.set(place, state(probed));
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if !board.is_shown() {
+        if !table.is_shown() {
             ui.progress.doing(format!("asked {done} of {total}"));
         }
     };
@@ -70,8 +70,8 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     drop(everybody);
     runtime.shutdown_background();
     ui.progress.done();
-    let text = board.text();
-    drop(board);
+    let text = table.text();
+    drop(table);
     if arguments.how.json {
         print_json(&overview_json(&clan, &probed))?;
     } else {
