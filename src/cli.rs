@@ -3,13 +3,13 @@
 
 mod advice;
 mod askpass;
-mod board;
 mod clan;
 mod columns;
 mod complete;
 mod exports;
 mod invocation;
 mod link;
+mod live_table;
 mod machine;
 mod network;
 mod openssh;
@@ -368,10 +368,12 @@ impl Ui {
     }
 
     fn write(&self, text: &str) {
-        self.progress.clear();
-        // Nobody is left to tell when standard error is closed.
         let text = redacted(text);
-        let _ = std::io::stderr().lock().write_all(printable::shown(&text).as_bytes());
+        let text = printable::shown(&text);
+        self.progress.aside(|| {
+            // Nobody is left to tell when standard error is closed.
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        });
     }
 }
 

@@ -44,6 +44,11 @@ pub enum Error {
         text: String,
     },
 
+    /// An option of ssh_config(5) has a value that is understood only when it is used,
+    /// and of no use then, wherever it was set.
+    #[error("{0}")]
+    OptionValue(String),
+
     /// No clan here and none named.
     #[error("no clan found in {start} or any parent")]
     FlakeNotFound {

@@ -169,7 +169,7 @@ impl Resolved {
     /// A file's name with `~`, tokens and variables replaced.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::OptionValue`].
     pub fn file(&self, name: &Template) -> Result<PathBuf> {
         self.file_name(name.written())
     }
@@ -182,14 +182,15 @@ impl Resolved {
             "" => self.env.home().map(Path::to_owned),
             name => of(name),
         };
-        let home = home.ok_or_else(|| usage(format!("No such user {}", Printable(name))))?;
+        let home =
+            home.ok_or_else(|| Error::OptionValue(format!("No such user {}", Printable(name))))?;
         Ok(PathBuf::from(format!("{}/{}", home.display(), self.path(rest)?)))
     }
 
     /// Files by their names.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::OptionValue`].
     pub fn files(&self, names: &[Template]) -> Result<Vec<PathBuf>> {
         names.iter().map(|name| self.file(name)).collect()
     }
@@ -202,7 +203,7 @@ impl Resolved {
     /// The socket of an agent; `own` is that of the environment.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::OptionValue`].
     pub fn agent(&self, agent: &Agent, own: Option<PathBuf>) -> Result<Option<PathBuf>> {
         match agent {
             Agent::None => Ok(None),
@@ -215,7 +216,7 @@ impl Resolved {
     /// A command or another value with its tokens replaced.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::OptionValue`].
     pub fn expand(&self, text: &Template) -> Result<String> {
         self.expanded(text.written())
     }
@@ -258,9 +259,4 @@ impl Resolved {
 fn local_user(env: &Env) -> String {
     let number = || rustix::process::getuid().as_raw().to_string();
     env.user().map_or_else(number, str::to_owned)
-}
-
-/// An [`Error::Usage`] in few words.
-fn usage(text: String) -> Error {
-    Error::Usage(text)
 }

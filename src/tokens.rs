@@ -11,7 +11,7 @@ use crate::printable::Printable;
 /// sign.
 ///
 /// # Errors
-/// [`Error::Usage`] naming a token that stands for nothing here.
+/// [`Error::OptionValue`] naming a token that stands for nothing here.
 pub fn expand(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -37,7 +37,7 @@ pub fn expand(text: &str, token: &dyn Fn(char) -> Option<String>) -> Result<Stri
 /// The same for a file's name, where `${NAME}` is that variable of `env`.
 ///
 /// # Errors
-/// [`Error::Usage`], also naming a variable that is not set, or a brace that is not
+/// [`Error::OptionValue`], also naming a variable that is not set, or a brace that is not
 /// closed.
 pub fn expand_file(
     text: &str,
@@ -114,7 +114,7 @@ fn unfit(name: &str, foul: &str, splits: impl Fn(char, Option<char>) -> bool) ->
 }
 
 fn bad(text: &str, why: &str) -> Error {
-    Error::Usage(format!("{:?}: {}", Printable(text).to_string(), Printable(why)))
+    Error::OptionValue(format!("{:?}: {}", Printable(text).to_string(), Printable(why)))
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ fn all() -> Vec<Error> {
     let io = || std::io::Error::from(ErrorKind::PermissionDenied);
     vec![
         Error::Usage(text()),
+        Error::OptionValue(text()),
         Error::SshConfig { path: "/".into(), line: Some(1), text: text() },
         Error::FlakeNotFound { start: "/".into() },
         Error::NotAFlake { path: "/".into() },

@@ -11,7 +11,7 @@ use crate::ssh::algorithms::{Algorithms, List, key_types, signatures};
 /// `ssh -G`.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] naming a value that cannot be expanded.
+/// [`crate::Error::OptionValue`] naming a value that cannot be expanded.
 pub fn dump(resolved: &Resolved) -> Result<String> {
     let mut text = String::new();
     // Writing to a String cannot fail.

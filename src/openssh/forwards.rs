@@ -29,7 +29,7 @@ impl Forwards {
     /// What applies to a host.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] naming a socket whose name cannot be understood.
+    /// [`crate::Error::OptionValue`] naming a socket whose name cannot be understood.
     pub fn of(resolved: &Resolved) -> Result<Self> {
         let options = &resolved.options;
         let mut forwards = Self {

@@ -41,7 +41,9 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
             };
             format!("{asked} request failed on channel 0")
         }
-        Error::Usage(_) | Error::Forward(_) | Error::Control(_) => error.to_string(),
+        Error::Usage(_) | Error::OptionValue(_) | Error::Forward(_) | Error::Control(_) => {
+            error.to_string()
+        }
         other => format!("ssh: {other}"),
     }
 }

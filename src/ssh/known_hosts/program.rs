@@ -39,12 +39,12 @@ impl Program {
     /// Reads the option's value; `none` is no command.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::OptionValue`].
     pub fn parse(line: &str) -> Result<Option<Self>> {
         if line.eq_ignore_ascii_case("none") {
             return Ok(None);
         }
-        let bad = |why| Error::Usage(format!("KnownHostsCommand {line:?}: {why}"));
+        let bad = |why| Error::OptionValue(format!("KnownHostsCommand {line:?}: {why}"));
         let words = command::split(line).ok_or_else(|| bad("a quote is not closed"))?;
         match words.first() {
             Some(program) if Path::new(program).is_absolute() => {
