@@ -68,6 +68,13 @@ impl Hostile {
         }
     }
 
+    /// The numbers in the line that begins so.
+    fn numbers(&self, start: &str) -> Vec<u64> {
+        let seen = self.seen.lock().unwrap();
+        let line = seen.iter().find(|line| line.starts_with(start)).unwrap();
+        line.split(' ').filter_map(|word| word.parse().ok()).collect()
+    }
+
     pub(crate) fn says(&self, start: &str) -> bool {
         self.seen.lock().unwrap().iter().any(|line| line.starts_with(start))
     }
@@ -261,8 +268,7 @@ fn messages_that_are_no_data_end_the_connection_when_there_are_too_many() {
     // The last word on how it ended is one of them.
     let done = Run::of(wait(child)).exits(137);
     assert_eq!(done.stdout.len(), 200_000, "what came before is not lost");
-    let flood = hostile.seen.lock().unwrap().last().unwrap().clone();
-    let sent: usize = flood.split(' ').nth(1).unwrap().parse().unwrap();
+    let sent = hostile.numbers("flood")[0];
     assert!(sent < 100, "{sent} messages of 250 kB were taken");
     let peak: u64 = hostile.home.read("peak").trim().parse().unwrap();
     let (honest, ..) = self::peak(&Hostile::new("honest"), &[]);
@@ -280,11 +286,7 @@ fn a_window_grows_for_a_reader_that_is_quick_and_for_no_other() {
     let hostile = Hostile::new("windows");
     let (_, _, done) = peak(&hostile, &[]);
     done.exits(7);
-    let number = |start: &str| -> u64 {
-        let seen = hostile.seen.lock().unwrap();
-        let line = seen.iter().find(|line| line.starts_with(start)).unwrap();
-        line.split(' ').next_back().unwrap().parse().unwrap()
-    };
+    let number = |start: &str| *hostile.numbers(start).last().unwrap();
     assert_eq!(number("first window"), 2 << 20);
     assert!(number("most") > 6 << 20, "{}", number("most"));
     assert!(number("most") <= 16 << 20, "{}", number("most"));
