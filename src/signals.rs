@@ -1,62 +1,65 @@
-//! The signals that end the program. Owns that they do so at every stage: the work
-//! is done on a thread of its own, and a file that does not answer or a program
-//! that does not end is left behind with it.
+//! The signals that end the program. Owns that they do so at every stage: they are
+//! waited for on a thread of their own, and a file that does not answer or a program
+//! that does not end is left behind.
 
 use std::future::pending;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::children;
+use crate::{children, term};
 
 /// How long what hears of a signal may take to end by itself.
 const GRACE: Duration = Duration::from_millis(400);
-/// What Linux gives to a program's first thread, in bytes.
-const STACK: usize = 8 << 20;
-/// The exit statuses for what cannot be started and for what has panicked.
-const FAILED: u8 = 255;
+/// The exit status for what has panicked.
 const PANICKED: u8 = 101;
 
 /// The number of the signal that has come, or 0.
 static CAME: LazyLock<watch::Sender<u8>> = LazyLock::new(|| watch::Sender::new(0));
 
-/// Does `work` and returns its exit status, or 128 and the number of a signal that
-/// ended it. A signal that was ignored when we were started stays so, as nohup(1)
-/// wants it.
-pub fn run(work: impl FnOnce() -> u8 + Send + 'static) -> u8 {
+/// Does `work` and returns its exit status. A signal ends the process with 128 and its
+/// number. One that was ignored when we were started stays so, as nohup(1) wants it.
+///
+/// The work is done on the first thread, where memory costs the fewest system calls.
+pub fn run(work: impl FnOnce() -> u8) -> u8 {
+    let (done, result) = watch::channel(());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(watched(work)),
-        Err(_) => work(),
+    // Where nobody can listen, a signal ends us by itself.
+    let watcher = runtime.ok().and_then(|runtime| {
+        // Before there is anything to be ended.
+        let signals = runtime.block_on(async { Signals::listen() });
+        let watch = move || runtime.block_on(watched(signals, result));
+        std::thread::Builder::new().name("signals".to_owned()).spawn(watch).ok()
+    });
+    let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(PANICKED);
+    drop(done);
+    if let Some(watcher) = watcher.filter(|_| has_come()) {
+        // It ends the process.
+        let _ = watcher.join();
     }
+    code
 }
 
-async fn watched(work: impl FnOnce() -> u8 + Send + 'static) -> u8 {
-    // Before there is anything to be ended.
-    let mut signals = Signals::listen();
-    let (done, mut result) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("main".to_owned()).stack_size(STACK);
-    // Nobody is left to be told where a signal was faster.
-    if thread.spawn(move || done.send(work()).unwrap_or_default()).is_err() {
-        return FAILED;
-    }
+#[expect(clippy::disallowed_methods, reason = "nobody waits for what is left behind")]
+/// Ends the process when a signal comes before `done` is dropped.
+async fn watched(mut signals: Signals, mut done: watch::Receiver<()>) {
     let number = tokio::select! {
-        code = &mut result => return code.unwrap_or(PANICKED),
+        _ = done.changed() => return,
         number = signals.any() => number,
     };
     CAME.send_replace(number);
-    let is_heard = CAME.receiver_count() > 0;
-    if is_heard {
+    if CAME.receiver_count() > 0 {
         tokio::select! {
-            _ = result => {}
+            _ = done.changed() => {}
             () = tokio::time::sleep(GRACE) => {}
             _ = signals.any() => {}
         }
     }
     children::end();
-    128 + number
+    term::leave();
+    std::process::exit(i32::from(128 + number));
 }
 
 /// Those that end us, where nobody had them ignored.
