@@ -50,6 +50,12 @@ fn published(dir: &Path) -> PathBuf {
     dir.join("all/russh")
 }
 
+/// The manifest as it was published, of the crate in `all` below `dir`.
+fn original_manifest(dir: &Path) -> String {
+    let again = tempfile::tempdir_in(dir).unwrap();
+    std::fs::read_to_string(published(again.path()).join("Cargo.toml")).unwrap()
+}
+
 /// The files below `dir`, by their names from there.
 fn files(dir: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -69,11 +75,9 @@ fn files(dir: &Path) -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn russh_is_the_published_crate_with_the_patches_beside_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let patched = published(dir.path());
-    let ours = PathBuf::from(format!("{ROOT}/vendor/russh"));
+/// The published crate with our patches, below `dir`.
+fn patched(dir: &Path) -> PathBuf {
+    let patched = published(dir);
     let mut patches: Vec<_> = std::fs::read_dir(format!("{ROOT}/vendor/russh-patches"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -91,6 +95,14 @@ fn russh_is_the_published_crate_with_the_patches_beside_it() {
             "patch",
         );
     }
+    patched
+}
+
+#[test]
+fn russh_is_the_published_crate_with_the_patches_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let patched = patched(dir.path());
+    let ours = PathBuf::from(format!("{ROOT}/vendor/russh"));
     let mut expected = files(&patched);
     expected.retain(|name| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)));
     assert_eq!(files(&ours), expected);
@@ -99,4 +111,51 @@ fn russh_is_the_published_crate_with_the_patches_beside_it() {
             std::fs::read(ours.join(&name)).unwrap() == std::fs::read(patched.join(&name)).unwrap();
         assert!(same, "vendor/russh/{name} has changes that are in no patch");
     }
+}
+
+/// The published manifest without what examples and benchmarks need, which are not run.
+fn manifest_for_tests(published: &str) -> String {
+    let unused = ["ratatui", "termion", "tokio-fd", "russh-sftp", "criterion", "shell-escape"];
+    let is_needed = |section: &&str| {
+        let title = section.lines().next().unwrap_or_default();
+        !["[example]]", "[bench]]", "dev-dependencies.clap]"].contains(&title)
+            && !unused.iter().any(|name| title.ends_with(&format!("dependencies.{name}]")))
+    };
+    // What the tests use of tokio comes with a crate that is left out.
+    let tokio = "[dev-dependencies.tokio]";
+    let sections = published.split("\n[").filter(is_needed).collect::<Vec<_>>().join("\n[");
+    let sections = sections.replace("[\"dep:criterion\"]", "[]");
+    let (before, after) = sections.split_once(tokio).unwrap();
+    let after = after.replacen("features = [", "features = [\"process\", ", 1);
+    format!("{before}{tokio}{after}\n[workspace]\n")
+}
+
+#[test]
+#[ignore = "compiles russh once more; vendor-tests/run has it run alone"]
+fn russhs_own_tests_pass_with_the_patches() {
+    // Below our configuration and beside what was compiled for us.
+    let dir = tempfile::tempdir_in(format!("{ROOT}/target")).unwrap();
+    let patched = patched(dir.path());
+    let name = format!("{}/Cargo.toml", patched.display());
+    let original = original_manifest(dir.path());
+    std::fs::write(&name, manifest_for_tests(&original)).unwrap();
+    std::fs::copy(format!("{ROOT}/Cargo.lock"), patched.join("Cargo.lock")).unwrap();
+    let _ = std::fs::remove_dir_all(patched.join("examples"));
+    let _ = std::fs::remove_dir_all(patched.join("benches"));
+    // It connects to a listener that a task begins after its answer.
+    let contention = patched.join("tests/test_contention.rs");
+    let text = std::fs::read_to_string(&contention).unwrap();
+    let connect = "TcpStream::connect(tcp_addr).await.unwrap();";
+    assert!(text.contains(connect));
+    let retried = "loop { match TcpStream::connect(tcp_addr).await { Ok(stream) => break stream, \
+                   Err(_) => tokio::task::yield_now().await } };";
+    std::fs::write(&contention, text.replace(connect, retried)).unwrap();
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--release", "--no-fail-fast", "--lib", "--tests"]);
+    command.args(["--no-default-features", "--features", "flate2,ring,rsa"]);
+    command.current_dir(&patched).env("CARGO_TARGET_DIR", format!("{ROOT}/target"));
+    command.stdin(Stdio::null());
+    let status = command.status().unwrap();
+    assert!(status.success(), "{status}");
 }
