@@ -61,6 +61,36 @@ fn every_recipient_and_encoding_of_age_can_be_read() {
 }
 
 #[test]
+fn ssh_keys_in_every_format_of_ssh_keygen_open_what_age_opens() {
+    let home = Home::new();
+    home.write("clan/.clan-flake", "");
+    for (name, kind, format) in [
+        ("rsa-pkcs8", "rsa", "PKCS8"),
+        ("rsa-pem", "rsa", "PEM"),
+        ("rsa-openssh", "rsa", "RFC4716"),
+        ("ed25519-openssh", "ed25519", "RFC4716"),
+    ] {
+        let path = home.path(name);
+        let args = ["-q", "-t", kind, "-m", format, "-N", "", "-f", path.to_str().unwrap()];
+        run("ssh-keygen", &args, "openssh-client");
+        seal(&home, &["-R", home.path(&format!("{name}.pub")).to_str().unwrap()], b"open");
+        let var = home.path(VAR);
+        let age = ["-d", "-i", path.to_str().unwrap(), var.to_str().unwrap()];
+        assert_eq!(run("age", &age, "age"), "open", "{name}");
+        assert_eq!(get(&home, name).exits(0).text(), "open", "{name}");
+    }
+    // What cannot be opened says why.
+    let path = home.path("locked");
+    let locked = ["-q", "-t", "rsa", "-m", "PKCS8", "-N", "secret", "-f", path.to_str().unwrap()];
+    run("ssh-keygen", &locked, "openssh-client");
+    get(&home, "locked").exits(1).says(&["ssh-keygen -p -o -f FILE"]);
+    let path = home.path("ecdsa");
+    let other = ["-q", "-t", "ecdsa", "-m", "PKCS8", "-N", "", "-f", path.to_str().unwrap()];
+    run("ssh-keygen", &other, "openssh-client");
+    get(&home, "ecdsa").exits(1).says(&["only ssh-ed25519 and ssh-rsa keys can decrypt"]);
+}
+
+#[test]
 fn locked_identities_ask_on_the_terminal() {
     let home = Home::new();
     home.write("clan/.clan-flake", "");

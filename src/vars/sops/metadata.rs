@@ -50,7 +50,14 @@ pub(super) struct Group {
 /// A share, encrypted for one recipient.
 pub(super) struct GroupKey {
     pub(super) recipient: String,
-    pub(super) file: AgeFile,
+    /// What is wrong with it where it is none: it may be another's.
+    pub(super) file: Result<AgeFile, String>,
+}
+
+impl GroupKey {
+    pub(super) fn intact(&self) -> Option<&AgeFile> {
+        self.file.as_ref().ok()
+    }
 }
 
 impl Metadata {
@@ -78,8 +85,8 @@ impl Metadata {
             }
         }
         // Each is an age file for one recipient, if sops wrote it.
-        let keys = groups.iter().flat_map(|group| &group.keys);
-        if keys.map(|key| key.file.recipient_count()).sum::<usize>() > MAX_RECIPIENTS {
+        let keys = groups.iter().flat_map(|group| &group.keys).filter_map(GroupKey::intact);
+        if keys.map(AgeFile::recipient_count).sum::<usize>() > MAX_RECIPIENTS {
             return Err(format!("sops names more than {MAX_RECIPIENTS} keys"));
         }
         let threshold = match (groups.len(), number(node, "shamir_threshold")?) {
@@ -108,15 +115,20 @@ fn group(node: &Node, field: &str, hash: &mut Sha256) -> Result<Group, String> {
     }
     for (at, entry) in listed.iter().enumerate() {
         let field = format!("{field}.age[{at}]");
-        let enc = text(entry, &field, "enc")?.ok_or_else(|| format!("{field}.enc is missing"))?;
-        if enc.len() > MAX_ENC {
-            return Err(format!("{field}.enc is too large"));
-        }
-        let file = AgeFile::parse(enc.as_bytes())
-            .map_err(|_| format!("{field}.enc is no age file, or truncated"))?;
+        // As in sops, what is damaged keeps those out that it is for, and nobody else.
+        let enc = text(entry, &field, "enc").and_then(|enc| {
+            let enc = enc.ok_or_else(|| format!("{field}.enc is missing"))?;
+            let fits = enc.len() <= MAX_ENC;
+            fits.then_some(enc).ok_or_else(|| format!("{field}.enc is too large"))
+        });
+        let recipient = text(entry, &field, "recipient")?.unwrap_or_default();
+        let parsed = enc.as_ref().map_err(String::clone).and_then(|enc| {
+            let damaged = |_| format!("{field}.enc is no age file, or truncated");
+            AgeFile::parse(enc.as_bytes()).map_err(damaged)
+        });
+        let (enc, file) = (enc.unwrap_or_default(), parsed);
         hash.update((enc.len() as u64).to_be_bytes());
         hash.update(enc.as_bytes());
-        let recipient = text(entry, &field, "recipient")?.unwrap_or_default();
         group.keys.push(GroupKey { recipient, file });
     }
     for (name, title) in OTHERS {
