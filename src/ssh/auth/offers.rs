@@ -136,12 +136,18 @@ fn offers_of(file: &Arc<KeyFile>, beside: bool) -> Vec<Offer> {
     }
 }
 
-/// What is offered twice is refused twice.
+/// What is offered twice is refused twice. Whoever can sign signs for both.
 fn without_twins(offers: Vec<Offer>) -> Vec<Offer> {
     let mut once: Vec<Offer> = Vec::new();
     for offer in offers {
+        let twin = offer.what.as_ref().and_then(|what| once.iter_mut().find(|it| it.is(what)));
+        if let Some(twin) = twin {
+            if !can_sign(&twin.by) && can_sign(&offer.by) {
+                *twin = offer;
+            }
+            continue;
+        }
         let is_there = match (&offer.what, &offer.by) {
-            (Some(what), _) => once.iter().any(|other| other.is(what)),
             (None, By::File(file)) => once
                 .iter()
                 .any(|other| matches!(&other.by, By::File(known) if known.path() == file.path())),
