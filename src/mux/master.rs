@@ -166,6 +166,9 @@ impl Master {
                 },
                 MasterRequest::StopListening => match self.allows("Disable further use of").await {
                     true => {
+                        self.hide();
+                        // It may be the end of all, and is told before.
+                        send(&mut client, &Reply::Ok.encode(id)).await?;
                         self.stop(MasterState::Stopped);
                         Reply::Ok
                     }
