@@ -2,6 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::harness::{Run, Terminal, free_port, noise, start, until, wait};
 use crate::openssh::Agent;
@@ -137,6 +140,46 @@ fn connections_come_from_where_they_are_to_come_from() {
         .ssh(&["-oConnectionAttempts=0", "box", "true"])
         .exits(255)
         .says(&["integer value too small"]);
+}
+
+/// How often somebody came to a port where nobody speaks, and how long it took.
+fn visits(place: &Place, ssh: &str, args: &[&str], answer: &'static [u8]) -> (usize, Duration) {
+    let server = std::net::TcpListener::bind((IP, 0)).unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    let came = Arc::new(AtomicUsize::new(0));
+    let counted = came.clone();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = server.accept() {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = std::io::Write::write_all(&mut stream, answer);
+        }
+    });
+    let began = Instant::now();
+    let attempts = ["-oConnectionAttempts=3", "-p", &port];
+    let args = [&attempts[..], args, &["box", "true"]].concat();
+    Run::of(wait(start(&mut place.client(ssh, &args), "openssh-client"))).exits(255);
+    (came.load(Ordering::Relaxed), began.elapsed())
+}
+
+#[test]
+fn only_connecting_is_repeated_once_a_second_as_by_openssh() {
+    let place = Place::shared("");
+    for ssh in ["/usr/bin/ssh", &place.ours()] {
+        // Somebody is there, and closes, speaks nothing we know, or closes later.
+        for answer in [b"".as_slice(), b"HTTP/1.0 400 no\r\n\r\n", b"SSH-2.0-x\r\n"] {
+            let (came, _) = visits(&place, ssh, &[], answer);
+            assert_eq!(came, 1, "{ssh}: {}", answer.escape_ascii());
+        }
+        // A name that there is none of is none later.
+        let (_, elapsed) = visits(&place, ssh, &["-oHostName=nowhere.invalid"], b"");
+        assert!(elapsed < Duration::from_secs(2), "{ssh}: {elapsed:?}");
+        // Nobody is there.
+        let closed = format!("-oPort={}", free_port(IP));
+        let (began, args) = (Instant::now(), ["-oConnectionAttempts=3", &closed, "box", "true"]);
+        Run::of(wait(start(&mut place.client(ssh, &args), "openssh-client"))).exits(255);
+        let elapsed = began.elapsed();
+        assert!(elapsed > Duration::from_millis(1900), "{ssh}: {elapsed:?}");
+    }
 }
 
 #[test]

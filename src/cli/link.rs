@@ -13,7 +13,7 @@ use super::request::{self, request};
 use super::{Global, Ui};
 use crate::connect::{Connection, Proof, Reached, Request, connect, reach};
 use crate::dial::{Dialer, Proxy};
-use crate::error::{Error, Result};
+use crate::error::{Attempt, Cause, Error, Result, Stage};
 use crate::model::Technology;
 use crate::plan::Route;
 use crate::printable::Printable;
@@ -172,7 +172,9 @@ fn over(request: &mut Request, proxy: Arc<dyn Proxy>, invocation: &Invocation) -
     Ok(())
 }
 
-/// As often as `ConnectionAttempts` says, with a second between.
+/// As often as `ConnectionAttempts` says, with a second between. Only connecting is
+/// repeated, as by ssh(1): who was reached and does not answer will not like to be asked
+/// again (sshconnect.c, `ssh_connect_direct`).
 async fn attempts(
     request: Request,
     invocation: &Invocation,
@@ -182,12 +184,25 @@ async fn attempts(
     loop {
         left -= 1;
         match connect(request.clone(), watch).await {
-            Err(Error::Unreachable { .. }) if left > 0 => {
+            Err(Error::Unreachable { attempts, .. }) if left > 0 && may_come_up(&attempts) => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             done => return done,
         }
     }
+}
+
+/// Whether somebody was not there who may be later, and nobody else was.
+fn may_come_up(attempts: &[Attempt]) -> bool {
+    let is_absent = |attempt: &Attempt| match &attempt.cause {
+        Cause::Dial(error) => error.stage == Stage::Dial,
+        _ => false,
+    };
+    let is_there = |attempt: &Attempt| match &attempt.cause {
+        Cause::Decrypt(_) | Cause::Configuration(_) | Cause::Dial(_) => false,
+        Cause::Proxy(_) | Cause::Banner(_) | Cause::KeyExchange(_) | Cause::HostKey(_) => true,
+    };
+    attempts.iter().any(is_absent) && !attempts.iter().any(is_there)
 }
 
 /// Says what the race does: with `-v` all of it, and on a terminal what takes long.
