@@ -6,7 +6,7 @@
 pub mod client;
 pub mod master;
 pub mod message;
-mod passing;
+pub(crate) mod passing;
 mod socket;
 mod stdio;
 

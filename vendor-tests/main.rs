@@ -62,6 +62,7 @@ mod proxy;
 mod reach;
 mod remote_listen;
 mod sops;
+mod proxy_fdpass;
 mod ssh_audit;
 mod static_binary;
 mod strace;

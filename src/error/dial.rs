@@ -127,6 +127,8 @@ pub enum ProxyFailure {
     Command(String),
     /// The command could not be started.
     NotStarted(std::io::ErrorKind),
+    /// The command was to pass on a connection, and has not.
+    NotPassed,
 }
 
 impl fmt::Display for ProxyFailure {
@@ -144,6 +146,7 @@ impl fmt::Display for ProxyFailure {
             }
             Self::Unfit(why) => write!(f, "not told to the ProxyCommand: the host {why}"),
             Self::Command(why) => f.write_str(why),
+            Self::NotPassed => f.write_str("the ProxyCommand did not pass on a connection"),
             Self::NotStarted(kind) => write!(f, "cannot start the ProxyCommand: {kind}"),
         }
     }

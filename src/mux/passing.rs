@@ -1,4 +1,4 @@
-//! Messages and descriptors over the control socket. Owns their framing: a
+//! Messages and descriptors over the control socket, and from whoever else passes some. Owns their framing: a
 //! length before each message, one byte that carries each descriptor.
 
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
@@ -55,7 +55,7 @@ pub(super) async fn send_descriptor(stream: &UnixStream, file: BorrowedFd<'_>) -
 }
 
 /// Takes a descriptor that was passed.
-pub(super) async fn receive_descriptor(stream: &UnixStream) -> Result<OwnedFd> {
+pub(crate) async fn receive_descriptor(stream: &UnixStream) -> Result<OwnedFd> {
     loop {
         stream.readable().await?;
         let received = stream.try_io(Interest::READABLE, || {

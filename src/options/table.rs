@@ -110,7 +110,7 @@ options! {
     "PermitLocalCommand" permit_local_command: Option<bool> = false,
         HONOURED.not_in_addresses();
     /// Whether ProxyCommand passes on a connection instead of carrying it
-    "ProxyUseFdpass" proxy_use_fdpass: Option<bool> = false, IGNORED.not_in_addresses();
+    "ProxyUseFdpass" proxy_use_fdpass: Option<bool> = false, HONOURED.not_in_addresses();
     /// Whether to authenticate by keys
     "PubkeyAuthentication" pubkey_authentication: Option<PubkeyAuthentication>
         = PubkeyAuthentication::Yes, HONOURED.aliases(&["dsaauthentication"]);

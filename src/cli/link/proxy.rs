@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use rustix::fs::FileType;
 use rustix::process::{Pid, Signal};
 use tokio::io::AsyncWrite;
+use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::OnceCell;
 
@@ -23,6 +26,7 @@ use crate::command;
 use crate::dial::{Opening, Proxy, Stream, Target};
 use crate::env::Env;
 use crate::error::{Error, ProxyFailure, Result};
+use crate::mux::passing::receive_descriptor;
 use crate::openssh::Resolved;
 use crate::openssh::arguments;
 use crate::options::{Maybe, Names, Template, bare};
@@ -118,7 +122,7 @@ async fn hop(jumps: &[String], config_file: Option<&str>, env: &Env) -> Result<I
     };
     // As ssh(1) does: only the file's name is passed on to a jump host.
     let uri = if last.starts_with("ssh://") { last.clone() } else { format!("ssh://{last}") };
-    let mut hop = arguments::parse(&["--".to_owned(), uri])?;
+    let mut hop = arguments::parse(&["--".to_owned(), uri], env)?;
     hop.config_file = config_file.map(str::to_owned);
     if !before.is_empty() {
         hop.options.proxy_jump = Some(Maybe(Some(Names(before.to_vec()))));
@@ -166,6 +170,20 @@ impl Program {
     }
 }
 
+impl Program {
+    /// That of a master keeps nobody's standard error open (`ssh_proxy_connect` of
+    /// OpenSSH's sshconnect.c).
+    fn command(&self, command: &str) -> tokio::process::Command {
+        // Without a shell that would stay between us and it.
+        let run = shell::command(&format!("exec {command}"), &self.machine.env);
+        let mut run = tokio::process::Command::from(run);
+        if Role::of_this() == Some(Role::Master) && self.machine.verbosity() == 0 {
+            run.stderr(Stdio::null());
+        }
+        run
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         // As ssh(1) does: not every program ends when its input does.
@@ -198,9 +216,12 @@ impl Proxy for Program {
                 true if self.command.written().contains("%h") => ProxyFailure::ShowsSecret,
                 _ => ProxyFailure::Command(error.to_string()),
             })?;
-            let logs = self.machine.verbosity() > 0;
-            let (stream, child) = proxy(&command, logs, &self.machine.env)
-                .map_err(|error| ProxyFailure::NotStarted(error.kind()))?;
+            let run = self.command(&command);
+            if self.machine.options.proxy_use_fdpass() {
+                return passed(run).await;
+            }
+            let (stream, child) =
+                proxy(run).map_err(|error| ProxyFailure::NotStarted(error.kind()))?;
             let awaited = child.id().map(Awaited::new);
             self.started.lock().unwrap_or_else(PoisonError::into_inner).push((child, awaited));
             Ok(stream)
@@ -208,19 +229,45 @@ impl Proxy for Program {
     }
 }
 
-/// A program, and its standard input and output. That of a master keeps nobody's
-/// standard error open (`ssh_proxy_connect` of OpenSSH's sshconnect.c).
-fn proxy(command: &str, logs: bool, env: &Env) -> std::io::Result<(Stream, Child)> {
-    // Without a shell that would stay between us and it.
-    let mut run = tokio::process::Command::from(shell::command(&format!("exec {command}"), env));
-    if Role::of_this() == Some(Role::Master) && !logs {
-        run.stderr(Stdio::null());
-    }
+/// A program, and its standard input and output.
+fn proxy(mut run: tokio::process::Command) -> std::io::Result<(Stream, Child)> {
     let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {
         return Err(std::io::ErrorKind::BrokenPipe.into());
     };
     Ok((Stream::new(tokio::io::join(output, Input(Some(input))), None), child))
+}
+
+/// The connection that a program passes on (`ProxyUseFdpass`), which has one end of a
+/// socket for its standard input and output, and is not needed any more then
+/// (`ssh_proxy_fdpass_connect` of OpenSSH's sshconnect.c).
+async fn passed(mut run: tokio::process::Command) -> Result<Stream, ProxyFailure> {
+    let not_started = |error: std::io::Error| ProxyFailure::NotStarted(error.kind());
+    let (ours, theirs) = UnixStream::pair().map_err(not_started)?;
+    let theirs = theirs.into_std().map_err(not_started)?;
+    theirs.set_nonblocking(false).map_err(not_started)?;
+    let theirs = OwnedFd::from(theirs);
+    run.stdin(theirs.try_clone().map_err(not_started)?).stdout(theirs);
+    // Where this is given up, so is the program.
+    let mut child = run.kill_on_drop(true).spawn().map_err(not_started)?;
+    let awaited = child.id().map(Awaited::new);
+    // Its own end is to be the only one.
+    drop(run);
+    let file = receive_descriptor(&ours).await;
+    drop(ours);
+    let _ = child.wait().await;
+    drop(awaited);
+    let socket = file.ok().filter(|file| {
+        let kind = rustix::fs::fstat(file).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        kind == Ok(FileType::Socket)
+    });
+    let socket = socket.ok_or(ProxyFailure::NotPassed)?;
+    // As for any connection of ours, where it is one of TCP.
+    let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
+    // Whatever its family: nothing is done with it but reading and writing.
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    let stream = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
+    Ok(Stream::new(stream.map_err(|_| ProxyFailure::NotPassed)?, None))
 }
 
 /// The standard input of a program, which ends with what is written to it.

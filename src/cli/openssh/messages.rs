@@ -61,6 +61,9 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
             format!("kex_exchange_identification: {cause}\r\nConnection closed by remote host")
         }
         Cause::Proxy(ProxyFailure::NotForwarded(_)) => cause.to_string(),
+        Cause::Proxy(ProxyFailure::NotPassed) => {
+            "proxy dialer did not pass back a connection".to_owned()
+        }
         Cause::HostKey(_) => format!("{cause}\r\nHost key verification failed."),
         Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, theirs, .. })) => {
             let (kind, theirs) = (no_matching(*kind), theirs.join(","));
