@@ -39,6 +39,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Clan;
 use crate::openssh::Resolved;
+use crate::options::LogLevel;
 use crate::prompter::Prompter;
 use crate::secret::{Secret, redacted};
 use crate::{flake, log, printable, signals, term};
@@ -238,6 +239,8 @@ fn go_on(taken_over: Result<(Invocation, Global)>, env: &Env) -> u8 {
             return error.exit_code(true);
         }
     };
+    // It was opened once already.
+    let _ = invocation.log_file.as_deref().map(openssh::log_to);
     log::start(global.verbose);
     let done = match invocation.front {
         Front::Ssh => task::drive(async { Ok(openssh::run(invocation, &global).await) }),
@@ -282,6 +285,8 @@ fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> 
 struct Ui {
     verbose: bool,
     quiet: bool,
+    /// Whether not even what goes wrong is said (`ssh -q`).
+    silent: bool,
     progress: progress::Progress,
     /// What we were started with.
     env: Env,
@@ -300,7 +305,8 @@ impl Ui {
             && !options.fork_after_authentication()
             && Role::of_this().is_none();
         let color = if is_watched { color } else { Color::Never };
-        Self::with(resolved.verbosity() > 0, resolved.is_quiet(), color, &resolved.env)
+        let ui = Self::with(resolved.verbosity() > 0, resolved.is_quiet(), color, &resolved.env);
+        Self { silent: resolved.options.log_level() <= LogLevel::Fatal, ..ui }
     }
 
     fn with(verbose: bool, quiet: bool, color: Color, env: &Env) -> Self {
@@ -314,7 +320,7 @@ impl Ui {
             }
         };
         let progress = progress::Progress::new(fancy && !quiet && !verbose);
-        Self { verbose, quiet, progress, env: env.clone() }
+        Self { verbose, quiet, silent: false, progress, env: env.clone() }
     }
 
     /// An error and its hints.
@@ -326,9 +332,11 @@ impl Ui {
         self.write(&text);
     }
 
-    /// A line that is never left out.
+    /// A line that is left out where nothing is to be said at all.
     fn say(&self, text: &str) {
-        self.write(&format!("{text}\n"));
+        if !self.silent {
+            self.write(&format!("{text}\n"));
+        }
     }
 
     /// A line for all who have not asked for silence.
@@ -367,13 +375,20 @@ impl Ui {
         }
     }
 
-    fn write(&self, text: &str) {
+    /// What is no word about ourselves, and goes into no log (`-E`).
+    fn show(&self, text: &str) {
         let text = redacted(text);
         let text = printable::shown(&text);
         self.progress.aside(|| {
             // Nobody is left to tell when standard error is closed.
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         });
+    }
+
+    fn write(&self, text: &str) {
+        let text = redacted(text);
+        let text = printable::shown(&text);
+        self.progress.aside(|| log::write(&text));
     }
 }
 
@@ -393,7 +408,13 @@ impl Prompter for Ui {
     }
 
     fn warn(&self, text: &str) {
-        self.write(&format!("{}\n", text.trim_end()));
+        self.say(text.trim_end());
+    }
+
+    fn banner(&self, text: &str) {
+        if !self.quiet {
+            self.show(&format!("{}\n", text.trim_end()));
+        }
     }
 
     fn detail(&self, text: &str) {

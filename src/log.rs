@@ -2,8 +2,9 @@
 //! event on standard error. Owns the writer that lets no secret and no control
 //! character pass, and what a library can tell us by its log alone.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -14,6 +15,25 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::printable;
 use crate::secret;
+
+/// Where our own words go instead of standard error, if they do.
+static FILE: OnceLock<File> = OnceLock::new();
+
+/// `-E`: from now on our own words go to `file`. Standard error stays what it is, for
+/// the machine's and for what others than we say.
+pub(crate) fn go_to(file: File) {
+    // The first one counts, and there is only one.
+    let _ = FILE.set(file);
+}
+
+/// Writes words of our own.
+pub(crate) fn write(text: &str) {
+    // Nobody is left to tell when it is closed.
+    let _ = match FILE.get() {
+        Some(mut file) => file.write_all(text.as_bytes()),
+        None => io::stderr().lock().write_all(text.as_bytes()),
+    };
+}
 
 /// Turns the log on. `verbosity` counts the `-v`: two show our own events and
 /// warnings of the libraries, three their debug events as well. Their trace
@@ -29,14 +49,12 @@ pub(crate) fn start(verbosity: u8) {
     let _ = registry().with(lines).with(watches).try_init();
 }
 
-/// Takes whole lines for standard error.
+/// Takes whole lines.
 struct Redacted;
 
 impl Write for Redacted {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = shown(&String::from_utf8_lossy(line));
-        // Nobody is left to tell when standard error is closed.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        self::write(&shown(&String::from_utf8_lossy(line)));
         Ok(line.len())
     }
 

@@ -12,6 +12,10 @@ pub trait Prompter: Send + Sync {
     fn tell(&self, text: &str);
     /// Shows printable text of several lines that must not be missed.
     fn warn(&self, text: &str);
+    /// Shows what a server says to everybody who comes, printable and of several lines.
+    fn banner(&self, text: &str) {
+        self.tell(text);
+    }
     /// Shows a printable line to those who want to know more.
     fn detail(&self, _: &str) {}
 }

@@ -52,6 +52,7 @@ mod openssh_choices;
 mod openssh_failures;
 mod openssh_host_keys;
 mod openssh_keys;
+mod openssh_log;
 mod openssh_mux;
 mod openssh_options;
 mod openssh_personality;

@@ -46,8 +46,8 @@ pub(super) struct Invocation {
     pub(super) timeout: Option<Duration>,
     /// How long a better network may hold up one that has answered.
     pub(super) grace: Duration,
-    /// Whether what is said goes into a file (`-E`).
-    pub(super) has_log_file: bool,
+    /// The file that what is said goes into (`-E`).
+    pub(super) log_file: Option<String>,
 }
 
 /// Who was called. The two differ in what applies where nothing is said, and in
@@ -142,7 +142,7 @@ impl Invocation {
             identities: Vec::new(),
             timeout: None,
             grace: race::DEFAULT_GRACE,
-            has_log_file: arguments.log_file.is_some(),
+            log_file: arguments.log_file.clone(),
         })
     }
 

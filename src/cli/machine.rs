@@ -157,7 +157,7 @@ impl Asked {
             identities,
             timeout: self.timeout.filter(|_| !timeout_is_said),
             grace: self.grace.unwrap_or(race::DEFAULT_GRACE),
-            has_log_file: false,
+            log_file: None,
         })
     }
 }

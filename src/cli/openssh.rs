@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{dump, query};
+use crate::options::LogLevel;
 use crate::printable::{self, Printable};
-use crate::signals;
+use crate::{log, signals};
 use messages::in_words_of_ssh;
 
 /// Runs a whole command line, with what was said of the clan before it, and returns the
@@ -33,6 +34,7 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
         say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
         return 255;
     }
+    let is_silent = arguments.options.log_level() == LogLevel::Quiet;
     let done = match (arguments.version, &arguments.query) {
         (true, _) => {
             let version = env!("CARGO_PKG_VERSION");
@@ -43,7 +45,13 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
         (false, None) => task::drive(resolved(&arguments, said)),
     };
     done.unwrap_or_else(|error| {
-        if !matches!(error, Error::Output(_)) && !signals::has_come() {
+        let is_told = match error {
+            Error::Output(_) => false,
+            // What is wrong with the files is no more than what goes wrong later.
+            Error::SshConfig { .. } => !is_silent,
+            _ => true,
+        };
+        if is_told && !signals::has_come() {
             say(&error.to_string());
         }
         error.exit_code(true)
@@ -66,7 +74,7 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         print(dump(resolved)?.as_bytes())?;
         return Ok(0);
     }
-    crate::log::start(resolved.verbosity());
+    log::start(resolved.verbosity());
     let global = Global {
         verbose: resolved.verbosity(),
         quiet: resolved.is_quiet(),
@@ -74,7 +82,11 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         ..said
     };
     if let Some(command) = &arguments.control {
-        return mux::command(command, resolved, &Ui::of(resolved, global.color)).await;
+        let done = mux::command(command, resolved, &Ui::of(resolved, global.color)).await;
+        return match done {
+            Err(error @ Error::Control(_)) if resolved.is_silent() => Ok(error.exit_code(true)),
+            done => done,
+        };
     }
     Ok(run(invocation, &global).await)
 }
@@ -93,16 +105,18 @@ pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
     })
 }
 
-/// `-E`: what would be on standard error goes to the end of a file, which is nobody
-/// else's to read (`log_redirect_stderr_to` of OpenSSH's log.c).
-fn log_to(file: &str) -> std::io::Result<()> {
-    let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
-    rustix::stdio::dup2_stderr(&file).map_err(Into::into)
+/// `-E`: what we say goes to the end of a file, which is nobody else's to read
+/// (`log_redirect_stderr_to` of OpenSSH's log.c).
+pub(super) fn log_to(file: &str) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(file)?;
+    log::go_to(file);
+    Ok(())
 }
 
 fn say(text: &str) {
-    use std::io::Write;
-    let line = format!("{text}\n");
-    // Nobody is left to tell when standard error is closed.
-    let _ = std::io::stderr().lock().write_all(printable::shown(&line).as_bytes());
+    log::write(&printable::shown(&format!("{text}\n")));
 }

@@ -116,7 +116,7 @@ async fn over(
         let run = move || children::status(&mut run);
         let _ = tokio::task::spawn_blocking(run).await;
     }
-    let logs = resolved.verbosity() > 0 || invocation.has_log_file;
+    let logs = resolved.verbosity() > 0 && invocation.log_file.is_none();
     background::ready(logs, remote.is_some() || invocation.is_stream())?;
     let talk = Talk { invocation, ui, session, shared: shared.as_ref() };
     let ended = talk.until_the_end(remote).await;
@@ -191,7 +191,10 @@ impl Talk<'_> {
         match (invocation.front, &ended) {
             (Front::Ssh, _) if remote.pty.is_some() => {
                 let host = Printable(&invocation.resolved.host_name);
-                ui.notice(&format!("Connection to {host} closed.\r"));
+                // Which is no part of the log (clientloop.c, `quit_message`).
+                if !invocation.resolved.is_quiet() {
+                    ui.show(&format!("Connection to {host} closed.\r\n"));
+                }
             }
             (Front::Clan, Ending::Escaped) => {
                 let machine = Printable(invocation.name());

@@ -337,7 +337,7 @@ impl<'a> Authentication<'a> {
         let who = format!("({}@{}) ", self.credentials.login, self.credentials.machine);
         blocking(move || {
             if !heading.is_empty() {
-                prompter.warn(heading.trim_end());
+                prompter.tell(heading.trim_end());
             }
             let ask = |(prompt, echo): &(String, bool)| {
                 // Who asks comes first, so that a server cannot pose as us.

@@ -77,7 +77,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let (user, text) = (self.prompter.clone(), printable::lines(banner));
-        tokio::task::spawn_blocking(move || user.tell(&text))
+        tokio::task::spawn_blocking(move || user.banner(&text))
             .await
             .map_err(|error| russh::Error::IO(std::io::Error::other(error)))
     }

@@ -45,7 +45,7 @@ struct Passed {
     identities: Vec<OsString>,
     timeout: Option<Duration>,
     grace: Duration,
-    has_log_file: bool,
+    log_file: Option<String>,
     clan: PassedClan,
 }
 
@@ -108,7 +108,7 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
         identities: invocation.identities.iter().map(OsString::from).collect(),
         timeout: invocation.timeout,
         grace: invocation.grace,
-        has_log_file: invocation.has_log_file,
+        log_file: invocation.log_file.clone(),
         clan: PassedClan {
             flake: global.flake.clone().map(Into::into),
             impure: global.impure,
@@ -184,7 +184,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         identities: paths(passed.identities),
         timeout: passed.timeout,
         grace: passed.grace,
-        has_log_file: passed.has_log_file,
+        log_file: passed.log_file,
     };
     Ok((invocation, global))
 }
@@ -224,7 +224,7 @@ mod tests {
                 identities: vec!["/a b".into()],
                 timeout: Some(Duration::from_millis(1500)),
                 grace: Duration::from_millis(360),
-                has_log_file: true,
+                log_file: Some("log".to_owned()),
             };
             let global = Global {
                 flake: Some("/clan".into()),

@@ -96,6 +96,10 @@ impl Prompter for Batch {
         self.0.warn(text);
     }
 
+    fn banner(&self, text: &str) {
+        self.0.banner(text);
+    }
+
     fn detail(&self, text: &str) {
         self.0.detail(text);
     }

@@ -44,7 +44,7 @@ pub(super) async fn converse(
         escapes: remote.escape.filter(|_| remote.pty.is_some()).map(|escape| {
             let ui = ui.clone();
             let hear = Box::new(move |action| match action {
-                Action::Help => ui.write(&help(escape)),
+                Action::Help => ui.show(&help(escape)),
                 Action::Suspend => term::suspend(),
                 Action::Disconnect | Action::Rekey => {}
             }) as OnEscape;

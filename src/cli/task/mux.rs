@@ -164,7 +164,10 @@ async fn run(
     background::ready(false, true)?;
     let code = wait(running, tty, pid).await?;
     if tty {
-        ui.notice(&format!("Shared connection to {} closed.\r", Printable(&resolved.host_name)));
+        let host = Printable(&resolved.host_name);
+        if !resolved.is_quiet() {
+            ui.show(&format!("Shared connection to {host} closed.\r\n"));
+        }
     }
     // Of a stream there is no status.
     let code = if matches!(wanted, Wanted::Stdio(_)) { code.or(Some(0)) } else { code };
@@ -275,9 +278,9 @@ pub(in crate::cli) async fn command(name: &str, resolved: &Resolved, ui: &Ui) ->
             return Ok(0);
         }
     };
-    match name {
-        "check" => ui.say(&done),
-        _ => ui.notice(&done),
+    // As mux.c has it: an answer is shown whatever else is not.
+    if name == "check" || !resolved.is_silent() {
+        ui.show(&format!("{done}\n"));
     }
     Ok(0)
 }
