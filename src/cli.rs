@@ -35,6 +35,7 @@ use std::sync::{Arc, OnceLock};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
+use crate::encoding;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Clan;
@@ -136,7 +137,7 @@ enum Command {
         /// As for ssh(1)
         #[arg(trailing_var_arg = true, allow_hyphen_values = true,
               add = ArgValueCompleter::new(complete::letters))]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
     /// Print what makes a shell complete our commands, machines and networks
     Completions {
@@ -207,6 +208,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
         // Taken above, with every letter in its place.
         Command::Openssh { arguments } => {
+            let arguments: Vec<String> = arguments.iter().map(encoding::of_os).collect();
             return openssh::main(&arguments, cli.global);
         }
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
@@ -260,7 +262,6 @@ fn go_on(taken_over: Result<(Invocation, Global)>, env: &Env) -> u8 {
 /// The arguments for the `ssh` personality, if it is asked for: by the program's
 /// name, or by the first word.
 fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
-    let text = |arg: &OsString| arg.to_string_lossy().into_owned();
     let (program, rest) = args.split_first()?;
     let name = std::path::Path::new(program).file_name()?;
     let rest = match rest.split_first() {
@@ -268,7 +269,7 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
         Some((first, rest)) if first == "openssh" => rest,
         _ => return None,
     };
-    Some(rest.iter().map(text).collect())
+    Some(rest.iter().map(encoding::of_os).collect())
 }
 
 fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> {

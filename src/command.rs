@@ -5,6 +5,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 use crate::children::Awaited;
+use crate::encoding;
 use crate::secret::Secret;
 
 /// What the command of these words prints, with one variable added to its
@@ -17,8 +18,8 @@ pub(crate) fn output(
 ) -> Option<Secret<Vec<u8>>> {
     let (program, arguments) = words.split_first()?;
     #[allow(clippy::disallowed_methods, reason = "the user configured this very command")]
-    let mut child = Command::new(program)
-        .args(arguments)
+    let mut child = Command::new(encoding::os(program))
+        .args(arguments.iter().map(|word| encoding::os(word)))
         .envs(variable)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

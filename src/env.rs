@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::accounts::Accounts;
+use crate::encoding;
 
 /// The environment of a process, or one that a test has made. Cheap to clone.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -74,10 +75,9 @@ impl Env {
         self.var(name).map(Path::new)
     }
 
-    /// A variable that is set, even to nothing, and is text: `${NAME}` of
-    /// ssh_config(5).
-    pub fn set(&self, name: &str) -> Option<&str> {
-        self.0.variables.get(OsStr::new(name))?.to_str()
+    /// A variable that is set, even to nothing: `${NAME}` of ssh_config(5).
+    pub fn set(&self, name: &str) -> Option<String> {
+        self.0.variables.get(OsStr::new(name)).map(encoding::of_os)
     }
 
     /// `$HOME`, or else the home of the account (passwd(5)).
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn a_variable_that_is_empty_is_unset_but_for_ssh_config() {
         let env = Env::of([("EMPTY", ""), ("FULL", "x")]);
-        assert_eq!((env.var("EMPTY"), env.set("EMPTY")), (None, Some("")));
-        assert_eq!((env.text("FULL"), env.set("FULL")), (Some("x"), Some("x")));
+        assert_eq!((env.var("EMPTY"), env.set("EMPTY").as_deref()), (None, Some("")));
+        assert_eq!((env.text("FULL"), env.set("FULL").as_deref()), (Some("x"), Some("x")));
         assert_eq!((env.var("NONE"), env.set("NONE")), (None, None));
     }
 

@@ -64,6 +64,7 @@ mod command;
 mod connect;
 mod descriptors;
 mod dial;
+mod encoding;
 mod env;
 mod error;
 mod exports;

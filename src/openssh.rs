@@ -9,12 +9,11 @@ mod forwards;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use crate::accounts::Accounts;
 use crate::dial::Dialer;
+use crate::encoding;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::{Agent, LogLevel, Maybe, Options, Template};
-use crate::printable::Printable;
 use crate::ssh_config::{Config, MatchContext, host_name};
 use crate::tokens;
 
@@ -86,7 +85,7 @@ pub async fn resolve(
         };
         match reading.config_file {
             Some("none") => Ok(()),
-            Some(file) => config.read_user(Path::new(file), true, &context),
+            Some(file) => config.read_user(&encoding::path(file), true, &context),
             None => {
                 if let Some(home) = home {
                     config.read_user(&home.join(".ssh/config"), false, &context)?;
@@ -143,7 +142,7 @@ impl Resolved {
             'p' => self.port.to_string(),
             'r' => self.user.clone(),
             'u' => self.local_user.clone(),
-            'd' => self.env.home()?.to_string_lossy().into_owned(),
+            'd' => encoding::of_os(self.env.home()?),
             'i' => rustix::process::getuid().as_raw().to_string(),
             'k' => self.options.host_key_alias.as_ref().unwrap_or(&self.original_host).clone(),
             'l' => local_name(),
@@ -175,16 +174,8 @@ impl Resolved {
     }
 
     fn file_name(&self, text: &str) -> Result<PathBuf> {
-        let Some(rest) = text.strip_prefix('~') else { return self.path(text).map(PathBuf::from) };
-        let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let of = |name: &str| Accounts::users().home_of(name).map(PathBuf::from);
-        let home = match name {
-            "" => self.env.home().map(Path::to_owned),
-            name => of(name),
-        };
-        let home =
-            home.ok_or_else(|| Error::OptionValue(format!("No such user {}", Printable(name))))?;
-        Ok(PathBuf::from(format!("{}/{}", home.display(), self.path(rest)?)))
+        let (home, rest) = tokens::split_home(text, &self.env)?;
+        Ok(encoding::path(&(home + &self.path(rest)?)))
     }
 
     /// Files by their names.

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+use crate::encoding;
+
 /// How many characters of a foreign name a message shows.
 const MAX_NAME: usize = 200;
 /// How many characters of foreign text of several lines are shown.
@@ -64,7 +66,8 @@ pub fn lines(text: &str) -> String {
 /// A whole message as it goes to the terminal, of which the parts are printable by
 /// themselves: what was overlooked there is escaped here. Ends of lines stay.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || is_invisible(c));
+    let is_foul = |c: char| c.is_control() || is_invisible(c) || encoding::byte(c).is_some();
+    let is_plain = |c: char| matches!(c, '\n' | '\t') || !is_foul(c);
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
@@ -106,6 +109,10 @@ pub fn json(text: &str) -> Cow<'_, str> {
 
 /// Control characters move the cursor.
 fn write_char(out: &mut impl Write, c: char) -> fmt::Result {
+    if let Some(byte) = encoding::byte(c) {
+        // As OpenSSH shows a byte that is no text (utf8.c).
+        return write!(out, "\\{byte:03o}");
+    }
     match c {
         '"' | '\'' | '\\' => out.write_char(c),
         c if is_invisible(c) => write!(out, "{}", c.escape_unicode()),

@@ -13,6 +13,7 @@ mod loss;
 pub mod open_forwards;
 mod opened;
 pub mod remote;
+pub mod words;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::encoding;
 use crate::error::{Error, Result};
 use crate::options::{Options, Origin, line};
 use crate::pattern::{matches_host, matches_pattern};
@@ -294,7 +295,7 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(Error::TooLarge { path: path.to_owned(), limit: MAX_FILE });
     }
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Some(encoding::text(&bytes)))
 }
 
 /// The files that an Include names, in their order.

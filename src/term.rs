@@ -14,7 +14,6 @@ use rustix::termios::{
 };
 use zeroize::Zeroize;
 
-use crate::env::Env;
 use crate::secret::Secret;
 use crate::ssh::remote::{Pty, Size};
 
@@ -191,10 +190,10 @@ pub fn size_of(tty: impl AsFd) -> Option<Size> {
     })
 }
 
-/// A pseudo-terminal like the one we are on; a plain one of 80 × 24 when we are
-/// on none.
-pub fn pty(env: &Env) -> Pty {
-    pty_like(io::stdin(), size(), env.text("TERM").unwrap_or_default().to_owned())
+/// A pseudo-terminal like the one we are on, called `term`; a plain one of 80 × 24 when
+/// we are on none.
+pub fn pty(term: &str) -> Pty {
+    pty_like(io::stdin(), size(), term.to_owned())
 }
 
 /// A pseudo-terminal like `tty`, if that is one.

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::accounts::Accounts;
+use crate::encoding;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
@@ -51,11 +53,27 @@ pub fn expand_file(
             after.split_once('}').ok_or_else(|| bad(text, "a brace is not closed"))?;
         let value = env.set(name).ok_or_else(|| bad(text, &format!("${name} is not set")))?;
         out.push_str(&expand(before, token)?);
-        out.push_str(value);
+        out.push_str(&value);
         rest = after;
     }
     out.push_str(&expand(rest, token)?);
     Ok(out)
+}
+
+/// The name of a file with its `~` or `~USER` replaced, and what follows that.
+///
+/// # Errors
+/// [`Error::OptionValue`] for a user who has no home.
+pub fn split_home<'a>(text: &'a str, env: &Env) -> Result<(String, &'a str)> {
+    let Some(rest) = text.strip_prefix('~') else { return Ok((String::new(), text)) };
+    let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let home = match name {
+        "" => env.home().map(encoding::of_os),
+        name => Accounts::users().home_of(name).map(str::to_owned),
+    };
+    let home =
+        home.ok_or_else(|| Error::OptionValue(format!("No such user {}", Printable(name))))?;
+    Ok((format!("{home}/"), rest))
 }
 
 /// Why a name may not stand for a token. It becomes part of a command line of the

@@ -14,6 +14,7 @@
 
 mod age;
 mod agent_keys;
+mod argument_bytes;
 mod background;
 mod bind;
 mod callers;
@@ -57,6 +58,7 @@ mod openssh_mux;
 mod openssh_options;
 mod openssh_personality;
 mod openssh_regress;
+mod openssh_session;
 mod openssh_values;
 mod process;
 mod proxy;

@@ -108,6 +108,11 @@ impl Front {
         }
     }
 
+    /// Whether the exit status tells which signal has ended a command, as shells do.
+    pub(super) fn tells_signals(self) -> bool {
+        self == Self::Clan
+    }
+
     /// Whether a command has a terminal as soon as there is one here, as in Clan.
     pub(super) fn gives_commands_a_terminal(self) -> bool {
         self == Self::Clan
@@ -129,7 +134,8 @@ impl Invocation {
             port: resolved.options.port.map(std::num::NonZeroU16::get),
             ..Overrides::default()
         };
-        let command = (!arguments.command.is_empty()).then(|| arguments.command.join(" "));
+        // As in ssh.c: what comes to nothing is none, and a shell is started.
+        let command = Some(arguments.command.join(" ")).filter(|command| !command.is_empty());
         Ok(Self {
             front: Front::Ssh,
             destination: Destination::Host,

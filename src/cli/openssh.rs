@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::invocation::Invocation;
 use super::task::{self, mux};
 use super::{Global, Ui, print};
+use crate::encoding;
 use crate::error::{Error, Result};
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
@@ -21,14 +22,16 @@ use messages::in_words_of_ssh;
 /// Runs a whole command line, with what was said of the clan before it, and returns the
 /// exit status.
 pub(super) fn main(args: &[String], said: Global) -> u8 {
-    let arguments = match arguments::parse(args) {
+    let arguments = match arguments::parse(args, &said.env) {
         Ok(arguments) => arguments,
         Err(error) => {
             say(&error.to_string());
             return 255;
         }
     };
-    if let Some(file) = &arguments.log_file
+    // Whoever wants a log or silence hears of these all the same, as of ssh(1).
+    arguments.warnings.iter().for_each(|warning| say(warning));
+    if let Some(file) = arguments.log_file.as_ref().filter(|_| !arguments.version)
         && let Err(error) = log_to(file)
     {
         say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
@@ -71,7 +74,7 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
     let invocation = Invocation::as_ssh(arguments, &said.env).await?;
     let resolved = &invocation.resolved;
     if arguments.dump {
-        print(dump(resolved)?.as_bytes())?;
+        print(&encoding::bytes(&dump(resolved)?))?;
         return Ok(0);
     }
     log::start(resolved.verbosity());
@@ -112,7 +115,7 @@ pub(super) fn log_to(file: &str) -> std::io::Result<()> {
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(file)?;
+        .open(encoding::os(file))?;
     log::go_to(file);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::role;
 use crate::children;
+use crate::encoding;
 use crate::env::Env;
 use crate::error::Result;
 
@@ -10,7 +11,7 @@ pub(super) fn command(text: &str, env: &Env) -> std::process::Command {
     let shell = env.var("SHELL").unwrap_or("/bin/sh".as_ref());
     #[allow(clippy::disallowed_methods, reason = "the user configured this very command")]
     let mut run = std::process::Command::new(shell);
-    run.arg("-c").arg(text);
+    run.arg("-c").arg(encoding::os(text));
     role::hide_from(&mut run);
     run
 }

@@ -1,6 +1,7 @@
 //! `ssh MACHINE`: a shell or a command on a machine of the clan, or whatever else
 //! ssh(1) does. Owns its command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,12 @@ use super::machine::{Asked, SshOptions};
 use super::request::seconds;
 use super::task::drive;
 use super::{Global, Ui, complete, task};
+use crate::encoding;
 use crate::error::{Error, Result};
 use crate::installer;
 use crate::options::RequestTty;
 use crate::secret::Secret;
-use crate::ssh::remote::quote;
+use crate::ssh::words::quote;
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -34,10 +36,10 @@ pub(super) struct Ssh {
     /// Run COMMAND instead of a shell; takes all arguments that follow
     #[arg(short = 'c', long = "remote-command", value_name = "COMMAND", num_args = 1..,
           allow_hyphen_values = true)]
-    remote_command: Vec<String>,
+    remote_command: Vec<OsString>,
     /// The same, after `--`
     #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    command: Vec<OsString>,
     /// Use this network only
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::networks))]
     network: Option<String>,
@@ -198,9 +200,10 @@ fn installer(arguments: &Ssh) -> Result<Option<(String, Secret<String>)>> {
 fn command(arguments: &Ssh) -> Result<Option<String>> {
     let mut words = arguments.remote_command.clone();
     if !words.is_empty() && !arguments.command.is_empty() {
-        words.push("--".to_owned());
+        words.push("--".into());
     }
     words.extend(arguments.command.iter().cloned());
+    let words: Vec<String> = words.iter().map(encoding::of_os).collect();
     // As clan does: one quoted string would be taken for a program's name.
     if let [word] = words.as_slice()
         && word.contains(' ')

@@ -170,7 +170,8 @@ impl Talk<'_> {
             (Task::Stdio(target), _) => self.stdio(target).await.map(|()| (0, true)),
             (_, Some(remote)) => {
                 let ended = self.converse(&remote).await?;
-                Ok((ended.exit_code(), ended != Ending::Escaped))
+                let code = ended.exit_code(self.invocation.front.tells_signals());
+                Ok((code, ended != Ending::Escaped))
             }
             // Another one was first to be the master.
             (Task::Share, None) if self.shared.is_none() => Ok((0, false)),

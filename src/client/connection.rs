@@ -14,7 +14,7 @@ use crate::dial::Dialer;
 use crate::error::{Error, Result};
 use crate::ssh::Session;
 use crate::ssh::forward::Duplex;
-use crate::ssh::remote::quote;
+use crate::ssh::words::quote;
 
 /// A login on a machine. It ends when this and everything that came of it is dropped,
 /// or by [`Connection::close`].

@@ -170,7 +170,7 @@ impl Master {
                         // It may be the end of all, and is told before.
                         send(&mut client, &Reply::Ok.encode(id)).await?;
                         self.stop(MasterState::Stopped);
-                        Reply::Ok
+                        continue;
                     }
                     false => Reply::PermissionDenied(DENIED.to_owned()),
                 },
@@ -280,13 +280,13 @@ impl Master {
         let status = match ended {
             // Nobody is left to be told.
             None => return Err(ErrorKind::BrokenPipe.into()),
-            Some(Ok(ending)) => ending.exit_code(),
+            Some(Ok(ending)) => ending.shared_status(),
             Some(Err(error)) => {
                 let _ = write!(errors, "{}\r\n", Printable(&error.to_string()));
                 255
             }
         };
-        let exit = Reply::Exit { session: number, status: status.into() };
+        let exit = Reply::Exit { session: number, status };
         send(client, &exit.encode(id)).await
     }
 

@@ -1,7 +1,6 @@
 //! The messages of PROTOCOL.mux. Owns their bytes; knows no socket.
 
-use std::path::PathBuf;
-
+use crate::encoding;
 use crate::ssh::forward::{Forward, ForwardTarget, Listen, Side};
 
 /// The version of the protocol that both sides have to speak.
@@ -234,7 +233,7 @@ fn take_forward(rest: &mut &[u8]) -> Result<Forward, Malformed> {
     let kind = take_u32(rest)?;
     let (host, port) = (take_string(rest)?, take_u32(rest)?);
     let listen = match port {
-        STREAMLOCAL => Listen::Unix(PathBuf::from(host)),
+        STREAMLOCAL => Listen::Unix(encoding::path(&host)),
         port => Listen::Tcp(host, u16::try_from(port).map_err(|_| Malformed)?),
     };
     let (host, port) = (take_string(rest)?, take_u32(rest)?);
@@ -318,7 +317,7 @@ fn hello(version: u32) -> Vec<u8> {
 
 fn target(host: String, port: u32) -> Result<ForwardTarget, Malformed> {
     match port {
-        STREAMLOCAL => Ok(ForwardTarget::Unix(PathBuf::from(host))),
+        STREAMLOCAL => Ok(ForwardTarget::Unix(encoding::path(&host))),
         port => match u16::try_from(port) {
             Ok(port) if port > 0 && !host.is_empty() => Ok(ForwardTarget::Tcp(host, port)),
             _ => Err(Malformed),
@@ -341,7 +340,7 @@ fn put_target(out: &mut Vec<u8>, target: &ForwardTarget) {
 }
 
 fn put_path(out: &mut Vec<u8>, path: &std::path::Path) {
-    put_string(out, &path.to_string_lossy());
+    put_string(out, &encoding::of_os(path));
     put_u32(out, STREAMLOCAL);
 }
 
@@ -350,9 +349,10 @@ fn put_u32(out: &mut Vec<u8>, number: u32) {
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {
+    let bytes = encoding::bytes(text);
     // A text that is too long makes a message that no master takes.
-    put_u32(out, u32::try_from(text.len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(text.as_bytes());
+    put_u32(out, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(&bytes);
 }
 
 fn take_u32(rest: &mut &[u8]) -> Result<u32, Malformed> {
@@ -365,7 +365,7 @@ fn take_string(rest: &mut &[u8]) -> Result<String, Malformed> {
     let length = usize::try_from(take_u32(rest)?).map_err(|_| Malformed)?;
     let (text, after) = rest.split_at_checked(length).ok_or(Malformed)?;
     *rest = after;
-    String::from_utf8(text.to_vec()).map_err(|_| Malformed)
+    Ok(encoding::text(text))
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 
 use std::num::NonZeroU16;
 
+use crate::encoding;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::options::{LocalForward, Options, RemoteForward, RequestTty, SessionType, Value};
-use crate::printable::Printable;
+use crate::printable::{self, Printable};
 use crate::tokens;
 
 /// Letters with an argument; all others that ssh(1) knows have none.
@@ -36,13 +38,15 @@ pub struct Arguments {
     pub stdio_forward: Option<String>,
     /// `-E`.
     pub log_file: Option<String>,
+    /// What is wrong and does not matter, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Parses what follows the program's name.
 ///
 /// # Errors
 /// [`Error::Usage`] in the words of ssh(1).
-pub fn parse(args: &[String]) -> Result<Arguments> {
+pub fn parse(args: &[String], env: &Env) -> Result<Arguments> {
     let mut parsed = Arguments::default();
     let mut args = args.iter();
     let mut host = None;
@@ -74,6 +78,12 @@ pub fn parse(args: &[String]) -> Result<Arguments> {
                 let value = value.ok_or_else(|| {
                     Error::Usage(format!("option requires an argument -- {letter}"))
                 })?;
+                if letter == 'i'
+                    && let Some(warning) = missing(&value, env)?
+                {
+                    parsed.warnings.push(warning);
+                    break;
+                }
                 parsed.with_argument(letter, value)?;
                 break;
             }
@@ -92,6 +102,19 @@ pub fn parse(args: &[String]) -> Result<Arguments> {
         None => return Err(Error::Usage(USAGE.to_owned())),
     }
     Ok(parsed)
+}
+
+/// What is said of a key file that is not there, which is left out then (ssh.c). Its
+/// name is as it was typed but for its `~`.
+fn missing(file: &str, env: &Env) -> Result<Option<String>> {
+    let (home, rest) = tokens::split_home(file, env)?;
+    let file = home + rest;
+    let warning = |error: std::io::Error| {
+        let why = error.to_string();
+        let why = why.split(" (os error").next().unwrap_or_default();
+        format!("Warning: Identity file {} not accessible: {why}.", printable::line(&file))
+    };
+    Ok(std::fs::metadata(encoding::path(&file)).err().map(warning))
 }
 
 /// What ssh(1) says to a command line that it does not understand.
@@ -234,7 +257,8 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Result<Arguments> {
-        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words, &Env::default())
     }
 
     fn get(line: &str, keyword: &str) -> String {
@@ -284,7 +308,7 @@ mod tests {
         ] {
             assert_eq!(get(line, keyword), value, "{line}");
         }
-        let many = parse(&["-o".into(), "User me".into(), "h".into()]).unwrap();
+        let many = parse(&["-o".into(), "User me".into(), "h".into()], &Env::default()).unwrap();
         assert_eq!(many.options.user.as_deref(), Some("me"));
         assert_eq!(words("ssh://[2001:db8::1]:7").unwrap().host, "2001:db8::1");
     }

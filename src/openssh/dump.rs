@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::Resolved;
+use crate::encoding;
 use crate::error::Result;
 use crate::options::{Row, Shown, TABLE};
 use crate::ssh::algorithms::{Algorithms, List, key_types, signatures};
@@ -44,7 +45,7 @@ impl Resolved {
             _ => self.options.shown(row),
         };
         let word = |word: String| match row.facts.shown {
-            Shown::Files => self.file_name(&word).map(|file| file.display().to_string()),
+            Shown::Files => self.file_name(&word).map(encoding::of_os),
             Shown::Expanded => self.expanded(&word),
             // A host may be `fe80::1%eth0`.
             Shown::Ends if word.contains('/') => self.path(&word),

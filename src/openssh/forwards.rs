@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::Resolved;
+use crate::encoding;
 use crate::error::Result;
 use crate::options::{Leads, Listener, Permitted, Template};
 use crate::ssh::forward::{Forward, ForwardTarget, Listen, Side};
@@ -83,6 +84,6 @@ impl Resolved {
     }
 
     fn socket(&self, name: &Template) -> Result<PathBuf> {
-        self.path(name.written()).map(PathBuf::from)
+        Ok(encoding::path(&self.path(name.written())?))
     }
 }

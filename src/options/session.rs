@@ -162,6 +162,14 @@ impl Value for EscapeChar {
     }
 }
 
+impl SetEnv {
+    /// What a variable is set to, if that is more than nothing.
+    pub fn of(&self, name: &str) -> Option<&str> {
+        let set = self.0.iter().find(|(known, _)| known == name);
+        set.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+}
+
 impl Value for SetEnv {
     const ARITY: Arity = Arity::Some;
 

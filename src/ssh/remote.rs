@@ -8,11 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::escape::{Action, DEFAULT, Escapes, Piece};
 use super::{Lease, Loss, MIN_ANSWER, Session, loss};
+use crate::encoding;
 use crate::error::{Asked, Error, Result};
 use crate::printable::lines;
 
 /// Extended data of type 1 is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
+/// The exit status of ssh(1) where there is none.
+const NO_STATUS: u32 = 255;
 /// Bytes read from our input at once.
 const CHUNK: usize = 64 << 10;
 
@@ -84,14 +87,29 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The exit status for ourselves, after ssh(1): the remote one, 128 + n for
-    /// signal n, 255 when there is none.
-    pub fn exit_code(&self) -> u8 {
+    /// The exit status for ourselves: the remote one, and 255 when there is none. For
+    /// ssh(1) a signal gives none; who `tells_signals` has 128 + n for signal n, as
+    /// shells do.
+    pub fn exit_code(&self, tells_signals: bool) -> u8 {
+        Self::exit_code_of(self.shared_status(), tells_signals)
+    }
+
+    /// What a master tells a client: eight bits that are ssh(1)'s, as OpenSSH's client
+    /// takes them, and above them the number of the signal.
+    pub fn shared_status(&self) -> u32 {
         match self {
             // A status has eight bits on every system that has one.
-            Self::Status(status) => (status & 0xff) as u8,
-            Self::Signal(name) => signal_number(name).map_or(255, |number| 128 + number),
-            Self::Unknown | Self::Escaped => 255,
+            Self::Status(status) => status & 0xff,
+            Self::Signal(name) => u32::from(signal_number(name).unwrap_or(0)) << 8 | NO_STATUS,
+            Self::Unknown | Self::Escaped => NO_STATUS,
+        }
+    }
+
+    /// The exit status for what a master has told.
+    pub fn exit_code_of(shared: u32, tells_signals: bool) -> u8 {
+        match (shared >> 8, shared & 0xff) {
+            (number @ 1..=31, NO_STATUS) if tells_signals => 128 + number as u8,
+            (_, status) => status as u8,
         }
     }
 }
@@ -245,7 +263,7 @@ async fn request(
         channel.agent_forward(false).await?;
     }
     for (name, value) in &remote.env {
-        channel.set_env(false, name.as_str(), value.as_str()).await?;
+        channel.set_env(false, encoding::bytes(name), encoding::bytes(value)).await?;
     }
     if let Some(pty) = &remote.pty {
         let modes: Vec<(russh::Pty, u32)> = pty
@@ -257,8 +275,10 @@ async fn request(
         channel.request_pty(true, &pty.term, columns, rows, width, height, &modes).await?;
     }
     match &remote.command {
-        Some(name) if remote.is_subsystem => channel.request_subsystem(true, name.as_str()).await,
-        Some(command) => channel.exec(true, command.as_bytes()).await,
+        Some(name) if remote.is_subsystem => {
+            channel.request_subsystem(true, encoding::bytes(name)).await
+        }
+        Some(command) => channel.exec(true, encoding::bytes(command).as_ref()).await,
         None => channel.request_shell(true).await,
     }
 }
@@ -419,42 +439,28 @@ fn name_of(signal: &Sig) -> String {
     name.to_owned()
 }
 
-/// A command line for the machine's login shell in which every word arrives
-/// as one argument, as clan's `shlex.quote` has it (clan_lib/ssh/remote.py).
-pub fn quote(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| quote_word(word)).collect();
-    quoted.join(" ")
-}
-
-fn quote_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\"'\"'"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_follow_ssh() {
-        assert_eq!(Ending::Status(0).exit_code(), 0);
-        assert_eq!(Ending::Status(42).exit_code(), 42);
-        assert_eq!(Ending::Status(256).exit_code(), 0);
-        assert_eq!(Ending::Signal("TERM".into()).exit_code(), 143);
-        assert_eq!(Ending::Signal("what@example.com".into()).exit_code(), 255);
-        assert_eq!(Ending::Unknown.exit_code(), 255);
-        assert_eq!(Ending::Escaped.exit_code(), 255);
-    }
-
-    #[test]
-    fn every_word_arrives_as_one_argument() {
-        let words =
-            |words: &[&str]| quote(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>());
-        assert_eq!(words(&["systemctl", "status", "a@b.service"]), "systemctl status a@b.service");
-        assert_eq!(words(&["echo", "a b", "", "$HOME"]), "echo 'a b' '' '$HOME'");
-        assert_eq!(words(&["it's", "~"]), r#"'it'"'"'s' '~'"#);
+    fn exit_codes_follow_ssh_and_shells() {
+        for (ending, of_ssh, of_shell) in [
+            (Ending::Status(0), 0, 0),
+            (Ending::Status(42), 42, 42),
+            (Ending::Status(256), 0, 0),
+            (Ending::Status(0x0fff), 255, 255),
+            (Ending::Signal("TERM".into()), 255, 143),
+            (Ending::Signal("HUP".into()), 255, 129),
+            (Ending::Signal("what@example.com".into()), 255, 255),
+            (Ending::Unknown, 255, 255),
+            (Ending::Escaped, 255, 255),
+        ] {
+            assert_eq!((ending.exit_code(false), ending.exit_code(true)), (of_ssh, of_shell));
+            // The same by a master of ours, also for OpenSSH's client.
+            let shared = ending.shared_status();
+            assert_eq!(Ending::exit_code_of(shared, true), of_shell);
+            assert_eq!((shared & 0xff) as u8, of_ssh);
+        }
     }
 }

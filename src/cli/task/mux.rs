@@ -25,7 +25,7 @@ use crate::printable::{self, Printable};
 use crate::ssh::Session;
 use crate::ssh::forward::{Forward, ForwardTarget};
 use crate::ssh::open_forwards::OpenForwards;
-use crate::ssh::remote::Remote;
+use crate::ssh::remote::{Ending, Remote};
 use crate::term;
 
 /// What ControlMaster, ControlPath and ControlPersist say together.
@@ -101,9 +101,10 @@ async fn run(
     control: &Control,
     wanted: &Wanted<'_>,
     forwards: &Forwards,
-    resolved: &Resolved,
+    invocation: &Invocation,
     ui: &Ui,
 ) -> Result<Option<u8>> {
+    let resolved = &invocation.resolved;
     let mut client = match Client::connect(&control.path).await {
         Ok(client) => client,
         Err(failure) => {
@@ -162,7 +163,7 @@ async fn run(
         }
     };
     background::ready(false, true)?;
-    let code = wait(running, tty, pid).await?;
+    let status = wait(running, tty, pid).await?;
     if tty {
         let host = Printable(&resolved.host_name);
         if !resolved.is_quiet() {
@@ -170,8 +171,9 @@ async fn run(
         }
     }
     // Of a stream there is no status.
-    let code = if matches!(wanted, Wanted::Stdio(_)) { code.or(Some(0)) } else { code };
-    Ok(Some(code.unwrap_or(255)))
+    let none = if matches!(wanted, Wanted::Stdio(_)) { 0 } else { 255 };
+    let tells_signals = invocation.front.tells_signals();
+    Ok(Some(status.map_or(none, |status| Ending::exit_code_of(status, tells_signals))))
 }
 
 fn new_session(remote: &Remote) -> NewSession {
@@ -188,7 +190,7 @@ fn new_session(remote: &Remote) -> NewSession {
 }
 
 /// Waits for the end; the terminal is raw meanwhile, if there is one.
-async fn wait(mut running: Running, tty: bool, master: u32) -> Result<Option<u8>> {
+async fn wait(mut running: Running, tty: bool, master: u32) -> Result<Option<u32>> {
     let mut raw = match tty && term::is_interactive() {
         true => Some(term::Raw::enter().map_err(Error::Terminal)?),
         false => None,
@@ -209,8 +211,7 @@ async fn wait(mut running: Running, tty: bool, master: u32) -> Result<Option<u8>
             SessionEvent::NoTerminal => raw = None,
             SessionEvent::Ended(status) => {
                 drop(raw);
-                // A status has eight bits on every system that has one.
-                return Ok(status.map(|status| (status & 0xff) as u8));
+                return Ok(status);
             }
         }
     }
@@ -353,9 +354,8 @@ pub(super) async fn shared(
     global: &Global,
     ui: &Ui,
 ) -> Result<Option<u8>> {
-    let resolved = &invocation.resolved;
     if control.tries_client
-        && let Some(code) = run(control, wanted, forwards, resolved, ui).await?
+        && let Some(code) = run(control, wanted, forwards, invocation, ui).await?
     {
         return Ok(Some(code));
     }
@@ -372,7 +372,7 @@ pub(super) async fn shared(
     }
     // It has them already.
     let forwards = Forwards::default();
-    match run(control, wanted, &forwards, resolved, ui).await? {
+    match run(control, wanted, &forwards, invocation, ui).await? {
         Some(code) => Ok(Some(code)),
         None => Err(Error::Control("Failed to connect to new control master".to_owned())),
     }

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use crate::cli::Ui;
 use crate::cli::invocation::{Front, Invocation, Task};
 use crate::cli::request::lent_agent;
+use crate::encoding;
 use crate::error::{Error, Result};
 use crate::openssh::Resolved;
 use crate::options::{Maybe, RequestTty, SessionType};
@@ -42,7 +43,7 @@ pub(super) fn remote(invocation: &Invocation) -> Result<Option<Remote>> {
         command,
         is_subsystem,
         with_agent: lent_agent(resolved)?.is_some(),
-        pty: (has_pty && !is_subsystem).then(|| term::pty(&resolved.env)),
+        pty: (has_pty && !is_subsystem).then(|| term::pty(terminal(resolved))),
         env: environment(resolved),
         escape: options.escape_char().0,
     }))
@@ -86,14 +87,21 @@ fn has_terminal(resolved: &Resolved) -> bool {
     has_input || options.request_tty() == RequestTty::Force
 }
 
+/// What the terminal is called: what `SetEnv` says of TERM counts before our own
+/// (ssh.c, `ssh_session2_setup`).
+fn terminal(resolved: &Resolved) -> &str {
+    let set = resolved.options.set_env.as_ref().and_then(|set| set.of("TERM"));
+    set.or_else(|| resolved.env.text("TERM")).unwrap_or_default()
+}
+
 /// `SetEnv`, then what `SendEnv` names of our own.
 fn environment(resolved: &Resolved) -> Vec<(String, String)> {
     let options = &resolved.options;
     let mut env = options.set_env.as_ref().map(|set| set.0.clone()).unwrap_or_default();
     for (name, value) in resolved.env.variables() {
-        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
-        if options.send_env.has(name) && !env.iter().any(|(known, _)| known == name) {
-            env.push((name.to_owned(), value.to_owned()));
+        let name = encoding::of_os(name);
+        if options.send_env.has(&name) && !env.iter().any(|(known, _)| *known == name) {
+            env.push((name, encoding::of_os(value)));
         }
     }
     env

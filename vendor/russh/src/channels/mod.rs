@@ -61,7 +61,7 @@ pub enum ChannelMsg {
     /// (client only)
     RequestSubsystem {
         want_reply: bool,
-        name: String,
+        name: Vec<u8>,
     },
     /// (client only)
     RequestX11 {
@@ -74,8 +74,8 @@ pub enum ChannelMsg {
     /// (client only)
     SetEnv {
         want_reply: bool,
-        variable_name: String,
-        variable_value: String,
+        variable_name: Vec<u8>,
+        variable_value: Vec<u8>,
     },
     /// (client only)
     WindowChange {
@@ -297,7 +297,7 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> ChannelWriteHalf<
     }
 
     /// Request the start of a subsystem with the given name.
-    pub async fn request_subsystem<A: Into<String>>(
+    pub async fn request_subsystem<A: Into<Vec<u8>>>(
         &self,
         want_reply: bool,
         name: A,
@@ -332,7 +332,7 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> ChannelWriteHalf<
     }
 
     /// Set a remote environment variable.
-    pub async fn set_env<A: Into<String>, B: Into<String>>(
+    pub async fn set_env<A: Into<Vec<u8>>, B: Into<Vec<u8>>>(
         &self,
         want_reply: bool,
         variable_name: A,
@@ -600,7 +600,7 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> Channel<S> {
     }
 
     /// Request the start of a subsystem with the given name.
-    pub async fn request_subsystem<A: Into<String>>(
+    pub async fn request_subsystem<A: Into<Vec<u8>>>(
         &self,
         want_reply: bool,
         name: A,
@@ -632,7 +632,7 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> Channel<S> {
     }
 
     /// Set a remote environment variable.
-    pub async fn set_env<A: Into<String>, B: Into<String>>(
+    pub async fn set_env<A: Into<Vec<u8>>, B: Into<Vec<u8>>>(
         &self,
         want_reply: bool,
         variable_name: A,

@@ -176,8 +176,8 @@ impl Session {
         &mut self,
         channel: ChannelId,
         want_reply: bool,
-        variable_name: &str,
-        variable_value: &str,
+        variable_name: &[u8],
+        variable_value: &[u8],
     ) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted
             && let Some(channel) = enc.channels.get(&channel)
@@ -256,7 +256,7 @@ impl Session {
         &mut self,
         want_reply: bool,
         channel: ChannelId,
-        name: &str,
+        name: &[u8],
     ) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted
             && let Some(channel) = enc.channels.get(&channel)

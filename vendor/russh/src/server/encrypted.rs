@@ -1733,8 +1733,8 @@ impl Session {
                             let _ = chan
                                 .send(ChannelMsg::SetEnv {
                                     want_reply: true,
-                                    variable_name: env_variable.clone(),
-                                    variable_value: env_value.clone(),
+                                    variable_name: env_variable.clone().into(),
+                                    variable_value: env_value.clone().into(),
                                 })
                                 .await;
                         }
@@ -1793,7 +1793,7 @@ impl Session {
                             let _ = chan
                                 .send(ChannelMsg::RequestSubsystem {
                                     want_reply: true,
-                                    name: name.clone(),
+                                    name: name.clone().into(),
                                 })
                                 .await;
                         }
