@@ -509,6 +509,44 @@ fn a_signal_that_was_ignored_stays_so_as_with_openssh() {
     }
 }
 
+#[test]
+fn a_forward_that_was_started_deaf_outlives_what_it_is_deaf_to() {
+    let place = Place::shared("");
+    place.ssh(&["box", "true"]).exits(0);
+    let config = place.home.path("home/.ssh/config").display().to_string();
+    let to = place.server.port();
+    let goes_on = |port: u16| {
+        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
+            return false;
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut start = [0; 4];
+        stream.read_exact(&mut start).is_ok() && &start == b"SSH-"
+    };
+    for ssh in [THEIRS.to_owned(), place.ours()] {
+        for how in ["-N", "-f -N"] {
+            let port = crate::harness::free_port("127.0.0.1");
+            let forward = format!("{port}:127.0.0.1:{to}");
+            let line = format!(
+                "trap '' INT QUIT TERM; exec nohup {ssh} -F {config} {how} -L {forward} box"
+            );
+            let mut shell = place.command("/bin/bash", &["-c", &line]);
+            let mut child = start(shell.stdout(Stdio::null()).stderr(Stdio::null()), "bash");
+            until("the forward", || goes_on(port));
+            let mut pids = running(&[&forward]);
+            for ignored in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+                pids.iter().for_each(|pid| signal(*pid, ignored));
+            }
+            std::thread::sleep(Duration::from_millis(700));
+            assert!(goes_on(port), "{ssh} {how}");
+            pids.retain(|pid| is_alive(*pid));
+            assert!(!pids.is_empty(), "{ssh} {how}");
+            pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
+            let _ = wait_status(&mut child);
+        }
+    }
+}
+
 /// Marks that reorder or hide text, of every kind.
 const MARKS: &str = "\u{202e}\u{2066}\u{200b}\u{61c}\u{feff}\u{e0041}\u{fe0f}";
 
