@@ -137,6 +137,36 @@ fn peak(hostile: &Hostile, args: &[&str]) -> (u64, Duration, Run) {
 }
 
 #[test]
+fn messages_that_nobody_knows_are_said_to_be_unknown_and_end_nothing() {
+    for scenario in ["unknown-messages", "unknown-early", "banner-first"] {
+        let hostile = Hostile::new(scenario);
+        let args = ["root@127.0.0.1", "cmd"];
+        for ours in [false, true] {
+            if scenario == "unknown-early" && !ours {
+                // OpenSSH wants no such message before it is logged in; RFC 4253 has an
+                // answer for it.
+                continue;
+            }
+            let mut command = if ours { hostile.ours(&[], &args) } else { hostile.theirs(&args) };
+            let done = Run::of(wait(start(&mut command, "openssh-client")));
+            assert_eq!(done.code, Some(7), "{scenario}, ours {ours}: {done:?}");
+            assert_eq!(done.text(), "hello\n", "{scenario}");
+            if scenario == "unknown-messages" {
+                hostile.waits_for("unknown 2");
+            }
+        }
+    }
+    // But not for ever.
+    for scenario in ["unknown-endless", "unknown-early-endless"] {
+        let hostile = Hostile::new(scenario);
+        let began = Instant::now();
+        let mut command = hostile.ours(&[], &["root@127.0.0.1", "cmd"]);
+        Run::of(wait(start(&mut command, "openssh-client"))).exits(255);
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}
+
+#[test]
 fn whatever_a_server_sends_is_bounded_in_memory_time_and_words() {
     let list = run(python(), &[SCRIPT, "list"], "python3-paramiko");
     // That one needs a listener.

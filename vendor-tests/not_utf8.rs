@@ -162,6 +162,41 @@ fn change(hostile: &Hostile, program: &str) -> String {
     terminal.text().replace('\r', "")
 }
 
+/// A message of number 60 is what the method that runs has it mean (RFC 4252, section 6):
+/// a key that would do, a password that has expired, a question.
+#[test]
+fn one_number_is_three_messages_in_one_login() {
+    let hostile = Hostile::new("sixty");
+    // A key for which the question comes before the signature.
+    let key = hostile.home.keygen("rsa", "rsa", "").display().to_string();
+    for program in [THEIRS, crate::harness::BINARY] {
+        let mut options = hostile.options();
+        let own = options.iter().position(|option| option == "-i").unwrap() + 1;
+        options[own] = key.clone();
+        options.retain(|option| option != "-oBatchMode=yes");
+        let order = "-oPreferredAuthentications=publickey,password,keyboard-interactive";
+        options.extend([order, "-oNumberOfPasswordPrompts=1"].map(str::to_owned));
+        options.extend(["root@127.0.0.1".to_owned(), "cmd".to_owned()]);
+        let mut command = std::process::Command::new("setsid");
+        command.args(["--ctty", program]).args((program != THEIRS).then_some("openssh"));
+        command.args(&options).env_clear().env("HOME", hostile.home.path("home"));
+        let mut terminal = Terminal::of(command, 100, 30);
+        for (prompt, answer) in [
+            ("root@127.0.0.1's password: ", "old"),
+            ("Enter root@127.0.0.1's old password: ", "old"),
+            ("Enter root@127.0.0.1's new password: ", "good"),
+            ("Retype root@127.0.0.1's new password: ", "good"),
+            ("(root@127.0.0.1) Code: ", "123"),
+        ] {
+            terminal.expect(prompt);
+            terminal.send(&format!("{answer}\r"));
+        }
+        assert_eq!(terminal.exit_code(), Some(7), "{program}: {}", terminal.text());
+        assert!(terminal.text().contains("hello"), "{program}: {}", terminal.text());
+    }
+    assert!(hostile.says("key 2") && hostile.says("answers 1"));
+}
+
 #[test]
 fn a_password_that_has_expired_is_changed() {
     let hostile = Hostile::new("expired");

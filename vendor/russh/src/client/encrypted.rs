@@ -73,6 +73,38 @@ fn takes_requests_early(server: &[u8], method: &auth::Method) -> bool {
 }
 
 impl Session {
+    /// Whether nobody here knows such a message: what is no part of the connection
+    /// protocol, and all of that before there is a connection.
+    pub(crate) fn is_unknown(&self, message_type: u8) -> bool {
+        match self.common.encrypted.as_ref().map(|enc| &enc.state) {
+            Some(EncryptedState::Authenticated) => {
+                let is_known = matches!(
+                    message_type,
+                    msg::GLOBAL_REQUEST..=msg::REQUEST_FAILURE
+                        | msg::CHANNEL_OPEN..=msg::CHANNEL_FAILURE
+                );
+                message_type >= msg::GLOBAL_REQUEST && !is_known
+            }
+            Some(_) => message_type >= msg::GLOBAL_REQUEST,
+            None => false,
+        }
+    }
+
+    /// Says so (RFC 4253, section 11.4), to a peer that does not go on for ever.
+    pub(crate) fn unimplemented(&mut self, sequence_number: u32) -> Result<(), crate::Error> {
+        self.unimplemented_count += 1;
+        if self.unimplemented_count > 100 {
+            return Err(crate::Error::Inconsistent);
+        }
+        if let Some(ref mut enc) = self.common.encrypted {
+            push_packet!(enc.write, {
+                msg::UNIMPLEMENTED.encode(&mut enc.write)?;
+                sequence_number.encode(&mut enc.write)?;
+            });
+        }
+        Ok(())
+    }
+
     pub(crate) async fn client_read_encrypted<H: Handler>(
         &mut self,
         client: &mut H,
@@ -123,6 +155,14 @@ impl Session {
                         }
                         Some((&msg::EXT_INFO, mut r)) => {
                             return self.handle_ext_info(&mut r).map_err(Into::into);
+                        }
+                        // "At any time" (RFC 4252, section 5.4) begins early for some.
+                        Some((&msg::USERAUTH_BANNER, mut r)) => {
+                            let banner = map_err!(decode_text(&mut r))?;
+                            let _language_tag = map_err!(decode_text(&mut r))?;
+                            map_err!(ensure_end(&r))?;
+                            client.auth_banner(&banner, self).await?;
+                            return Ok(());
                         }
                         other => {
                             debug!("unknown message: {other:?}");

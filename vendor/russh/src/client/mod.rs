@@ -105,6 +105,7 @@ pub struct Session {
     server_sig_algs: Option<Vec<Algorithm>>,
     /// Number of EXT_INFO messages received (RFC 8308 allows at most two).
     ext_info_count: u8,
+    unimplemented_count: u8,
 }
 
 impl Drop for Session {
@@ -1372,6 +1373,7 @@ impl Session {
             open_global_requests: VecDeque::new(),
             server_sig_algs: None,
             ext_info_count: 0,
+            unimplemented_count: 0,
         }
     }
 
@@ -2216,6 +2218,13 @@ async fn reply<H: Handler>(
         }
     }
 
+    if let Some(&message_type) = pkt.buffer.first()
+        && session.is_unknown(message_type)
+    {
+        // It was incremented after read().
+        session.unimplemented(pkt.seqn.0.wrapping_sub(1))?;
+        return Ok(());
+    }
     session.client_read_encrypted(handler, pkt).await
 }
 
