@@ -219,8 +219,6 @@ fn broken_metadata_names_its_field() {
     for (from, to, field) in [
         ("\"sops\":", "\"sobs\":", "no sops metadata"),
         ("\"age\": [", "\"age\": 1, \"x\": [", "sops.age is no list"),
-        ("\"enc\": \"", "\"enc\": \"x", "sops.age[0].enc is no age file"),
-        ("\"enc\":", "\"end\":", "sops.age[0].enc is missing"),
         ("\"lastmodified\":", "\"last\":", "sops.lastmodified is missing"),
         ("\"version\"", "\"encrypted_regex\": \"(\", \"v\"", "sops.encrypted_regex"),
         (
@@ -230,6 +228,19 @@ fn broken_metadata_names_its_field() {
         ),
     ] {
         assert!(reason(changed(from, to)).contains(field), "{field}");
+    }
+    // What is damaged may be another's: it is named where nothing opens.
+    for (from, to, field) in [
+        ("\"enc\": \"", "\"enc\": \"x", "sops.age[0].enc is no age file"),
+        ("\"enc\":", "\"end\":", "sops.age[0].enc is missing"),
+    ] {
+        let sealed = fs::read_to_string(fixtures().join("binary")).unwrap();
+        let damaged = sealed.replacen(from, to, 1);
+        assert_ne!(sealed, damaged, "{from}");
+        let parsed = SopsFile::parse(damaged.as_bytes(), Format::Binary, &Arc::default());
+        let mut file = parsed.unwrap();
+        assert!(file.open(&keys(&["a"]), &Effort::default()).unwrap().is_none(), "{field}");
+        assert!(file.obstacle().unwrap().contains(field), "{field}");
     }
 }
 
