@@ -106,7 +106,7 @@ impl Request {
             grace: race::DEFAULT_GRACE,
             exports_are_named: false,
             tor: tor::Settings::default(),
-            socket_options: SocketOptions::default(),
+            socket_options: SocketOptions::of(env),
             host_keys: HostKeySettings {
                 stakes: Stakes {
                     all: vec![Stake::Password, Stake::KeyboardInteractive],

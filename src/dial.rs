@@ -17,9 +17,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::env::Env;
 use crate::error::Stage;
 pub use crate::error::{DialError, DialFailure, ProxyFailure};
 use crate::model::Technology;
+use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
 
@@ -77,6 +79,8 @@ pub struct SocketOptions {
     /// What they go through in the place of the network (`ProxyJump`,
     /// `ProxyCommand`).
     pub proxy: Option<Arc<dyn Proxy>>,
+    /// What the user relies on to lead connections, and does not lead ours.
+    pub preload: Option<Preload>,
 }
 
 /// Something of the user's own that leads to hosts.
@@ -88,9 +92,25 @@ pub trait Proxy: fmt::Debug + Send + Sync {
 /// What [`Proxy::open`] returns.
 pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, ProxyFailure>> + Send + 'a>>;
 
+impl SocketOptions {
+    /// What holds where nothing is said, for a process that was started with `env`.
+    pub fn of(env: &Env) -> Self {
+        Self {
+            family: Family::Any,
+            address: None,
+            interface: None,
+            keepalive: true,
+            proxy: None,
+            preload: Preload::of(env),
+        }
+    }
+}
+
+/// As in an empty environment.
+#[cfg(test)]
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { family: Family::Any, address: None, interface: None, keepalive: true, proxy: None }
+        Self::of(&Env::default())
     }
 }
 
@@ -114,24 +134,24 @@ impl Dial for Dialer {
 pub struct Dialer {
     direct: direct::Direct,
     proxy: Option<Arc<dyn Proxy>>,
+    preload: Option<Preload>,
     tor: Arc<tor::Tor>,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
     pub fn new(tor: tor::Settings, socket_options: SocketOptions) -> Self {
-        let proxy = socket_options.proxy.clone();
-        Self {
-            direct: direct::Direct::new(socket_options),
-            proxy,
-            tor: Arc::new(tor::Tor::new(tor)),
-        }
+        Self::with(Arc::new(tor::Tor::new(tor)), socket_options)
     }
 
     /// Another one with the same Tor, whose direct connections come from elsewhere.
     pub fn from(&self, socket_options: SocketOptions) -> Self {
-        let proxy = socket_options.proxy.clone();
-        Self { direct: direct::Direct::new(socket_options), proxy, tor: self.tor.clone() }
+        Self::with(self.tor.clone(), socket_options)
+    }
+
+    fn with(tor: Arc<tor::Tor>, socket_options: SocketOptions) -> Self {
+        let (proxy, preload) = (socket_options.proxy.clone(), socket_options.preload.clone());
+        Self { direct: direct::Direct::new(socket_options), proxy, preload, tor }
     }
 
     /// Opens a stream to `target` and says what it waits for. The caller sets
@@ -152,9 +172,16 @@ impl Dialer {
                     let opened = proxy.open(target).await;
                     opened.map_err(|why| DialError::new(Stage::Dial, DialFailure::Proxy(why)))
                 }
-                None => self.direct.dial(target.host.expose(), target.port, enter).await,
+                None => {
+                    // Before the name is asked for.
+                    self.unless(|_| true)?;
+                    self.direct.dial(target.host.expose(), target.port, enter).await
+                }
             },
-            Technology::Tor => self.tor.dial(target.host.expose(), target.port, enter).await,
+            Technology::Tor => {
+                self.unless(|preload| !preload.is_tor && !self.tor.is_chosen())?;
+                self.tor.dial(target.host.expose(), target.port, enter).await
+            }
             Technology::Iroh | Technology::Unsupported(_) => Err(DialError::new(
                 Stage::Dial,
                 DialFailure::Unsupported(target.technology.to_string()),
@@ -162,8 +189,16 @@ impl Dialer {
         }
     }
 
+    /// An error where the user relies on a library that is `in_the_way` of this.
+    fn unless(&self, in_the_way: impl Fn(&Preload) -> bool) -> Result<(), DialError> {
+        let preload = self.preload.as_ref().filter(|preload| in_the_way(preload));
+        let failure = |preload: &Preload| DialFailure::Preload(preload.name.clone());
+        preload.map_or(Ok(()), |preload| Err(DialError::new(Stage::Dial, failure(preload))))
+    }
+
     /// Whether a name has an address, and the name that it is an alias of, if any.
     pub async fn canonical(&self, name: &str) -> Option<String> {
+        self.unless(|_| true).ok()?;
         self.direct.canonical(name).await
     }
 }

@@ -83,6 +83,7 @@ mod options;
 mod overlay;
 mod pattern;
 mod plan;
+mod preload;
 mod printable;
 mod prompter;
 mod race;

@@ -5,6 +5,7 @@
 use crate::dial::tor::TorFailure;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{Cause, Error, NixFault, distinct, joined, tried_or};
+use crate::preload::Preload;
 use crate::race::BannerError;
 use crate::ssh::hostkey::Advice;
 use crate::ssh::{Loss, NoCommon};
@@ -81,6 +82,9 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
         Cause::Dial(DialError { failure: DialFailure::Tor(failure), .. }) => of_tor(failure),
         Cause::Dial(DialError { failure: DialFailure::TimedOut, .. }) => {
             with(cause.hint(), "; allow more time with --timeout SECONDS")
+        }
+        Cause::Dial(DialError { failure: DialFailure::Preload(_), .. }) => {
+            Some(Preload::advice("--ssh-option ProxyCommand 'nc %h %p'"))
         }
         Cause::Banner(BannerError::NotSsh) => with(cause.hint(), " set the right one with -p PORT"),
         Cause::KeyExchange(Loss::NoCommon(missing)) => {
@@ -169,6 +173,9 @@ pub(super) fn of_cause_as_ssh(cause: &Cause) -> Option<String> {
     match cause {
         Cause::KeyExchange(Loss::NoCommon(missing)) => allowing(missing, "-o", "="),
         Cause::Proxy(failure) => of_proxy(failure),
+        Cause::Dial(DialError { failure: DialFailure::Preload(_), .. }) => {
+            Some(Preload::advice("-o ProxyCommand='nc %h %p'"))
+        }
         _ => None,
     }
 }

@@ -102,7 +102,7 @@ async fn over(
     if let Some(agent) = agent {
         session.lend_agent(agent);
     }
-    let open = forwards::prepare(session, forwards);
+    let open = forwards::prepare(session, forwards, &resolved.env);
     if !is_suspect {
         forwards::open(&open, forwards, ui).await?;
     }

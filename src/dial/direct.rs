@@ -314,8 +314,11 @@ async fn connect_first(
 /// Of two failures the one that tells more: a refusal shows that the host is
 /// there, a missing route often only that this family is unused here.
 fn worse(before: Option<DialFailure>, now: DialFailure) -> DialFailure {
+    use DialFailure::{NoAddress, NoNetwork, NoRoute, Refused};
     match before {
-        Some(before) if now == DialFailure::NoRoute || before == DialFailure::Refused => before,
+        Some(before) if matches!(now, NoRoute | NoNetwork | NoAddress) || before == Refused => {
+            before
+        }
         _ => now,
     }
 }

@@ -40,6 +40,11 @@ impl Tor {
         Self { embedded: Embedded::new(settings.clone()), settings }
     }
 
+    /// Whether the user has said which client connects.
+    pub(super) fn is_chosen(&self) -> bool {
+        self.settings.mode != Mode::Auto
+    }
+
     pub(super) async fn dial(
         &self,
         host: &str,

@@ -58,6 +58,10 @@ pub enum DialFailure {
     Refused,
     /// The operating system has no way to that address.
     NoRoute,
+    /// It has no way to that network.
+    NoNetwork,
+    /// It has no address of that kind to connect from, or not the one that was named.
+    NoAddress,
     /// The peer never answered.
     TimedOut,
     /// Anything else the operating system says.
@@ -66,6 +70,8 @@ pub enum DialFailure {
     Tor(TorFailure),
     /// What the user has put in the way does, too.
     Proxy(ProxyFailure),
+    /// The user relies on this library, which cannot lead us; its file, printable.
+    Preload(String),
     /// This technology is not built in; its name, printable.
     Unsupported(String),
 }
@@ -86,10 +92,16 @@ impl fmt::Display for DialFailure {
             }
             Self::Refused => f.write_str("connection refused"),
             Self::NoRoute => f.write_str("no route to host"),
+            Self::NoNetwork => f.write_str("network is unreachable"),
+            Self::NoAddress => f.write_str("cannot assign requested address"),
             Self::TimedOut => f.write_str("connection timed out"),
             Self::Io(kind) => write!(f, "{kind}"),
             Self::Tor(failure) => write!(f, "{failure}"),
             Self::Proxy(failure) => write!(f, "{failure}"),
+            Self::Preload(name) => write!(
+                f,
+                "not connected directly: LD_PRELOAD names {name}, which cannot lead a static program"
+            ),
             Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
         }
     }
@@ -100,9 +112,9 @@ impl From<&std::io::Error> for DialFailure {
         use std::io::ErrorKind as Kind;
         match error.kind() {
             Kind::ConnectionRefused => Self::Refused,
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
-                Self::NoRoute
-            }
+            Kind::HostUnreachable => Self::NoRoute,
+            Kind::NetworkUnreachable => Self::NoNetwork,
+            Kind::AddrNotAvailable => Self::NoAddress,
             Kind::TimedOut => Self::TimedOut,
             kind => Self::Io(kind),
         }

@@ -1,6 +1,8 @@
 //! The words that scripts look for in what ssh(1) says. They come of the type of
 //! what has failed, never of its text.
 
+use std::io::ErrorKind;
+
 use crate::cli::advice;
 use crate::cli::request::routes::DIRECT;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
@@ -97,8 +99,25 @@ fn of_dial(failure: &DialFailure) -> Result<String, &'static str> {
         }
         DialFailure::Refused => "Connection refused".to_owned(),
         DialFailure::TimedOut => "Connection timed out".to_owned(),
+        DialFailure::NoRoute => "No route to host".to_owned(),
+        DialFailure::NoNetwork => "Network is unreachable".to_owned(),
+        DialFailure::NoAddress => "Cannot assign requested address".to_owned(),
+        DialFailure::Io(kind) => of_system(*kind),
         failure => failure.to_string(),
     })
+}
+
+/// What strerror(3) says, as far as connect(2) has such errors.
+fn of_system(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::PermissionDenied => "Permission denied".to_owned(),
+        ErrorKind::ConnectionReset => "Connection reset by peer".to_owned(),
+        ErrorKind::ConnectionAborted => "Software caused connection abort".to_owned(),
+        ErrorKind::AddrInUse => "Address already in use".to_owned(),
+        ErrorKind::InvalidInput => "Invalid argument".to_owned(),
+        ErrorKind::NetworkDown => "Network is down".to_owned(),
+        kind => kind.to_string(),
+    }
 }
 
 /// What is not matched, in the words of ssherr.c.
@@ -142,7 +161,15 @@ mod tests {
         for (cause, words) in [
             (dial(DialFailure::Refused), "ssh: connect to host web port 22: Connection refused"),
             (dial(DialFailure::TimedOut), "ssh: connect to host web port 22: Connection timed out"),
-            (dial(DialFailure::NoRoute), "ssh: connect to host web port 22: no route to host"),
+            (dial(DialFailure::NoRoute), "ssh: connect to host web port 22: No route to host"),
+            (
+                dial(DialFailure::NoNetwork),
+                "ssh: connect to host web port 22: Network is unreachable",
+            ),
+            (
+                dial(DialFailure::NoAddress),
+                "ssh: connect to host web port 22: Cannot assign requested address",
+            ),
             (
                 dial(DialFailure::NoSuchName),
                 "ssh: Could not resolve hostname web: Name or service not known",

@@ -60,7 +60,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
         true => tor::settings(global, &[], "", &vars)?,
         false => Default::default(),
     };
-    let base = Dialer::new(tor, SocketOptions::default());
+    let base = Dialer::new(tor, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
     let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
     more_files();

@@ -28,7 +28,7 @@ pub(super) fn origin(resolved: &Resolved) -> Result<SocketOptions> {
         address: options.bind_address.as_ref().map(address).transpose()?,
         interface: options.bind_interface.clone(),
         keepalive: options.tcp_keep_alive(),
-        ..SocketOptions::default()
+        ..SocketOptions::of(&resolved.env)
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::Ui;
 use crate::dial::{Dialer, SocketOptions, Target};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::openssh::Forwards;
@@ -15,8 +16,8 @@ use crate::ssh::forward::{Connector, Duplex, Forward, ForwardTarget, Listen, Sid
 use crate::ssh::open_forwards::{OpenForwards, Rules};
 
 /// Says what the server's forwards may lead to; none is open yet.
-pub(super) fn prepare(session: &Arc<Session>, forwards: &Forwards) -> Arc<OpenForwards> {
-    let (connector, permitted) = (connector(), forwards.permitted.clone());
+pub(super) fn prepare(session: &Arc<Session>, forwards: &Forwards, env: &Env) -> Arc<OpenForwards> {
+    let (connector, permitted) = (connector(env), forwards.permitted.clone());
     session.connect_with(connector.clone());
     session.connect_dynamic_with(Arc::new(move |host, port| match permitted.has(&host, port) {
         true => connector(host, port),
@@ -70,8 +71,8 @@ fn shown(target: &ForwardTarget) -> String {
 }
 
 /// Connects to what the server's forwards lead to, names included.
-fn connector() -> Connector {
-    let dialer = Arc::new(Dialer::new(Default::default(), SocketOptions::default()));
+fn connector(env: &Env) -> Connector {
+    let dialer = Arc::new(Dialer::new(Default::default(), SocketOptions::of(env)));
     Arc::new(move |host, port| {
         let dialer = dialer.clone();
         Box::pin(async move {
