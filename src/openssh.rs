@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::dial::Dialer;
 use crate::encoding;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{Agent, LogLevel, Maybe, Options, Template};
 use crate::ssh_config::{Config, MatchContext, host_name};
 use crate::tokens;
@@ -74,6 +74,9 @@ pub async fn resolve(
             (reading.exec)(&tokens::expand(command, &|token| resolved.token(token))?)
         };
         let (original_host, local_user) = (host, local_user.as_str());
+        let file = |options: &Options, name: &str| {
+            finished(host, reading.login, env, options.clone()).path(name)
+        };
         let context = MatchContext {
             original_host,
             host: name,
@@ -82,6 +85,7 @@ pub async fn resolve(
             home,
             is_final,
             exec: &run,
+            file: &file,
         };
         match reading.config_file {
             Some("none") => Ok(()),
@@ -106,7 +110,11 @@ pub async fn resolve(
         config.options.host_name = Some(Template::literal(&name));
         read(&mut config, &name, true)?;
     }
-    Ok(finished(host, reading.login, env, config.options))
+    let mut resolved = finished(host, reading.login, env, config.options);
+    if command_line.user.is_none() {
+        resolved.expand_user()?;
+    }
+    Ok(resolved)
 }
 
 fn finished(host: &str, login: Option<&str>, env: &Env, options: Options) -> Resolved {
@@ -163,6 +171,31 @@ impl Resolved {
     /// All tokens with what they stand for.
     pub fn tokens(&self) -> impl Iterator<Item = (char, String)> {
         ('A'..='z').filter_map(|token| Some((token, self.token(token)?)))
+    }
+
+    /// Replaces the tokens and variables of a `User` that a file names, but for those
+    /// that it is part of itself (OpenSSH 10.1).
+    fn expand_user(&mut self) -> Result<()> {
+        let Some(user) = self.options.user.clone() else { return Ok(()) };
+        let token = |token| if "rC".contains(token) { None } else { self.token(token) };
+        let expanded = tokens::expand_file(&user, &self.env, &token)?;
+        let is_unfit = expanded.is_empty() || tokens::unfit_user(&expanded).is_some();
+        if expanded != user && is_unfit {
+            let why = "remote username contains invalid characters";
+            return Err(Error::OptionValue(why.to_owned()));
+        }
+        self.user.clone_from(&expanded);
+        self.options.user = Some(expanded);
+        Ok(())
+    }
+
+    /// `SetEnv`, with the tokens and variables of its values replaced.
+    ///
+    /// # Errors
+    /// [`Error::OptionValue`].
+    pub fn set_env(&self) -> Result<Vec<(String, String)>> {
+        let all = self.options.set_env.as_ref().map_or(&[][..], |set| &set.0);
+        all.iter().map(|(name, value)| Ok((name.clone(), self.path(value)?))).collect()
     }
 
     /// A file's name with `~`, tokens and variables replaced.
@@ -234,6 +267,12 @@ impl Resolved {
     /// Whether only what is fatal is said: by `-q` or `LogLevel`.
     pub fn is_quiet(&self) -> bool {
         self.options.log_level() <= LogLevel::Error
+    }
+
+    /// With `-W` nothing else is forwarded, unless somebody says so (ssh(1)).
+    pub fn carry_stream(&mut self) {
+        self.options.clear_all_forwardings.get_or_insert(true);
+        self.options.exit_on_forward_failure.get_or_insert(true);
     }
 
     /// The hosts to jump over, in their order.

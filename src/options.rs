@@ -8,8 +8,10 @@ mod algorithms;
 mod choice;
 mod docs;
 mod forwards;
+mod jumps;
 mod limits;
 pub(crate) mod line;
+mod quality;
 mod row;
 mod session;
 mod slot;
@@ -31,12 +33,14 @@ pub use choice::{
 pub use docs::manual;
 pub(crate) use forwards::bare;
 pub use forwards::{Leads, Listener, LocalForward, Permitted, RemoteForward, target};
+pub use jumps::JumpHosts;
 pub use limits::{Persist, Time};
 pub use row::{Row, Says, Shown};
 pub use session::{Agent, ForwardAgent, SendEnv};
 pub use slot::{Slot, Value};
 pub use table::{Options, TABLE};
-pub use value::{Files, Maybe, Names, Template};
+use value::OF_KEYWORD;
+pub use value::{Files, Maybe, Template};
 
 /// Where an option was set, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,9 +121,11 @@ impl Options {
                 false => Err(origin.unknown(name)),
             };
         };
+        // Quotes are looked at even where the line is taken as it stands.
+        let split = line::words(rest).map_err(|why| origin.wrong(&why))?;
         let words = match row.arity {
             Arity::Rest => vec![rest.trim_start_matches(['=', ' ', '\t']).to_owned()],
-            Arity::One | Arity::Some => line::words(rest).map_err(|why| origin.wrong(&why))?,
+            _ => split.clone(),
         };
         let (keyword, is_rest) = (name.to_ascii_lowercase(), row.arity == Arity::Rest);
         if words.is_empty() || words.first().is_some_and(|rest| rest.is_empty() && is_rest) {
@@ -128,11 +134,20 @@ impl Options {
         if row.arity == Arity::One && words.first().is_some_and(String::is_empty) {
             return Err(origin.wrong("Missing argument."));
         }
-        if row.arity == Arity::One && words.len() > 1 {
-            let why = format!("keyword {keyword} extra arguments at end of line");
-            return Err(origin.wrong(&why));
+        let most = match row.arity {
+            Arity::One | Arity::Rest => 1,
+            Arity::Two => 2,
+            Arity::Some => words.len(),
+        };
+        let (used, more) = words.split_at_checked(most).unwrap_or((&words, &[]));
+        self.take(row, used).map_err(|why| match OF_KEYWORD.contains(&why.as_str()) {
+            true => origin.wrong(&format!("keyword {keyword} {why}")),
+            false => origin.wrong(&why),
+        })?;
+        match more {
+            [] => Ok(()),
+            _ => Err(origin.wrong(&format!("keyword {keyword} extra arguments at end of line"))),
         }
-        self.take(row, &words).map_err(|why| origin.wrong(&why))
     }
 
     /// Reads it where it does not apply: a mistake is one whomever it is for.
@@ -153,9 +168,10 @@ impl Options {
         let Some((name, rest)) = line::split(text).map_err(|why| origin.wrong(&why))? else {
             return Ok(());
         };
-        for structure in ["Host", "Match", "Include"] {
+        // OpenSSH has one word for both of the first two.
+        for (structure, said) in [("Host", "Host"), ("Match", "Host"), ("Include", "Include")] {
             if name.eq_ignore_ascii_case(structure) {
-                let why = format!("{structure} directive not supported as a command-line option");
+                let why = format!("{said} directive not supported as a command-line option");
                 return Err(Error::Usage(why));
             }
         }

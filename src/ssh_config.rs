@@ -1,6 +1,7 @@
 //! ssh_config(5): which lines of its files apply to a host. Owns Host and Match,
 //! and Include; what the other lines say is for [`Options`] to read.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,8 @@ pub struct MatchContext<'a> {
     pub is_final: bool,
     /// Runs the command of a `Match exec`, with its tokens replaced.
     pub exec: &'a dyn Fn(&Options, &str) -> Result<bool>,
+    /// The name of a file that Include names, with tokens and variables replaced.
+    pub file: &'a dyn Fn(&Options, &str) -> Result<String>,
 }
 
 impl Config {
@@ -104,6 +107,12 @@ impl Config {
             let done = self.file_line(text, &origin, reading, active, context);
             match done {
                 Ok(()) => {}
+                // That of an included file ends everything, as its own end does.
+                Err(Error::SshConfig { path: of, line, text }) if of != path => {
+                    failures.push(text);
+                    let text = failures.join("\n");
+                    return Err(Error::SshConfig { path: of, line, text });
+                }
                 Err(Error::SshConfig { text, .. } | Error::Usage(text)) => {
                     first = first.or(Some(at + 1));
                     failures.push(text);
@@ -144,7 +153,19 @@ impl Config {
             }
             "match" => *active = self.matches(&args()?, origin, context)? && !reading.is_inactive,
             "include" => {
-                for file in included(&args()?, &reading.include_dir, context.home) {
+                let names = args()?;
+                if names.is_empty() || names.iter().any(String::is_empty) {
+                    return Err(origin.wrong(match names.is_empty() {
+                        true => "no argument after keyword \"include\"",
+                        false => "keyword include empty argument",
+                    }));
+                }
+                let named = names.iter().map(|name| {
+                    let named = (context.file)(&self.options, name);
+                    named.map_err(|error| origin.wrong(&error.to_string()))
+                });
+                let named: Vec<String> = named.collect::<Result<_>>()?;
+                for file in included(&named, &reading.include_dir, context.home) {
                     if reading.depth >= MAX_DEPTH {
                         return Err(origin.wrong("too many includes within includes"));
                     }
@@ -155,7 +176,16 @@ impl Config {
                         ..reading.clone()
                     };
                     let mut within = *active;
-                    self.read(&file, &deeper, &mut within, context)?;
+                    match self.read(&file, &deeper, &mut within, context) {
+                        // What somebody includes is there to be read.
+                        Err(Error::File { source, .. }) => {
+                            let (file, why) =
+                                (printable::line(&file.to_string_lossy()), reason(&source));
+                            let text = format!("Can't open user config file {file}: {why}");
+                            return Err(Error::Usage(text));
+                        }
+                        done => done?,
+                    }
                 }
             }
             _ if *active => self.options.set(&name, rest, origin)?,
@@ -276,8 +306,9 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
+        Err(error) if !reading.is_named && error.kind() == ErrorKind::NotFound => return Ok(None),
         // What may be missing may also be out of reach.
-        Err(_) if !reading.is_named => return Ok(None),
+        Err(_) if !reading.is_named && reading.depth == 0 => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let meta = file.metadata().map_err(failed)?;
@@ -285,7 +316,9 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
         return Ok(None);
     }
     let uid = rustix::process::getuid().as_raw();
-    if reading.is_users && (!(meta.uid() == 0 || meta.uid() == uid) || meta.mode() & 0o022 != 0) {
+    if (reading.is_users || reading.depth > 0)
+        && (!(meta.uid() == 0 || meta.uid() == uid) || meta.mode() & 0o022 != 0)
+    {
         let shown = printable::line(&path.to_string_lossy());
         let text = format!("Bad owner or permissions on {shown}");
         return Err(Error::SshConfig { path: path.to_owned(), line: None, text });
@@ -298,7 +331,13 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     Ok(Some(encoding::text(&bytes)))
 }
 
-/// The files that an Include names, in their order.
+/// What strerror(3) says.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
+}
+
+/// The files that an Include names, in their order; hidden ones only if it says so.
 fn included(patterns: &[String], dir: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -306,10 +345,25 @@ fn included(patterns: &[String], dir: &Path, home: Option<&Path>) -> Vec<PathBuf
             (Some(rest), Some(home)) => home.join(rest),
             _ => dir.join(pattern),
         };
-        let found = glob::glob(&pattern.to_string_lossy()).into_iter().flatten();
-        files.extend(found.flatten().take(MAX_INCLUDED));
+        // Two stars are no more than one to glob(3).
+        let mut text = pattern.to_string_lossy().into_owned();
+        while text.contains("**") {
+            text = text.replace("**", "*");
+        }
+        let found = glob::glob(&text).into_iter().flatten().flatten();
+        files.extend(found.filter(|file| names_hidden(&pattern, file)).take(MAX_INCLUDED));
     }
     files
+}
+
+/// Whether a pattern names what is hidden in the path of a file: the dot at the
+/// beginning of a name is matched by no wildcard (glob(7)).
+fn names_hidden(pattern: &Path, file: &Path) -> bool {
+    let is_hidden =
+        |part: &std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    file.components()
+        .zip(pattern.components())
+        .all(|(part, of_pattern)| !is_hidden(&part) || is_hidden(&of_pattern))
 }
 
 #[cfg(test)]

@@ -125,10 +125,13 @@ impl Invocation {
     pub(super) async fn as_ssh(arguments: &Arguments, env: &Env) -> Result<Self> {
         let file = arguments.config_file.as_deref();
         let options = &arguments.options;
-        let names = Dialer::new(Default::default(), SocketOptions::default());
+        let names = Dialer::new(Default::default(), SocketOptions::of(env));
         let exec = |command: &str| shell::holds(command, env);
         let reading = Reading { config_file: file, login: None, exec: &exec, names: Some(&names) };
-        let resolved = resolve(&arguments.host, options, &reading, env).await?;
+        let mut resolved = resolve(&arguments.host, options, &reading, env).await?;
+        if arguments.stdio_forward.is_some() {
+            resolved.carry_stream();
+        }
         let overrides = Overrides {
             user: resolved.options.user.clone(),
             port: resolved.options.port.map(std::num::NonZeroU16::get),

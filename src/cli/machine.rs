@@ -134,7 +134,10 @@ impl Asked {
         let exec = |command: &str| shell::holds(command, &global.env);
         let login = Some(DEFAULT_USER);
         let reading = Reading { config_file: file, login, exec: &exec, names: None };
-        let resolved = resolve(&self.name, &options, &reading, &global.env).await?;
+        let mut resolved = resolve(&self.name, &options, &reading, &global.env).await?;
+        if stdio_forward.is_some() {
+            resolved.carry_stream();
+        }
         let mut identities = self.identities;
         identities.extend(resolved.files(&named)?);
         let port = |options: &crate::options::Options| options.port.map(NonZeroU16::get);

@@ -49,9 +49,9 @@ pub struct Arguments {
 pub fn parse(args: &[String], env: &Env) -> Result<Arguments> {
     let mut parsed = Arguments::default();
     let mut args = args.iter();
-    let mut host = None;
+    let mut has_host = false;
     while let Some(word) = args.next() {
-        if host.is_some() && (word == "--" || !word.starts_with('-') || word == "-") {
+        if has_host && (word == "--" || !word.starts_with('-') || word == "-") {
             // The command; `--` before it is not part of it.
             let first = (word != "--").then_some(word);
             parsed.command = first.into_iter().chain(args).cloned().collect();
@@ -59,12 +59,15 @@ pub fn parse(args: &[String], env: &Env) -> Result<Arguments> {
         }
         if word == "--" {
             let Some(word) = args.next() else { break };
-            host = Some(word);
+            has_host = true;
+            parsed.destination(word)?;
             parsed.command = args.cloned().collect();
             break;
         }
         let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            host = Some(word);
+            // What it says of user and port counts against what comes later.
+            has_host = true;
+            parsed.destination(word)?;
             continue;
         };
         let mut rest = letters.chars();
@@ -96,11 +99,10 @@ pub fn parse(args: &[String], env: &Env) -> Result<Arguments> {
             parsed.alone(letter)?;
         }
     }
-    match host {
-        Some(host) => parsed.destination(host)?,
-        None if parsed.version || parsed.query.is_some() => {}
-        None => return Err(Error::Usage(USAGE.to_owned())),
+    if !has_host && !parsed.version && parsed.query.is_none() {
+        return Err(Error::Usage(USAGE.to_owned()));
     }
+    parsed.check()?;
     Ok(parsed)
 }
 
@@ -135,6 +137,15 @@ impl Arguments {
         match letter {
             'G' => self.dump = true,
             'V' => self.version = true,
+            // Neither yields to the other, nor to SessionType (ssh.c).
+            'N' if self.options.session_type.is_some_and(|it| it != SessionType::None) => {
+                let why = "Cannot specify -N with -s/SessionType";
+                return Err(Error::Usage(why.to_owned()));
+            }
+            's' if self.options.session_type.is_some_and(|it| it != SessionType::Subsystem) => {
+                let why = "Cannot specify -s with -N/SessionType";
+                return Err(Error::Usage(why.to_owned()));
+            }
             // Also protocol 1 and its time, and the system's log: nothing to do.
             _ => self.options.letter(letter, "")?,
         }
@@ -161,11 +172,13 @@ impl Arguments {
                 let forward = RemoteForward::of_letter(&value).ok_or_else(|| bad("remote"))?;
                 add(&mut options.remote_forward, forward);
             }
+            'W' if self.stdio_forward.is_some() => {
+                return Err(Error::Usage("stdio forward already specified".to_owned()));
+            }
             'W' => {
-                options.session_type.get_or_insert(SessionType::None);
-                options.request_tty.get_or_insert(RequestTty::No);
-                options.clear_all_forwardings.get_or_insert(true);
-                options.exit_on_forward_failure.get_or_insert(true);
+                // Whatever was said before (ssh.c).
+                options.session_type = Some(SessionType::None);
+                options.request_tty = Some(RequestTty::No);
                 self.stdio_forward = Some(value);
             }
             'O' => self.control = Some(value),
@@ -201,19 +214,28 @@ impl Arguments {
         if host.is_empty() || host.starts_with('-') || user.is_some_and(str::is_empty) {
             return Err(bad());
         }
-        if tokens::unfit_host(host).is_some() {
-            return Err(Error::Usage("hostname contains invalid characters".to_owned()));
-        }
-        let name = user.or(self.options.user.as_deref());
-        if name.is_some_and(|name| tokens::unfit_user(name).is_some()) {
-            return Err(Error::Usage("remote username contains invalid characters".to_owned()));
-        }
         self.host = host.to_owned();
         let port = port.map(|port| NonZeroU16::parse(&[port.to_owned()])).transpose();
         let port = port.map_err(|_| bad())?;
         self.options.user = self.options.user.take().or_else(|| user.map(str::to_owned));
         self.options.port = self.options.port.or(port);
         Ok(())
+    }
+
+    /// Refuses what could mean something to a shell, and a subsystem that nobody names.
+    fn check(&self) -> Result<()> {
+        let user = self.options.user.as_deref();
+        let is_subsystem = self.options.session_type == Some(SessionType::Subsystem);
+        let why = if tokens::unfit_host(&self.host).is_some() {
+            "hostname contains invalid characters"
+        } else if user.is_some_and(|name| tokens::unfit_user(name).is_some()) {
+            "remote username contains invalid characters"
+        } else if is_subsystem && self.command.is_empty() && !self.host.is_empty() {
+            return Err(Error::Usage(format!("You must specify a subsystem to invoke.\n{USAGE}")));
+        } else {
+            return Ok(());
+        };
+        Err(Error::Usage(why.to_owned()))
     }
 }
 
@@ -295,6 +317,11 @@ mod tests {
             ("-J a,b h", "proxyjump", "a,b"),
             ("-Y h", "forwardx11trusted", "yes"),
             ("-N h", "sessiontype", "none"),
+            ("-N h", "requesttty", "false"),
+            ("-oSessionType=default -W h:2 x", "sessiontype", "none"),
+            ("-t -W h:2 x", "requesttty", "false"),
+            ("you@h -l me", "user", "you"),
+            ("ssh://h:7 -p 1", "port", "7"),
             ("-oSendEnv=GIT_PROTOCOL h", "sendenv", "GIT_PROTOCOL"),
             ("-L 1:h:2 x", "localforward", "1 [h]:2"),
             ("-L [::1]:1:[::2]:3 x", "localforward", "[::1]:1 [::2]:3"),
@@ -355,6 +382,13 @@ mod tests {
             "ssh://h:x",
             "-e xx h",
             "-c nonsense h",
+            "-W a:1 -W b:1 h",
+            "-N -s h x",
+            "-s -N h x",
+            "-s h",
+            "-L 0:h:1 h",
+            "-D 0 h",
+            "-J a:b h",
         ] {
             assert!(words(line).is_err(), "{line}");
         }

@@ -30,6 +30,10 @@ pub fn dump(resolved: &Resolved) -> Result<String> {
             line(&keyword, &algorithms.list(list).join(","));
             continue;
         }
+        if let Shown::Hostbased = row.facts.shown {
+            line(&keyword, &resolved.options.hostbased_algorithms());
+            continue;
+        }
         for words in resolved.shown(row)? {
             line(&keyword, &words);
         }
@@ -47,6 +51,7 @@ impl Resolved {
         let word = |word: String| match row.facts.shown {
             Shown::Files => self.file_name(&word).map(encoding::of_os),
             Shown::Expanded => self.expanded(&word),
+            Shown::LowerCase => Ok(word.to_ascii_lowercase()),
             // A host may be `fe80::1%eth0`.
             Shown::Ends if word.contains('/') => self.path(&word),
             _ => Ok(word),

@@ -49,7 +49,46 @@ lists! {
     UserKeys, List::UserKeys, "Bad key types '{}'";
 }
 
+/// Bits of the smallest RSA keys that anybody may allow.
+const SMALLEST_RSA: u32 = 1024;
+
+/// `HostbasedAcceptedAlgorithms`: what it leaves of the signatures, if that is anything
+/// that we know; nothing uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostbasedKeys {
+    chosen: Option<Chosen>,
+    written: String,
+}
+
+impl Value for HostbasedKeys {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let written = first(words).to_owned();
+        match Algorithms::parse(List::UserKeys, &written) {
+            Ok(chosen) => Ok(Self { chosen: Some(chosen), written }),
+            Err(Mistake::NothingLeft) => Ok(Self { chosen: None, written }),
+            Err(Mistake::Unknown) => Err(format!("Bad key types '{}'.", Printable(&written))),
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        vec![self.written.clone()]
+    }
+}
+
 impl Options {
+    /// What `ssh -G` prints for HostbasedAcceptedAlgorithms.
+    pub fn hostbased_algorithms(&self) -> String {
+        let mut algorithms = Algorithms::as_ssh();
+        match &self.hostbased_accepted_algorithms {
+            Some(HostbasedKeys { chosen: None, written }) => return written.clone(),
+            Some(HostbasedKeys { chosen: Some(chosen), .. }) => {
+                algorithms.choose(List::UserKeys, chosen);
+            }
+            None => {}
+        }
+        algorithms.list(List::UserKeys).join(",")
+    }
+
     /// What a session may use.
     pub fn algorithms(&self) -> Algorithms {
         self.changed(Algorithms::default())
@@ -73,7 +112,7 @@ impl Options {
                 algorithms.choose(list, chosen);
             }
         }
-        algorithms.rsa_bits = self.required_rsa_size().0;
+        algorithms.rsa_bits = self.required_rsa_size().0.max(SMALLEST_RSA);
         algorithms.compression = self.compression();
         algorithms
     }

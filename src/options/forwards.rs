@@ -41,13 +41,17 @@ pub struct DynamicForward(pub Listener);
 const BAD: &str = "Bad forwarding specification.";
 
 impl Listener {
-    /// `[address:]port`, or a path.
-    pub fn parse(text: &str) -> Option<Self> {
-        if is_path(text) {
-            return Some(Self::Socket(Template::new(text)));
-        }
+    /// `[address:]port`, or a path, where clients come in here. There is no port to
+    /// find out where nobody says which (`parse_forward` of OpenSSH's readconf.c).
+    fn here(text: &[String]) -> Option<Self> {
+        Self::of(text).filter(|listener| !matches!(listener, Self::Tcp(_, 0)))
+    }
+
+    /// The same on the server, who says which port it is.
+    fn of(fields: &[String]) -> Option<Self> {
         let port = |text: &str| text.parse::<u16>().ok();
-        match fields(text)?.as_slice() {
+        match fields {
+            [path] if is_path(path) => Some(Self::Socket(Template::new(path))),
             [one] => Some(Self::Tcp(None, port(one)?)),
             [address, number] => Some(Self::Tcp(Some(bare(address).to_owned()), port(number)?)),
             _ => None,
@@ -65,14 +69,15 @@ impl Listener {
 
 impl Leads {
     /// `host:port`, or a path.
-    pub fn parse(text: &str) -> Option<Self> {
-        if is_path(text) {
-            return Some(Self::Socket(Template::new(text)));
+    fn of(fields: &[String]) -> Option<Self> {
+        match fields {
+            [path] if is_path(path) => Some(Self::Socket(Template::new(path))),
+            [host, port] if !host.is_empty() => {
+                let port = port.parse().ok().filter(|port| *port > 0)?;
+                Some(Self::Tcp(bare(host).to_owned(), port))
+            }
+            _ => None,
         }
-        let fields = fields(text)?;
-        let [host, port] = fields.as_slice() else { return None };
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        (!host.is_empty()).then(|| Self::Tcp(bare(host).to_owned(), port))
     }
 
     fn shown(&self) -> String {
@@ -88,7 +93,7 @@ impl LocalForward {
     /// `-L`.
     pub fn of_letter(text: &str) -> Option<Self> {
         let (listen, to) = split('L', text)?;
-        Some(Self(Listener::parse(&listen)?, Leads::parse(&to?)?))
+        Some(Self(Listener::here(&listen)?, Leads::of(&to?)?))
     }
 }
 
@@ -96,19 +101,17 @@ impl RemoteForward {
     /// `-R`.
     pub fn of_letter(text: &str) -> Option<Self> {
         let (listen, to) = split('R', text)?;
-        let to = to.map_or(Some(Leads::Anywhere), |to| Leads::parse(&to))?;
-        Some(Self(Listener::parse(&listen)?, to))
+        let to = to.map_or(Some(Leads::Anywhere), |to| Leads::of(&to))?;
+        Some(Self(Listener::of(&listen)?, to))
     }
 }
 
 impl Value for LocalForward {
-    const ARITY: Arity = Arity::Some;
+    const ARITY: Arity = Arity::Two;
 
     fn parse(words: &[String]) -> Result<Self, String> {
-        let [listen, to] = words else {
-            return Err(if words.len() < 2 { "Missing target argument." } else { BAD }.to_owned());
-        };
-        let both = || Some(Self(Listener::parse(listen)?, Leads::parse(to)?));
+        let [listen, to] = words else { return Err("Missing target argument.".to_owned()) };
+        let both = || Some(Self(Listener::here(&fields(listen)?)?, Leads::of(&fields(to)?)?));
         both().ok_or_else(|| BAD.to_owned())
     }
 
@@ -118,12 +121,12 @@ impl Value for LocalForward {
 }
 
 impl Value for RemoteForward {
-    const ARITY: Arity = Arity::Some;
+    const ARITY: Arity = Arity::Two;
 
     fn parse(words: &[String]) -> Result<Self, String> {
         let both = || match words {
-            [listen] => Some(Self(Listener::parse(listen)?, Leads::Anywhere)),
-            [listen, to] => Some(Self(Listener::parse(listen)?, Leads::parse(to)?)),
+            [listen] => Some(Self(Listener::of(&fields(listen)?)?, Leads::Anywhere)),
+            [listen, to] => Some(Self(Listener::of(&fields(listen)?)?, Leads::of(&fields(to)?)?)),
             _ => None,
         };
         both().ok_or_else(|| BAD.to_owned())
@@ -143,7 +146,8 @@ impl Value for RemoteForward {
 
 impl Value for DynamicForward {
     fn parse(words: &[String]) -> Result<Self, String> {
-        Listener::parse(first(words)).map(Self).ok_or_else(|| BAD.to_owned())
+        let listener = || Listener::here(&fields(first(words))?);
+        listener().map(Self).ok_or_else(|| BAD.to_owned())
     }
 
     fn words(&self) -> Vec<String> {
@@ -172,12 +176,17 @@ impl Value for Permitted {
 
     fn parse(words: &[String]) -> Result<Self, String> {
         match words {
-            [word] if word == "any" => return Ok(Self(None)),
-            [word] if word == "none" => return Ok(Self(Some(Vec::new()))),
+            [word] if word.eq_ignore_ascii_case("any") => return Ok(Self(None)),
+            [word] if word.eq_ignore_ascii_case("none") => return Ok(Self(Some(Vec::new()))),
             _ => {}
         }
         let one = |text: &String| {
-            let (host, port) = text.rsplit_once(':')?;
+            // Only brackets hide the colons of IPv6 (misc.c, `hpdelim`).
+            let colon = match text.starts_with('[') {
+                true => text.find("]:")? + 1,
+                false => text.find(':')?,
+            };
+            let (host, port) = (text.get(..colon)?, text.get(colon + 1..)?);
             let host = (host != "*").then(|| bare(host).to_owned());
             match (host.as_deref(), port) {
                 (Some(""), _) => None,
@@ -209,7 +218,7 @@ impl Value for Permitted {
 
 /// `-W`: where standard input and output lead. Nothing is replaced in it.
 pub fn target(text: &str) -> Option<ForwardTarget> {
-    Some(match Leads::parse(text)? {
+    Some(match Leads::of(&fields(text)?)? {
         Leads::Socket(path) => ForwardTarget::Unix(path.written().into()),
         Leads::Tcp(host, port) => ForwardTarget::Tcp(host, port),
         Leads::Anywhere => ForwardTarget::Dynamic,
@@ -228,26 +237,22 @@ pub(crate) fn bare(host: &str) -> &str {
 
 /// `-L` and `-R` have one word for what LocalForward has two: the listener, and
 /// where it leads, which `-R` may leave out.
-fn split(letter: char, text: &str) -> Option<(String, Option<String>)> {
+fn split(letter: char, text: &str) -> Option<(Vec<String>, Option<Vec<String>>)> {
     let fields = fields(text)?;
-    let join = |fields: &[String]| fields.join(":");
-    Some(match fields.as_slice() {
-        [one] if letter == 'R' => (one.clone(), None),
-        // Two fields: a port or path, and a path; or for -R an address to listen at.
-        [listen, to] if is_path(to) => (listen.clone(), Some(to.clone())),
-        [address, port] if letter == 'R' => (join(&[address.clone(), port.clone()]), None),
-        [listen, host, port] if is_path(listen) => {
-            (listen.clone(), Some(join(&[host.clone(), port.clone()])))
+    let count = match fields.as_slice() {
+        [_] | [_, _] if letter == 'R' && !fields.get(1).is_some_and(|to| is_path(to)) => {
+            return Some((fields, None));
         }
-        [address, port, to] if is_path(to) => {
-            (join(&[address.clone(), port.clone()]), Some(to.clone()))
-        }
-        [port, host, to] => (port.clone(), Some(join(&[host.clone(), to.clone()]))),
-        [address, port, host, to] => {
-            (join(&[address.clone(), port.clone()]), Some(join(&[host.clone(), to.clone()])))
-        }
+        // Two fields: a port or path, and a path.
+        [_, to] if is_path(to) => 1,
+        [listen, _, _] if is_path(listen) => 1,
+        [_, _, to] if is_path(to) => 2,
+        [_, _, _] => 1,
+        [_, _, _, _] => 2,
         _ => return None,
-    })
+    };
+    let (listen, to) = fields.split_at_checked(count)?;
+    Some((listen.to_vec(), Some(to.to_vec())))
 }
 
 /// Fields between colons; brackets, which stay, hide the colons of IPv6.
@@ -291,12 +296,16 @@ mod tests {
             ("[::1]:22", tcp(Some("::1"), 22)),
             ("0", tcp(None, 0)),
             ("/run/x", socket("/run/x")),
+            ("/run/a\\:b", socket("/run/a:b")),
             ("run/22", socket("run/22")),
         ] {
-            assert_eq!(Listener::parse(text).unwrap(), expected, "{text}");
+            assert_eq!(Listener::of(&fields(text).unwrap()).unwrap(), expected, "{text}");
         }
-        for bad in ["", "x", "70000", "a:b", "a:1:2"] {
-            assert!(Listener::parse(bad).is_none(), "{bad}");
+        for bad in ["", "x", "70000", "a:b", "a:1:2", "ssh://h:1"] {
+            assert!(Listener::of(&fields(bad).unwrap()).is_none(), "{bad}");
+        }
+        for none in ["0", "a:0"] {
+            assert!(Listener::here(&fields(none).unwrap()).is_none(), "{none}");
         }
         assert_eq!(target("[::1]:22").unwrap(), ForwardTarget::Tcp("::1".into(), 22));
         let scoped = ForwardTarget::Tcp("fe80::1%eth0".into(), 22);
@@ -326,7 +335,7 @@ mod tests {
         {
             assert_eq!(remote(text).unwrap(), expected, "{text}");
         }
-        for bad in ["1", "a:b", "1:2:3:4:5", "", "x:h:2"] {
+        for bad in ["1", "a:b", "1:2:3:4:5", "", "x:h:2", "0:h:1", "[::1]:0:h:1", "0:/x"] {
             assert!(local(bad).is_none(), "{bad}");
         }
     }
@@ -341,7 +350,7 @@ mod tests {
         assert!(some.has("a", 1) && some.has("b", 2) && some.has("::1", 9) && !some.has("a", 3));
         assert_eq!(some.words(), ["a:1", "*:2", "[::1]:*"]);
         assert!(of("any").unwrap().has("a", 1) && !of("none").unwrap().has("a", 1));
-        for bad in ["a", "a:0", ":1", "a:x", "any a:1"] {
+        for bad in ["a", "a:0", ":1", "a:x", "any a:1", "0:h:1", "ssh://u@h:22", "::1:1"] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }

@@ -73,6 +73,10 @@ pub enum Shown {
     Ends,
     /// As the algorithms that are left.
     Algorithms(List),
+    /// The same of HostbasedAcceptedAlgorithms.
+    Hostbased,
+    /// In lower case.
+    LowerCase,
     /// Not at all, or not here.
     Never,
 }

@@ -2,7 +2,7 @@
 
 use super::slot::{Arity, Slot, Value, first};
 use super::units::seconds;
-use super::value::{NONE_ALONE, Template};
+use super::value::{EMPTY, NONE_ALONE, Template};
 use crate::pattern::matches_pattern;
 use crate::ssh::auth::AddToAgent;
 use crate::ssh::escape::DEFAULT;
@@ -289,11 +289,10 @@ impl Value for Domains {
         if is_none(words)? {
             return Ok(Self(Vec::new()));
         }
-        if let Some(word) = words.iter().find(|word| word.contains("..")) {
-            let word = crate::printable::Printable(word);
-            return Err(format!("domain name \"{word}\" contains consecutive separators"));
+        if words.iter().any(String::is_empty) {
+            return Err(EMPTY.to_owned());
         }
-        Ok(Self(words.to_vec()))
+        words.iter().map(|word| domain(word)).collect::<Result<_, _>>().map(Self)
     }
 
     fn words(&self) -> Vec<String> {
@@ -302,6 +301,19 @@ impl Value for Domains {
             false => self.0.clone(),
         }
     }
+}
+
+/// A domain in lower case, as `valid_domain` of OpenSSH's misc.c has it.
+fn domain(word: &str) -> Result<String, String> {
+    let name = word.to_ascii_lowercase();
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let why = match name.as_bytes() {
+        [first, ..] if !first.is_ascii_alphanumeric() => "starts with invalid character",
+        bytes if !bytes.iter().copied().all(is_fit) => "contains invalid characters",
+        _ if name.contains("..") => "contains consecutive separators",
+        _ => return Ok(name.strip_suffix('.').unwrap_or(&name).to_owned()),
+    };
+    Err(format!("domain name \"{}\" {why}", crate::printable::Printable(word)))
 }
 
 /// `CanonicalizePermittedCNAMEs`: which names may be aliases of which.

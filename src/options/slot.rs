@@ -7,6 +7,8 @@
 pub enum Arity {
     /// One word.
     One,
+    /// One word or two.
+    Two,
     /// One word or more.
     Some,
     /// The rest of the line as it stands, as for commands.

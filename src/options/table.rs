@@ -3,13 +3,15 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::algorithms::{CaSignatures, Ciphers, HostKeys, Kex, Macs, UserKeys};
+use super::algorithms::{CaSignatures, Ciphers, HostKeys, HostbasedKeys, Kex, Macs, UserKeys};
 use super::choice::{
     Canonicalize, ControlMaster, FingerprintHash, LogLevel, PubkeyAuthentication, RequestTty,
     SessionType, SyslogFacility, Tunnel, YesNoAsk,
 };
 use super::forwards::{DynamicForward, LocalForward, Permitted, RemoteForward};
-use super::limits::{Mask, Persist, RekeyLimit, RsaSize, Time};
+use super::jumps::JumpHosts;
+use super::limits::{Intervals, Mask, Persist, RekeyLimit, RsaSize, Time};
+use super::quality::{Quality, TunnelDevice};
 use super::row::{HONOURED, IGNORED, Row, Says, Shown, options};
 use super::session::{Agent, Aliases, Domains, EscapeChar, ForwardAgent, SendEnv, SetEnv};
 use super::slot::{Slot, Value};
@@ -116,7 +118,11 @@ options! {
         = PubkeyAuthentication::Yes, HONOURED.aliases(&["dsaauthentication"]);
     /// Whether what runs there has a terminal
     "RequestTTY" request_tty: Option<RequestTty> = RequestTty::Auto,
-        HONOURED.letters(&[('t', Next(&["yes", "force"])), ('T', Now("no"))]);
+        HONOURED.letters(&[
+            ('t', Next(&["yes", "force"])),
+            ('T', Now("no")),
+            ('N', Now("no")),
+        ]);
     /// Whether a shell or command, a subsystem or nothing runs there
     "SessionType" session_type: Option<SessionType> = SessionType::Default,
         HONOURED.not_in_addresses().letters(&[('N', First("none")), ('s', First("subsystem"))]);
@@ -178,10 +184,10 @@ options! {
     "HostKeyAlgorithms" host_key_algorithms: Option<HostKeys>,
         HONOURED.shown(Algorithms(List::HostKeys));
     /// The name that the host key is looked up under
-    "HostKeyAlias" host_key_alias: Option<String>, HONOURED;
+    "HostKeyAlias" host_key_alias: Option<String>, HONOURED.shown(Shown::LowerCase);
     /// Signatures of HostbasedAuthentication
-    "HostbasedAcceptedAlgorithms" hostbased_accepted_algorithms: Option<String>,
-        IGNORED.aliases(&["hostbasedkeytypes"]);
+    "HostbasedAcceptedAlgorithms" hostbased_accepted_algorithms: Option<HostbasedKeys>,
+        IGNORED.aliases(&["hostbasedkeytypes"]).shown(Shown::Hostbased);
     /// The agent that is asked for keys
     "IdentityAgent" identity_agent: Option<Agent>, HONOURED.shown(Shown::Files).not_in_addresses();
     /// Patterns of options that are no mistake although nobody knows them
@@ -219,7 +225,8 @@ options! {
     /// Lists of host keys that are never taken
     "RevokedHostKeys" revoked_host_keys: Option<Maybe<Files>>, HONOURED;
     /// Where xauth is
-    "XAuthLocation" x_auth_location: Option<String>, IGNORED.not_in_addresses();
+    "XAuthLocation" x_auth_location: Option<String>,
+        IGNORED.not_in_addresses().unset(|_| "/usr/bin/xauth");
     /// A command that prints known hosts
     "KnownHostsCommand" known_hosts_command: Option<Maybe<Command>>, HONOURED.not_in_addresses();
     /// A word that Match tagged looks for
@@ -259,7 +266,7 @@ options! {
     /// Parts of the program that say more
     "LogVerbose" log_verbose: Option<Words>, IGNORED;
     /// When a channel that nobody uses is closed
-    "ChannelTimeout" channel_timeout: Option<Words>, IGNORED;
+    "ChannelTimeout" channel_timeout: Option<Intervals>, IGNORED;
     /// Hosts and ports that clients of RemoteForward may go to by SOCKS
     "PermitRemoteOpen" permit_remote_open: Option<Permitted> = Permitted::default(),
         HONOURED.not_in_addresses();
@@ -273,7 +280,7 @@ options! {
     /// How long connecting may take
     "ConnectTimeout" connect_timeout: Option<Time>, HONOURED.unset(|_| "none");
     /// The devices of Tunnel
-    "TunnelDevice" tunnel_device: Option<String>,
+    "TunnelDevice" tunnel_device: Option<TunnelDevice>,
         IGNORED.letters(&[('w', Argument("Bad tun device '{}'"))]).unset(|_| "any:any");
     /// Which names may be aliases of which where CanonicalizeHostname is at work
     "CanonicalizePermittedCNAMEs" canonicalize_permitted_cnames: Option<Aliases>,
@@ -285,7 +292,7 @@ options! {
     "EscapeChar" escape_char: Option<EscapeChar> = EscapeChar::default(),
         HONOURED.letters(&[('e', Argument("Bad escape character '{}'."))]);
     /// How packets are marked
-    "IPQoS" ip_qos: Option<Words>, IGNORED;
+    "IPQoS" ip_qos: Option<Quality> = Quality::NONE, IGNORED;
     /// When new keys are exchanged: after how much data, and how long
     "RekeyLimit" rekey_limit: Option<RekeyLimit> = RekeyLimit { bytes: 0, seconds: 0 },
         HONOURED.note("at most 1 GiB");
@@ -302,8 +309,8 @@ options! {
     "ProxyCommand" proxy_command: Option<Maybe<Command>>,
         HONOURED.not_in_addresses().yields(|options| options.proxy_jump.is_some());
     /// Hosts to go over
-    "ProxyJump" proxy_jump: Option<Maybe<Names>>,
-        HONOURED.letters(&[('J', Argument(""))]).yields(|options| options.proxy_command.is_some());
+    "ProxyJump" proxy_jump: Option<Maybe<JumpHosts>>,
+        HONOURED.letters(&[('J', Argument("Invalid -J argument"))]).yields(|options| options.proxy_command.is_some());
     /// A file with the keys of another DNS root; an option of our own
     "DnssecAnchor" dnssec_anchor: Option<Template>, HONOURED.shown(Never).note("ours");
     /// A key that an onion service wants to see: a file or a var; an option of our own

@@ -125,7 +125,10 @@ fn mistakes_are_said_in_the_words_of_openssh() {
         ("AddKeysToAgent confirm x", "unsupported option"),
         ("CanonicalizePermittedCNAMEs x", "Invalid permitted CNAME \"x\""),
         ("CanonicalDomains a..b", "domain name \"a..b\" contains consecutive separators"),
-        ("UserKnownHostsFile none x", "\"none\" argument must appear alone."),
+        (
+            "UserKnownHostsFile none x",
+            "keyword userknownhostsfile \"none\" argument must appear alone.",
+        ),
         ("PermitRemoteOpen x", "bad port number in permitremoteopen"),
         ("LocalForward 1", "Missing target argument."),
         ("RemoteForward x", "Bad forwarding specification."),

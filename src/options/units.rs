@@ -24,16 +24,23 @@ pub fn seconds(text: &str) -> Option<u64> {
     is_there.then(|| total.checked_add(number.unwrap_or(0))).flatten()
 }
 
-/// A size in bytes: a number, perhaps with `K`, `M` or `G` (RekeyLimit).
+/// A size in bytes: a number, perhaps with a unit or a fraction of one (RekeyLimit,
+/// scan_scaled(3)).
 pub fn bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
-    let (number, unit) = match lower.char_indices().next_back()? {
-        (at, 'k') => (lower.get(..at)?, 1 << 10),
-        (at, 'm') => (lower.get(..at)?, 1 << 20),
-        (at, 'g') => (lower.get(..at)?, 1 << 30),
-        _ => (lower.as_str(), 1),
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
+    let (at, last) = lower.char_indices().next_back()?;
+    let power = "bkmgtpe".find(last);
+    let number = if power.is_some() { lower.get(..at)? } else { lower.as_str() };
+    let unit = 1_u128 << (10 * power.unwrap_or(0));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() <= 18;
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let part = if fraction.is_empty() { 0 } else { fraction.parse::<u128>().ok()? };
+    let sum = whole.parse::<u128>().ok()?.checked_mul(unit)? + part * unit / scale;
+    u64::try_from(sum).ok().filter(|sum| i64::try_from(*sum).is_ok())
 }
 
 #[cfg(test)]
@@ -67,7 +74,12 @@ mod tests {
             ("4G", Some(4 << 30)),
             ("", None),
             ("k", None),
-            ("1t", None),
+            ("1T", Some(1 << 40)),
+            ("1.5G", Some(3 << 29)),
+            ("8E", None),
+            ("1x", None),
+            ("+1", None),
+            ("1.x", None),
             ("99999999999999999999g", None),
         ] {
             assert_eq!(bytes(text), expected, "{text}");

@@ -34,6 +34,10 @@ pub struct Names(pub Vec<String>);
 
 /// The last words of `none` beside others.
 pub(super) const NONE_ALONE: &str = "\"none\" argument must appear alone.";
+/// Those of a word that is empty.
+pub(super) const EMPTY: &str = "empty argument";
+/// Complaints that the keyword goes before.
+pub(super) const OF_KEYWORD: [&str; 2] = [NONE_ALONE, EMPTY];
 
 impl Template {
     /// Text that was written by somebody.
@@ -113,7 +117,7 @@ impl Value for Files {
         match words {
             [word] if is_none(word) => Ok(Self(Vec::new())),
             words if words.iter().any(is_none) => Err(NONE_ALONE.to_owned()),
-            words if words.iter().any(String::is_empty) => Err("empty argument".to_owned()),
+            words if words.iter().any(String::is_empty) => Err(EMPTY.to_owned()),
             words => Ok(Self(words.iter().map(Template::new).collect())),
         }
     }
@@ -130,7 +134,10 @@ impl Value for Words {
     const ARITY: Arity = Arity::Some;
 
     fn parse(words: &[String]) -> Result<Self, String> {
-        Ok(Self(words.to_vec()))
+        match words.iter().any(String::is_empty) {
+            true => Err(EMPTY.to_owned()),
+            false => Ok(Self(words.to_vec())),
+        }
     }
 
     fn words(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ fn context(host: &str) -> MatchContext<'_> {
         home: None,
         is_final: false,
         exec: &|_, command| Ok(command == "true"),
+        file: &|_, name| Ok(name.replace("%h", "more").replace("${DOT}", ".conf")),
     }
 }
 
@@ -80,6 +81,13 @@ fn includes_end_with_the_state_they_began_with() {
     assert_eq!(value(text, "h", "port").as_deref(), Some("9"));
     assert_eq!(value(text, "other", "port"), None, "a Host within counts only within");
     assert_eq!(value("Include DIR/none*\nPort 3", "h", "port").as_deref(), Some("3"));
+    assert_eq!(value("Include DIR/%h${DOT}", "h", "user").as_deref(), Some("included"));
+    for (line, why) in [
+        ("Include", "no argument after keyword"),
+        ("Include \"\"", "keyword include empty argument"),
+    ] {
+        assert!(read(line, &context("h")).unwrap_err().to_string().contains(why), "{line}");
+    }
     let error = read("Include DIR/config", &context("h")).unwrap_err().to_string();
     assert!(error.contains("too many includes"), "{error}");
 }

@@ -29,7 +29,7 @@ use crate::error::{Error, ProxyFailure, Result};
 use crate::mux::passing::receive_descriptor;
 use crate::openssh::Resolved;
 use crate::openssh::arguments;
-use crate::options::{Maybe, Names, Template, bare};
+use crate::options::{JumpHosts, Maybe, Template, bare};
 use crate::printable::Printable;
 use crate::tokens;
 
@@ -125,7 +125,7 @@ async fn hop(jumps: &[String], config_file: Option<&str>, env: &Env) -> Result<I
     let mut hop = arguments::parse(&["--".to_owned(), uri], env)?;
     hop.config_file = config_file.map(str::to_owned);
     if !before.is_empty() {
-        hop.options.proxy_jump = Some(Maybe(Some(Names(before.to_vec()))));
+        hop.options.proxy_jump = Some(Maybe(Some(JumpHosts(before.to_vec()))));
     }
     Invocation::as_ssh(&hop, env).await
 }

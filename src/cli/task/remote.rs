@@ -44,7 +44,7 @@ pub(super) fn remote(invocation: &Invocation) -> Result<Option<Remote>> {
         is_subsystem,
         with_agent: lent_agent(resolved)?.is_some(),
         pty: (has_pty && !is_subsystem).then(|| term::pty(terminal(resolved))),
-        env: environment(resolved),
+        env: environment(resolved)?,
         escape: options.escape_char().0,
     }))
 }
@@ -95,14 +95,14 @@ fn terminal(resolved: &Resolved) -> &str {
 }
 
 /// `SetEnv`, then what `SendEnv` names of our own.
-fn environment(resolved: &Resolved) -> Vec<(String, String)> {
+fn environment(resolved: &Resolved) -> Result<Vec<(String, String)>> {
     let options = &resolved.options;
-    let mut env = options.set_env.as_ref().map(|set| set.0.clone()).unwrap_or_default();
+    let mut env = resolved.set_env()?;
     for (name, value) in resolved.env.variables() {
         let name = encoding::of_os(name);
         if options.send_env.has(&name) && !env.iter().any(|(known, _)| *known == name) {
             env.push((name, encoding::of_os(value)));
         }
     }
-    env
+    Ok(env)
 }
