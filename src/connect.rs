@@ -25,8 +25,8 @@ pub use crate::race::Proof;
 use crate::race::{self, Race, RaceEvent, Reachable, Revealed, Rules};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
-use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
-use crate::ssh::{HandshakeError, IDENTIFICATION, Rekey, Session};
+use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Wording};
+use crate::ssh::{HandshakeError, IDENTIFICATION, KEYSTROKES, Rekey, Session};
 use crate::tokens;
 use crate::vars::Vars;
 
@@ -82,6 +82,8 @@ pub struct Request {
     pub keepalive_max: usize,
     /// When keys are exchanged again.
     pub rekey: Rekey,
+    /// The grid on which keystrokes leave, if they do.
+    pub keystrokes: Option<Duration>,
     /// Print secret hosts as they are.
     pub show_secrets: bool,
     /// What to authenticate with. Its `login` is replaced by the route's.
@@ -118,6 +120,7 @@ impl Request {
             keepalive_interval: KEEPALIVE,
             keepalive_max: KEEPALIVE_MAX,
             rekey: Rekey::default(),
+            keystrokes: Some(KEYSTROKES),
             show_secrets: false,
             credentials: Credentials {
                 machine: machine.to_owned(),
@@ -160,7 +163,10 @@ pub async fn connect(
     let mut allow_first_use = true;
     let mut last_resort = request.last_resort.clone();
     while let Some(reachable) = next(&mut race, &mut last_resort, progress).await {
-        let Reachable { rank, route, target, stream, .. } = reachable;
+        let Reachable { rank, route, target, stream, banner, .. } = reachable;
+        if request.host_keys.wording == Wording::Ssh {
+            request.credentials.prompter.detail(&remote_version(&banner));
+        }
         let started = Instant::now();
         let peer = stream.peer.map(|ip| ip.to_canonical());
         let mut options = trust.options(&request, &target, peer, allow_first_use);
@@ -192,6 +198,13 @@ pub async fn connect(
         race.failed(rank, Attempt { network, host, cause, elapsed }, progress);
     }
     Err(unreachable(request.machine, request.no_route, race.into_attempts()))
+}
+
+/// What the other side runs, in the words of OpenSSH's kex.c. Printable.
+fn remote_version(banner: &str) -> String {
+    let rest = banner.strip_prefix("SSH-").unwrap_or(banner);
+    let (protocol, software) = rest.split_once('-').unwrap_or((rest, ""));
+    format!("Remote protocol version {protocol}, remote software version {software}")
 }
 
 /// A race of these routes, in which a host is decrypted when its turn has come.

@@ -7,6 +7,7 @@ mod callbacks;
 pub mod escape;
 pub mod forward;
 pub mod hostkey;
+mod keystrokes;
 pub mod known_hosts;
 mod leases;
 mod loss;
@@ -39,6 +40,8 @@ use opened::Opened;
 pub const IDENTIFICATION: &str =
     concat!("SSH-2.0-clan_connect_", env!("CARGO_PKG_VERSION"), "\r\n");
 
+/// The grid of keystrokes where nobody says otherwise (`ObscureKeystrokeTiming`).
+pub const KEYSTROKES: Duration = Duration::from_millis(20);
 /// Bytes the server may send ahead on a new channel, as OpenSSH's client has it.
 const WINDOW: u32 = 2 << 20;
 /// The same while what arrives is read quickly: with 2 MiB a link of 100 ms carries
@@ -68,6 +71,9 @@ pub struct SessionSettings {
     pub known: Arc<KnownHosts>,
     /// Whether the user's file follows what the server says of its keys.
     pub update_host_keys: bool,
+    /// The grid on which keystrokes of a terminal leave, if they do
+    /// (`ObscureKeystrokeTiming`).
+    pub keystrokes: Option<Duration>,
     /// Who answers questions.
     pub prompter: Arc<dyn Prompter>,
 }
@@ -99,6 +105,7 @@ pub struct Session {
     /// What the server was asked to forward to us.
     remotes: SharedRemotes,
     leases: Leases,
+    keystrokes: Option<Duration>,
     policy: HostKeyPolicy,
 }
 
@@ -172,6 +179,7 @@ impl Session {
                     update_host_keys: options.update_host_keys && worth == Worth::UsersWord,
                     remotes,
                     leases,
+                    keystrokes: options.keystrokes,
                     policy: options.policy.clone(),
                 })
             }

@@ -171,6 +171,8 @@ fn what_applies_is_what_applies_to_openssh() {
         "ipqos",
         "forwardx11trusted",
         "hashknownhosts",
+        // Of OpenSSH 9.5 and later.
+        "obscurekeystroketiming",
     ];
     let home = place.home.path("home").display().to_string();
     let lines = |text: String| -> Vec<String> {

@@ -70,6 +70,7 @@ pub(super) fn request(
         deadline: deadline(invocation),
         socket_options: settings::origin(resolved)?,
         rekey: settings::rekey(options),
+        keystrokes: options.obscure_keystroke_timing().0,
         grace: invocation.grace,
         exports_are_named: global.exports_are_named(),
         host_keys,

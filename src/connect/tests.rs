@@ -160,6 +160,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         tor: Default::default(),
         socket_options: Default::default(),
         rekey: Default::default(),
+        keystrokes: None,
         host_keys: HostKeySettings {
             check,
             files: KnownHostsFiles {

@@ -257,6 +257,7 @@ impl Trust {
             update_host_keys: settings.update && !of_clan,
             policy,
             known: self.known.clone(),
+            keystrokes: request.keystrokes,
             prompter: request.credentials.prompter.clone(),
         }
     }

@@ -1,9 +1,12 @@
 //! The options that are units: times, sizes, permissions.
 
+use std::time::Duration;
+
 use super::slot::{Arity, Value, first};
 use super::units::{bytes, seconds};
 use super::value::NONE_ALONE;
 use crate::printable::Printable;
+use crate::ssh::KEYSTROKES;
 
 /// A time in whole seconds; `none` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,37 @@ pub struct RsaSize(pub u32);
 /// `StreamLocalBindMask`: permissions that a socket does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mask(pub u32);
+
+/// `ObscureKeystrokeTiming`: the grid on which keystrokes leave, if they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keystrokes(pub Option<Duration>);
+
+impl Value for Keystrokes {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let word = first(words);
+        match word {
+            "yes" | "true" => return Ok(Self(Some(KEYSTROKES))),
+            "no" | "false" => return Ok(Self(None)),
+            _ => {}
+        }
+        let Some(interval) = word.strip_prefix("interval:") else {
+            return Err(format!("unsupported argument \"{}\"", Printable(word)));
+        };
+        let millis = u32::parse(&[interval.to_owned()])?;
+        match millis {
+            1..=1000 => Ok(Self(Some(Duration::from_millis(millis.into())))),
+            _ => Err("interval out of range".to_owned()),
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        vec![match self.0 {
+            None => "no".to_owned(),
+            Some(KEYSTROKES) => "yes".to_owned(),
+            Some(interval) => format!("interval:{}", interval.as_millis()),
+        }]
+    }
+}
 
 /// `ChannelTimeout`: patterns of kinds of channels, each with a time.
 #[derive(Debug, Clone, PartialEq, Eq)]

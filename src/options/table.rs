@@ -10,13 +10,14 @@ use super::choice::{
 };
 use super::forwards::{DynamicForward, LocalForward, Permitted, RemoteForward};
 use super::jumps::JumpHosts;
-use super::limits::{Intervals, Mask, Persist, RekeyLimit, RsaSize, Time};
+use super::limits::{Intervals, Keystrokes, Mask, Persist, RekeyLimit, RsaSize, Time};
 use super::quality::{Quality, TunnelDevice};
 use super::row::{HONOURED, IGNORED, Row, Says, Shown, options};
 use super::session::{Agent, Aliases, Domains, EscapeChar, ForwardAgent, SendEnv, SetEnv};
 use super::slot::{Slot, Value};
 use super::value::{Command, Files, Maybe, Names, Template, Words};
 use crate::dial::Family;
+use crate::ssh::KEYSTROKES;
 use crate::ssh::algorithms::{List, RSA_BITS};
 use crate::ssh::auth::AddToAgent;
 use crate::ssh::hostkey::HostKeyCheck;
@@ -301,8 +302,9 @@ options! {
         HONOURED.not_in_addresses();
     /// Whose log it would be
     "SyslogFacility" syslog_facility: Option<SyslogFacility> = SyslogFacility("USER"), IGNORED;
-    /// Whether keystrokes are hidden among others
-    "ObscureKeystrokeTiming" obscure_keystroke_timing: Option<Words>, IGNORED.shown(Never);
+    /// Whether the rhythm of keystrokes is hidden: on a grid of 20 ms, or another
+    "ObscureKeystrokeTiming" obscure_keystroke_timing: Option<Keystrokes>
+        = Keystrokes(Some(KEYSTROKES)), HONOURED.note("where the server offers it");
     /// What is added to our version
     "VersionAddendum" version_addendum: Option<Command>, IGNORED.shown(Never);
     /// A command that leads to the host

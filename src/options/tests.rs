@@ -138,7 +138,7 @@ fn mistakes_are_said_in_the_words_of_openssh() {
         ("FingerprintHash foo", "Invalid hash algorithm \"foo\"."),
         ("User \"x", "invalid quotes"),
         ("User \"\"", "Missing argument."),
-        ("UserKnownHostsFile \"\"", "empty argument"),
+        ("UserKnownHostsFile \"\"", "keyword userknownhostsfile empty argument"),
     ] {
         assert_eq!(mistake(line), why, "{line}");
     }

@@ -5,8 +5,10 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::escape::{Action, DEFAULT, Escapes, Piece};
+use super::keystrokes::{CHAFF, Due, Keystrokes, chance};
 use super::{Lease, Loss, MIN_ANSWER, Session, loss};
 use crate::encoding;
 use crate::error::{Asked, Error, Result};
@@ -163,6 +165,8 @@ pub struct Process<'a> {
     incoming: ChannelReadHalf,
     outgoing: ChannelWriteHalf<Msg>,
     expected: Expected,
+    /// How what is typed leaves, if somebody types.
+    keystrokes: Option<Keystrokes>,
     _use: Lease,
 }
 
@@ -190,7 +194,13 @@ impl Session {
             .map_err(|error| self.broken(machine, "request failed", &error))?;
         let (machine, expected, _use) =
             (machine.to_owned(), Expected::of(remote), self.leases.begin());
-        Ok(Process { session: self, machine, incoming, outgoing, expected, _use })
+        let keystrokes = match self.keystrokes.filter(|_| remote.pty.is_some()) {
+            Some(interval) if self.handle.takes_transport_pings().await.unwrap_or(false) => {
+                Some(Keystrokes::new(interval))
+            }
+            _ => None,
+        };
+        Ok(Process { session: self, machine, incoming, outgoing, expected, keystrokes, _use })
     }
 
     fn broken(&self, machine: &str, what: &str, error: &russh::Error) -> Error {
@@ -219,8 +229,9 @@ impl Process<'_> {
         E: AsyncWrite + Send + Unpin,
     {
         let Streams { input, output, errors, sizes, escapes, no_terminal } = streams;
-        let Self { session, machine, incoming, outgoing, expected, .. } = self;
-        let sending = send(session, outgoing, input, sizes, escapes);
+        let Self { session, machine, incoming, outgoing, expected, keystrokes, .. } = self;
+        let sender = Sender { session, channel: outgoing, keystrokes: keystrokes.take() };
+        let sending = sender.send(input, sizes, escapes);
         let receiving = receive(incoming, expected, output, errors, no_terminal);
         tokio::pin!(sending, receiving);
         let mut sent = false;
@@ -365,58 +376,115 @@ enum Stopped {
     Escaped,
 }
 
-/// Passes input and sizes on until the input ends.
-async fn send(
-    session: &Session,
-    channel: &ChannelWriteHalf<Msg>,
-    mut input: impl AsyncRead + Unpin,
-    mut sizes: mpsc::UnboundedReceiver<Size>,
-    escapes: Option<(u8, OnEscape)>,
-) -> Stopped {
-    let (escape, mut on_action) = escapes.unzip();
-    let mut escapes = Escapes::new(escape.unwrap_or(DEFAULT));
-    let mut buffer = vec![0; CHUNK];
-    let mut open = true;
-    loop {
-        let count = tokio::select! {
-            size = sizes.recv() => match size {
-                Some(Size { columns, rows, width, height }) => {
-                    let _ = channel.window_change(columns, rows, width, height).await;
+/// Passes on what goes to the machine.
+struct Sender<'a> {
+    session: &'a Session,
+    channel: &'a ChannelWriteHalf<Msg>,
+    keystrokes: Option<Keystrokes>,
+}
+
+impl Sender<'_> {
+    /// Passes input and sizes on until the input ends.
+    async fn send(
+        mut self,
+        mut input: impl AsyncRead + Unpin,
+        mut sizes: mpsc::UnboundedReceiver<Size>,
+        escapes: Option<(u8, OnEscape)>,
+    ) -> Stopped {
+        let (escape, mut on_action) = escapes.unzip();
+        let mut escapes = Escapes::new(escape.unwrap_or(DEFAULT));
+        let mut buffer = vec![0; CHUNK];
+        let (mut open, mut resizes) = (true, true);
+        while open || resizes {
+            let next = self.keystrokes.as_ref().and_then(Keystrokes::next);
+            let count = tokio::select! {
+                size = sizes.recv(), if resizes => {
+                    match size {
+                        Some(Size { columns, rows, width, height }) => {
+                            let _ = self.channel.window_change(columns, rows, width, height).await;
+                        }
+                        None => resizes = false,
+                    }
                     continue;
                 }
-                None if open => input.read(&mut buffer).await,
-                None => return Stopped::InputEnded,
-            },
-            count = input.read(&mut buffer), if open => count,
-        };
-        // An input that fails is at its end for the machine.
-        let count = count.unwrap_or(0);
-        if count == 0 {
-            let _ = channel.eof().await;
-            open = false;
-            continue;
-        }
-        let data = buffer.get(..count).unwrap_or_default();
-        let Some(on_action) = &mut on_action else {
-            if channel.data_bytes(data.to_vec()).await.is_err() {
-                return Stopped::InputEnded;
+                count = input.read(&mut buffer), if open => count,
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)),
+                    if next.is_some() => match self.due().await
+                {
+                    Some(stopped) => return stopped,
+                    None => continue,
+                },
+            };
+            // An input that fails is at its end for the machine.
+            let count = count.unwrap_or(0);
+            if count == 0 {
+                if let Some(stopped) = self.rest().await {
+                    return stopped;
+                }
+                let _ = self.channel.eof().await;
+                open = false;
+                continue;
             }
-            continue;
-        };
-        for piece in escapes.feed(data) {
-            match piece {
-                Piece::Send(bytes) => {
-                    if channel.data_bytes(bytes).await.is_err() {
-                        return Stopped::InputEnded;
+            let data = buffer.get(..count).unwrap_or_default();
+            let pieces = match on_action {
+                Some(_) => escapes.feed(data),
+                None => vec![Piece::Send(data.to_vec())],
+            };
+            for piece in pieces {
+                let stopped = match (piece, &mut on_action) {
+                    (Piece::Send(bytes), _) => self.typed(bytes).await,
+                    (Piece::Do(Action::Disconnect), _) => return Stopped::Escaped,
+                    (Piece::Do(Action::Rekey), _) => {
+                        let _ = self.session.handle.rekey_soon().await;
+                        None
                     }
+                    (Piece::Do(action), on_action) => {
+                        if let Some(on_action) = on_action {
+                            on_action(action);
+                        }
+                        None
+                    }
+                };
+                if let Some(stopped) = stopped {
+                    return stopped;
                 }
-                Piece::Do(Action::Disconnect) => return Stopped::Escaped,
-                Piece::Do(Action::Rekey) => {
-                    let _ = session.handle.rekey_soon().await;
-                }
-                Piece::Do(action) => on_action(action),
             }
         }
+        Stopped::InputEnded
+    }
+
+    /// Sends what was typed, now or when its time comes.
+    async fn typed(&mut self, bytes: Vec<u8>) -> Option<Stopped> {
+        let now = match &mut self.keystrokes {
+            Some(keystrokes) => keystrokes.typed(bytes, Instant::now(), chance()),
+            None => bytes,
+        };
+        self.data(now).await
+    }
+
+    /// Sends what is due.
+    async fn due(&mut self) -> Option<Stopped> {
+        match self.keystrokes.as_mut()?.due(Instant::now()) {
+            Due::Data(bytes) => self.data(bytes).await,
+            Due::Chaff => {
+                let sent = self.session.handle.transport_ping(CHAFF.to_vec()).await;
+                sent.err().map(|_| Stopped::InputEnded)
+            }
+            Due::Nothing => None,
+        }
+    }
+
+    /// Sends what has not left yet.
+    async fn rest(&mut self) -> Option<Stopped> {
+        let rest = self.keystrokes.as_mut()?.all();
+        self.data(rest).await
+    }
+
+    async fn data(&self, bytes: Vec<u8>) -> Option<Stopped> {
+        if bytes.is_empty() {
+            return None;
+        }
+        self.channel.data_bytes(bytes).await.err().map(|_| Stopped::InputEnded)
     }
 }
 

@@ -33,6 +33,10 @@ pub const EXT_INFO: u8 = 7;
 pub const KEXINIT: u8 = 20;
 pub const NEWKEYS: u8 = 21;
 
+// OpenSSH's PROTOCOL, section 1.9
+pub const PING: u8 = 192;
+pub const PONG: u8 = 193;
+
 // http://tools.ietf.org/html/rfc5656#section-7.1
 pub const KEX_ECDH_INIT: u8 = 30;
 pub const KEX_ECDH_REPLY: u8 = 31;

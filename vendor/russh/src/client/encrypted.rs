@@ -82,6 +82,7 @@ impl Session {
                     message_type,
                     msg::GLOBAL_REQUEST..=msg::REQUEST_FAILURE
                         | msg::CHANNEL_OPEN..=msg::CHANNEL_FAILURE
+                        | msg::PONG
                 );
                 message_type >= msg::GLOBAL_REQUEST && !is_known
             }

@@ -250,6 +250,11 @@ pub enum Msg {
     Ping {
         reply_channel: oneshot::Sender<()>,
     },
+    /// Ask whether the server answers `SSH_MSG_PING`, and send one with this data
+    TransportPing {
+        data: Option<Vec<u8>>,
+        reply_channel: oneshot::Sender<bool>,
+    },
     NoMoreSessions {
         want_reply: bool,
     },
@@ -1130,6 +1135,30 @@ impl<H: Handler> Handle<H> {
         Ok(())
     }
 
+    /// Whether the server has said that it answers `SSH_MSG_PING` (OpenSSH's PROTOCOL,
+    /// section 1.9).
+    pub async fn takes_transport_pings(&self) -> Result<bool, Error> {
+        self.transport_ping_if_taken(None).await
+    }
+
+    /// Send `SSH_MSG_PING` with this data, without waiting for the answer; `false` if
+    /// the server has not said that it answers, and nothing was sent.
+    pub async fn transport_ping(&self, data: Vec<u8>) -> Result<bool, Error> {
+        self.transport_ping_if_taken(Some(data)).await
+    }
+
+    async fn transport_ping_if_taken(&self, data: Option<Vec<u8>>) -> Result<bool, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.sender
+            .send(Msg::TransportPing {
+                data,
+                reply_channel: sender,
+            })
+            .await
+            .map_err(|_| Error::SendError)?;
+        receiver.await.map_err(|_| Error::Disconnect)
+    }
+
     /// Send a no-more-sessions request to the remote peer.
     pub async fn no_more_sessions(&self, want_reply: bool) -> Result<(), Error> {
         self.sender
@@ -1913,6 +1942,12 @@ impl Session {
             }
             Msg::Ping { reply_channel } => {
                 let _ = self.send_ping(reply_channel);
+            }
+            Msg::TransportPing {
+                data,
+                reply_channel,
+            } => {
+                let _ = reply_channel.send(self.transport_ping(data.as_deref())?);
             }
             Msg::NoMoreSessions { want_reply } => {
                 let _ = self.no_more_sessions(want_reply);

@@ -461,6 +461,24 @@ impl Session {
         Ok(())
     }
 
+    /// Sends `SSH_MSG_PING`, if there is data for one, to a server that answers it.
+    pub fn transport_ping(&mut self, data: Option<&[u8]>) -> Result<bool, crate::Error> {
+        let Some(ref mut enc) = self.common.encrypted else {
+            return Ok(false);
+        };
+        let is_taken = enc
+            .received_extensions
+            .iter()
+            .any(|name| name == "ping@openssh.com");
+        if let Some(data) = data.filter(|_| is_taken) {
+            push_packet!(enc.write, {
+                msg::PING.encode(&mut enc.write)?;
+                data.encode(&mut enc.write)?;
+            });
+        }
+        Ok(is_taken)
+    }
+
     pub fn no_more_sessions(&mut self, want_reply: bool) -> Result<(), crate::Error> {
         self.open_global_requests
             .push_back(crate::session::GlobalRequestResponse::NoMoreSessions);
