@@ -4,6 +4,7 @@
 
 use std::future::pending;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,14 +14,48 @@ use crate::{children, term};
 
 /// How long what hears of a signal may take to end by itself.
 const GRACE: Duration = Duration::from_millis(400);
+/// The exit status of ssh(1) that a signal ended.
+const FAILED: u8 = 255;
 /// The exit status for what has panicked.
 const PANICKED: u8 = 101;
+/// The number of SIGTERM.
+const TERMINATE: u8 = 15;
+
+/// What is left of the status of a process that a signal ended.
+static ENDING: AtomicU8 = AtomicU8::new(Ending::Number as u8);
+
+/// What a signal makes the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ending {
+    /// 128 and its number, as shells say it.
+    Number,
+    /// 255, as ssh(1) has it once it is connected.
+    Ssh,
+    /// The same, but 0 for SIGTERM: nothing was to be run, and it has done what it was
+    /// there for (clientloop.c, `client_loop`).
+    SshBare,
+}
+
+/// Says what a signal means from now on.
+pub fn end_as(ending: Ending) {
+    ENDING.store(ending as u8, Ordering::Relaxed);
+}
+
+fn status(number: u8) -> u8 {
+    match ENDING.load(Ordering::Relaxed) {
+        ending if ending == Ending::Number as u8 => 128 + number,
+        ending if ending == Ending::SshBare as u8 && number == TERMINATE => 0,
+        _ => FAILED,
+    }
+}
 
 /// The number of the signal that has come, or 0.
 static CAME: LazyLock<watch::Sender<u8>> = LazyLock::new(|| watch::Sender::new(0));
 
-/// Does `work` and returns its exit status. A signal ends the process with 128 and its
-/// number. One that was ignored when we were started stays so, as nohup(1) wants it.
+/// Does `work` and returns its exit status. A signal ends the process, with the status
+/// that [`end_as`] says. One that was ignored when we were started stays so, as nohup(1)
+/// wants it.
 ///
 /// The work is done on the first thread, where memory costs the fewest system calls.
 pub fn run(work: impl FnOnce() -> u8) -> u8 {
@@ -59,7 +94,7 @@ async fn watched(mut signals: Signals, mut done: watch::Receiver<()>) {
     }
     children::end();
     term::leave();
-    std::process::exit(i32::from(128 + number));
+    std::process::exit(i32::from(status(number)));
 }
 
 /// Those that end us, where nobody had them ignored.
@@ -92,7 +127,7 @@ impl Signals {
             () = next(&mut self.hangup) => 1,
             () = next(&mut self.interrupt) => 2,
             () = next(&mut self.quit) => 3,
-            () = next(&mut self.terminate) => 15,
+            () = next(&mut self.terminate) => TERMINATE,
         }
     }
 }
@@ -129,11 +164,11 @@ impl Stop {
         Self(CAME.subscribe())
     }
 
-    /// The exit status for the signal that came: 128 + its number.
+    /// The exit status for the signal that came.
     pub async fn signalled(&mut self) -> u8 {
         let came = self.0.wait_for(|number| *number != 0).await.map(|number| *number);
         match came {
-            Ok(number) => 128 + number,
+            Ok(number) => status(number),
             // The sender is never dropped.
             Err(_) => pending().await,
         }

@@ -17,9 +17,9 @@ use super::role::Role;
 use super::{Global, Ui, shell};
 use crate::error::{Error, Result};
 use crate::openssh::Forwards;
-use crate::options::Maybe;
+use crate::options::{Maybe, SessionType};
 use crate::printable::Printable;
-use crate::signals::Stop;
+use crate::signals::{self, Stop};
 use crate::ssh::Session;
 use crate::ssh::forward::ForwardTarget;
 use crate::ssh::remote::{Ending, Remote};
@@ -93,6 +93,13 @@ async fn over(
     ui: &Arc<Ui>,
 ) -> Result<u8> {
     let (resolved, session) = (&invocation.resolved, &link.session);
+    if invocation.front == Front::Ssh {
+        let is_bare = resolved.options.session_type() == SessionType::None;
+        signals::end_as(match is_bare {
+            true => signals::Ending::SshBare,
+            false => signals::Ending::Ssh,
+        });
+    }
     // Whom we log in as is a token, and is known by now.
     let remote = remote::remote(invocation)?;
     // As ssh(1), which has said so, too (sshconnect.c, `check_host_key`).
