@@ -30,6 +30,7 @@ mod vars;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -40,7 +41,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Clan;
 use crate::openssh::Resolved;
-use crate::options::LogLevel;
+use crate::options::{LogLevel, Value as _};
 use crate::prompter::Prompter;
 use crate::secret::{Secret, redacted};
 use crate::{flake, log, printable, signals, term};
@@ -284,10 +285,10 @@ fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> 
 
 /// What stands between us and standard error.
 struct Ui {
-    verbose: bool,
-    quiet: bool,
-    /// Whether not even what goes wrong is said (`ssh -q`).
-    silent: bool,
+    /// How much is said, as a number of [`LogLevel`]: a user may change it meanwhile.
+    level: AtomicUsize,
+    /// Whose words it is in.
+    front: Front,
     progress: progress::Progress,
     /// What we were started with.
     env: Env,
@@ -307,7 +308,13 @@ impl Ui {
             && Role::of_this().is_none();
         let color = if is_watched { color } else { Color::Never };
         let ui = Self::with(resolved.verbosity() > 0, resolved.is_quiet(), color, &resolved.env);
-        Self { silent: resolved.options.log_level() <= LogLevel::Fatal, ..ui }
+        ui.set_level(options.log_level());
+        ui
+    }
+
+    /// The same in the words of ssh(1).
+    fn as_ssh(resolved: &Resolved, color: Color) -> Self {
+        Self { front: Front::Ssh, ..Self::of(resolved, color) }
     }
 
     fn with(verbose: bool, quiet: bool, color: Color, env: &Env) -> Self {
@@ -315,13 +322,35 @@ impl Ui {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                std::io::stderr().is_terminal()
-                    && env.var("TERM").is_none_or(|term| term != "dumb")
-                    && env.var("NO_COLOR").is_none()
+                // $NO_COLOR is about colour, of which there is none.
+                std::io::stderr().is_terminal() && env.var("TERM").is_none_or(|term| term != "dumb")
             }
         };
         let progress = progress::Progress::new(fancy && !quiet && !verbose);
-        Self { verbose, quiet, silent: false, progress, env: env.clone() }
+        let level = match (quiet, verbose) {
+            (true, _) => LogLevel::Error,
+            (false, true) => LogLevel::Debug1,
+            (false, false) => LogLevel::Info,
+        };
+        let level = AtomicUsize::new(level as usize);
+        Self { level, front: Front::Clan, progress, env: env.clone() }
+    }
+
+    fn set_level(&self, level: LogLevel) {
+        self.level.store(level as usize, Ordering::Relaxed);
+    }
+
+    fn says(&self, level: LogLevel) -> bool {
+        self.level.load(Ordering::Relaxed) >= level as usize
+    }
+
+    /// Says more or less from now on; the level that counts then.
+    fn change_level(&self, is_more: bool) -> String {
+        let now = self.level.load(Ordering::Relaxed);
+        let next = if is_more { now + 1 } else { now.saturating_sub(1) };
+        let level = LogLevel::ALL.get(next).copied().unwrap_or(LogLevel::Debug3);
+        self.set_level(level);
+        level.words().concat()
     }
 
     /// An error and its hints.
@@ -335,21 +364,21 @@ impl Ui {
 
     /// A line that is left out where nothing is to be said at all.
     fn say(&self, text: &str) {
-        if !self.silent {
+        if self.says(LogLevel::Error) {
             self.write(&format!("{text}\n"));
         }
     }
 
     /// A line for all who have not asked for silence.
     fn notice(&self, text: &str) {
-        if !self.quiet {
+        if self.says(LogLevel::Info) {
             self.say(text);
         }
     }
 
     /// Something the user should know, though all goes on.
     fn warning(&self, text: &str) {
-        if !self.quiet {
+        if self.says(LogLevel::Info) {
             self.write(&format!("warning: {text}\n"));
         }
     }
@@ -361,8 +390,12 @@ impl Ui {
 
     /// Something for `-v`.
     fn verbose(&self, text: &str) {
-        if self.verbose {
-            self.write(&format!("{text}\n"));
+        match self.front {
+            Front::Clan if self.says(LogLevel::Verbose) => self.write(&format!("{text}\n")),
+            Front::Ssh if self.says(LogLevel::Debug1) => {
+                self.write(&format!("debug1: {text}\r\n"));
+            }
+            _ => {}
         }
     }
 
@@ -403,7 +436,7 @@ impl Prompter for Ui {
     }
 
     fn tell(&self, text: &str) {
-        if !self.quiet {
+        if self.says(LogLevel::Info) {
             self.write(&format!("{}\n", text.trim_end()));
         }
     }
@@ -413,13 +446,19 @@ impl Prompter for Ui {
     }
 
     fn banner(&self, text: &str) {
-        if !self.quiet {
+        if self.says(LogLevel::Info) {
             self.show(&format!("{}\n", text.trim_end()));
         }
     }
 
     fn detail(&self, text: &str) {
         self.verbose(text);
+    }
+
+    fn remark(&self, text: &str) {
+        if self.says(LogLevel::Verbose) {
+            self.write(&format!("{text}\r\n"));
+        }
     }
 }
 

@@ -18,6 +18,11 @@ pub trait Prompter: Send + Sync {
     }
     /// Shows a printable line to those who want to know more.
     fn detail(&self, _: &str) {}
+    /// Shows a printable line that programs look for that run ssh(1) with `-v`; `detail`
+    /// where nobody does.
+    fn remark(&self, text: &str) {
+        self.detail(text);
+    }
 }
 
 /// For those who may not be disturbed: nobody is asked or told anything.

@@ -53,7 +53,9 @@ impl Place {
 
 /// The networks in the order in which they were tried.
 fn tried(run: &Run) -> Vec<&str> {
-    let lines = run.stderr.lines().filter_map(|line| line.strip_prefix("trying "));
+    // As `ssh` it is a line of its debugging.
+    let lines = run.stderr.lines().map(|line| line.strip_prefix("debug1: ").unwrap_or(line));
+    let lines = lines.filter_map(|line| line.strip_prefix("trying "));
     lines.filter_map(|rest| rest.split(' ').next()).collect()
 }
 

@@ -311,7 +311,7 @@ fn the_escape_character_ends_helps_and_can_be_sent() {
     let mut terminal = Terminal::start(&home, &["ssh", "m", "--target-host", &target], 80, 24, &[]);
     terminal.expect("#");
     terminal.send("\r~?");
-    terminal.expect("supported escape sequences");
+    terminal.expect("Supported escape sequences");
     terminal.send("\recho A~~B\r");
     terminal.expect("A~~B");
     terminal.send("\r~.");

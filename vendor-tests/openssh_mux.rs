@@ -274,7 +274,7 @@ fn a_terminal_is_the_clients_own() {
     assert!(terminal.is_raw());
     terminal.resize(100, 30);
     terminal.send("\r~?");
-    terminal.expect("supported escape sequences");
+    terminal.expect("Supported escape sequences");
     terminal.send("exit 5\r");
     assert_eq!(terminal.exit_code(), Some(5));
     terminal.expect("Shared connection to 127.0.0.1 closed.");

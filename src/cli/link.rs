@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::invocation::{Front, Invocation};
-use super::request::routes::{self, Found};
+use super::request::routes::{self, DIRECT, Found};
 use super::request::{self, request};
 use super::{Global, Ui};
 use crate::connect::{Connection, Proof, Reached, Request, connect, reach};
@@ -64,13 +64,15 @@ async fn open_at(
     let connection = attempts(request, invocation, &mut watch).await?;
     let Connection { session, route, host, dialer } = connection;
     memory.note(&route.network);
-    ui.verbose(&format!(
-        "connected to {} over network {} as {}@{host} port {}",
-        Printable(&machine),
-        route.network,
-        route.user,
-        route.port
-    ));
+    if invocation.front == Front::Clan || route.network != DIRECT {
+        ui.verbose(&format!(
+            "connected to {} over network {} as {}@{host} port {}",
+            Printable(&machine),
+            route.network,
+            route.user,
+            route.port
+        ));
+    }
     ui.verbose(&vouched(&session, &route));
     invocation.resolved.user = route.user;
     Ok(Link { session: Arc::new(session), _dialer: dialer })
@@ -211,7 +213,13 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
     ui.progress.doing(format!("connecting to {machine}"));
     move |event| match event {
         RaceEvent::Started(route) => {
-            ui.verbose(&format!("trying {} ({})", route.network, route.host));
+            match (ui.front, route.network == DIRECT) {
+                // sshconnect.c, `ssh_connect_direct`.
+                (Front::Ssh, true) => {
+                    ui.verbose(&format!("Connecting to {} port {}.", route.host, route.port));
+                }
+                _ => ui.verbose(&format!("trying {} ({})", route.network, route.host)),
+            }
             ui.progress.doing(format!("connecting to {machine} over {}", route.network));
         }
         RaceEvent::Waiting(route, phase) => {

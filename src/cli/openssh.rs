@@ -41,7 +41,8 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
     let done = match (arguments.version, &arguments.query) {
         (true, _) => {
             let version = env!("CARGO_PKG_VERSION");
-            say(&format!("clan-connect {version}, with the command line of OpenSSH_9.9"));
+            // What scripts look for goes first; who we are is said as well.
+            say(&format!("OpenSSH_9.9 command line of clan-connect {version}"));
             Ok(0)
         }
         (false, Some(kind)) => answer(kind),
@@ -85,7 +86,7 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         ..said
     };
     if let Some(command) = &arguments.control {
-        let done = mux::command(command, resolved, &Ui::of(resolved, global.color)).await;
+        let done = mux::command(command, resolved, &Ui::as_ssh(resolved, global.color)).await;
         return match done {
             Err(error @ Error::Control(_)) if resolved.is_silent() => Ok(error.exit_code(true)),
             done => done,
@@ -96,7 +97,7 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
 
 /// Does what is asked for, and says in ssh(1)'s words what went wrong.
 pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
-    let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
+    let ui = Arc::new(Ui::as_ssh(&invocation.resolved, global.color));
     let resolved = invocation.resolved.clone();
     let done = task::run(invocation, global, &ui).await;
     done.unwrap_or_else(|error| {

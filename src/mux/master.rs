@@ -348,10 +348,22 @@ struct Files {
 
 /// What is left of escape sequences where the terminal is another process's.
 fn on_escape(escape: u8, mut errors: File) -> OnEscape {
+    let shown = std::ascii::escape_default(escape).to_string();
     Box::new(move |action| {
-        if action == Action::Help {
-            let _ = errors.write_all(help(escape).as_bytes());
-        }
+        // What is asked of the whole connection is its master's own (clientloop.c).
+        let own = |letter: char| {
+            format!("{shown}{letter} escape not available to multiplexed sessions\r\n")
+        };
+        let text = match action {
+            Action::Help => help(escape),
+            Action::CommandLine => own('C'),
+            Action::Quieter => own('V'),
+            Action::Louder => own('v'),
+            Action::List => own('#'),
+            Action::Unsupported(letter) => own(char::from(letter)),
+            Action::Suspend | Action::Disconnect | Action::Rekey => return,
+        };
+        let _ = errors.write_all(text.as_bytes());
     })
 }
 

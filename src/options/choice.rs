@@ -11,6 +11,8 @@ use crate::ssh::hostkey::HostKeyCheck;
 macro_rules! words {
     ($type:ty: $($word:literal => $value:expr,)+) => {
         impl Value for $type {
+            const CHOICES: &'static [&'static str] = &[$($word),+];
+
             fn parse(words: &[String]) -> Result<Self, String> {
                 choose(words, &[$(($word, $value)),+])
             }
@@ -202,6 +204,20 @@ words! { Tunnel:
     "yes" => Self::PointToPoint,
     "false" => Self::No,
     "no" => Self::No,
+}
+
+impl LogLevel {
+    /// Each of them, least first.
+    pub const ALL: [Self; 8] = [
+        Self::Quiet,
+        Self::Fatal,
+        Self::Error,
+        Self::Info,
+        Self::Verbose,
+        Self::Debug1,
+        Self::Debug2,
+        Self::Debug3,
+    ];
 }
 
 /// In OpenSSH's order; `log.c` prints the first name that a level has.

@@ -16,6 +16,8 @@ pub struct Row {
     pub facts: Facts,
     /// Whether every line counts, and not the first alone.
     pub each: bool,
+    /// The words that it is one of, if it is one of a few.
+    pub choices: &'static [&'static str],
     pub(super) arity: Arity,
     pub(super) is_set: fn(&Options) -> bool,
     pub(super) take: fn(&mut Options, &[String]) -> Result<(), String>,
@@ -166,6 +168,7 @@ macro_rules! options {
                 about: concat!($($about),+),
                 facts: $facts,
                 each: <$slot as Slot>::EACH,
+                choices: <<$slot as Slot>::Value as Value>::CHOICES,
                 arity: <<$slot as Slot>::Value as Value>::ARITY,
                 is_set: |options| Slot::is_set(&options.$field),
                 take: |options, words| Slot::take(&mut options.$field, words),

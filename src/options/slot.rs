@@ -20,6 +20,9 @@ pub trait Value: Clone {
     /// What the line consists of.
     const ARITY: Arity = Arity::One;
 
+    /// The words that it is one of, if it is one of a few.
+    const CHOICES: &'static [&'static str] = &[];
+
     /// Reads the words of a line, of which there is at least one.
     ///
     /// # Errors

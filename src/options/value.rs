@@ -166,6 +166,8 @@ impl Value for String {
 }
 
 impl Value for bool {
+    const CHOICES: &'static [&'static str] = &["yes", "no"];
+
     fn parse(words: &[String]) -> Result<Self, String> {
         choose(words, &[("yes", true), ("true", true), ("no", false), ("false", false)])
     }

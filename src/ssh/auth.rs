@@ -30,6 +30,8 @@ const PASSWORD_PROMPTS: usize = 3;
 /// Rounds of keyboard-interactive questions, bounded against a server that
 /// never has enough.
 const MAX_ROUNDS: usize = 32;
+/// The method by which a server lets in whoever comes.
+const NONE: &str = "none";
 /// Steps of authentication that may each succeed partially (several factors).
 const MAX_FACTORS: usize = 8;
 
@@ -127,6 +129,14 @@ impl Method {
     /// OpenSSH's order.
     pub const ALL: [Self; 3] = [Self::PublicKey, Self::KeyboardInteractive, Self::Password];
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::PublicKey => "publickey",
+            Self::KeyboardInteractive => "keyboard-interactive",
+            Self::Password => "password",
+        }
+    }
+
     fn kind(self) -> MethodKind {
         match self {
             Self::PublicKey => MethodKind::PublicKey,
@@ -145,7 +155,10 @@ pub async fn authenticate(session: &mut Session, credentials: &Credentials) -> R
     let mut attempt = Authentication::start(session, credentials).await?;
     for _ in 0..MAX_FACTORS {
         match attempt.next_factor().await? {
-            Step::Success => return Ok(()),
+            Step::Success => {
+                attempt.say_success();
+                return Ok(());
+            }
             Step::Partial => {}
             Step::Failed => break,
         }
@@ -170,6 +183,8 @@ struct Authentication<'a> {
     remaining: Option<MethodSet>,
     tried: Vec<String>,
     password: Option<Secret<String>>,
+    /// The method whose answer counts.
+    method: &'static str,
 }
 
 impl<'a> Authentication<'a> {
@@ -217,7 +232,17 @@ impl<'a> Authentication<'a> {
         let (keys, unusable) = sources.order();
         tried.extend(unusable);
         let password = credentials.password.clone();
-        Ok(Self { session, credentials, agent, keys, offered: 0, remaining: None, tried, password })
+        Ok(Self {
+            session,
+            credentials,
+            agent,
+            keys,
+            offered: 0,
+            remaining: None,
+            tried,
+            password,
+            method: NONE,
+        })
     }
 
     async fn next_factor(&mut self) -> Result<Step> {
@@ -236,6 +261,7 @@ impl<'a> Authentication<'a> {
             if !self.takes(method.kind()) {
                 continue;
             }
+            self.method = method.name();
             let step = match method {
                 Method::PublicKey => self.publickey().await?,
                 Method::KeyboardInteractive => self.keyboard_interactive().await?,
@@ -357,12 +383,32 @@ impl<'a> Authentication<'a> {
                 if self.session.handle.is_closed() {
                     return Err(self.lost());
                 }
+                if self.speaks_as_ssh() {
+                    let names: Vec<&str> = remaining_methods.iter().map(<&str>::from).collect();
+                    let names = format!("Authentications that can continue: {}", names.join(","));
+                    self.credentials.prompter.detail(&names);
+                }
                 self.remaining = Some(remaining_methods);
                 Ok(if partial_success { Step::Partial } else { Step::Failed })
             }
             // Only ever the answer to a password, and dealt with there.
             AuthResult::PasswordChange { .. } => Ok(Step::Failed),
         }
+    }
+
+    /// What programs look for that run ssh(1) with `-v` (sshconnect2.c).
+    fn say_success(&self) {
+        if !self.speaks_as_ssh() {
+            return;
+        }
+        let (host, method) = (Printable(&self.credentials.machine), self.method);
+        let address = Printable(&self.session.policy.titles.1).to_string();
+        let place = match address.starts_with('[') {
+            true => address,
+            false => format!("[{address}]:22"),
+        };
+        let text = format!("Authenticated to {host} ({place}) using \"{method}\".");
+        self.credentials.prompter.remark(&text);
     }
 
     /// Whether messages are in the words of ssh(1).

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::ssh_key::Certificate;
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::watch;
 
@@ -277,6 +277,10 @@ fn check_host_key(
         }
     }
     let policy = &*policy;
+    if policy.wording == Wording::Ssh {
+        let (kind, fingerprint) = (key.algorithm(), key.fingerprint(HashAlg::Sha256));
+        prompter.detail(&format!("Server host key: {kind} {fingerprint}"));
+    }
     let passed = |worth, by| AcceptedKey { worth, by, key: Some(key.clone()) };
     match hostkey::decide(policy, &known, key, certificate) {
         Decision::Accept { note, by, remember, worth } => {

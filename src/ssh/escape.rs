@@ -9,13 +9,15 @@ pub fn help(escape: u8) -> String {
     let escape = std::ascii::escape_default(escape);
     format!(
         "{escape}?\r\n\
-         supported escape sequences:\r\n \
-         {escape}.   - terminate connection\r\n \
+         Supported escape sequences:\r\n \
+         {escape}.   - terminate connection (and any multiplexed sessions)\r\n \
          {escape}R   - request rekey\r\n \
-         {escape}^Z  - suspend clan-connect\r\n \
+         {escape}V/v - decrease/increase verbosity (LogLevel)\r\n \
+         {escape}^Z  - suspend ssh\r\n \
+         {escape}#   - list forwarded connections\r\n \
          {escape}?   - this message\r\n \
          {escape}{escape}   - send the escape character by typing it twice\r\n\
-         (escapes are only recognized immediately after newline)\r\n"
+         (Note that escapes are only recognized immediately after newline.)\r\n"
     )
 }
 
@@ -32,6 +34,16 @@ pub enum Action {
     Suspend,
     /// Exchange keys again.
     Rekey,
+    /// Say less.
+    Quieter,
+    /// Say more.
+    Louder,
+    /// Show what is forwarded.
+    List,
+    /// Open a command line, which there is none of.
+    CommandLine,
+    /// Something of ssh(1) that we do not do; its character.
+    Unsupported(u8),
 }
 
 /// A part of the input, in order.
@@ -69,6 +81,11 @@ impl Escapes {
                     b'.' => Some(Action::Disconnect),
                     b'?' => Some(Action::Help),
                     b'R' => Some(Action::Rekey),
+                    b'V' => Some(Action::Quieter),
+                    b'v' => Some(Action::Louder),
+                    b'#' => Some(Action::List),
+                    b'C' => Some(Action::CommandLine),
+                    b'B' | b'&' => Some(Action::Unsupported(byte)),
                     CTRL_Z => Some(Action::Suspend),
                     _ => None,
                 };
@@ -124,6 +141,9 @@ mod tests {
         assert_eq!(fed(&["~~."]), ("~.".into(), vec![]));
         assert_eq!(fed(&["~x~."]), ("~x~.".into(), vec![]));
         assert_eq!(fed(&["~\x1a"]), (String::new(), vec![Action::Suspend]));
+        assert_eq!(fed(&["~V~v"]), (String::new(), vec![Action::Quieter, Action::Louder]));
+        assert_eq!(fed(&["~#~C"]), (String::new(), vec![Action::List, Action::CommandLine]));
+        assert_eq!(fed(&["~&"]), (String::new(), vec![Action::Unsupported(b'&')]));
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl Leases {
         Lease(self.0.clone())
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
     /// Waits until there are none.
     pub async fn none(&self) {
         // The sender is here, so that this cannot fail.

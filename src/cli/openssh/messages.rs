@@ -31,6 +31,10 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         } => {
             format!("Timeout, server {host} not responding.")
         }
+        // There is nothing to add to that.
+        Error::ConnectionLost { reason: Loss::Closed, .. } => {
+            format!("Connection to {host} closed by remote host.")
+        }
         Error::ConnectionLost { reason, .. } => {
             format!("Connection to {host} closed by remote host.\r\n{reason}")
         }

@@ -103,4 +103,8 @@ impl Prompter for Batch {
     fn detail(&self, text: &str) {
         self.0.detail(text);
     }
+
+    fn remark(&self, text: &str) {
+        self.0.remark(text);
+    }
 }

@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 
 use super::stdio::unbuffered;
 use crate::cli::Ui;
+use crate::cli::invocation::Front;
 use crate::error::{Error, Result};
-use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
 use crate::ssh::remote::{Ending, OnEscape, Remote, Size, Streams};
+use crate::ssh::{Leases, Session};
 use crate::term;
 
 /// Runs what `remote` says; standard input is left alone if it `is_null`.
@@ -24,6 +25,9 @@ pub(super) async fn converse(
     ui: &Arc<Ui>,
 ) -> Result<Ending> {
     let mut process = session.start(machine, remote).await?;
+    if ui.front == Front::Ssh {
+        ui.verbose("Entering interactive session.");
+    }
     let (size_changed, sizes) = mpsc::unbounded_channel();
     let raw = match &remote.pty {
         Some(_) if term::is_interactive() => {
@@ -41,15 +45,10 @@ pub(super) async fn converse(
         output: unbuffered(std::io::stdout())?,
         errors: unbuffered(std::io::stderr())?,
         sizes,
-        escapes: remote.escape.filter(|_| remote.pty.is_some()).map(|escape| {
-            let ui = ui.clone();
-            let hear = Box::new(move |action| match action {
-                Action::Help => ui.show(&help(escape)),
-                Action::Suspend => term::suspend(),
-                Action::Disconnect | Action::Rekey => {}
-            }) as OnEscape;
-            (escape, hear)
-        }),
+        escapes: remote
+            .escape
+            .filter(|_| remote.pty.is_some())
+            .map(|escape| (escape, on_escape(escape, ui.clone(), session.leases().clone()))),
         no_terminal: None,
     };
     let ended = {
@@ -69,7 +68,44 @@ pub(super) async fn converse(
         }
     };
     drop(raw);
+    if let (Front::Ssh, Ok(ended)) = (ui.front, &ended) {
+        match ended {
+            Ending::Status(status) => ui.verbose(&format!("Exit status {status}")),
+            _ => ui.verbose("Exit status -1"),
+        }
+    }
     ended
+}
+
+/// What `~` and a letter do here, in the words of OpenSSH's clientloop.c.
+fn on_escape(escape: u8, ui: Arc<Ui>, leases: Leases) -> OnEscape {
+    let shown = std::ascii::escape_default(escape).to_string();
+    Box::new(move |action| match action {
+        Action::Help => ui.show(&help(escape)),
+        Action::Suspend => term::suspend(),
+        Action::Quieter => {
+            let level = ui.change_level(false);
+            ui.show(&format!("{shown}V [LogLevel {level}]\r\n"));
+        }
+        Action::Louder => {
+            let level = ui.change_level(true);
+            ui.show(&format!("{shown}v [LogLevel {level}]\r\n"));
+        }
+        Action::List => {
+            let others = leases.count().saturating_sub(1);
+            let others = (1..=others).map(|number| format!("  #{number} forwarded\r\n"));
+            let others: String = others.collect();
+            ui.show(&format!(
+                "{shown}#\r\nThe following connections are open:\r\n  #0 client-session\r\n{others}"
+            ));
+        }
+        Action::CommandLine => ui.show("commandline disabled\r\n"),
+        Action::Unsupported(letter) => {
+            let letter = char::from(letter);
+            ui.show(&format!("{shown}{letter} is not supported here\r\n"));
+        }
+        Action::Disconnect | Action::Rekey => {}
+    })
 }
 
 fn watch_size(changed: mpsc::UnboundedSender<Size>) -> Result<()> {

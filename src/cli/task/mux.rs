@@ -269,14 +269,7 @@ pub(in crate::cli) async fn command(name: &str, resolved: &Resolved, ui: &Ui) ->
             "Stop listening request sent.\r".to_owned()
         }
         _ => {
-            for forward in &Forwards::of(resolved)?.all {
-                if name == "cancel" {
-                    client.close_forward(forward).await.map_err(failed)?;
-                } else if let Some(port) = client.open_forward(forward).await.map_err(failed)? {
-                    print(format!("{port}\n").as_bytes())?;
-                }
-            }
-            return Ok(0);
+            return forward(&mut client, name == "cancel", &Forwards::of(resolved)?, ui).await;
         }
     };
     // As mux.c has it: an answer is shown whatever else is not.
@@ -284,6 +277,42 @@ pub(in crate::cli) async fn command(name: &str, resolved: &Resolved, ui: &Ui) ->
         ui.show(&format!("{done}\n"));
     }
     Ok(0)
+}
+
+/// `-O forward` and `-O cancel`. One that cannot be had is an error; one that is not
+/// there to be given up is none (`muxclient` of OpenSSH's mux.c).
+async fn forward(
+    client: &mut Client,
+    is_cancelled: bool,
+    forwards: &Forwards,
+    ui: &Ui,
+) -> Result<u8> {
+    let mut all_done = true;
+    for forward in &forwards.all {
+        let done = match is_cancelled {
+            true => client.close_forward(forward).await.map(|()| None),
+            false => client.open_forward(forward).await,
+        };
+        match done {
+            Ok(Some(port)) => print(format!("{port}\n").as_bytes())?,
+            Ok(None) => {}
+            Err(failure) => {
+                all_done = false;
+                let failure = format!("forwarding request failed: {failure}");
+                ui.say(&format!("mux_client_forward: {failure}"));
+            }
+        }
+    }
+    match (all_done, is_cancelled) {
+        (true, _) => Ok(0),
+        (false, true) => {
+            ui.say("muxclient: master cancel forward request failed");
+            Ok(0)
+        }
+        (false, false) => {
+            Err(Error::Control("muxclient: master forward request failed".to_owned()))
+        }
+    }
 }
 
 /// A session that others use, if it is shared.

@@ -73,6 +73,9 @@ impl Authentication<'_> {
             (None, _) => return Ok(Step::Failed),
         };
         self.offered += 1;
+        if self.speaks_as_ssh() {
+            self.credentials.prompter.detail(&offering(&what, &by));
+        }
         if let By::File(file) = &by
             && self.signs_at_once(&what, file)
         {
@@ -164,6 +167,24 @@ impl Authentication<'_> {
         let best = best.map_err(|_| self.lost())?.flatten();
         Ok(offers::rsa_hash(what, &self.credentials.accepted, best).or(Some(HashAlg::Sha512)))
     }
+}
+
+/// What ssh(1) says with `-v` of a key that it offers (sshconnect2.c,
+/// `send_pubkey_test`).
+fn offering(what: &AgentIdentity, by: &By) -> String {
+    let (place, whose) = match by {
+        By::File(file) => (printable::line(&file.path().to_string_lossy()), "explicit"),
+        _ => (
+            match what {
+                AgentIdentity::PublicKey { comment, .. }
+                | AgentIdentity::Certificate { comment, .. } => printable::line(comment),
+            },
+            "agent",
+        ),
+    };
+    let key = what.public_key();
+    let (kind, fingerprint) = (type_name(&key.algorithm()), key.fingerprint(HashAlg::Sha256));
+    format!("Offering public key: {place} {kind} {fingerprint} {whose}")
 }
 
 /// What ssh(1) says when the agent does not sign (sshconnect2.c,
