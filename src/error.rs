@@ -447,10 +447,10 @@ impl Error {
                     .into(),
             ],
             Self::UnknownMachine { known, .. } if !known.is_empty() => {
-                vec![format!("known machines: {}", known.join(", "))]
+                vec![format!("known machines: {}", sorted(known))]
             }
             Self::UnknownNetwork { known, .. } if !known.is_empty() => {
-                vec![format!("known networks: {}", known.join(", "))]
+                vec![format!("known networks: {}", sorted(known))]
             }
             Self::NoRoute { .. } => {
                 vec!["add the machine to a network of the clan, or name an address".into()]
@@ -512,6 +512,13 @@ impl Error {
             (false, _) => FAILED,
         }
     }
+}
+
+/// Names in the order in which people look for one.
+fn sorted(names: &[String]) -> String {
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 /// What was tried, or that nothing was.

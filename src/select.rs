@@ -32,6 +32,17 @@ enum Step {
     Set(Vec<Member>),
 }
 
+impl Step {
+    /// Whether it picks nothing from what has no names.
+    fn is_optional(&self) -> bool {
+        match self {
+            Self::Maybe(_) => true,
+            Self::Set(members) => members.iter().all(|member| member.maybe),
+            Self::All | Self::Key(_) => false,
+        }
+    }
+}
+
 /// One name in braces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Member {
@@ -138,6 +149,7 @@ const PICK: &str = r#"(let
         maybe = if builtins.hasAttr step.key value then { ${step.key} = next value.${step.key}; } else { };
         set = builtins.listToAttrs (map (member: { name = member.key; value = next (builtins.getAttr member.key value); }) wanted);
       }.${step.type}
+      else if step.type == "maybe" || step.type == "set" && builtins.all (member: member.maybe) step.members then { }
       else throw "nothing can be selected from a value of type ${builtins.typeOf value}";
 in pick)"#;
 
@@ -225,6 +237,8 @@ fn pick<'a>(steps: &[Step], value: &'a Value, place: &mut Vec<&'a str>) -> Resul
             }
             Ok(found.into())
         }
+        // `null ? name` is false in the nix language, as for any value that is no set.
+        _ if step.is_optional() => Ok(Map::new().into()),
         _ => Err("there is a single value, and nothing below it".into()),
     }
 }

@@ -2,7 +2,9 @@
 //! description, machines and networks from the snapshot or the cache. Never
 //! asks nix, and stays silent when it knows nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::engine::CompletionCandidate;
@@ -12,8 +14,8 @@ use super::Cli;
 use crate::env::Env;
 use crate::error::Result;
 use crate::flake::{self, Asker};
-use crate::model::Clan;
-use crate::options::TABLE;
+use crate::model::{Clan, VarRef};
+use crate::options::{TABLE, find};
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
@@ -69,8 +71,37 @@ pub(super) fn networks(current: &OsStr) -> Vec<CompletionCandidate> {
     beginning_with(current, clan.networks.iter().map(|network| network.label.as_str()))
 }
 
-/// Options that `--ssh-option` takes, in whatever case they are begun.
+/// Vars of the machine that stands before.
+pub(super) fn vars(current: &OsStr) -> Vec<CompletionCandidate> {
+    let env = Env::read();
+    let Some(machine) = before(2, "get").filter(|name| VarRef::new(name, "-", "-").is_ok()) else {
+        return Vec::new();
+    };
+    let Some(flake) = admitted(&env) else { return Vec::new() };
+    let mut names = BTreeSet::new();
+    for store in ["vars", "secrets/clan-vars"] {
+        for place in [&*format!("per-machine/{machine}"), "shared"] {
+            let folder = flake.join(store).join(place);
+            for generator in names_in(&folder) {
+                let files = names_in(&folder.join(&generator)).into_iter();
+                names.extend(files.map(|file| format!("{generator}/{file}")));
+            }
+        }
+    }
+    beginning_with(current, names.iter().map(String::as_str))
+}
+
+/// What `--host-key-check` takes.
+pub(super) fn host_key_checks(current: &OsStr) -> Vec<CompletionCandidate> {
+    beginning_with(current, ["strict", "ask", "accept-new", "tofu", "none"].into_iter())
+}
+
+/// Options that `--ssh-option` takes, in whatever case they are begun, or what the one
+/// before takes.
 pub(super) fn ssh_options(current: &OsStr) -> Vec<CompletionCandidate> {
+    if let Some(name) = before(2, "--ssh-option") {
+        return beginning_with(current, choices(&name).iter().copied());
+    }
     let Some(current) = current.to_str().map(str::to_ascii_lowercase) else { return Vec::new() };
     let rows = TABLE.iter();
     rows.filter(|row| row.name.to_ascii_lowercase().starts_with(&current))
@@ -83,12 +114,38 @@ pub(super) fn letters(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(begun) = current.to_str().and_then(|word| word.strip_prefix("-o")) else {
         return Vec::new();
     };
+    if let Some((name, value)) = begun.split_once('=') {
+        let values = choices(name).iter().filter(|choice| choice.starts_with(value));
+        let whole = |choice: &&str| CompletionCandidate::new(format!("-o{name}={choice}"));
+        return values.map(whole).collect();
+    }
     let begun = begun.to_ascii_lowercase();
     TABLE
         .iter()
         .filter(|row| row.name.to_ascii_lowercase().starts_with(&begun))
         .map(|row| CompletionCandidate::new(format!("-o{}=", row.name)))
         .collect()
+}
+
+/// The words that an option takes, if it takes no others.
+fn choices(name: &str) -> &'static [&'static str] {
+    find(name).map_or(&[], |row| row.choices)
+}
+
+/// The word before the one that is completed, if `word` stands `back` words before that.
+fn before(back: usize, word: &str) -> Option<String> {
+    // The shell's question is `clan-connect -- clan-connect WORD…`, which clap does not
+    // hand to us.
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let at = words.len().checked_sub(back + 1)?;
+    let is_there = words.get(at).is_some_and(|known| known == word);
+    is_there.then(|| words.get(at + 1)?.clone().into_string().ok()).flatten()
+}
+
+/// The names in a folder that are text; of none where there is none.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn beginning_with<'a>(
@@ -109,8 +166,13 @@ fn beginning_with<'a>(
 fn known() -> Option<Clan> {
     // The completer can be handed nothing.
     let env = Env::read();
-    let flake = flake::admitted(env.path("CLAN_DIR"), env.dir()?, Asker::Command, &env).ok()?;
-    flake::last_known(&flake.dir, &env)?.clan("").ok()
+    flake::last_known(&admitted(&env)?, &env)?.clan("").ok()
+}
+
+fn admitted(env: &Env) -> Option<PathBuf> {
+    let dir = env.path("CLAN_DIR");
+    let flake = flake::admitted(dir, env.dir()?, Asker::Command, env).ok()?;
+    Some(flake.dir)
 }
 
 #[cfg(test)]
@@ -127,6 +189,10 @@ mod tests {
         assert_eq!(names(ssh_options(OsStr::new("ControlM"))), ["ControlMaster"]);
         assert_eq!(names(letters(OsStr::new("-oControlM"))), ["-oControlMaster="]);
         assert!(names(letters(OsStr::new("host"))).is_empty());
+        let values = ["-oControlMaster=auto", "-oControlMaster=ask", "-oControlMaster=autoask"];
+        assert_eq!(names(letters(OsStr::new("-oControlMaster=a"))), values);
+        assert_eq!(names(letters(OsStr::new("-oBatchMode=y"))), ["-oBatchMode=yes"]);
+        assert_eq!(names(letters(OsStr::new("-oPort="))), [""; 0]);
         let page = String::from_utf8(manual().unwrap()).unwrap();
         assert!(page.contains("\n\\fBStrictHostKeyChecking\\fR\nWhat to do about"), "{page}");
         assert!(page.contains("Accepted, and without effect: ChannelTimeout,"), "{page}");

@@ -7,7 +7,8 @@ use clap::Subcommand;
 
 use super::{Global, Ui, network, print, print_json, print_text};
 use crate::error::{Error, Result};
-use crate::flake::{fingerprint, snapshot};
+use crate::flake::fingerprint;
+use crate::flake::snapshot::{self, Snapshot};
 use crate::printable;
 
 #[derive(Debug, Subcommand)]
@@ -51,14 +52,29 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
                 Some(file) if file == Path::new("-") => {
                     print(printable::json(&snapshot.to_json()).as_bytes())
                 }
-                Some(file) => snapshot.write(&file),
+                Some(file) => written(&snapshot, &file, ui),
                 None => match global.site()? {
                     flake if flake.is_remote => Err(Error::Usage(
                         "a reference cannot be written to: name a file with --output FILE".into(),
                     )),
-                    flake => snapshot.write(&flake.dir.join(snapshot::NAME)),
+                    flake => written(&snapshot, &flake.dir.join(snapshot::NAME), ui),
                 },
             }
         }
     }
+}
+
+/// Writes it, and says what is where.
+fn written(snapshot: &Snapshot, file: &Path, ui: &Ui) -> Result<()> {
+    snapshot.write(file)?;
+    let clan = snapshot.clan("")?;
+    let (machines, networks) = (clan.machines().len(), clan.networks.len());
+    let count = |number: usize, one: &str| {
+        let many = if number == 1 { "" } else { "s" };
+        format!("{number} {one}{many}")
+    };
+    let (machines, networks) = (count(machines, "machine"), count(networks, "network"));
+    let shown = printable::line(&file.to_string_lossy());
+    ui.notice(&format!("wrote {shown}: {machines} in {networks}"));
+    Ok(())
 }

@@ -46,7 +46,7 @@ pub(super) struct SshOptions {
     #[arg(short = '6')]
     six: bool,
     /// What to do about host keys: strict, ask, accept-new, tofu, none [default: tofu]
-    #[arg(long, value_name = "CHECK")]
+    #[arg(long, value_name = "CHECK", add = ArgValueCompleter::new(complete::host_key_checks))]
     host_key_check: Option<HostKeyCheck>,
 }
 

@@ -3,7 +3,8 @@
 
 mod overview;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -76,7 +77,8 @@ pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
         asked.network.clone_from(&arguments.network);
         let mut invocation = asked.invocation(global).await?;
         let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
-        let probed = ping_all(&mut invocation, global, &ui).await;
+        let told = (!arguments.how.json).then(Told::default);
+        let probed = ping_all(&mut invocation, told.as_ref(), global, &ui).await;
         ui.progress.done();
         let probed = probed?;
         let reachable = probed.iter().any(|probed| probed.outcome.is_ok());
@@ -85,8 +87,6 @@ pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
             let json =
                 json!({ "machine": arguments.machine, "reachable": reachable, "routes": rows });
             print_json(&json)?;
-        } else {
-            print_text(&probed.iter().map(as_line).collect::<String>())?;
         }
         Ok(u8::from(!reachable))
     })
@@ -94,6 +94,7 @@ pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
 
 async fn ping_all(
     invocation: &mut Invocation,
+    told: Option<&Told>,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Vec<Probed>> {
@@ -115,12 +116,36 @@ async fn ping_all(
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);
-    let one = async |_, route: Route| {
+    let one = async |place, route: Route| {
         let _turn = turns.wait(&route).await;
         let request = Request { deadline: Some(allowed(said, &route)), ..request.clone() };
-        probe(&request, route, &dialer, Some(&trust)).await
+        let probed = probe(&request, route, &dialer, Some(&trust)).await;
+        if let Some(told) = told {
+            let mut done = Ok(());
+            ui.progress.aside(|| done = told.line(place, as_line(&probed)));
+            done?;
+        }
+        Ok(probed)
     };
-    Ok(fan_out(request.routes.clone(), one).await)
+    fan_out(request.routes.clone(), one).await.into_iter().collect()
+}
+
+/// The lines of answers, each as soon as those before it are there: in the order of
+/// the networks, and not at the end.
+#[derive(Default)]
+struct Told(Mutex<(usize, BTreeMap<usize, String>)>);
+
+impl Told {
+    fn line(&self, place: usize, line: String) -> Result<()> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, waiting) = &mut *told;
+        waiting.insert(place, line);
+        while let Some(line) = waiting.remove(next) {
+            print_text(&line)?;
+            *next += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Does it for all of them at the same time, each with its place; what becomes of them

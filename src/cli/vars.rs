@@ -1,5 +1,6 @@
 //! `vars get` and `vars list`.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use clap::Subcommand;
@@ -25,7 +26,7 @@ pub(super) enum Command {
         #[arg(add = ArgValueCompleter::new(complete::machines))]
         machine: String,
         /// The var
-        #[arg(value_name = "GENERATOR/FILE")]
+        #[arg(value_name = "GENERATOR/FILE", add = ArgValueCompleter::new(complete::vars))]
         var: String,
     },
     /// List a machine's vars: public values, and who keeps the secret ones
@@ -52,7 +53,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
                 return Err(error);
             }
             match vars.reveal(&var) {
-                Ok(value) => print(value.bytes.expose()),
+                Ok(value) => print_value(value.bytes.expose()),
                 Err(missing @ (Error::VarMissing { .. } | Error::NoVars { .. })) => {
                     Err(why_missing(&var, missing, &vars, global, ui))
                 }
@@ -75,6 +76,19 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
                 false => print_text(&as_text(&listed)),
             }
         }
+    }
+}
+
+/// Byte for byte, but on a terminal as text for people: whole lines, and no byte that
+/// means something to the terminal.
+fn print_value(bytes: &[u8]) -> Result<()> {
+    if !std::io::stdout().is_terminal() {
+        return print(bytes);
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => print_text(&format!("{}\n", text.strip_suffix('\n').unwrap_or(text))),
+        // Whoever wants them has them go into a file or a pipe.
+        Err(_) => print_text(&format!("<{} bytes, not text>\n", bytes.len())),
     }
 }
 

@@ -83,6 +83,19 @@ fn an_error_names_the_place_and_what_is_missing() {
 }
 
 #[test]
+fn a_name_that_need_not_be_there_is_not_there_in_what_has_no_names() {
+    let value = serde_json::json!({"a": null, "b": 1, "c": "x", "d": {"y": null}});
+    let apply = |text: &str| Selector::parse(text).unwrap().apply(&value);
+    for text in ["a.?x", "b.?x", "c.{?x,?y}", "a.?x.y", "a.{}"] {
+        assert_eq!(apply(text).unwrap(), serde_json::json!({}), "{text}");
+    }
+    assert_eq!(apply("d.?y").unwrap(), serde_json::json!({"y": null}));
+    for text in ["a.x", "a.*", "c.{?x,y}", "b.0"] {
+        assert!(apply(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn what_is_below_a_path_is_told_from_what_may_not_be() {
     let below = |text: &str| Selector::parse(text).unwrap().is_below(&["clan", "exports"]);
     for text in ["clan.exports", "clan.?exports", "clan.{exports}.*", "clan.{?exports}"] {
