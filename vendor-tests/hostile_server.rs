@@ -197,6 +197,15 @@ fn whatever_a_server_sends_is_bounded_in_memory_time_and_words() {
 }
 
 #[test]
+fn the_key_of_a_server_stays_the_same_in_later_key_exchanges() {
+    let hostile = Hostile::new("another-key");
+    let args = ["-o", "HostKeyAlgorithms=+ecdsa-sha2-nistp256", "root@127.0.0.1", "cmd"];
+    let done = Run::of(wait(start(&mut hostile.ours(&[], &args), ""))).exits(255);
+    assert!(!done.text().contains("after"), "{}", done.text());
+    done.says(&["the server has changed its key in the middle of the session"]);
+}
+
+#[test]
 fn channels_that_nobody_asked_for_are_refused_once_with_the_reason() {
     let hostile = Hostile::new("refusals");
     Run::of(wait(start(&mut hostile.ours(&[], &["root@127.0.0.1", "cmd"]), ""))).exits(7);

@@ -99,7 +99,8 @@ fn in_our_words(error: &russh::Error) -> &'static str {
     use russh::Error;
     match error {
         Error::Version => "the other side does not speak SSH 2",
-        Error::WrongServerSig | Error::UnknownKey => "the server's signature is wrong",
+        Error::WrongServerSig => "the server's signature is wrong",
+        Error::UnknownKey => "the server has changed its key in the middle of the session",
         Error::PacketAuth | Error::DecryptionError => "a message was damaged on its way",
         Error::RequestDenied => "the server refused",
         // What waited for the session is told of its end by these.

@@ -388,13 +388,12 @@ impl ClientKex {
                     return Err(Error::WrongServerSig);
                 }
 
-                let agent_session_binding = (!self.cause.is_rekey()).then(|| {
-                    AgentSessionBinding::new(
-                        server_host_key_blob.to_vec(),
-                        CryptoVec::from(&hash[..]),
-                        signature_blob.to_vec(),
-                    )
-                });
+                // Of a rekey, only the host key is of interest.
+                let agent_session_binding = Some(AgentSessionBinding::new(
+                    server_host_key_blob.to_vec(),
+                    CryptoVec::from(&hash[..]),
+                    signature_blob.to_vec(),
+                ));
                 let newkeys = compute_keys(
                     hash,
                     kex,

@@ -2180,6 +2180,14 @@ async fn reply<H: Handler>(
 
                     if session.common.encrypted.is_some() {
                         // This is a rekey
+                        // Nobody is asked again, so that it has to be the same key.
+                        if let (Some(enc), Some(binding)) =
+                            (&session.common.encrypted, &agent_session_binding)
+                        {
+                            if enc.host_key != binding.host_key() {
+                                return Err(crate::Error::UnknownKey.into());
+                            }
+                        }
                         handler
                             .kex_done(newkeys.kex.shared_secret_bytes(), &newkeys.names, session)
                             .await?;
