@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
@@ -17,6 +18,18 @@ const NOT_REGULAR: &str = "not a regular file";
 /// Whether an error says so.
 pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     error.kind() == ErrorKind::InvalidInput && error.to_string() == NOT_REGULAR
+}
+
+/// Does `make`, and what it makes has the permissions that `mask` leaves from the start.
+/// With a change afterwards, another file could have come into its place.
+pub(crate) fn masked<T>(mask: u32, make: impl FnOnce() -> T) -> T {
+    use rustix::fs::Mode;
+    static CHANGED: Mutex<()> = Mutex::new(());
+    let _changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rustix::process::umask(Mode::from_raw_mode(mask));
+    let made = make();
+    rustix::process::umask(before);
+    made
 }
 
 /// The bytes of a regular file, wherever a link leads.

@@ -2,10 +2,12 @@
 //! removing it.
 
 use std::io::{Error, ErrorKind, Result};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+
+use crate::file;
 
 /// A socket that clients connect to.
 #[derive(Debug)]
@@ -33,9 +35,8 @@ impl ControlSocket {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{:016x}", u64::from_ne_bytes(unique)));
         let new = PathBuf::from(name);
-        let listener = UnixListener::bind(&new)?;
+        let listener = file::masked(0o177, || UnixListener::bind(&new))?;
         let placed = || -> Result<(u64, u64)> {
-            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
             let meta = std::fs::symlink_metadata(&new)?;
             // Unlike a rename this fails where something is already.
             std::fs::hard_link(&new, path)?;

@@ -21,6 +21,7 @@ use tor_socksproto::{
 };
 
 use super::{Session, lock, loss};
+use crate::file;
 use crate::printable;
 
 /// After a connection could not be taken: out of files, perhaps only for now.
@@ -268,13 +269,10 @@ impl Listener {
     /// # Errors
     /// The system's.
     pub fn unix(path: PathBuf, unlink: bool, mask: u32) -> std::io::Result<Self> {
-        use std::os::unix::fs::PermissionsExt;
         if unlink {
             let _ = std::fs::remove_file(&path);
         }
-        let listener = UnixListener::bind(&path)?;
-        let allowed = std::fs::Permissions::from_mode(0o777 & !mask);
-        std::fs::set_permissions(&path, allowed)?;
+        let listener = file::masked(mask, || UnixListener::bind(&path))?;
         Ok(Self::Unix(listener, path))
     }
 
