@@ -2,15 +2,13 @@
 //! list as ssh-keygen(1) makes it (OpenSSH's PROTOCOL.krl). Owns both formats; a
 //! file that cannot be understood is an error, or what it revokes would pass.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::Certificate;
-use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
@@ -54,10 +52,8 @@ impl Revoked {
     pub fn load(path: &Path) -> Result<Self> {
         let failed = |reason: String| Error::KnownHosts { path: path.to_owned(), reason };
         let mut bytes = Vec::new();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
+        // A pipe is waited for: without a writer it would be an empty list.
+        let file = File::open(path)
             .map_err(|error| failed(format!("cannot read the revoked host keys: {error}")))?;
         file.take(MAX_FILE + 1)
             .read_to_end(&mut bytes)
@@ -287,6 +283,22 @@ mod tests {
             bytes.extend(string(section));
         }
         bytes
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let late = path.clone();
+        let writer = std::thread::spawn(move || {
+            // Nobody is there to write yet when it is opened.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::fs::write(late, ED25519).unwrap();
+        });
+        assert!(Revoked::load(&path).unwrap().has_key(&key(ED25519)));
+        writer.join().unwrap();
     }
 
     #[test]
