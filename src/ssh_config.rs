@@ -167,7 +167,9 @@ impl Config {
                 let named: Vec<String> = named.collect::<Result<_>>()?;
                 for file in included(&named, &reading.include_dir, context.home) {
                     if reading.depth >= MAX_DEPTH {
-                        return Err(origin.wrong("too many includes within includes"));
+                        // Not one mistake among others: each would be read 16 deep.
+                        let deep = origin.wrong("too many includes within includes");
+                        return Err(Error::OptionValue(deep.to_string()));
                     }
                     let deeper = Reading {
                         is_named: false,

@@ -90,6 +90,10 @@ fn includes_end_with_the_state_they_began_with() {
     }
     let error = read("Include DIR/config", &context("h")).unwrap_err().to_string();
     assert!(error.contains("too many includes"), "{error}");
+    // Three to the power of the depth would never end.
+    let many = "Include DIR/config\n".repeat(3);
+    let error = read(&many, &context("h")).unwrap_err().to_string();
+    assert_eq!(error.matches("too many includes").count(), 1, "{error}");
 }
 
 #[test]
