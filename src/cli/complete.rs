@@ -29,7 +29,9 @@ pub(super) enum Shell {
 
 /// Answers a shell that asks for completions; says whether one did.
 pub(super) fn answer(args: &[OsString], env: &Env) -> bool {
-    if env.var(VARIABLE).is_none() {
+    // Its scripts put the line after two dashes; everything else is no question.
+    let is_question = args.get(1).is_none_or(|arg| arg == "--");
+    if env.var(VARIABLE).is_none() || !is_question {
         return false;
     }
     let asked = CompleteEnv::with_factory(Cli::command).var(VARIABLE);
