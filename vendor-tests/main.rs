@@ -14,6 +14,7 @@
 
 mod age;
 mod agent_keys;
+mod another_clan;
 mod argument_bytes;
 mod background;
 mod bind;

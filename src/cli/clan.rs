@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::request::routes::short_hash;
 use super::{Global, Ui};
 use crate::connect;
 use crate::error::{Error, Result};
@@ -98,6 +99,17 @@ impl Global {
         }
     }
 
+    /// This for hosts that the user's files name: a clan that he merely stands in has no
+    /// say about them.
+    pub(super) fn for_files(&self) -> Self {
+        let asker = match self.asker {
+            Asker::Nobody => Asker::Nobody,
+            Asker::Command | Asker::Ssh => Asker::Ssh,
+        };
+        let (flake, exports) = (self.flake.clone(), self.exports.clone());
+        Self { flake, exports, asker, ..self.without_clan() }
+    }
+
     /// Where the clan is, to tell it from others.
     pub(super) fn place(&self) -> String {
         let file = self.exports.as_ref().map(|file| file.display().to_string());
@@ -173,8 +185,24 @@ impl Global {
         keys.map(|keys| (!keys.is_empty()).then_some(keys))
     }
 
-    /// All names of a machine of the clan; none where the clan does not know it.
+    /// The name that the key of a machine is remembered under whose clan the user has
+    /// not named: no host has it, and no machine of another clan.
+    pub(super) fn kept_as(&self, machine: &str) -> Option<Name> {
+        let of_clan = || format!("{machine}@clan-{}", short_hash(&self.place()));
+        (!self.clan_is_named()).then(|| (of_clan(), DEFAULT_PORT))
+    }
+
+    /// All names of a machine of the clan, its own first; none where the clan does not
+    /// know it.
     pub(super) fn identity(&self, machine: &str, clan: &Clan, ui: &Arc<Ui>) -> Result<Vec<Name>> {
+        let mut names = self.known_names(machine, clan, ui)?;
+        if !names.is_empty() {
+            names.extend(self.kept_as(machine));
+        }
+        Ok(names)
+    }
+
+    fn known_names(&self, machine: &str, clan: &Clan, ui: &Arc<Ui>) -> Result<Vec<Name>> {
         if clan.knows(machine) {
             return Ok(connect::identity(clan, machine, &self.vars(ui)?));
         }

@@ -38,6 +38,8 @@ pub(super) struct Invocation {
     pub(super) config_file: Option<String>,
     /// Whether ProxyJump or ProxyCommand stand on the command line.
     pub(super) proxy_is_said: bool,
+    /// Whether ForwardAgent stands there.
+    pub(super) agent_is_said: bool,
     /// How much a host key must be known, whatever the options say.
     pub(super) host_key_check: Option<HostKeyCheck>,
     /// Key files that have to be there.
@@ -147,6 +149,7 @@ impl Invocation {
             task: task(arguments.stdio_forward.as_deref(), command)?,
             config_file: arguments.config_file.clone(),
             proxy_is_said: options.proxy_jump.is_some() || options.proxy_command.is_some(),
+            agent_is_said: options.forward_agent.is_some(),
             host_key_check: None,
             identities: Vec::new(),
             timeout: None,

@@ -31,6 +31,8 @@ const PROXY_DEADLINE: Duration = Duration::from_secs(120);
 /// A session and what carries it.
 pub(super) struct Link {
     pub(super) session: Arc<Session>,
+    /// Whether a clan has led there that the user has not named.
+    pub(super) is_unnamed: bool,
     /// Owns the stream, and the session that it may go through.
     _dialer: Arc<Dialer>,
 }
@@ -60,6 +62,7 @@ async fn open_at(
     let Prepared { request, memory } =
         prepare(invocation, is_way, &Jumps::new(depth), global, ui).await?;
     let machine = request.machine.clone();
+    let is_unnamed = !request.host_keys.clan_is_named && !request.host_keys.identity.is_empty();
     let mut watch = watch(&machine, ui);
     let connection = attempts(request, invocation, &mut watch).await?;
     let Connection { session, route, host, dialer } = connection;
@@ -75,7 +78,7 @@ async fn open_at(
     }
     ui.verbose(&vouched(&session, &route));
     invocation.resolved.user = route.user;
-    Ok(Link { session: Arc::new(session), _dialer: dialer })
+    Ok(Link { session: Arc::new(session), is_unnamed, _dialer: dialer })
 }
 
 /// Opens a stream and speaks no SSH on it.

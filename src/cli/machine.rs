@@ -128,6 +128,7 @@ impl Asked {
         let other_host = other_host.as_deref().map(address).transpose()?;
         let named = std::mem::take(&mut options.identity_file);
         let proxy_is_said = options.proxy_jump.is_some() || options.proxy_command.is_some();
+        let agent_is_said = options.forward_agent.is_some();
         let check_is_said = options.strict_host_key_checking.is_some();
         let timeout_is_said = options.connect_timeout.is_some();
         let file = config_file.as_deref();
@@ -156,6 +157,7 @@ impl Asked {
             resolved,
             config_file,
             proxy_is_said,
+            agent_is_said,
             host_key_check: self.host_key_check.filter(|_| !check_is_said),
             identities,
             timeout: self.timeout.filter(|_| !timeout_is_said),

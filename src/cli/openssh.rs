@@ -86,7 +86,7 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         ..said
     };
     if let Some(command) = &arguments.control {
-        let done = mux::command(command, resolved, &Ui::as_ssh(resolved, global.color)).await;
+        let done = mux::command(command, &invocation, &global).await;
         return match done {
             Err(error @ Error::Control(_)) if resolved.is_silent() => Ok(error.exit_code(true)),
             done => done,

@@ -20,6 +20,7 @@ use crate::options::Tunnel;
 use crate::printable::Printable;
 use crate::ssh::auth::{Credentials, Method};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
+use crate::ssh::known_hosts::Name;
 pub(super) use login::lent_agent;
 use routes::Found;
 
@@ -117,6 +118,8 @@ pub(super) fn host_keys(
         files: KnownHostsFiles::of(global.env.home()),
         clan_is_named: global.clan_is_named(),
         identity: found.identity.clone(),
+        kept_as: found.kept_as.clone(),
+        users_names: users_names(&invocation.resolved),
         wording: invocation.front.words(),
         advice: invocation.front.advice(),
         of_clan: found.of_clan.clone(),
@@ -137,6 +140,12 @@ pub(super) fn host_keys(
         (Front::Ssh, false) => invocation.resolved.tokens().collect(),
     };
     settings::host_keys(&invocation.resolved, check, tokens, bare)
+}
+
+/// The name that the files of ssh_config(5) have for a host, if they say one.
+fn users_names(resolved: &Resolved) -> Vec<Name> {
+    let name = resolved.has_other_name().then(|| (resolved.host_name.clone(), resolved.port));
+    name.into_iter().collect()
 }
 
 /// What the host would get, but not with a key that nobody vouches for.

@@ -68,7 +68,7 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     }
     remote::missing_terminal(&invocation, ui);
     let forwards = Forwards::of(&invocation.resolved)?;
-    let control = Control::of(&invocation.resolved)?;
+    let control = Control::of(&invocation, global, ui)?;
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
         let wanted = match (&invocation.task, &remote) {
             (Task::Stdio(target), _) => Wanted::Stdio(target),
@@ -101,11 +101,20 @@ async fn over(
         });
     }
     // Whom we log in as is a token, and is known by now.
-    let remote = remote::remote(invocation)?;
+    let mut remote = remote::remote(invocation)?;
     // As ssh(1), which has said so, too (sshconnect.c, `check_host_key`).
     let is_suspect = session.suspicion().is_some();
-    let agent = lent_agent(resolved)?.filter(|_| !is_suspect);
+    let mut agent = lent_agent(resolved)?.filter(|_| !is_suspect);
+    // What the files say of the name was not said of this machine.
+    if agent.is_some() && link.is_unnamed && !invocation.agent_is_said {
+        agent = None;
+        let allow = "-A forwards it once, clan-connect trust-clan allows the clan";
+        ui.warning(&format!("the agent is not forwarded to a clan that was not named; {allow}"));
+    }
     let lends_agent = agent.is_some();
+    if let Some(remote) = &mut remote {
+        remote.with_agent &= lends_agent;
+    }
     if let Some(agent) = agent {
         session.lend_agent(agent);
     }

@@ -29,6 +29,10 @@ pub struct HostKeySettings {
     /// All names of the machine, its own first, if it is one of a clan: see
     /// [`super::identity`].
     pub identity: Vec<Name>,
+    /// The name that the machine's key is remembered under, if that is not its own.
+    pub kept_as: Option<Name>,
+    /// What the user's own files call the host.
+    pub users_names: Vec<Name>,
     /// Whose words messages are in.
     pub wording: Wording,
     /// What is advised where a clan's word is in question.
@@ -210,7 +214,10 @@ impl Trust {
         let name = match &settings.alias {
             _ if of_clan => (request.machine.clone(), DEFAULT_PORT),
             Some(alias) => (alias.clone(), DEFAULT_PORT),
-            None if target.secret => (request.machine.clone(), DEFAULT_PORT),
+            None if target.secret => {
+                let own = || (request.machine.clone(), DEFAULT_PORT);
+                settings.kept_as.clone().unwrap_or_else(own)
+            }
             None => (target.host.expose().clone(), target.port),
         };
         // With a name that the user has given, that name alone counts.
@@ -219,6 +226,7 @@ impl Trust {
         let titles = titles(&name, identity.first(), target, peer);
         // Whatever the user's own files may call it.
         let mut names = settings.identity.clone();
+        names.extend(settings.users_names.clone());
         names.push((request.machine.clone(), DEFAULT_PORT));
         names.push((request.machine.clone(), target.port));
         names.push((target.host.expose().clone(), target.port));
@@ -233,6 +241,7 @@ impl Trust {
             check,
             name,
             identity,
+            kept_as: settings.kept_as.clone().filter(|_| !is_named),
             files: settings.files.clone(),
             shown: format!("{} ({})", request.machine, target.label),
             titles,

@@ -65,6 +65,8 @@ pub struct HostKeyPolicy {
     /// name, which a new key is stored under, too, and its other addresses. Empty
     /// for any other host.
     pub identity: Vec<Name>,
+    /// The name that the machine's key is remembered under, if that is not its own.
+    pub kept_as: Option<Name>,
     /// Where keys are known.
     pub files: KnownHostsFiles,
     /// The host in messages; for a secret one a placeholder.
@@ -286,7 +288,8 @@ pub fn remember(policy: &HostKeyPolicy, key: &PublicKey) -> Result<()> {
         })
     };
     // The machine's name first: all its addresses meet there.
-    let machine = policy.identity.first().filter(|machine| **machine != policy.name);
+    let machine = policy.kept_as.as_ref().or(policy.identity.first());
+    let machine = machine.filter(|machine| **machine != policy.name);
     let of_machine = machine.map_or(Ok(()), add);
     if let Err(error @ Error::HostKey { .. }) = of_machine {
         return Err(error);

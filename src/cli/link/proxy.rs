@@ -100,6 +100,14 @@ pub(super) async fn of(
         [] => Ok(None),
         hosts => {
             let file = invocation.config_file.as_deref();
+            let by_files;
+            let global = match invocation.proxy_is_said {
+                true => global,
+                false => {
+                    by_files = global.for_files();
+                    &by_files
+                }
+            };
             let link = jumps.link(hosts, file, global, ui).await?;
             Ok(Some(Arc::new(Jump { link, is_said: invocation.proxy_is_said })))
         }

@@ -5,6 +5,8 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::cli::invocation::{Destination, Invocation};
 use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
@@ -41,7 +43,15 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) of_clan: Option<HostKeys>,
     /// All names of the machine, if it is one of a clan.
     pub(in crate::cli) identity: Vec<Name>,
+    /// The name that its key is remembered under, if that is not its own.
+    pub(in crate::cli) kept_as: Option<Name>,
     pub(in crate::cli) password: Option<Secret<String>>,
+}
+
+/// Short enough for the name of a socket.
+pub(in crate::cli) fn short_hash(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    data_encoding::HEXLOWER.encode(digest.get(..8).unwrap_or(&digest))
 }
 
 /// Finds it. Blocks, for long if nix has to be asked.
@@ -139,6 +149,7 @@ fn of_machine(
         is_in_networks: overrides.target_host.is_none(),
         of_clan: global.host_keys(machine, Some(clan), ui)?,
         identity: global.identity(machine, clan, ui)?,
+        kept_as: global.kept_as(machine),
         password: None,
     })
 }
@@ -156,7 +167,7 @@ pub(in crate::cli) fn direct(resolved: &Resolved, user: Option<String>) -> Vec<R
 
 /// What HostName says, where the clan says nothing.
 fn configured(resolved: &Resolved, overrides: &Overrides) -> Option<Route> {
-    let named = resolved.options.host_name.is_some() && overrides.network.is_none();
+    let named = resolved.has_other_name() && overrides.network.is_none();
     let (host, options) = (resolved.host_name.clone(), Vec::new());
     let port = resolved.options.port.map(NonZeroU16::get);
     let target = TargetHost { user: None, host, port, options };
@@ -192,23 +203,46 @@ fn configuration(
 /// The clan that a host may be a machine of, if there is one and nothing else is said
 /// of the host; or why it cannot be read.
 fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<Result<Clan>>> {
+    Ok(has_clan(resolved, global, ui)?.then(|| global.clan(ui)))
+}
+
+/// Whether a clan is to be asked for a host.
+fn has_clan(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<bool> {
     let name = &resolved.original_host;
-    let is_plain = !name.contains(['.', ':', '/']) && resolved.options.host_name.is_none();
-    if !is_plain {
-        return Ok(None);
+    if name.contains(['.', ':', '/']) || resolved.has_other_name() {
+        return Ok(false);
     }
     let site = global.exports.is_none().then(|| global.site()).transpose();
     match site {
-        Ok(_) => {}
+        Ok(_) => Ok(true),
         // What was named is not left aside in silence.
-        Err(error) if global.named().is_some() => return Err(error),
+        Err(error) if global.named().is_some() => Err(error),
         // Where there is no clan there is nothing to say.
-        Err(Error::FlakeNotFound { .. } | Error::System { .. }) => return Ok(None),
+        Err(Error::FlakeNotFound { .. } | Error::System { .. }) => Ok(false),
         Err(error @ Error::ClanRefused { .. }) => {
             ui.verbose(&format!("{error}; to allow it: clan-connect trust-clan"));
-            return Ok(None);
+            Ok(false)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    Ok(Some(global.clan(ui)))
+}
+
+/// What tells a machine of a clan, or an installer, from whatever has the same name
+/// elsewhere: a connection to it is shared with nobody who asks for another. `None` for
+/// a host that no clan has a say about.
+pub(in crate::cli) fn scope(
+    invocation: &Invocation,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<Option<String>> {
+    let place = match &invocation.destination {
+        Destination::Installer(_, json) => json.expose().clone(),
+        Destination::Machine => global.place(),
+        Destination::Host if has_clan(&invocation.resolved, global, ui)? => global.place(),
+        Destination::Host => return Ok(None),
+    };
+    let Overrides { network, target_host, .. } = &invocation.overrides;
+    let said = (network, target_host, invocation.host_key_check);
+    let name = invocation.name().to_ascii_lowercase();
+    Ok(Some(short_hash(&format!("{place}\0{name}\0{said:?}"))))
 }

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::background;
 use super::forwards::allocated;
 use crate::cli::invocation::Invocation;
+use crate::cli::request::routes;
 use crate::cli::role::Role;
 use crate::cli::{Global, Ui, print};
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::mux::ControlSocket;
 use crate::mux::client::{Client, MasterFailure, Running, SessionEvent};
 use crate::mux::master::Master;
 use crate::mux::message::NewSession;
-use crate::openssh::{Forwards, Resolved};
+use crate::openssh::Forwards;
 use crate::options::{ControlMaster, Maybe, Persist};
 use crate::printable::{self, Printable};
 use crate::ssh::Session;
@@ -52,10 +53,20 @@ pub(super) enum Wanted<'a> {
 
 impl Control {
     /// `None` without a ControlPath: nothing is shared then.
-    pub(super) fn of(resolved: &Resolved) -> Result<Option<Self>> {
+    pub(super) fn of(
+        invocation: &Invocation,
+        global: &Global,
+        ui: &Arc<Ui>,
+    ) -> Result<Option<Self>> {
+        let resolved = &invocation.resolved;
         let options = &resolved.options;
         let Some(path) = Maybe::of(&options.control_path) else { return Ok(None) };
-        let path = resolved.file(path)?;
+        let mut path = resolved.file(path)?.into_os_string();
+        // OpenSSH's own programs never compute that name.
+        if let Some(scope) = routes::scope(invocation, global, ui)? {
+            path.push(format!("-{scope}"));
+        }
+        let path = PathBuf::from(path);
         let (is_master, tries_client, confirms) = match options.control_master() {
             ControlMaster::No => (false, true, false),
             ControlMaster::Yes => (true, false, false),
@@ -237,8 +248,14 @@ async fn open_forward(
 }
 
 /// `-O`: speaks to a master and returns the exit status.
-pub(in crate::cli) async fn command(name: &str, resolved: &Resolved, ui: &Ui) -> Result<u8> {
-    let Some(control) = Control::of(resolved)? else {
+pub(in crate::cli) async fn command(
+    name: &str,
+    invocation: &Invocation,
+    global: &Global,
+) -> Result<u8> {
+    let resolved = &invocation.resolved;
+    let ui = &Arc::new(Ui::as_ssh(resolved, global.color));
+    let Some(control) = Control::of(invocation, global, ui)? else {
         let name = Printable(name);
         return Err(Error::Usage(format!("No ControlPath specified for \"-O\" command {name}")));
     };
