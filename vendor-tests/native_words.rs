@@ -1,8 +1,6 @@
 //! What `clan-connect` says to people and to their shells: vars on a terminal,
 //! completion, and lists in hints.
 
-use std::fs;
-
 use serde_json::json;
 
 use crate::harness::{Home, Run, Terminal};
@@ -71,7 +69,7 @@ fn shells_complete_vars_and_the_values_of_options() {
 }
 
 #[test]
-fn what_a_snapshot_holds_is_said_and_lists_are_sorted() {
+fn lists_in_hints_are_sorted() {
     let home = Home::new();
     let peer = |host: &str| json!({"name": "peer", "host": {"plain": host}});
     let exports = json!({
@@ -79,15 +77,6 @@ fn what_a_snapshot_holds_is_said_and_lists_are_sorted() {
         "alpha": {"priority": 1, "peers": {"web": peer("c")}},
     });
     home.write("exports.json", exports.to_string());
-    home.write("clan/.clan-flake", "");
-    let from = ["--flake", "clan", "--exports", "exports.json"];
-    let snapshot =
-        |more: &[&str]| home.run(&[&from[..], &["exports", "snapshot"], more].concat()).exits(0);
-    snapshot(&["-o", "written.json"]).says(&["wrote written.json: 2 machines in 2 networks"]);
-    assert!(fs::metadata(home.path("written.json")).unwrap().len() > 0);
-    assert_eq!(snapshot(&["-q", "-o", "written.json"]).stderr, "");
-    // To standard output there is nothing else to be said.
-    assert_eq!(snapshot(&["-o", "-"]).stderr, "");
     let unknown = home.run(&["--exports", "exports.json", "ssh", "nobody", "-c", "true"]);
     unknown.exits(255).says(&["known machines: db, web"]);
     let args = ["--exports", "exports.json", "ssh", "web", "--network", "none", "-c", "true"];

@@ -73,7 +73,8 @@ fn a_snapshot_works_where_there_is_no_nix_and_says_when_it_is_old() {
     let key = home.default_key();
     let server = sshd(&home, IP, &key, "");
     clan(&home, &server, "null");
-    in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    let written = in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    written.says(&["wrote ", "clan-connect.json: ", " machine", " in 1 network"]);
     // With the host keys that the clan's vars have.
     let public = home.read(&format!("sshd-{}/host_key.pub", server.port()));
     home.write("clan/vars/per-machine/m/openssh/ssh.id_ed25519.pub/value", &public);
