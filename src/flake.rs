@@ -6,6 +6,7 @@ mod acl;
 mod fault;
 mod fingerprint;
 mod git;
+mod led;
 pub mod nix;
 mod owner;
 mod place;
@@ -15,6 +16,7 @@ mod source;
 mod survey;
 mod trusted;
 mod walk;
+mod way;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

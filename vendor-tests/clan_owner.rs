@@ -240,3 +240,100 @@ fn what_needs_no_clan_is_not_switched_off_by_a_strangers() {
         done.says(&["can be written by everybody"]);
     }
 }
+
+#[test]
+fn what_cannot_be_listed_is_not_taken_for_the_users_own() {
+    let home = Home::new();
+    mode(home.dir.path(), 0o755);
+    home.write("clan/.clan-flake", "");
+    home.write("clan/clan-connect.json", SNAPSHOT);
+    let value = home.write("clan/vars/per-machine/m/g/f/value", "x");
+    own(&home.path("home"), NOBODY);
+    let through = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let list = || {
+        let args = ["--flake", "clan", "network", "list"];
+        let mut command = home.command_with(&through, &args);
+        Run::of(wait(start(&mut command, "util-linux")))
+    };
+    list().exits(0);
+    mode(&value, 0o666);
+    list().exits(1).says(&["value can be written by everybody"]);
+    for (dir, uid, bits) in [
+        ("clan", 0, 0o711),
+        ("clan/vars", 0, 0o711),
+        ("clan/vars/per-machine/m/g", 0, 0o711),
+        ("clan/vars/per-machine", NOBODY, 0o311),
+        // Names alone do not say whose they are.
+        ("clan/vars/per-machine/m", 0, 0o744),
+    ] {
+        let dir = home.path(dir);
+        own(&dir, uid);
+        mode(&dir, bits);
+        let words = [dir.to_str().unwrap(), "cannot be looked into", "trust-clan"];
+        list().exits(1).says(&words);
+        own(&dir, 0);
+        mode(&dir, 0o755);
+    }
+    mode(&value, 0o644);
+    list().exits(0);
+}
+
+#[test]
+fn a_link_counts_with_every_directory_that_it_leads_through() {
+    let home = Home::new();
+    mode(home.dir.path(), 0o755);
+    home.write("clan/.clan-flake", "");
+    home.write("mine/snapshot", SNAPSHOT);
+    fs::create_dir(home.path("between")).unwrap();
+    std::os::unix::fs::symlink("../mine/snapshot", home.path("between/link")).unwrap();
+    let list = || run_in(&home, ".", &["--flake", "clan", "network", "list"]);
+    for (to, dirs) in [("mine/snapshot", &["mine"][..]), ("between/link", &["between", "mine"])] {
+        let link = home.path("clan/clan-connect.json");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(home.path(to), link).unwrap();
+        assert!(list().exits(0).text().contains("evilnet"));
+        for dir in dirs {
+            let (words, dir) = (format!("{dir} "), home.path(dir));
+            own(&dir, NOBODY);
+            list().exits(1).says(&[&words, "belongs to nobody", "can be replaced"]);
+            own(&dir, 0);
+            mode(&dir, 0o777);
+            list().exits(1).says(&[&words, "can be written by everybody", "can be replaced"]);
+            mode(&dir, 0o755);
+        }
+    }
+    // A link that somebody else has made, where everybody can make one.
+    mode(&home.path("between"), 0o1777);
+    list().exits(0);
+    std::os::unix::fs::lchown(home.path("between/link"), Some(NOBODY), None).unwrap();
+    list().exits(1).says(&["between/link belongs to nobody"]);
+}
+
+#[test]
+fn the_group_of_root_is_roots_alone_only_while_nobody_else_is_in_it() {
+    let home = Home::new();
+    mode(home.dir.path(), 0o755);
+    home.write("clan/.clan-flake", "");
+    let snapshot = home.write("clan/clan-connect.json", SNAPSHOT);
+    own(&home.path("home"), NOBODY);
+    let groups = home.write("groups", "root:x:0:\nusers:x:100:\n");
+    let members = home.write("members", "root:x:0:daemon\nusers:x:100:\n");
+    let list = |groups: &Path, uid: &str| {
+        let script =
+            "mount --bind \"$1\" /etc/group && shift && exec setpriv --clear-groups \"$@\"";
+        let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        let groups = groups.to_str().unwrap();
+        let through = ["unshare", "-m", "sh", "-c", script, "sh", groups, &uid, &gid];
+        let mut command = home.command_with(&through, &["--flake", "clan", "network", "list"]);
+        Run::of(wait(start(command.env("PATH", "/usr/bin:/bin"), "util-linux")))
+    };
+    for (bits, groups, is_used) in
+        [(0o664, &groups, true), (0o664, &members, false), (0o644, &members, true)]
+    {
+        mode(&snapshot, bits);
+        for uid in ["0", "65534"] {
+            let done = list(groups, uid).exits(if is_used { 0 } else { 1 });
+            done.says(if is_used { &[] } else { &["can be written by group root"] });
+        }
+    }
+}

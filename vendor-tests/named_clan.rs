@@ -112,3 +112,61 @@ fn exports_that_are_named_before_count_as_well() {
     assert_eq!(done.text(), "");
     assert!(!place.home.path("home/.ssh/known_hosts").exists());
 }
+
+/// Vars that cannot be read may be the machine's.
+#[test]
+fn vars_that_cannot_be_read_are_not_taken_for_none() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    const NOBODY: u32 = 65534;
+    let place = Place::new();
+    let home = &place.home;
+    let mode = |path: &str, mode| {
+        std::fs::set_permissions(home.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(".", 0o755);
+    let value = "clan/vars/per-machine/web01/openssh/ssh.id_ed25519.pub/value";
+    home.write(value, &place.right);
+    let snapshot = json!({ "clan_connect_snapshot": 1, "machines": {}, "exports": {} });
+    home.write("clan/clan-connect.json", snapshot.to_string());
+    for path in ["home", "home/.ssh", "home/.ssh/config", "home/.ssh/id_ed25519"] {
+        chown(home.path(path), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let ssh = |name: &str| {
+        let args =
+            ["openssh", "-lroot", "-oStrictHostKeyChecking=accept-new", &place.proxy, name, "true"];
+        let through = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        let mut command = home.command_with(&through, &args);
+        command.env("PATH", "/usr/bin:/bin").env("CLAN_DIR", home.path("clan"));
+        Run::of(wait(start(&mut command, "util-linux")))
+    };
+    let is_refused = || {
+        let done = ssh("web01").exits(255);
+        assert!(!home.path("home/.ssh/known_hosts").exists(), "{}", done.stderr);
+        done
+    };
+    is_refused().says(&["Host key verification failed."]);
+    for (dir, bits) in [
+        ("clan/vars", 0o700),
+        ("clan/vars", 0o711),
+        ("clan/vars/per-machine", 0o700),
+        ("clan/vars/per-machine", 0o711),
+        ("clan/vars/per-machine/web01", 0o700),
+        ("clan/vars/per-machine/web01/openssh/ssh.id_ed25519.pub", 0o700),
+    ] {
+        mode(dir, bits);
+        is_refused().says(&[&home.path(dir).display().to_string(), "cannot be looked into"]);
+        mode(dir, 0o755);
+    }
+    // Allowed although it cannot be looked at: then no first use is trusted in silence.
+    for (dir, bits) in [("clan/vars", 0o700), ("clan/vars/per-machine", 0o711)] {
+        mode(dir, bits);
+        let through = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        let clan = home.path("clan").display().to_string();
+        let mut allow = home.command_with(&through, &["trust-clan", &clan]);
+        Run::of(wait(start(&mut allow, "util-linux"))).exits(0);
+        is_refused().says(&["cannot be told", &home.path(dir).display().to_string()]);
+        mode(dir, 0o755);
+    }
+    // A host that no clan has is as good as ever.
+    ssh("box.test").exits(0);
+}

@@ -47,7 +47,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
             let vars = global.vars(ui)?;
             // A shared var would be found for a machine that nobody has.
             if vars.has_clan()
-                && !vars.machines().is_empty()
+                && !vars.machines()?.is_empty()
                 && let Some(error) = unknown(&machine, &vars, global, ui)
             {
                 return Err(error);
@@ -112,8 +112,11 @@ fn why_missing(var: &VarRef, missing: Error, vars: &Vars, global: &Global, ui: &
 
 /// What is wrong if nobody has heard of `machine`, or there is nobody to ask.
 fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Option<Error> {
-    if vars.machines().iter().any(|known| known == machine) {
-        return None;
+    match vars.machines() {
+        Ok(known) if known.iter().any(|known| known == machine) => return None,
+        Ok(_) => {}
+        // Among what cannot be seen it may be.
+        Err(error) => return Some(error),
     }
     if !vars.has_clan()
         && let Err(error) = global.flake()

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::DirEntry;
+use std::fs::{DirEntry, FileType};
 use std::ops::ControlFlow::{Break, Continue};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::walk::{TooMany, walk};
+use super::walk::{Seen, walk};
 use crate::file;
 use crate::printable;
 
@@ -41,6 +42,10 @@ pub(super) enum Unsafe {
     Includes(PathBuf),
     /// There are more than can be switched off.
     TooMany(PathBuf),
+    /// It cannot be seen what this holds or where it leads.
+    Unclear(PathBuf),
+    /// Git would wait at this for ever, or read it without an end.
+    Special(PathBuf),
 }
 
 impl fmt::Display for Unsafe {
@@ -54,6 +59,11 @@ impl fmt::Display for Unsafe {
             Self::TooMany(path) => {
                 write!(f, "{} has too many settings that could start programs", shown(path))
             }
+            Self::Unclear(path) => {
+                let path = shown(path);
+                write!(f, "{path} cannot be followed to the settings, which could start programs")
+            }
+            Self::Special(path) => write!(f, "{} is not a regular file", shown(path)),
         }
     }
 }
@@ -91,41 +101,53 @@ struct Names(BTreeSet<(String, String)>);
 
 impl Names {
     fn look_below(&mut self, top: &Path) -> Result<(), Unsafe> {
-        let see = |entry: &DirEntry| {
-            let name = entry.file_name();
-            let is_config = name == "config" || name == "config.worktree";
-            match is_config.then(|| self.look_into(&entry.path())) {
-                Some(Err(why)) => Break(why),
-                _ => Continue(()),
-            }
-        };
-        match walk(top, MAX_ENTRIES, |_| Continue(()), see) {
-            Ok(None) => Ok(()),
-            Ok(Some(why)) => Err(why),
-            Err(TooMany) => Err(Unsafe::TooMany(top.to_owned())),
-        }
+        // Git goes by what a link leads to.
+        let top = &top.canonicalize().unwrap_or_else(|_| top.to_owned());
+        let found = walk(top, MAX_ENTRIES, |seen| {
+            let looked = match seen {
+                Seen::Entry(entry) => self.look_at(entry, false),
+                Seen::OfGit(entry) => self.look_at(entry, true),
+                Seen::Elsewhere(_) => Ok(()),
+                Seen::Unreadable(path) | Seen::Astray(path) => {
+                    Err(Unsafe::Unclear(path.to_owned()))
+                }
+                Seen::TooMany => Err(Unsafe::TooMany(top.clone())),
+            };
+            looked.map_or_else(Break, Continue)
+        });
+        found.map_or(Ok(()), Err)
     }
 
-    fn look_into(&mut self, path: &Path) -> Result<(), Unsafe> {
+    fn look_at(&mut self, entry: &DirEntry, is_git: bool) -> Result<(), Unsafe> {
+        let (name, path) = (entry.file_name(), entry.path());
+        if is_special(entry, &path) {
+            return Err(Unsafe::Special(path));
+        }
+        let is_config = name == "config" || name == "config.worktree";
+        if is_config && !path.is_dir() { self.look_into(&path, is_git) } else { Ok(()) }
+    }
+
+    /// Files called `config` are many, and not all are git's.
+    fn look_into(&mut self, path: &Path, is_git: bool) -> Result<(), Unsafe> {
         let too_many = || Unsafe::TooMany(path.to_owned());
-        let is_git = || path.with_file_name("HEAD").exists();
-        let text = match file::read(path, MAX_CONFIG) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => text,
-                // No name of it could be written as it is.
-                Err(_) if is_git() => return Err(too_many()),
-                Err(_) => return Ok(()),
-            },
-            Err(crate::error::Error::TooLarge { .. }) if is_git() => return Err(too_many()),
-            Err(_) => return Ok(()),
+        let text = match file::read(path, MAX_CONFIG).map(String::from_utf8) {
+            Ok(Ok(text)) => text,
+            // No name of it could be written as it is.
+            Ok(Err(_)) | Err(crate::error::Error::TooLarge { .. }) if is_git => {
+                return Err(too_many());
+            }
+            // It is there, whatever it is.
+            Err(_) if is_git && path.symlink_metadata().is_ok() => {
+                return Err(Unsafe::Unclear(path.to_owned()));
+            }
+            _ => return Ok(()),
         };
         for (section, name) in headers(&text) {
             match section.as_str() {
-                // Files called `config` are many; that of a repository is beside HEAD.
-                "include" | "includeif" if is_git() => {
+                "include" | "includeif" if is_git => {
                     return Err(Unsafe::Includes(path.to_owned()));
                 }
-                "filter" | "diff" if name.len() > MAX_NAME && is_git() => return Err(too_many()),
+                "filter" | "diff" if name.len() > MAX_NAME && is_git => return Err(too_many()),
                 "filter" | "diff" if name.len() <= MAX_NAME => {
                     self.0.insert((section, name));
                 }
@@ -139,24 +161,44 @@ impl Names {
     }
 }
 
+/// Whether whoever opens it may never come back: a FIFO or a device, or a link to one.
+/// A socket cannot be opened at all (open(2), ENXIO), and nothing is in `/dev/null`.
+fn is_special(entry: &DirEntry, path: &Path) -> bool {
+    let kind = match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => path.metadata().ok().map(|meta| meta.file_type()),
+        kind => kind.ok(),
+    };
+    let is_special =
+        |kind: FileType| kind.is_fifo() || kind.is_char_device() || kind.is_block_device();
+    let is_null = || path.canonicalize().is_ok_and(|real| real == Path::new("/dev/null"));
+    kind.is_some_and(is_special) && !is_null()
+}
+
 /// All that looks like the head of a section (git's config.c, `get_base_var`), be it
 /// in a value or a comment: one too many does no harm.
 fn headers(text: &str) -> Vec<(String, String)> {
     text.match_indices('[').filter_map(|(at, _)| header(text.get(at + 1..)?)).collect()
 }
 
+/// Its section is what is before the first dot, and all else its name, quoted or not:
+/// so git takes a key apart again (`parse_config_key`).
 fn header(text: &str) -> Option<(String, String)> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    let section = text.split(|c| !is_plain(c)).next()?;
-    let rest = text.get(section.len()..)?;
-    let section = section.to_ascii_lowercase();
-    if rest.starts_with(']') {
-        // The older form, in which capitals do not count.
-        let (section, name) = section.split_once('.').unwrap_or((&section, ""));
-        return Some((section.to_owned(), name.to_owned()));
+    let plain = text.split(|c| !is_plain(c)).next()?;
+    let rest = text.get(plain.len()..)?;
+    // In what is not quoted, capitals do not count.
+    let mut head = plain.to_ascii_lowercase();
+    if !rest.starts_with(']') {
+        head.push('.');
+        head.push_str(&quoted(rest)?);
     }
-    let mut rest =
-        rest.trim_start_matches([' ', '\t', '\r', '\x0b', '\x0c']).strip_prefix('"')?.chars();
+    let (section, name) = head.split_once('.').unwrap_or((&head, ""));
+    Some((section.to_owned(), name.to_owned()))
+}
+
+fn quoted(rest: &str) -> Option<String> {
+    let rest = rest.trim_start_matches([' ', '\t', '\r', '\x0b', '\x0c']);
+    let mut rest = rest.strip_prefix('"')?.chars();
     let mut name = String::new();
     loop {
         match rest.next()? {
@@ -166,7 +208,7 @@ fn header(text: &str) -> Option<(String, String)> {
             c => name.push(c),
         }
     }
-    (rest.next() == Some(']')).then_some((section, name))
+    (rest.next() == Some(']')).then_some(name)
 }
 
 #[cfg(test)]
@@ -184,7 +226,10 @@ mod tests {
         write("clan/.git", "gitdir: ../repo/worktrees/w\n");
         write("repo/worktrees/w/commondir", "../..\n");
         write("repo/HEAD", "");
-        write("repo/config", "[core]\n\tbare = false\n[filter \"a b\"] clean = x\n[FILTER.Old]\n");
+        write(
+            "repo/config",
+            "[core]\n\tbare = false\n[filter \"a b\"] clean = x\n[FILTER.Old]\n[Filter.C \"D\"]\n",
+        );
         write("repo/worktrees/w/config.worktree", "[filter\t\"q\\\"'s\"]\n");
         write("repo/modules/vars/config", "[diff \"d=e\"]\r\n[filter \"broken\n\"]\n");
         write("clan/home/git/config", "[include]\n\tpath = x\n");
@@ -196,6 +241,7 @@ mod tests {
             "'filter.a b.clean='",
             "'filter.a b.required=false'",
             "'filter.old.smudge='",
+            "'filter.c.D.clean='",
             "'filter.q\"'\\''s.process='",
             "'diff.d=e.trustExitCode'='false'",
         ] {

@@ -169,8 +169,13 @@ pub(super) fn fetch(nix: &Path, reference: &str, git: &str, env: &Env) -> Result
 pub(super) fn settings(reference: &str) -> Result<String> {
     // Without git, none is read.
     let dir = local(reference).filter(|_| !reference.starts_with("path:"));
-    let dirs = dir.iter().map(PathBuf::as_path);
-    git::parameters(dirs).map_err(|why| Fault::Repository.error(reference, &why.to_string()))
+    git::parameters(dir.iter().map(PathBuf::as_path)).map_err(|why| {
+        let fault = match why {
+            git::Unsafe::Special(_) => Fault::NotRegular,
+            _ => Fault::Repository,
+        };
+        fault.error(reference, &why.to_string())
+    })
 }
 
 /// Evaluates `flake`. Blocks, for minutes if nix must fetch.
@@ -315,7 +320,7 @@ impl<'a> Subject<'a> {
         }
         let (reference, git) = match settings(&flake.reference) {
             // Then git does not read it at all.
-            Err(_) if !flake.is_remote => {
+            Err(Error::Nix { fault: Fault::Repository, .. }) if !flake.is_remote => {
                 let path = as_path(&flake.dir);
                 let git = settings(&path)?;
                 (path, git)

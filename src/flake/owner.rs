@@ -12,6 +12,10 @@ use crate::accounts::Accounts;
 use crate::env::Env;
 use crate::printable;
 
+/// The bits of a mode that say what it is, and those of a file (inode(7)).
+const KIND: u32 = 0o170_000;
+const FILE: u32 = 0o100_000;
+
 /// Who wants to use a clan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Who {
@@ -22,6 +26,8 @@ pub(super) struct Who {
     sudo: Option<u32>,
     /// The group that is that user's alone.
     sudo_private: Option<u32>,
+    /// Whether nobody but root is in root's group.
+    root_is_alone: bool,
     /// The number under which a user namespace shows everybody that it has no number
     /// for, root of the host among them (user_namespaces(7)).
     unmapped: Option<u32>,
@@ -55,6 +61,8 @@ pub(super) enum Foreign {
     File(PathBuf, Other),
     /// A directory above it, in which somebody could put another into its place.
     Above(PathBuf, Other),
+    /// What is in it cannot be looked at.
+    Unreadable(PathBuf),
     /// It has more files than are looked at.
     TooMany(PathBuf, usize),
 }
@@ -73,6 +81,7 @@ impl Who {
             private: private(uid, gid),
             sudo: sudo_uid,
             sudo_private: sudo_uid.zip(sudo("SUDO_GID")).and_then(|(uid, gid)| private(uid, gid)),
+            root_is_alone: private(0, 0).is_some(),
             unmapped: unmapped(),
         }
     }
@@ -114,7 +123,8 @@ impl Who {
         }
         // Where each user has a group of his own, with his own number, umask lets it
         // write.
-        let is_private = (file.gid == 0 && file.uid == 0) || self.is_private(file.gid);
+        let is_roots = file.gid == 0 && file.uid == 0 && self.root_is_alone;
+        let is_private = is_roots || self.is_private(file.gid);
         (file.mode & 0o020 != 0 && !is_private).then_some(Other::Group(file.gid))
     }
 
@@ -132,7 +142,8 @@ impl Who {
     }
 
     fn mover_of(self, dir: Stat, found: Option<Other>) -> Option<Other> {
-        let is_sticky = dir.mode & 0o1000 != 0;
+        // To a file it means nothing.
+        let is_sticky = dir.mode & 0o1000 != 0 && dir.mode & KIND != FILE;
         match found {
             Some(Other::Owner(uid)) if Some(uid) == self.unmapped && dir.mode & 0o022 == 0 => None,
             // He can rename whatever is in it, sticky or not (rename(2), EPERM).
@@ -147,7 +158,7 @@ impl Who {
 /// The group, if it is the user's alone: it has his number, and nobody else in it.
 fn private(uid: u32, gid: u32) -> Option<u32> {
     let is_alone = || !Accounts::users().share_group(&Accounts::groups(), gid, uid);
-    (uid == gid && (gid == 0 || is_alone())).then_some(gid)
+    (uid == gid && is_alone()).then_some(gid)
 }
 
 /// See [`Who::unmapped`]; none where every number is somebody's.
@@ -195,6 +206,9 @@ impl fmt::Display for Foreign {
                 let path = shown(path);
                 write!(f, "{path} {other}, and so what is in it can be replaced")
             }
+            Self::Unreadable(path) => {
+                write!(f, "{} cannot be looked into to see whose files it has", shown(path))
+            }
             Self::TooMany(path, most) => {
                 let path = shown(path);
                 write!(f, "{path} holds more than {most} files, too many to see whose they are")
@@ -207,8 +221,14 @@ impl fmt::Display for Foreign {
 mod tests {
     use super::*;
 
-    const ALICE: Who =
-        Who { uid: 1000, private: Some(1000), sudo: None, sudo_private: None, unmapped: None };
+    const ALICE: Who = Who {
+        uid: 1000,
+        private: Some(1000),
+        sudo: None,
+        sudo_private: None,
+        root_is_alone: true,
+        unmapped: None,
+    };
     const ROOT: Who = Who { uid: 0, private: Some(0), ..ALICE };
     const SUDO: Who = Who { sudo: Some(1000), sudo_private: Some(1000), ..ROOT };
 
@@ -242,6 +262,12 @@ mod tests {
             (users, stat(1000, 1000, 0o775), Some(Other::Group(1000))),
         ] {
             assert_eq!(who.other(file), other, "{who:?} {file:?}");
+        }
+        // Somebody else is in root's group.
+        for who in [ALICE, Who { private: None, ..ROOT }] {
+            let who = Who { root_is_alone: false, ..who };
+            assert_eq!(who.other(stat(0, 0, 0o775)), Some(Other::Group(0)));
+            assert_eq!(who.other(stat(0, 0, 0o755)), None);
         }
         // A group with the user's number that is not his is another's.
         let other = Who { private: None, ..ALICE };
@@ -287,6 +313,9 @@ mod tests {
         ] {
             assert_eq!(ALICE.mover_of(dir, ALICE.other(dir)), other, "{dir:?}");
         }
+        // A file of everybody, sticky or not.
+        let file = stat(1000, 1000, FILE | 0o1666);
+        assert_eq!(ALICE.mover_of(file, ALICE.other(file)), Some(Other::Everybody));
         // In a user namespace the host's root looks like nobody.
         let inside = Who { unmapped: Some(65534), ..ALICE };
         for (dir, other) in [

@@ -3,12 +3,14 @@
 //! they are; the rule is `owner`'s.
 
 use std::fs::DirEntry;
+use std::io::ErrorKind;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::{Path, PathBuf};
 
 use super::owner::{Foreign, Other, Who};
 use super::snapshot;
-use super::walk::{TooMany, walk};
+use super::walk::{Seen, walk};
+use super::way::Way;
 
 /// What of a clan leads to all else: it counts where it leads to, too.
 const FIRST: [&str; 5] = ["flake.nix", "flake.lock", ".clan-flake", snapshot::NAME, ".git"];
@@ -41,34 +43,62 @@ pub(super) fn is_strangers(dir: &Path, marks: &[&str], who: Who) -> bool {
     belongs(dir) || marks.iter().any(|mark| belongs(&dir.join(mark)))
 }
 
+/// A directory or a link on the way to `path` by which somebody could lead it elsewhere.
 fn above(path: &Path, who: Who) -> Option<Foreign> {
-    path.ancestors().skip(1).find_map(|dir| {
-        let meta = std::fs::metadata(dir).ok()?;
-        Some(Foreign::Above(dir.to_owned(), who.mover(dir, &meta)?))
+    // Where it has no end, nobody gets to it.
+    let way = Way::from(path)?;
+    let link = way.links.into_iter().find_map(|link| {
+        let other = who.look_at_link(&link.symlink_metadata().ok()?)?;
+        Some(Foreign::File(link, other))
+    });
+    link.or_else(|| {
+        way.dirs.into_iter().rev().find_map(|dir| {
+            let other = who.mover(&dir, &dir.metadata().ok()?)?;
+            Some(Foreign::Above(dir, other))
+        })
     })
 }
 
 /// What git knows counts with what it does not, which nix or the vars may read. What
 /// the user cannot read, he cannot believe.
 fn below(top: &Path, who: Who, most: usize) -> Option<Foreign> {
-    let found = |found: Option<Foreign>| found.map_or(Continue(()), Break);
-    let enter = |dir: &Path| {
-        let other = dir.metadata().ok().and_then(|meta| who.look(dir, &meta));
-        let other = other.map(|other| Foreign::File(dir.to_owned(), other));
-        found(other.or_else(|| above(dir, who)))
-    };
-    let see = |entry: &DirEntry| {
-        // It may be gone meanwhile.
-        let Ok(meta) = entry.metadata() else { return Continue(()) };
-        let path = entry.path();
-        let other = match meta.is_symlink() {
-            true => who.look_at_link(&meta),
-            false => who.look(&path, &meta),
+    walk(top, most, |seen| {
+        let found = match seen {
+            Seen::Entry(entry) | Seen::OfGit(entry) => of_entry(entry, who),
+            Seen::Elsewhere(dir) => elsewhere(dir, who),
+            Seen::Unreadable(path) => Some(Foreign::Unreadable(path.to_owned())),
+            // Git is not run then (`git::parameters`).
+            Seen::Astray(_) => None,
+            Seen::TooMany => Some(Foreign::TooMany(top.to_owned(), most)),
         };
-        found(other.map(|other| Foreign::File(path, other)))
+        found.map_or(Continue(()), Break)
+    })
+}
+
+fn of_entry(entry: &DirEntry, who: Who) -> Option<Foreign> {
+    let path = entry.path();
+    let meta = match entry.metadata() {
+        Ok(meta) => meta,
+        // It is gone meanwhile.
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(_) => return Some(Foreign::Unreadable(path)),
     };
-    let too_many = |TooMany| Some(Foreign::TooMany(top.to_owned(), most));
-    walk(top, most, enter, see).unwrap_or_else(too_many)
+    match meta.is_symlink() {
+        true => above(&path, who).or_else(|| behind(&path, who)),
+        false => Some(Foreign::File(path.clone(), who.look(&path, &meta)?)),
+    }
+}
+
+/// Who else has a say about what a link leads to. A device is for all.
+fn behind(link: &Path, who: Who) -> Option<Foreign> {
+    let meta = link.metadata().ok().filter(|meta| meta.is_file() || meta.is_dir())?;
+    Some(Foreign::File(link.to_owned(), who.mover(link, &meta)?))
+}
+
+fn elsewhere(dir: &Path, who: Who) -> Option<Foreign> {
+    let real = dir.canonicalize().ok()?;
+    let other = who.look(&real, &real.metadata().ok()?);
+    other.map(|other| Foreign::File(real, other)).or_else(|| above(dir, who))
 }
 
 #[cfg(test)]

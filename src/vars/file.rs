@@ -27,12 +27,29 @@ pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8
 }
 
 /// The names in a folder, in their order; none when there is no such folder.
-pub(super) fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().take(MAX_NAMES);
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+///
+/// # Errors
+/// [`Error::File`] and [`Error::VarBroken`]: what cannot be seen is not none.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::File { action: "read", path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(error.kind()) => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(failed)?.file_name());
+        if names.len() > MAX_NAMES {
+            let reason = format!("it has more than {MAX_NAMES} entries");
+            return Err(Error::VarBroken { path: dir.to_owned(), reason });
+        }
+    }
+    // No machine and no var can have another name.
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    let mut names: Vec<String> = names.collect();
     names.sort();
-    names
+    Ok(names)
 }
 
 /// The bytes of a file that lies where a convention says.
@@ -58,4 +75,27 @@ fn broken(error: Error) -> Error {
 /// A directory in the place of a file's parent is as absent as nothing at all.
 fn is_absent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_not_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("many")).unwrap();
+        for at in 0..=MAX_NAMES {
+            std::fs::write(path(&format!("many/{at}")), "").unwrap();
+        }
+        std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
+        for name in ["none", "many/0"] {
+            assert_eq!(names(&path(name)).unwrap(), Vec::<String>::new(), "{name}");
+        }
+        for name in ["loop", "many"] {
+            let error = names(&path(name)).unwrap_err().to_string();
+            assert!(error.contains(path(name).to_str().unwrap()), "{error}");
+        }
+    }
 }

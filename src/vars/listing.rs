@@ -26,7 +26,8 @@ impl Vars {
     /// nobody for anything.
     ///
     /// # Errors
-    /// [`Error::VarName`] when no machine can have that name, [`Error::Identity`].
+    /// [`Error::VarName`] when no machine can have that name, [`Error::Identity`], and
+    /// [`Error::File`] for a folder that cannot be read.
     pub fn list(&self, machine: &str) -> Result<Vec<Listed>> {
         // The user's own mistake in naming an identity is one for all vars.
         self.keyring.entries(Family::Age)?;
@@ -80,11 +81,12 @@ impl Vars {
         let mut found = BTreeMap::new();
         for placement in Placement::ALL {
             let folder = placement.folder(machine);
-            let public = self.public_names(&folder).into_iter().map(|name| (name, None));
-            let secret = self.stores.iter().flat_map(|store| {
-                store.list(&folder).into_iter().map(move |name| (name, Some(store)))
-            });
-            for ((generator, file), store) in public.chain(secret) {
+            let mut names: Vec<_> =
+                self.public_names(&folder)?.into_iter().map(|name| (name, None)).collect();
+            for store in &self.stores {
+                names.extend(store.list(&folder)?.into_iter().map(|name| (name, Some(store))));
+            }
+            for ((generator, file), store) in names {
                 // Names that no var can have are not vars.
                 let Ok(var) = VarRef::new(machine, &generator, &file) else { continue };
                 // A folder without a value is a secret's, or nobody's.
@@ -97,14 +99,15 @@ impl Vars {
         Ok(found.into_values().collect())
     }
 
-    fn public_names(&self, folder: &Path) -> Vec<(String, String)> {
-        let Some(flake) = &self.flake else { return Vec::new() };
+    fn public_names(&self, folder: &Path) -> Result<Vec<(String, String)>> {
+        let Some(flake) = &self.flake else { return Ok(Vec::new()) };
         let folder = flake.join("vars").join(folder);
-        let files = |generator: String| {
-            let files = file::names(&folder.join(&generator));
-            files.into_iter().map(move |file| (generator.clone(), file))
-        };
-        file::names(&folder).into_iter().flat_map(files).collect()
+        let mut names = Vec::new();
+        for generator in file::names(&folder)? {
+            let files = file::names(&folder.join(&generator))?;
+            names.extend(files.into_iter().map(|file| (generator.clone(), file)));
+        }
+        Ok(names)
     }
 
     /// Whether there is a clan, and not only what lies on this machine and in
@@ -114,24 +117,31 @@ impl Vars {
     }
 
     /// Every machine that has a var, a key or a folder of its own here. Blocks.
-    pub fn machines(&self) -> Vec<String> {
-        let mut machines: Vec<String> =
-            self.stores.iter().flat_map(Store::known_machines).collect();
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::VarBroken`] for a folder that cannot be read, which
+    /// may have more.
+    pub fn machines(&self) -> Result<Vec<String>> {
+        let mut machines = Vec::new();
+        for store in &self.stores {
+            machines.extend(store.known_machines()?);
+        }
         if let Some(flake) = &self.flake {
             for folder in ["vars/per-machine", "machines", "sops/machines"] {
-                machines.extend(file::names(&flake.join(folder)));
+                machines.extend(file::names(&flake.join(folder))?);
             }
         }
         machines.retain(|machine| VarRef::new(machine, "-", "-").is_ok());
         machines.sort();
         machines.dedup();
-        machines
+        Ok(machines)
     }
 
     /// What is wrong with the name of a machine that nobody here has heard of;
     /// `others` are machines that the exports know. Blocks.
     pub fn unknown_machine(&self, machine: &str, others: &[&str]) -> Error {
-        let mut known = self.machines();
+        // It is unknown all the same.
+        let mut known = self.machines().unwrap_or_default();
         known.extend(others.iter().map(|&name| name.to_owned()));
         known.sort();
         known.dedup();
@@ -243,7 +253,7 @@ mod tests {
             "sops/machines/e/key.json",
             "machines/f/configuration.nix",
         ]);
-        assert_eq!(vars.machines(), ["a", "b", "c", "d", "e", "f"]);
+        assert_eq!(vars.machines().unwrap(), ["a", "b", "c", "d", "e", "f"]);
         let Error::UnknownMachine { nearest, known, .. } = vars.unknown_machine("web1", &["web01"])
         else {
             panic!()

@@ -158,7 +158,7 @@ impl Store {
             if let Some(value) = opened.map_err(|closed| closed.at(&self.root.join(&path)))? {
                 return Ok(Some(value));
             }
-            let others = if shared { self.machines() } else { Vec::new() };
+            let others = if shared { self.machines()? } else { Vec::new() };
             let own = std::iter::once(var.machine().to_owned());
             let others = others.into_iter().filter(|machine| machine != var.machine());
             for machine in own.chain(others) {
@@ -239,34 +239,39 @@ impl Store {
     }
 
     /// Every machine that this store has anything of.
-    pub(super) fn known_machines(&self) -> Vec<String> {
+    ///
+    /// # Errors
+    /// As for [`file::names`].
+    pub(super) fn known_machines(&self) -> Result<Vec<String>> {
         let vars = self.root.join(self.layout.secrets()).join("per-machine");
-        let mut machines = file::names(&vars);
-        machines.extend(self.machines());
-        machines
+        let mut machines = file::names(&vars)?;
+        machines.extend(self.machines()?);
+        Ok(machines)
     }
 
     /// Every machine with a key, in the order of their names.
-    fn machines(&self) -> Vec<String> {
-        let Some(machines) = self.layout.machines() else { return Vec::new() };
-        file::names(&self.root.join(machines))
-            .iter()
-            .filter_map(|name| self.layout.machine_of(name).map(str::to_owned))
-            .collect()
+    fn machines(&self) -> Result<Vec<String>> {
+        let Some(machines) = self.layout.machines() else { return Ok(Vec::new()) };
+        let names = file::names(&self.root.join(machines))?;
+        let machine = |name: &String| self.layout.machine_of(name).map(str::to_owned);
+        Ok(names.iter().filter_map(machine).collect())
     }
 
     /// Generator and file of every secret of `place`, which is `per-machine/M`
     /// or `shared`.
-    pub(super) fn list(&self, place: &Path) -> Vec<(String, String)> {
+    ///
+    /// # Errors
+    /// As for [`file::names`].
+    pub(super) fn list(&self, place: &Path) -> Result<Vec<(String, String)>> {
         let place = self.root.join(self.layout.secrets()).join(place);
         let mut found = Vec::new();
-        for generator in file::names(&place) {
+        for generator in file::names(&place)? {
             let dir = place.join(&generator);
-            let files = file::names(&dir);
+            let files = file::names(&dir)?;
             let files = files.iter().filter_map(|name| self.layout.file_of(&dir, name));
             found.extend(files.map(|file| (generator.clone(), file)));
         }
-        found
+        Ok(found)
     }
 
     pub(super) fn name(&self) -> &'static str {

@@ -98,9 +98,10 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
     }
     // In no network, or the clan cannot say: its files may know the machine's key.
     let known = global.vars(ui)?.machines();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let machine = spelled(&known);
-    if let Err(error) = &clan {
+    let names: Vec<&str> = known.iter().flatten().map(String::as_str).collect();
+    let machine = spelled(&names);
+    let trouble = clan.as_ref().err().or(known.as_ref().err());
+    if let Some(error) = trouble {
         let name = Printable(name);
         ui.warning(&match &machine {
             Some(_) => format!("{name} is dialled directly, the clan cannot be read: {error}"),
@@ -115,7 +116,7 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
             identity: vec![(machine, DEFAULT_PORT)],
             ..Found::default()
         }),
-        None => Ok(Found { routes, may_be_machine: clan.is_err(), ..Found::default() }),
+        None => Ok(Found { routes, may_be_machine: trouble.is_some(), ..Found::default() }),
     }
 }
 
