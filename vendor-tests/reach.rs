@@ -179,24 +179,32 @@ fn a_list_of_a_thousand_machines_in_seven_networks_takes_no_time() {
         (0..1000).map(|machine| (format!("m{machine}"), json!({}))).collect();
     let snapshot = json!({ "clan_connect_snapshot": 1, "machines": machines, "exports": exports });
     home.write("snapshot.json", snapshot.to_string());
-    // Time of a processor, which does not depend on the tests beside this one.
+    let list = [crate::harness::BINARY, "--exports", "snapshot.json", "network", "list"];
+    let (ours, text) = fastest(&home, &list);
+    assert!(text.contains("m0, m1, m2 ...(997 more)"), "{text}");
+    // What Python, and so Clan, needs to read the file, whatever this machine has to do.
+    let load = "import json; json.load(open('snapshot.json'))";
+    let (theirs, _) = fastest(&home, &["/usr/bin/python3", "-S", "-c", load]);
+    println!("1,000 machines in 7 networks: listed in {ours} s, read by Python in {theirs} s");
+    // Compiled for tests it is an order of magnitude slower.
+    let limit = if cfg!(debug_assertions) { 0.5 } else { 0.05 };
+    assert!(ours <= limit || ours <= theirs, "{ours} s, {theirs} s");
+}
+
+/// The time of a processor that a program takes at best, in seconds, and what it prints.
+fn fastest(home: &Home, words: &[&str]) -> (f64, String) {
     let mut fastest = f64::MAX;
+    let mut text = String::new();
     for _ in 0..10 {
         let mut command = std::process::Command::new("/usr/bin/time");
-        command.args(["-f", "%e %U %S"]).arg(crate::harness::BINARY);
-        command.args(["--exports", "snapshot.json", "network", "list"]);
+        command.args(["-f", "%U %S"]).args(words);
         command.env_clear().env("HOME", home.path("home")).current_dir(home.dir.path());
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         let done = crate::harness::wait(crate::harness::start(&mut command, "time"));
-        let (text, times) = (String::from_utf8_lossy(&done.stdout), done.stderr);
-        assert!(text.contains("m0, m1, m2 ...(997 more)"), "{text}");
-        let times = String::from_utf8_lossy(&times).into_owned();
-        let times: Vec<f64> = times.split_whitespace().map(|time| time.parse().unwrap()).collect();
-        println!("wall, user, system: {times:?}");
-        fastest = fastest.min(times[1] + times[2]);
+        text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let times = String::from_utf8_lossy(&done.stderr).into_owned();
+        let times = times.split_whitespace().map(|time| time.parse::<f64>().unwrap());
+        fastest = fastest.min(times.sum());
     }
-    println!("1,000 machines in 7 networks listed in {fastest} s");
-    // Compiled for tests it is an order of magnitude slower.
-    let limit = if cfg!(debug_assertions) { 0.5 } else { 0.05 };
-    assert!(fastest <= limit, "{fastest}");
+    (fastest, text)
 }
