@@ -30,10 +30,10 @@ impl ControlSocket {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] when there is one, the system's otherwise.
     pub fn listen(path: &Path) -> Result<Self> {
-        let mut unique = [0; 8];
+        let mut unique = [0; 4];
         getrandom::fill(&mut unique).map_err(|error| Error::other(error.to_string()))?;
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{:016x}", u64::from_ne_bytes(unique)));
+        name.push(format!(".{:08x}", u32::from_ne_bytes(unique)));
         let new = PathBuf::from(name);
         let listener = file::masked(0o177, || UnixListener::bind(&new))?;
         let placed = || -> Result<(u64, u64)> {

@@ -48,10 +48,10 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) password: Option<Secret<String>>,
 }
 
-/// Short enough for the name of a socket.
+/// Short enough for the name of a socket, of which there are 107 bytes.
 pub(in crate::cli) fn short_hash(text: &str) -> String {
     let digest = Sha256::digest(text);
-    data_encoding::HEXLOWER.encode(digest.get(..8).unwrap_or(&digest))
+    data_encoding::HEXLOWER.encode(digest.get(..6).unwrap_or(&digest))
 }
 
 /// Finds it. Blocks, for long if nix has to be asked.
