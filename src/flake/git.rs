@@ -224,6 +224,7 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         write("clan/.git", "gitdir: ../repo/worktrees/w\n");
+        write("repo/worktrees/w/HEAD", "ref: refs/heads/w\n");
         write("repo/worktrees/w/commondir", "../..\n");
         write("repo/HEAD", "");
         write(

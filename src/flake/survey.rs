@@ -122,6 +122,7 @@ mod tests {
         }
         symlink("/dev/null", root.join("clan/null")).unwrap();
         std::fs::write(root.join("repo/config"), "").unwrap();
+        std::fs::write(root.join("repo/worktrees/w/HEAD"), "ref: refs/heads/w\n").unwrap();
         std::fs::write(root.join("repo/worktrees/w/commondir"), "../..\n").unwrap();
         std::fs::write(root.join("clan/.git"), "gitdir: ../repo/worktrees/w\n").unwrap();
         let clan = root.join("clan");
