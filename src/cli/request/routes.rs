@@ -141,6 +141,9 @@ fn of_machine(
         }
         Err(error) => return Err(error),
     };
+    let identity = global.identity(machine, clan, ui)?;
+    // Where there is no clan, there is but the address.
+    let kept_as = global.kept_as(machine).filter(|_| !identity.is_empty());
     Ok(Found {
         routes,
         no_route,
@@ -149,8 +152,8 @@ fn of_machine(
         may_be_machine: false,
         is_in_networks: overrides.target_host.is_none(),
         of_clan: global.host_keys(machine, Some(clan), ui)?,
-        identity: global.identity(machine, clan, ui)?,
-        kept_as: global.kept_as(machine),
+        identity,
+        kept_as,
         password: None,
     })
 }
