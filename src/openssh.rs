@@ -161,10 +161,8 @@ impl Resolved {
             'T' => "NONE".to_owned(),
             'C' => {
                 use sha1::{Digest, Sha1};
-                // With %j since OpenSSH 9.6: the same name elsewhere is another host.
-                let parts = [local_name(), self.host_name.clone(), self.port.to_string()];
-                let more = [self.user.clone(), self.token('j').unwrap_or_default()];
-                data_encoding::HEXLOWER.encode(&Sha1::digest(parts.concat() + &more.concat()))
+                let text = format!("{}{}{}{}", local_name(), self.host_name, self.port, self.user);
+                data_encoding::HEXLOWER.encode(&Sha1::digest(text))
             }
             _ => return None,
         })
