@@ -88,6 +88,20 @@ fn a_shared_connection_is_that_of_its_clan_alone() {
     let words = |first: &[&'static str]| [first, &WHERE[..]].concat();
     assert_eq!(port(place.ssh(Some("b"), &words(&["web01"]))), b);
     assert_eq!(port(place.ssh(Some("a"), &words(&["web01"]))), a);
+    // Exports are told from others by where they are, and not by how they were named.
+    for (dir, port_of) in [("a", &a), ("b", &b), ("a", &a)] {
+        let args = ["--exports", "clan-connect.json", "ssh", "web01", "-c"];
+        assert_eq!(port(place.run(dir, &[&args[..], &WHERE].concat())), *port_of);
+    }
+    assert_eq!(masters(), 4);
+    // Of a pipe there is nothing to tell them by.
+    let piped = |dir: &str| {
+        let exports = place.home.read(&format!("{dir}/clan-connect.json"));
+        let args = [&["--exports", "-", "ssh", "web01", "-c"], &WHERE[..]].concat();
+        port(place.home.run_with_input(&args, exports.into_bytes()))
+    };
+    assert_eq!((piped("a"), piped("b")), (a.clone(), b.clone()));
+    assert_eq!(masters(), 4);
     // Another address of the same machine is another connection.
     let other = format!("127.0.0.1:{b}");
     let known = format!("[127.0.0.1]:{b} {}", place.home.read(&format!("sshd-{b}/host_key.pub")));

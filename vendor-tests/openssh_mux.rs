@@ -6,12 +6,10 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Terminal, free_port, noise, running, start, until, wait};
+use crate::harness::{Run, THEIRS, Terminal, free_port, noise, running, start, until, wait};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-/// OpenSSH's own.
-const THEIRS: &str = "/usr/bin/ssh";
 
 struct Mux {
     place: Place,

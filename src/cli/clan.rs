@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::request::routes::short_hash;
+use sha2::{Digest, Sha256};
+
 use super::{Global, Ui};
 use crate::connect;
 use crate::error::{Error, Result};
@@ -110,9 +111,24 @@ impl Global {
         Self { flake, exports, asker, ..self.without_clan() }
     }
 
-    /// Where the clan is, to tell it from others.
+    /// What the clan is read from, to tell it from all others; `None` for exports that
+    /// can be read but once, such as those of a pipe.
+    pub(super) fn source(&self) -> Option<String> {
+        let Some(file) = &self.exports else {
+            // Where there is none, an address was named.
+            return Some(self.flake().map(|dir| dir.display().to_string()).unwrap_or_default());
+        };
+        let path = file.canonicalize().ok()?;
+        let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        // Another clan's may be written to the same place.
+        let (written, size) = (meta.modified().ok()?, meta.len());
+        Some(format!("{}\0{written:?}\0{size}", path.display()))
+    }
+
+    /// Where the clan is, to remember something of it.
     pub(super) fn place(&self) -> String {
-        let file = self.exports.as_ref().map(|file| file.display().to_string());
+        let absolute = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        let file = self.exports.as_ref().map(|file| absolute(file).display().to_string());
         let flake = || self.flake().map(|dir| dir.display().to_string()).unwrap_or_default();
         file.or_else(|| self.remote()).unwrap_or_else(flake)
     }
@@ -235,4 +251,10 @@ impl Global {
         let environment = Environment::of(&self.env);
         Ok(Vars::new(flake, self.identity.clone(), environment, ui.clone()))
     }
+}
+
+/// A few digits, for the name of a socket, of which there are 107 bytes.
+pub(super) fn short_hash(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    data_encoding::HEXLOWER.encode(digest.get(..6).unwrap_or(&digest))
 }

@@ -68,7 +68,7 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     }
     remote::missing_terminal(&invocation, ui);
     let forwards = Forwards::of(&invocation.resolved)?;
-    let control = Control::of(&invocation, global, ui)?;
+    let control = Control::of(&invocation, global)?;
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
         let wanted = match (&invocation.task, &remote) {
             (Task::Stdio(target), _) => Wanted::Stdio(target),

@@ -5,8 +5,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
+use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Invocation};
 use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
@@ -46,12 +45,6 @@ pub(in crate::cli) struct Found {
     /// The name that its key is remembered under, if that is not its own.
     pub(in crate::cli) kept_as: Option<Name>,
     pub(in crate::cli) password: Option<Secret<String>>,
-}
-
-/// Short enough for the name of a socket, of which there are 107 bytes.
-pub(in crate::cli) fn short_hash(text: &str) -> String {
-    let digest = Sha256::digest(text);
-    data_encoding::HEXLOWER.encode(digest.get(..6).unwrap_or(&digest))
 }
 
 /// Finds it. Blocks, for long if nix has to be asked.
@@ -207,46 +200,65 @@ fn configuration(
 /// The clan that a host may be a machine of, if there is one and nothing else is said
 /// of the host; or why it cannot be read.
 fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<Result<Clan>>> {
-    Ok(has_clan(resolved, global, ui)?.then(|| global.clan(ui)))
+    match asked(resolved, global)? {
+        Asked::Clan => Ok(Some(global.clan(ui))),
+        Asked::Nobody => Ok(None),
+        Asked::Refused(error) => {
+            ui.verbose(&format!("{error}; to allow it: clan-connect trust-clan"));
+            Ok(None)
+        }
+    }
 }
 
-/// Whether a clan is to be asked for a host.
-fn has_clan(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<bool> {
+/// Who is asked for a host.
+enum Asked {
+    Clan,
+    Nobody,
+    /// Nobody, because the clan must not be used.
+    Refused(Error),
+}
+
+fn asked(resolved: &Resolved, global: &Global) -> Result<Asked> {
     let name = &resolved.original_host;
     if name.contains(['.', ':', '/']) || resolved.has_other_name() {
-        return Ok(false);
+        return Ok(Asked::Nobody);
     }
     let site = global.exports.is_none().then(|| global.site()).transpose();
     match site {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(Asked::Clan),
         // What was named is not left aside in silence.
         Err(error) if global.named().is_some() => Err(error),
         // Where there is no clan there is nothing to say.
-        Err(Error::FlakeNotFound { .. } | Error::System { .. }) => Ok(false),
-        Err(error @ Error::ClanRefused { .. }) => {
-            ui.verbose(&format!("{error}; to allow it: clan-connect trust-clan"));
-            Ok(false)
-        }
+        Err(Error::FlakeNotFound { .. } | Error::System { .. }) => Ok(Asked::Nobody),
+        Err(error @ Error::ClanRefused { .. }) => Ok(Asked::Refused(error)),
         Err(error) => Err(error),
     }
 }
 
+/// With whom a connection may be shared.
+pub(in crate::cli) enum Scope {
+    /// With whoever asks for the host, as by OpenSSH.
+    Host,
+    /// With whoever asks for the same machine of the same clan; what is in the socket's
+    /// name for it.
+    Machine(String),
+    /// With nobody: what it would be told from others by is not there any more.
+    Nobody,
+}
+
 /// What tells a machine of a clan, or an installer, from whatever has the same name
-/// elsewhere: a connection to it is shared with nobody who asks for another. `None` for
-/// a host that no clan has a say about.
-pub(in crate::cli) fn scope(
-    invocation: &Invocation,
-    global: &Global,
-    ui: &Arc<Ui>,
-) -> Result<Option<String>> {
-    let place = match &invocation.destination {
-        Destination::Installer(_, json) => json.expose().clone(),
-        Destination::Machine => global.place(),
-        Destination::Host if has_clan(&invocation.resolved, global, ui)? => global.place(),
-        Destination::Host => return Ok(None),
+/// elsewhere.
+pub(in crate::cli) fn scope(invocation: &Invocation, global: &Global) -> Result<Scope> {
+    let source = match &invocation.destination {
+        Destination::Installer(_, json) => Some(json.expose().clone()),
+        Destination::Host if !matches!(asked(&invocation.resolved, global)?, Asked::Clan) => {
+            return Ok(Scope::Host);
+        }
+        Destination::Machine | Destination::Host => global.source(),
     };
+    let Some(source) = source else { return Ok(Scope::Nobody) };
     let Overrides { network, target_host, .. } = &invocation.overrides;
     let said = (network, target_host, invocation.host_key_check);
     let name = invocation.name().to_ascii_lowercase();
-    Ok(Some(short_hash(&format!("{place}\0{name}\0{said:?}"))))
+    Ok(Scope::Machine(short_hash(&format!("{source}\0{name}\0{said:?}"))))
 }

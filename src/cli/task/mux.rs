@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::background;
 use super::forwards::allocated;
 use crate::cli::invocation::Invocation;
-use crate::cli::request::routes;
+use crate::cli::request::routes::{self, Scope};
 use crate::cli::role::Role;
 use crate::cli::{Global, Ui, print};
 use crate::error::{Error, Result};
@@ -53,18 +53,16 @@ pub(super) enum Wanted<'a> {
 
 impl Control {
     /// `None` without a ControlPath: nothing is shared then.
-    pub(super) fn of(
-        invocation: &Invocation,
-        global: &Global,
-        ui: &Arc<Ui>,
-    ) -> Result<Option<Self>> {
+    pub(super) fn of(invocation: &Invocation, global: &Global) -> Result<Option<Self>> {
         let resolved = &invocation.resolved;
         let options = &resolved.options;
         let Some(path) = Maybe::of(&options.control_path) else { return Ok(None) };
         let mut path = resolved.file(path)?.into_os_string();
-        // OpenSSH's own programs never compute that name.
-        if let Some(scope) = routes::scope(invocation, global, ui)? {
-            path.push(format!("-{scope}"));
+        match routes::scope(invocation, global)? {
+            Scope::Host => {}
+            // OpenSSH's own programs never compute that name.
+            Scope::Machine(suffix) => path.push(format!("-{suffix}")),
+            Scope::Nobody => return Ok(None),
         }
         let path = PathBuf::from(path);
         let (is_master, tries_client, confirms) = match options.control_master() {
@@ -254,8 +252,8 @@ pub(in crate::cli) async fn command(
     global: &Global,
 ) -> Result<u8> {
     let resolved = &invocation.resolved;
-    let ui = &Arc::new(Ui::as_ssh(resolved, global.color));
-    let Some(control) = Control::of(invocation, global, ui)? else {
+    let ui = &Ui::as_ssh(resolved, global.color);
+    let Some(control) = Control::of(invocation, global)? else {
         let name = Printable(name);
         return Err(Error::Usage(format!("No ControlPath specified for \"-O\" command {name}")));
     };
