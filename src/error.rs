@@ -521,6 +521,12 @@ fn sorted(names: &[String]) -> String {
     names.join(", ")
 }
 
+/// What strerror(3) says, without the number that Rust adds.
+pub(crate) fn strerror(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
+}
+
 /// What was tried, or that nothing was.
 pub(crate) fn tried_or(tried: &[String], nothing: &str) -> String {
     if tried.is_empty() { nothing.to_owned() } else { format!("tried {}", tried.join(", ")) }

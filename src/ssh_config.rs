@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::encoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::options::{Options, Origin, line};
 use crate::pattern::{matches_host, matches_pattern};
 use crate::printable::{self, Printable};
@@ -182,7 +182,7 @@ impl Config {
                         // What somebody includes is there to be read.
                         Err(Error::File { source, .. }) => {
                             let (file, why) =
-                                (printable::line(&file.to_string_lossy()), reason(&source));
+                                (printable::line(&file.to_string_lossy()), strerror(&source));
                             let text = format!("Can't open user config file {file}: {why}");
                             return Err(Error::Usage(text));
                         }
@@ -333,12 +333,6 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     Ok(Some(encoding::text(&bytes)))
 }
 
-/// What strerror(3) says.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
-}
-
 /// The files that an Include names, in their order; hidden ones only if it says so.
 fn included(patterns: &[String], dir: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -359,7 +353,8 @@ fn included(patterns: &[String], dir: &Path, home: Option<&Path>) -> Vec<PathBuf
 }
 
 /// Whether a pattern names what is hidden in the path of a file: the dot at the
-/// beginning of a name is matched by no wildcard (glob(7)).
+/// beginning of a name is matched by no wildcard (glob(7)). The crate has an option for
+/// that, which leaves `.h*` without a match as well.
 fn names_hidden(pattern: &Path, file: &Path) -> bool {
     let is_hidden =
         |part: &std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use crate::encoding;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::options::{LocalForward, Options, RemoteForward, RequestTty, SessionType, Value};
 use crate::printable::{self, Printable};
 use crate::tokens;
@@ -112,9 +112,8 @@ fn missing(file: &str, env: &Env) -> Result<Option<String>> {
     let (home, rest) = tokens::split_home(file, env)?;
     let file = home + rest;
     let warning = |error: std::io::Error| {
-        let why = error.to_string();
-        let why = why.split(" (os error").next().unwrap_or_default();
-        format!("Warning: Identity file {} not accessible: {why}.", printable::line(&file))
+        let (file, why) = (printable::line(&file), strerror(&error));
+        format!("Warning: Identity file {file} not accessible: {why}.")
     };
     Ok(std::fs::metadata(encoding::path(&file)).err().map(warning))
 }
