@@ -223,7 +223,10 @@ impl Trust {
         // With a name that the user has given, that name alone counts.
         let is_named = settings.alias.is_some() && !of_clan;
         let identity = if is_named { Vec::new() } else { settings.identity.clone() };
-        let titles = titles(&name, identity.first(), target, peer);
+        let peer = (!target.secret).then(|| peer.map(|ip| ip.to_string()));
+        let peer = peer.unwrap_or_else(|| Some(target.label.clone()));
+        let peer = peer.map(|address| (address, target.port));
+        let titles = titles(&name, identity.first(), target, peer.as_ref());
         // Whatever the user's own files may call it.
         let mut names = settings.identity.clone();
         names.extend(settings.users_names.clone());
@@ -245,6 +248,7 @@ impl Trust {
             files: settings.files.clone(),
             shown: format!("{} ({})", request.machine, target.label),
             titles,
+            peer,
             wording: settings.wording,
             advice: settings.advice,
             stakes: settings.stakes.clone(),
@@ -278,12 +282,12 @@ fn titles(
     (name, port): &Name,
     machine: Option<&Name>,
     target: &Target,
-    peer: Option<IpAddr>,
+    peer: Option<&Name>,
 ) -> (String, String) {
     let host = machine.map_or_else(|| lookup_name(name, *port), |(machine, _)| machine.clone());
     let address = match peer {
-        _ if target.secret => target.label.clone(),
-        Some(ip) => lookup_name(&ip.to_string(), target.port),
+        Some((label, _)) if target.secret => label.clone(),
+        Some((address, port)) => lookup_name(address, *port),
         None => "<no hostip for proxy command>".to_owned(),
     };
     (host, address)

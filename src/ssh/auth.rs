@@ -402,10 +402,9 @@ impl<'a> Authentication<'a> {
             return;
         }
         let (host, method) = (Printable(&self.credentials.machine), self.method);
-        let address = Printable(&self.session.policy.titles.1).to_string();
-        let place = match address.starts_with('[') {
-            true => address,
-            false => format!("[{address}]:22"),
+        let place = match &self.session.policy.peer {
+            Some((address, port)) => format!("[{}]:{port}", Printable(address)),
+            None => "via proxy".to_owned(),
         };
         let text = format!("Authenticated to {host} ({place}) using \"{method}\".");
         self.credentials.prompter.remark(&text);
@@ -421,11 +420,12 @@ impl<'a> Authentication<'a> {
             // What helps is a key by name.
             Loss::TooManyFailures => {
                 if self.speaks_as_ssh() {
-                    let from = Printable(&self.session.policy.titles.1).to_string();
-                    let from = from.trim_start_matches('[').replacen("]:", " port ", 1);
+                    // packet.c, `ssh_remote_ipaddr`: over a proxy nobody knows.
+                    let nowhere = ("UNKNOWN".to_owned(), 65_535);
+                    let (from, port) = self.session.policy.peer.as_ref().unwrap_or(&nowhere);
                     let words = "Too many authentication failures";
-                    let port = if from.contains(" port ") { "" } else { " port 22" };
-                    let said = format!("Received disconnect from {from}{port}:2: {words}");
+                    let from = Printable(from);
+                    let said = format!("Received disconnect from {from} port {port}:2: {words}");
                     self.credentials.prompter.warn(&said);
                 }
                 self.refused()

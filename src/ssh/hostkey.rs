@@ -73,6 +73,9 @@ pub struct HostKeyPolicy {
     pub shown: String,
     /// The host and its address where ssh(1) shows `[HOST]:PORT ([IP]:PORT)`.
     pub titles: (String, String),
+    /// Where the stream leads, by itself and not over a proxy: the address, or what is
+    /// shown for a secret one, and the port.
+    pub peer: Option<Name>,
     /// Whose words messages are in.
     pub wording: Wording,
     /// What is advised where a clan's word is in question.

@@ -18,6 +18,7 @@ fn policy(check: HostKeyCheck) -> HostKeyPolicy {
         files: KnownHostsFiles { user: vec!["/home/me/kh".into()], ..Default::default() },
         shown: "host".into(),
         titles: ("host".into(), "192.0.2.1".into()),
+        peer: None,
         stakes: Stakes { all: vec![Stake::Password], gives_up: false },
         allow_first_use: true,
         ..HostKeyPolicy::default()
