@@ -39,7 +39,7 @@ pub use row::{Row, Says, Shown};
 pub use session::{Agent, ForwardAgent, SendEnv};
 pub use slot::{Slot, Value};
 pub use table::{Options, TABLE};
-use value::OF_KEYWORD;
+use value::KEYWORD;
 pub use value::{Files, Maybe, Template};
 
 /// Where an option was set, for messages.
@@ -140,10 +140,7 @@ impl Options {
             Arity::Some => words.len(),
         };
         let (used, more) = words.split_at_checked(most).unwrap_or((&words, &[]));
-        self.take(row, used).map_err(|why| match OF_KEYWORD.contains(&why.as_str()) {
-            true => origin.wrong(&format!("keyword {keyword} {why}")),
-            false => origin.wrong(&why),
-        })?;
+        self.take(row, used).map_err(|why| origin.wrong(&why))?;
         match more {
             [] => Ok(()),
             _ => Err(origin.wrong(&format!("keyword {keyword} extra arguments at end of line"))),
@@ -248,10 +245,11 @@ impl Options {
     }
 
     fn take(&mut self, row: &Row, words: &[String]) -> Result<(), String> {
-        match row.facts.yields.is_some_and(|yields| yields(self)) {
+        let taken = match row.facts.yields.is_some_and(|yields| yields(self)) {
             true => (row.take)(&mut Self::default(), words),
             false => (row.take)(self, words),
-        }
+        };
+        taken.map_err(|why| why.replace(KEYWORD, &row.name.to_ascii_lowercase()))
     }
 
     /// Whether anything was said of an option.

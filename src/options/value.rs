@@ -32,12 +32,12 @@ pub struct Words(pub Vec<String>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
-/// The last words of `none` beside others.
-pub(super) const NONE_ALONE: &str = "\"none\" argument must appear alone.";
-/// Those of a word that is empty.
-pub(super) const EMPTY: &str = "empty argument";
-/// Complaints that the keyword goes before.
-pub(super) const OF_KEYWORD: [&str; 2] = [NONE_ALONE, EMPTY];
+/// What stands for the option in a complaint.
+pub(super) const KEYWORD: &str = "{keyword}";
+/// `none` beside others.
+pub(super) const NONE_ALONE: &str = "keyword {keyword} \"none\" argument must appear alone.";
+/// A word that is empty.
+pub(super) const EMPTY: &str = "keyword {keyword} empty argument";
 
 impl Template {
     /// Text that was written by somebody.
