@@ -2,9 +2,8 @@
 //! description, machines and networks from the snapshot or the cache. Never
 //! asks nix, and stays silent when it knows nothing.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::engine::CompletionCandidate;
@@ -13,9 +12,12 @@ use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use super::Cli;
 use crate::env::Env;
 use crate::error::Result;
-use crate::flake::{self, Asker};
+use crate::flake::{self, Asker, Flake};
 use crate::model::{Clan, VarRef};
 use crate::options::{TABLE, find};
+use crate::prompter::Nobody;
+use crate::ssh::hostkey::HostKeyCheck;
+use crate::vars::{Environment, Vars};
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
@@ -80,22 +82,16 @@ pub(super) fn vars(current: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let Some(flake) = admitted(&env) else { return Vec::new() };
-    let mut names = BTreeSet::new();
-    for store in ["vars", "secrets/clan-vars"] {
-        for place in [&*format!("per-machine/{machine}"), "shared"] {
-            let folder = flake.join(store).join(place);
-            for generator in names_in(&folder) {
-                let files = names_in(&folder.join(&generator)).into_iter();
-                names.extend(files.map(|file| format!("{generator}/{file}")));
-            }
-        }
-    }
+    let vars = Vars::new(Some(flake.vars), Vec::new(), Environment::default(), Arc::new(Nobody));
+    let names = vars.names(&machine).unwrap_or_default();
     beginning_with(current, names.iter().map(String::as_str))
 }
 
 /// What `--host-key-check` takes.
 pub(super) fn host_key_checks(current: &OsStr) -> Vec<CompletionCandidate> {
-    beginning_with(current, ["strict", "ask", "accept-new", "tofu", "none"].into_iter())
+    use HostKeyCheck::{AcceptNew, Ask, None, Strict, Tofu};
+    let words = [Strict, Ask, AcceptNew, Tofu, None].map(|check| check.to_string());
+    beginning_with(current, words.iter().map(String::as_str))
 }
 
 /// Options that `--ssh-option` takes, in whatever case they are begun, or what the one
@@ -144,12 +140,6 @@ fn before(back: usize, word: &str) -> Option<String> {
     is_there.then(|| words.get(at + 1)?.clone().into_string().ok()).flatten()
 }
 
-/// The names in a folder that are text; of none where there is none.
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
 fn beginning_with<'a>(
     current: &OsStr,
     names: impl Iterator<Item = &'a str>,
@@ -168,13 +158,11 @@ fn beginning_with<'a>(
 fn known() -> Option<Clan> {
     // The completer can be handed nothing.
     let env = Env::read();
-    flake::last_known(&admitted(&env)?, &env)?.clan("").ok()
+    flake::last_known(&admitted(&env)?.dir, &env)?.clan("").ok()
 }
 
-fn admitted(env: &Env) -> Option<PathBuf> {
-    let dir = env.path("CLAN_DIR");
-    let flake = flake::admitted(dir, env.dir()?, Asker::Command, env).ok()?;
-    Some(flake.dir)
+fn admitted(env: &Env) -> Option<Flake> {
+    flake::admitted(env.path("CLAN_DIR"), env.dir()?, Asker::Command, env).ok()
 }
 
 #[cfg(test)]

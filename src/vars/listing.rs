@@ -59,6 +59,17 @@ impl Vars {
         })
     }
 
+    /// `GENERATOR/FILE` of every var of a machine, and of the shared ones. Opens none.
+    ///
+    /// # Errors
+    /// As for [`Vars::list`].
+    pub fn names(&self, machine: &str) -> Result<Vec<String>> {
+        let found = self.found(machine)?;
+        let mut names: Vec<String> = found.iter().map(|(var, ..)| var.to_string()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
     fn look(&self, (var, placement, store): &Found<'_>, counts: bool) -> Result<Listed> {
         let kept = match store {
             None => Kept::Public(self.public(var, *placement)?.unwrap_or_default()),
@@ -156,8 +167,7 @@ impl Vars {
     /// What is wrong with the name of a var that has no value anywhere, with
     /// the nearest name of those that have one. Blocks.
     pub fn unknown_var(&self, var: &VarRef) -> Error {
-        let found = self.found(var.machine()).unwrap_or_default();
-        let names: Vec<String> = found.iter().map(|(var, ..)| var.to_string()).collect();
+        let names = self.names(var.machine()).unwrap_or_default();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         Error::UnknownVar {
             machine: var.machine().to_owned(),
