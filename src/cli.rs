@@ -411,18 +411,20 @@ impl Ui {
 
     /// What is no word about ourselves, and goes into no log (`-E`).
     fn show(&self, text: &str) {
-        let text = redacted(text);
-        let text = printable::shown(&text);
-        self.progress.aside(|| {
+        self.write_by(text, |text| {
             // Nobody is left to tell when standard error is closed.
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         });
     }
 
     fn write(&self, text: &str) {
+        self.write_by(text, log::write);
+    }
+
+    fn write_by(&self, text: &str, write: impl FnOnce(&str)) {
         let text = redacted(text);
         let text = printable::shown(&text);
-        self.progress.aside(|| log::write(&text));
+        self.progress.aside(|| write(&text));
     }
 }
 

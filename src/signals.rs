@@ -77,8 +77,8 @@ pub fn run(work: impl FnOnce() -> u8) -> u8 {
     code
 }
 
-#[expect(clippy::disallowed_methods, reason = "nobody waits for what is left behind")]
 /// Ends the process when a signal comes before `done` is dropped.
+#[expect(clippy::disallowed_methods, reason = "nobody waits for what is left behind")]
 async fn watched(mut signals: Signals, mut done: watch::Receiver<()>) {
     let number = tokio::select! {
         _ = done.changed() => return,

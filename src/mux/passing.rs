@@ -1,5 +1,6 @@
-//! Messages and descriptors over the control socket, and from whoever else passes some. Owns their framing: a
-//! length before each message, one byte that carries each descriptor.
+//! Messages and descriptors over the control socket, and from whoever else passes some.
+//! Owns their framing: a length before each message, one byte that carries each
+//! descriptor.
 
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
 use std::mem::MaybeUninit;

@@ -176,9 +176,7 @@ impl Program {
     fn new(command: Template, machine: Resolved) -> Arc<Self> {
         Arc::new(Self { command, machine, started: Mutex::default() })
     }
-}
 
-impl Program {
     /// That of a master keeps nobody's standard error open (`ssh_proxy_connect` of
     /// OpenSSH's sshconnect.c).
     fn command(&self, command: &str) -> tokio::process::Command {
