@@ -4,11 +4,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{Home, Run, start, wait};
+use crate::harness::{Home, Run, THEIRS, start, wait};
 use crate::openssh_personality::Place;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/sk-agent");
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// An agent with a key that ends with us.
 struct Agent {

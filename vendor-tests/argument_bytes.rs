@@ -6,18 +6,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::{Run, run, start, until, wait};
+use crate::harness::{Run, THEIRS, run, start, until, wait};
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 struct Pair(Place);
 
 impl Pair {
     fn new() -> Self {
-        let place = Place::shared("");
-        place.ssh(&["box", "true"]).exits(0);
-        Self(place)
+        Self(Place::ready())
     }
 
     fn os(&self, name: &[u8]) -> PathBuf {

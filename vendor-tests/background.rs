@@ -9,11 +9,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Run, free_port, signal, start, until, wait};
+use crate::harness::{Run, THEIRS, free_port, signal, start, until, wait};
 use crate::openssh_personality::Place;
-
-/// OpenSSH's own.
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// A place where a command of the configuration leaves a line each time that it runs.
 fn counted() -> Place {

@@ -21,6 +21,9 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_clan-connect");
 /// Programs that vendor-tests/run fetched from elsewhere than Debian.
 pub const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/vendor-programs");
 
+/// OpenSSH's own client, beside which ours is run.
+pub const THEIRS: &str = "/usr/bin/ssh";
+
 /// Starts `program`, or fails with the package that has it.
 pub fn start(command: &mut Command, package: &str) -> Child {
     let program = command.get_program().to_owned();
@@ -318,10 +321,12 @@ pub fn sshd_config(home: &Home, ip: &str, port: u16, authorized: &str, config: &
         true => String::new(),
         false => format!("HostKey {}\n", host_key.display()),
     };
+    // bash(1) reads ~/.bashrc for a command over ssh, unless it is a shell in a shell: what
+    // somebody has there is no matter of these tests.
     let config = format!(
         "{config}\nListenAddress {ip}:{port}\n{host_key}AuthorizedKeysFile {}\nStrictModes no\n\
          PidFile none\nAcceptEnv LANG LC_*\nPermitRootLogin yes\nLogLevel VERBOSE\n\
-         PerSourcePenalties no\n",
+         SetEnv SHLVL=1\nPerSourcePenalties no\n",
         keys.display()
     );
     // Older versions do not know the penalties.

@@ -4,10 +4,9 @@
 
 use std::process::Command;
 
-use crate::harness::{Account, Home, Run, Server, Terminal, run, sshd, start, wait};
+use crate::harness::{Account, Home, Run, Server, THEIRS, Terminal, run, sshd, start, wait};
 use crate::openssh_personality::Place;
 
-const THEIRS: &str = "/usr/bin/ssh";
 const SURE: &str = "Are you sure you want to continue connecting (yes/no/[fingerprint])? ";
 const AGAIN: &str = "Please type 'yes', 'no' or the fingerprint: ";
 

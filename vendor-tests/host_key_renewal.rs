@@ -4,11 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Home, Terminal, until};
+use crate::harness::{Home, THEIRS, Terminal, until};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// A server with three keys.
 fn place() -> Place {

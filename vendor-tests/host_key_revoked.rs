@@ -2,11 +2,10 @@
 //! names, beside OpenSSH's ssh: in lists of keys (`RevokedHostKeys`), in several of
 //! them, and in known_hosts.
 
-use crate::harness::{Home, run, sshd};
+use crate::harness::{Home, THEIRS, run, sshd};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// A server whose key has a certificate, and known hosts that trust its authority.
 struct Certified {

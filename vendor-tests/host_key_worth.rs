@@ -5,11 +5,12 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Account, Home, Run, Terminal, free_port, run, sshd, start, until, wait};
+use crate::harness::{
+    Account, Home, Run, THEIRS, Terminal, free_port, run, sshd, start, until, wait,
+};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// An agent that ends with us.
 struct Agent {

@@ -8,11 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, LIMIT, Run, run, start, until, wait};
+use crate::harness::{Home, LIMIT, Run, THEIRS, run, start, until, wait};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/hostile-server");
-/// OpenSSH's own client.
-const THEIRS: &str = "/usr/bin/ssh";
 /// What a scenario may cost more than an honest session: windows, messages that
 /// wait, and buffers. Each sends up to 400 MB.
 const MOST_MORE: u64 = 64 << 10;

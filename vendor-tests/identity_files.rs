@@ -5,10 +5,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Home, Run, run, start, until, wait};
+use crate::harness::{Home, Run, THEIRS, run, start, until, wait};
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// A place with known hosts, so that nothing is said of the host.
 fn place(server: &str) -> Place {

@@ -44,8 +44,7 @@ impl PingServer {
         Self { home, child, seen, port }
     }
 
-    /// A shell there, on a terminal, once it is ready.
-    fn shell(&self, more: &[&str]) -> Terminal {
+    fn args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let fixed = [
             "openssh",
             "-F",
@@ -57,7 +56,12 @@ impl PingServer {
             "-p",
             &self.port,
         ];
-        let args = [&fixed[..], more, &["root@127.0.0.1"]].concat();
+        [&fixed[..], more, &["root@127.0.0.1"]].concat()
+    }
+
+    /// A shell there, on a terminal, once it is ready.
+    fn shell(&self, more: &[&str]) -> Terminal {
+        let args = self.args(more);
         let terminal = Terminal::start(&self.home, &args, 80, 24, &[]);
         terminal.expect("ready");
         until("the raw terminal", || terminal.is_raw());
@@ -134,18 +138,7 @@ fn nothing_is_added_where_nobody_wants_it_or_the_server_does_not_offer_it() {
     ] {
         let server = PingServer::new(offers);
         if more == ["-T"] {
-            let mut command = server.home.command(&[
-                "openssh",
-                "-F",
-                "none",
-                "-oStrictHostKeyChecking=no",
-                "-oUserKnownHostsFile=/dev/null",
-                "-oKexAlgorithms=ecdh-sha2-nistp256",
-                "-T",
-                "-p",
-                &server.port,
-                "root@127.0.0.1",
-            ]);
+            let mut command = server.home.command(&server.args(more));
             let mut child = start(command.stdin(Stdio::piped()), "util-linux");
             use std::io::Write;
             child.stdin.take().unwrap().write_all(b"abc\x04").unwrap();

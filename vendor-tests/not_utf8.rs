@@ -3,12 +3,11 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::harness::{Home, Run, Terminal, sshd, start, wait};
+use crate::harness::{Home, Run, THEIRS, Terminal, sshd, start, wait};
 use crate::hostile_server::Hostile;
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 /// `Grüße` in Latin-1, as OpenSSH shows it (utf8.c).
 const SHOWN: &str = "Gr\\374\\337e";
 

@@ -1,11 +1,10 @@
 //! Lists of algorithms that OpenSSH takes, and servers that it reaches, beside its ssh:
 //! a name that only OpenSSH knows stops nothing, and what is missing is named at once.
 
-use crate::harness::{Home, Run, run, sshd, start, wait};
+use crate::harness::{Home, Run, THEIRS, run, sshd, start, wait};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// Runs a client in a place, with known hosts that nobody had before.
 fn go(place: &Place, ssh: &str, args: &[&str]) -> Run {

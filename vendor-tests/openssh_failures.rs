@@ -4,11 +4,10 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use crate::harness::{Home, Run, start, wait};
+use crate::harness::{Home, Run, THEIRS, start, wait};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 
 fn run(place: &Place, ssh: &str, args: &[&str]) -> Run {
     Run::of(wait(start(&mut place.client(ssh, args), "openssh-client"))).exits(255)

@@ -5,9 +5,8 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::harness::Run;
+use crate::harness::THEIRS;
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// What `-G` says to both clients, for the options of `keywords`, sorted.
 fn shown(run: &Run, keywords: &[&str]) -> Vec<String> {

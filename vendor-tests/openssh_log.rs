@@ -3,11 +3,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::{Home, Run, Terminal, start, until, wait};
+use crate::harness::{Home, Run, THEIRS, Terminal, start, until, wait};
 use crate::hostile_server::Hostile;
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 struct Pair {
     place: Place,
@@ -20,16 +18,8 @@ impl Pair {
         let banner = home.write("issue", "the banner\n").display().to_string();
         let key = home.default_key();
         let config = format!("Banner {banner}\nKbdInteractiveAuthentication no\n");
-        let place = Place::of(home, &key, &config);
-        let path = |name: &str| place.home.path(name).display().to_string();
-        let more = format!(
-            "  UserKnownHostsFile {}\n  IdentityFile {}\n  IdentitiesOnly yes\n",
-            path("home/.ssh/known_hosts"),
-            path("home/.ssh/id_ed25519")
-        );
-        let config = place.home.read("home/.ssh/config") + &more;
-        place.home.write("home/.ssh/config", config);
-        let log = path("log");
+        let place = Place::of(home, &key, &config).with_files("  IdentitiesOnly yes\n");
+        let log = place.home.path("log").display().to_string();
         place.ssh(&["box", "true"]).exits(0);
         Self { place, log }
     }

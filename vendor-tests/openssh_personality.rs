@@ -36,10 +36,22 @@ impl Place {
     /// The same for OpenSSH's client too, which asks the system, and not the
     /// environment, for the home.
     pub(crate) fn shared(config: &str) -> Self {
-        let place = Self::new(config);
+        Self::new(config).with_files("")
+    }
+
+    /// One whose host is known by now.
+    pub(crate) fn ready() -> Self {
+        let place = Self::shared("");
+        place.ssh(&["box", "true"]).exits(0);
+        place
+    }
+
+    /// Names the files of this home, and says `more`, in a configuration for both.
+    pub(crate) fn with_files(self, more: &str) -> Self {
+        let place = self;
         let path = |name: &str| place.home.path(name).display().to_string();
         let more = format!(
-            "  UserKnownHostsFile {}\n  IdentityFile {}\n",
+            "  UserKnownHostsFile {}\n  IdentityFile {}\n{more}",
             path("home/.ssh/known_hosts"),
             path("home/.ssh/id_ed25519")
         );

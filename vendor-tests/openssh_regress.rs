@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Account, Run, free_port, noise, start, until, wait};
+use crate::harness::{Account, Run, THEIRS, free_port, noise, start, until, wait};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 
 struct Pair {
     place: Place,

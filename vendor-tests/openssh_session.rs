@@ -5,18 +5,14 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::harness::{Run, start, until, wait};
+use crate::harness::{Run, THEIRS, start, until, wait};
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 struct Pair(Place);
 
 impl Pair {
     fn new() -> Self {
-        let place = Place::shared("");
-        place.ssh(&["box", "true"]).exits(0);
-        Self(place)
+        Self(Place::ready())
     }
 
     fn run(&self, ssh: &str, args: &[&str], input: &str) -> Run {

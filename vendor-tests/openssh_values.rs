@@ -1,10 +1,8 @@
 //! Values of options, right and wrong: what OpenSSH's own client says to them, and
 //! what becomes of them for a machine of the clan.
 
-use crate::harness::{Home, Run, sshd};
+use crate::harness::{Home, Run, THEIRS, sshd};
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// What `-G` says to a configuration of these lines, by our client and by OpenSSH's.
 fn both(place: &Place, lines: &str) -> (Run, Run) {

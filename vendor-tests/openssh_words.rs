@@ -5,10 +5,8 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::{Run, Terminal, signal, start, until, wait};
+use crate::harness::{Run, THEIRS, Terminal, signal, start, until, wait};
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// Starts a client, sends it a signal once it is logged in, and waits for its end.
 fn ended_by(place: &Place, ssh: &str, args: &[&str], ender: Signal) -> Run {

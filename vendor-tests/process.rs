@@ -13,13 +13,11 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    BINARY, Home, Run, Terminal, running, signal, start, until, wait, wait_status,
+    BINARY, Home, Run, THEIRS, Terminal, running, signal, start, until, wait, wait_status,
 };
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-/// OpenSSH's own.
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// Files that a shell would have made.
 fn injected(home: &Home) -> Vec<String> {

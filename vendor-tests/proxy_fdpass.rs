@@ -4,10 +4,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::harness::{Run, noise, start, wait};
+use crate::harness::{Run, THEIRS, noise, start, wait};
 use crate::openssh_personality::Place;
-
-const THEIRS: &str = "/usr/bin/ssh";
 
 /// Connects to a port and passes that on by its standard output: the connection itself,
 /// or by the second word a socket of Unix behind which it is, nothing, or a pipe.

@@ -5,11 +5,10 @@
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
 
-use crate::harness::{free_port, start, until};
+use crate::harness::{THEIRS, free_port, start, until};
 use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
-const THEIRS: &str = "/usr/bin/ssh";
 /// `LISTEN` in /proc/net/tcp.
 const LISTENS: &str = "0A";
 

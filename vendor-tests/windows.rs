@@ -6,10 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Child;
 use std::time::Duration;
 
-use crate::harness::{free_port, start, until};
+use crate::harness::{THEIRS, free_port, start, until};
 use crate::openssh_personality::Place;
 
-const THEIRS: &str = "/usr/bin/ssh";
 const CONNECTIONS: usize = 40;
 
 /// The most that a process has taken so far, in KiB.
