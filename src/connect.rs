@@ -26,6 +26,7 @@ use crate::race::{self, Race, RaceEvent, Reachable, Revealed, Rules};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Wording};
+use crate::ssh::info::ConnectionInfo;
 use crate::ssh::{HandshakeError, IDENTIFICATION, KEYSTROKES, Rekey, Session};
 use crate::tokens;
 use crate::vars::Vars;
@@ -140,6 +141,8 @@ pub struct Connection {
     pub route: Route,
     /// The host as it may be shown.
     pub host: String,
+    /// What there is to tell of it.
+    pub info: ConnectionInfo,
     /// What carries the session: it ends with this.
     pub dialer: Arc<Dialer>,
 }
@@ -168,7 +171,7 @@ pub async fn connect(
             request.credentials.prompter.detail(&remote_version(&banner));
         }
         let started = Instant::now();
-        let peer = stream.peer.map(|ip| ip.to_canonical());
+        let (peer, local) = (stream.peer.map(|ip| ip.to_canonical()), stream.local);
         let mut options = trust.options(&request, &target, peer, allow_first_use);
         options.policy.sshfp = trust.sshfp(&request, &target).await;
         options.policy.is_this_computer = request.host_keys.trusts_loopback
@@ -179,7 +182,16 @@ pub async fn connect(
                 let credentials =
                     Credentials { login: route.user.clone(), ..request.credentials.clone() };
                 authenticate(&mut session, &credentials).await?;
-                return Ok(Connection { session, route, host: target.label, dialer });
+                let info = ConnectionInfo {
+                    user: route.user.clone(),
+                    host: target.label.clone(),
+                    port: target.port,
+                    network: Some(route.network.clone()),
+                    // It may be the host's own, on this machine.
+                    local: local.filter(|_| !target.secret),
+                    identification: banner,
+                };
+                return Ok(Connection { session, route, host: target.label, info, dialer });
             }
             Err(HandshakeError::HostKeyRefused(error)) => {
                 // The user said no, or nobody could be asked.

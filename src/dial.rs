@@ -284,6 +284,8 @@ pub struct Stream {
     /// Where it really leads, if that is an IP address. Not for secret hosts'
     /// output.
     pub peer: Option<IpAddr>,
+    /// Our own end of it, if there is a peer.
+    pub local: Option<SocketAddr>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send {}
@@ -292,7 +294,12 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 impl Stream {
     /// Wraps what a technology opened.
     pub fn new(inner: impl AsyncRead + AsyncWrite + Send + 'static, peer: Option<IpAddr>) -> Self {
-        Self { inner: Box::pin(inner), peer }
+        Self { inner: Box::pin(inner), peer, local: None }
+    }
+
+    /// The same with our own end of it.
+    pub fn with_local(self, local: Option<SocketAddr>) -> Self {
+        Self { local, ..self }
     }
 }
 

@@ -9,5 +9,6 @@ pub mod message;
 pub(crate) mod passing;
 mod socket;
 mod stdio;
+mod wire;
 
 pub use socket::ControlSocket;

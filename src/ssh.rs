@@ -7,6 +7,7 @@ mod callbacks;
 pub mod escape;
 pub mod forward;
 pub mod hostkey;
+pub mod info;
 mod keystrokes;
 pub mod known_hosts;
 mod leases;
@@ -14,6 +15,7 @@ mod loss;
 pub mod open_forwards;
 mod opened;
 pub mod remote;
+mod traffic;
 pub mod words;
 
 use std::borrow::Cow;
@@ -31,10 +33,12 @@ use crate::prompter::Prompter;
 use callbacks::{AcceptedKey, Client, Refusal};
 use forward::SharedRemotes;
 use hostkey::{HostKeyPolicy, Worth};
+use info::SharedAgreed;
 use known_hosts::{Announced, KnownHosts, Name, Purpose, Renewal};
 pub use leases::{Lease, Leases};
 pub use loss::{Loss, Negotiated, NoCommon};
 use opened::Opened;
+use traffic::{Counted, Traffic};
 
 /// What a session says first, with its line end (RFC 4253, section 4.2).
 pub const IDENTIFICATION: &str =
@@ -107,6 +111,8 @@ pub struct Session {
     leases: Leases,
     keystrokes: Option<Duration>,
     policy: HostKeyPolicy,
+    agreed: SharedAgreed,
+    traffic: Traffic,
 }
 
 /// How the connection ended, if it has.
@@ -140,6 +146,8 @@ impl Session {
         let (announced_to_us, announced) = watch::channel(Vec::new());
         let remotes = SharedRemotes::default();
         let leases = Leases::default();
+        let (agreed, traffic) = (SharedAgreed::default(), Traffic::default());
+        let stream = Counted::new(stream, traffic.clone());
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
         let client = Client {
@@ -154,6 +162,8 @@ impl Session {
             leases: leases.clone(),
             opened: Opened::default(),
             ended: ended.clone(),
+            agreed: agreed.clone(),
+            has_certificate: false,
         };
         let connecting = client::connect_stream(config, stream, client);
         tokio::pin!(connecting);
@@ -181,6 +191,8 @@ impl Session {
                     leases,
                     keystrokes: options.keystrokes,
                     policy: options.policy.clone(),
+                    agreed,
+                    traffic,
                 })
             }
             Err(error) => Err(match lock(&refusal).take() {

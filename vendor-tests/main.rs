@@ -56,6 +56,7 @@ mod openssh_choices;
 mod openssh_failures;
 mod openssh_files;
 mod openssh_host_keys;
+mod openssh_info;
 mod openssh_keys;
 mod openssh_log;
 mod openssh_mux;

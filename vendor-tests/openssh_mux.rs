@@ -11,32 +11,32 @@ use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
 
-struct Mux {
-    place: Place,
-    socket: String,
+pub(crate) struct Mux {
+    pub(crate) place: Place,
+    pub(crate) socket: String,
 }
 
 impl Mux {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::shared("MaxSessions 50\nAllowTcpForwarding yes\n");
         let socket = place.home.path("m").to_str().unwrap().to_owned();
         Self { place, socket }
     }
 
-    fn ours(&self) -> String {
+    pub(crate) fn ours(&self) -> String {
         self.place.ours()
     }
 
-    fn command(&self, ssh: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, ssh: &str, args: &[&str]) -> Command {
         self.place.client(ssh, &[&["-S", self.socket.as_str()], args].concat())
     }
 
-    fn run(&self, ssh: &str, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, ssh: &str, args: &[&str]) -> Run {
         Run::of(wait(start(&mut self.command(ssh, args), "openssh-client")))
     }
 
     /// A master that stays in the foreground.
-    fn master(&self, ssh: &str, args: &[&str]) -> Master {
+    pub(crate) fn master(&self, ssh: &str, args: &[&str]) -> Master {
         let args = [&["-M", "-N"], args, &["box"]].concat();
         let child = start(&mut self.command(ssh, &args), "openssh-client");
         let master = Master { child };
@@ -50,12 +50,12 @@ impl Mux {
     }
 }
 
-struct Master {
-    child: Child,
+pub(crate) struct Master {
+    pub(crate) child: Child,
 }
 
 impl Master {
-    fn ends(&mut self) -> Option<i32> {
+    pub(crate) fn ends(&mut self) -> Option<i32> {
         until("the end of the master", || self.child.try_wait().unwrap().is_some());
         self.child.wait().unwrap().code()
     }

@@ -20,6 +20,7 @@ use crate::printable::Printable;
 use crate::race::RaceEvent;
 use crate::remembered::Remembered;
 use crate::ssh::Session;
+use crate::ssh::info::ConnectionInfo;
 pub(super) use proxy::Jumps;
 
 /// Jump hosts on the way to one host.
@@ -31,6 +32,8 @@ const PROXY_DEADLINE: Duration = Duration::from_secs(120);
 /// A session and what carries it.
 pub(super) struct Link {
     pub(super) session: Arc<Session>,
+    /// What there is to tell of it.
+    pub(super) info: Arc<ConnectionInfo>,
     /// Whether a clan has led there that the user has not named.
     pub(super) is_unnamed: bool,
     /// Owns the stream, and the session that it may go through.
@@ -65,7 +68,7 @@ async fn open_at(
     let is_unnamed = !request.host_keys.clan_is_named && !request.host_keys.identity.is_empty();
     let mut watch = watch(&machine, ui);
     let connection = attempts(request, invocation, &mut watch).await?;
-    let Connection { session, route, host, dialer } = connection;
+    let Connection { session, route, host, mut info, dialer } = connection;
     memory.note(&route.network);
     if invocation.front == Front::Clan || route.network != DIRECT {
         ui.verbose(&format!(
@@ -78,7 +81,8 @@ async fn open_at(
     }
     ui.verbose(&vouched(&session, &route));
     invocation.resolved.user = route.user;
-    Ok(Link { session: Arc::new(session), is_unnamed, _dialer: dialer })
+    info.network = info.network.filter(|network| network != DIRECT);
+    Ok(Link { session: Arc::new(session), info: Arc::new(info), is_unnamed, _dialer: dialer })
 }
 
 /// Opens a stream and speaks no SSH on it.

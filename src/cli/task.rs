@@ -22,8 +22,10 @@ use crate::printable::Printable;
 use crate::signals::{self, Stop};
 use crate::ssh::Session;
 use crate::ssh::forward::ForwardTarget;
+use crate::ssh::info::ConnectionInfo;
 use crate::ssh::remote::{Ending, Remote};
 use crate::{children, term};
+use converse::On;
 use mux::{Control, Shared, Wanted};
 
 /// Does `work` on a runtime that nothing outlives, and ends it when a signal comes.
@@ -122,7 +124,7 @@ async fn over(
     if !is_suspect {
         forwards::open(&open, forwards, ui).await?;
     }
-    let shared = Shared::start(control, session, &open, invocation.name(), lends_agent, ui)?;
+    let shared = Shared::start(control, link, &open, invocation.name(), lends_agent, ui)?;
     if let Some(command) = Maybe::of(&resolved.options.local_command)
         && resolved.options.permit_local_command()
     {
@@ -134,7 +136,7 @@ async fn over(
     }
     let logs = resolved.verbosity() > 0 && invocation.log_file.is_none();
     background::ready(logs, remote.is_some() || invocation.is_stream())?;
-    let talk = Talk { invocation, ui, session, shared: shared.as_ref() };
+    let talk = Talk { invocation, ui, session, info: &link.info, shared: shared.as_ref() };
     let ended = talk.until_the_end(remote).await;
     drop(shared);
     drop(open);
@@ -147,6 +149,7 @@ struct Talk<'a> {
     invocation: &'a Invocation,
     ui: &'a Arc<Ui>,
     session: &'a Arc<Session>,
+    info: &'a Arc<ConnectionInfo>,
     shared: Option<&'a Shared>,
 }
 
@@ -204,7 +207,8 @@ impl Talk<'_> {
     async fn converse(&self, remote: &Remote) -> Result<Ending> {
         let Self { invocation, ui, session, .. } = self;
         let is_null = invocation.resolved.options.stdin_null();
-        let ended = converse::converse(session, invocation.name(), remote, is_null, ui).await?;
+        let on = On { session, info: self.info, machine: invocation.name() };
+        let ended = converse::converse(on, remote, is_null, ui).await?;
         match (invocation.front, &ended) {
             (Front::Ssh, _) if remote.pty.is_some() => {
                 let host = Printable(&invocation.resolved.host_name);

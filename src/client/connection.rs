@@ -30,7 +30,7 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(machine: String, connection: connect::Connection) -> Self {
-        let connect::Connection { session, route, host, dialer } = connection;
+        let connect::Connection { session, route, host, dialer, .. } = connection;
         let (network, user) = (route.network, route.user);
         Self { machine, network, host, user, session: Arc::new(session), _dialer: dialer }
     }

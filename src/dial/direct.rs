@@ -328,8 +328,9 @@ async fn connect(
     socket_options: &SocketOptions,
 ) -> Result<Stream, DialFailure> {
     let stream = open(address, socket_options).await.map_err(|error| DialFailure::from(&error))?;
+    let local = stream.local_addr().ok();
     let stream = Prompt::new(stream).map_err(|error| DialFailure::from(&error))?;
-    Ok(Stream::new(stream, Some(address.ip())))
+    Ok(Stream::new(stream, Some(address.ip())).with_local(local))
 }
 
 async fn open(address: SocketAddr, socket_options: &SocketOptions) -> std::io::Result<TcpStream> {

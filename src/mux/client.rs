@@ -19,6 +19,8 @@ pub struct Client {
     stream: UnixStream,
     /// The number of the next request.
     next: u32,
+    /// Whether the master tells of itself.
+    has_info: bool,
 }
 
 /// Why a master is of no use.
@@ -43,9 +45,9 @@ impl Client {
     pub async fn connect(path: &Path) -> Result<Self, MasterFailure> {
         let mut stream = socket::connect(path).await?;
         send(&mut stream, &MasterRequest::Hello { version: VERSION }.encode(0)).await?;
-        let mut client = Self { stream, next: 0 };
+        let mut client = Self { stream, next: 0, has_info: false };
         match client.receive().await? {
-            (_, Reply::Hello { version: VERSION }) => Ok(client),
+            (_, Reply::Hello { version: VERSION, has_info }) => Ok(Self { has_info, ..client }),
             _ => Err(MasterFailure::Protocol),
         }
     }
@@ -57,6 +59,22 @@ impl Client {
     pub async fn pid(&mut self) -> Result<u32, MasterFailure> {
         match self.ask(&MasterRequest::AliveCheck).await? {
             Reply::Alive(pid) => Ok(pid),
+            _ => Err(MasterFailure::Protocol),
+        }
+    }
+
+    /// What the master tells of its connection or its channels, as it has it; `None`
+    /// from one that tells nothing.
+    ///
+    /// # Errors
+    /// See [`MasterFailure`].
+    pub async fn info(&mut self, name: &str) -> Result<Option<String>, MasterFailure> {
+        if !self.has_info {
+            return Ok(None);
+        }
+        match self.ask(&MasterRequest::Info(name.to_owned())).await? {
+            Reply::Info { is_told: true, text } => Ok(Some(text)),
+            Reply::Info { text, .. } => Err(MasterFailure::Refused(printable::line(&text))),
             _ => Err(MasterFailure::Protocol),
         }
     }

@@ -21,6 +21,7 @@ use crate::prompter::Prompter;
 use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
 use crate::ssh::forward::{Forward, ForwardTarget, Side, pipe};
+use crate::ssh::info::ConnectionInfo;
 use crate::ssh::open_forwards::OpenForwards;
 use crate::ssh::remote::{OnEscape, Process, Remote, Streams};
 use crate::term;
@@ -35,6 +36,8 @@ pub struct Master {
     /// While clients are taken.
     name: Mutex<Option<Name>>,
     session: Arc<Session>,
+    /// What there is to tell of it.
+    info: Arc<ConnectionInfo>,
     forwards: Arc<OpenForwards>,
     /// For questions and messages.
     host: String,
@@ -61,6 +64,7 @@ impl Master {
     pub fn new(
         socket: ControlSocket,
         session: Arc<Session>,
+        info: Arc<ConnectionInfo>,
         forwards: Arc<OpenForwards>,
         host: String,
         lends_agent: bool,
@@ -71,6 +75,7 @@ impl Master {
             listener,
             name: Mutex::new(Some(name)),
             session,
+            info,
             forwards,
             host,
             lends_agent,
@@ -137,7 +142,7 @@ impl Master {
     }
 
     async fn client(&self, mut client: UnixStream) -> Result<()> {
-        send(&mut client, &Reply::Hello { version: VERSION }.encode(0)).await?;
+        send(&mut client, &Reply::Hello { version: VERSION, has_info: true }.encode(0)).await?;
         let mut is_greeted = false;
         loop {
             let message = match receive(&mut client).await {
@@ -183,10 +188,23 @@ impl Master {
                 MasterRequest::NewStdioForward(target) => {
                     return self.stdio(client, id, &target).await;
                 }
+                MasterRequest::Info(name) => self.told(&name),
                 MasterRequest::Unknown => Reply::Failure("unsupported request".to_owned()),
             };
             send(&mut client, &reply.encode(id)).await?;
         }
+    }
+
+    /// What is told to who may use the connection anyway.
+    fn told(&self, name: &str) -> Reply {
+        let text = match name {
+            "connection" => Some(self.info.text(&self.session)),
+            "channels" => Some(self.session.channels_text()),
+            _ => None,
+        };
+        let is_told = text.is_some();
+        let text = text.unwrap_or_else(|| "info request type not supported".to_owned());
+        Reply::Info { is_told, text }
     }
 
     async fn open_forward(&self, forward: &Forward) -> Reply {
@@ -249,7 +267,7 @@ impl Master {
             errors: tokio::fs::File::from_std(errors.try_clone()?),
             sizes,
             escapes: match wanted.escape.filter(|_| wanted.tty) {
-                Some(escape) => Some((escape, on_escape(escape, errors.try_clone()?))),
+                Some(escape) => Some((escape, self.on_escape(escape, errors.try_clone()?))),
                 None => None,
             },
             no_terminal: Some(told_no_terminal),
@@ -311,7 +329,7 @@ impl Master {
             let denied = Reply::PermissionDenied(DENIED.to_owned());
             return send(&mut client, &denied.encode(id)).await;
         }
-        let _use = self.session.leases().begin();
+        let _use = self.session.leases().begin(format!("stdio-forward (to {target})"));
         let stream = match self.session.open(target).await {
             Ok(stream) => stream,
             Err(reason) => return send(&mut client, &Reply::Failure(reason).encode(id)).await,
@@ -323,6 +341,29 @@ impl Master {
             () = gone(&client) => {}
         }
         Ok(())
+    }
+
+    /// What is left of escape sequences where the terminal is another process's.
+    fn on_escape(&self, escape: u8, mut errors: File) -> OnEscape {
+        let (session, info) = (self.session.clone(), self.info.clone());
+        let shown = std::ascii::escape_default(escape).to_string();
+        Box::new(move |action| {
+            // What is asked of the whole connection is its master's own (clientloop.c).
+            let own = |letter: char| {
+                format!("{shown}{letter} escape not available to multiplexed sessions\r\n")
+            };
+            let text = match action {
+                Action::Help => help(escape),
+                Action::CommandLine => own('C'),
+                Action::Quieter => own('V'),
+                Action::Louder => own('v'),
+                Action::List => format!("{shown}#\r\n{}", session.channels_text()),
+                Action::Info => format!("{shown}I\r\n{}", info.text(&session)),
+                Action::Unsupported(letter) => own(char::from(letter)),
+                Action::Suspend | Action::Disconnect | Action::Rekey => return,
+            };
+            let _ = errors.write_all(text.as_bytes());
+        })
     }
 
     /// Whether the user allows it, where that is to be asked.
@@ -344,27 +385,6 @@ struct Files {
     errors: File,
     /// Its standard input once more, if it wants a terminal.
     tty: Option<OwnedFd>,
-}
-
-/// What is left of escape sequences where the terminal is another process's.
-fn on_escape(escape: u8, mut errors: File) -> OnEscape {
-    let shown = std::ascii::escape_default(escape).to_string();
-    Box::new(move |action| {
-        // What is asked of the whole connection is its master's own (clientloop.c).
-        let own = |letter: char| {
-            format!("{shown}{letter} escape not available to multiplexed sessions\r\n")
-        };
-        let text = match action {
-            Action::Help => help(escape),
-            Action::CommandLine => own('C'),
-            Action::Quieter => own('V'),
-            Action::Louder => own('v'),
-            Action::List => own('#'),
-            Action::Unsupported(letter) => own(char::from(letter)),
-            Action::Suspend | Action::Disconnect | Action::Rekey => return,
-        };
-        let _ = errors.write_all(text.as_bytes());
-    })
 }
 
 /// Waits until the client has closed its end; it has nothing more to say.

@@ -1,5 +1,7 @@
 //! The messages of PROTOCOL.mux. Owns their bytes; knows no socket.
 
+pub use super::wire::Malformed;
+use super::wire::{put_string, put_u32, take_string, take_u32};
 use crate::encoding;
 use crate::ssh::forward::{Forward, ForwardTarget, Listen, Side};
 
@@ -18,6 +20,8 @@ const OPEN_FORWARD: u32 = 0x1000_0006;
 const CLOSE_FORWARD: u32 = 0x1000_0007;
 const NEW_STDIO_FORWARD: u32 = 0x1000_0008;
 const STOP_LISTENING: u32 = 0x1000_0009;
+/// Of the extension "info".
+const INFO: u32 = 0x2000_0001;
 const OK: u32 = 0x8000_0001;
 const PERMISSION_DENIED: u32 = 0x8000_0002;
 const FAILURE: u32 = 0x8000_0003;
@@ -26,6 +30,7 @@ const ALIVE: u32 = 0x8000_0005;
 const SESSION_OPENED: u32 = 0x8000_0006;
 const REMOTE_PORT: u32 = 0x8000_0007;
 const TTY_ALLOC_FAIL: u32 = 0x8000_0008;
+const INFO_REPLY: u32 = 0x9000_0001;
 
 /// In the place of a port: the host is the path of a Unix socket.
 const STREAMLOCAL: u32 = u32::MAX - 1;
@@ -33,6 +38,8 @@ const STREAMLOCAL: u32 = u32::MAX - 1;
 const NO_ESCAPE: u32 = u32::MAX;
 /// What a dynamic forward connects to, in words.
 const SOCKS: &str = "socks";
+/// The extension by which a master tells of itself, and what stands behind its name.
+const INFO_EXTENSION: (&str, &str) = ("info", "0");
 
 /// What a client asks for. All but the first are answered under their number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +63,8 @@ pub enum MasterRequest {
     NewStdioForward(ForwardTarget),
     /// Take no more clients.
     StopListening,
+    /// Tell something, by its name.
+    Info(String),
     /// Something that this program does not do.
     Unknown,
 }
@@ -88,6 +97,8 @@ pub enum Reply {
     Hello {
         /// Of the protocol.
         version: u32,
+        /// Whether it tells of itself.
+        has_info: bool,
     },
     /// It is done.
     Ok,
@@ -110,12 +121,14 @@ pub enum Reply {
     },
     /// The session of this number has no terminal.
     TtyAllocFail(u32),
+    /// What was asked for, or why it is not told.
+    Info {
+        /// Whether it is what was asked for.
+        is_told: bool,
+        /// In words.
+        text: String,
+    },
 }
-
-/// A message that cannot be understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed message")]
-pub struct Malformed;
 
 impl MasterRequest {
     /// The message without its length; `id` is the number for the answer.
@@ -147,6 +160,10 @@ impl MasterRequest {
                 put_target(&mut out, target);
             }
             Self::StopListening => start(STOP_LISTENING),
+            Self::Info(name) => {
+                start(INFO);
+                put_string(&mut out, name);
+            }
             Self::Unknown => start(0),
         }
         out
@@ -173,6 +190,7 @@ impl MasterRequest {
                 Self::NewStdioForward(target(host, port)?)
             }
             STOP_LISTENING => Self::StopListening,
+            INFO => Self::Info(take_string(&mut rest)?),
             _ => Self::Unknown,
         };
         Ok((id, request))
@@ -257,7 +275,14 @@ impl Reply {
             put_u32(&mut out, number);
         };
         match self {
-            Self::Hello { version } => return hello(*version),
+            Self::Hello { version, has_info } => {
+                let mut out = hello(*version);
+                if *has_info {
+                    put_string(&mut out, INFO_EXTENSION.0);
+                    put_string(&mut out, INFO_EXTENSION.1);
+                }
+                return out;
+            }
             Self::Ok => start(OK, id),
             Self::PermissionDenied(reason) => {
                 start(PERMISSION_DENIED, id);
@@ -284,6 +309,11 @@ impl Reply {
                 put_u32(&mut out, *status);
             }
             Self::TtyAllocFail(session) => start(TTY_ALLOC_FAIL, *session),
+            Self::Info { is_told, text } => {
+                start(INFO_REPLY, id);
+                put_u32(&mut out, (*is_told).into());
+                put_string(&mut out, text);
+            }
         }
         out
     }
@@ -297,7 +327,7 @@ impl Reply {
         let kind = take_u32(&mut rest)?;
         let number = take_u32(&mut rest)?;
         Ok(match kind {
-            HELLO => (0, Self::Hello { version: number }),
+            HELLO => (0, Self::Hello { version: number, has_info: has_info(&mut rest)? }),
             OK => (number, Self::Ok),
             PERMISSION_DENIED => (number, Self::PermissionDenied(take_string(&mut rest)?)),
             FAILURE => (number, Self::Failure(take_string(&mut rest)?)),
@@ -306,6 +336,10 @@ impl Reply {
             REMOTE_PORT => (number, Self::RemotePort(take_u32(&mut rest)?)),
             EXIT_MESSAGE => (0, Self::Exit { session: number, status: take_u32(&mut rest)? }),
             TTY_ALLOC_FAIL => (0, Self::TtyAllocFail(number)),
+            INFO_REPLY => {
+                let is_told = take_u32(&mut rest)? != 0;
+                (number, Self::Info { is_told, text: take_string(&mut rest)? })
+            }
             _ => return Err(Malformed),
         })
     }
@@ -313,6 +347,16 @@ impl Reply {
 
 fn hello(version: u32) -> Vec<u8> {
     [HELLO.to_be_bytes(), version.to_be_bytes()].concat()
+}
+
+/// Whether the extension is among those that a master names, each with a value.
+fn has_info(rest: &mut &[u8]) -> Result<bool, Malformed> {
+    let mut has = false;
+    while !rest.is_empty() {
+        let (name, _value) = (take_string(rest)?, take_string(rest)?);
+        has |= name == INFO_EXTENSION.0;
+    }
+    Ok(has)
 }
 
 fn target(host: String, port: u32) -> Result<ForwardTarget, Malformed> {
@@ -344,30 +388,6 @@ fn put_path(out: &mut Vec<u8>, path: &std::path::Path) {
     put_u32(out, STREAMLOCAL);
 }
 
-fn put_u32(out: &mut Vec<u8>, number: u32) {
-    out.extend_from_slice(&number.to_be_bytes());
-}
-
-fn put_string(out: &mut Vec<u8>, text: &str) {
-    let bytes = encoding::bytes(text);
-    // A text that is too long makes a message that no master takes.
-    put_u32(out, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(&bytes);
-}
-
-fn take_u32(rest: &mut &[u8]) -> Result<u32, Malformed> {
-    let (number, after) = rest.split_first_chunk().ok_or(Malformed)?;
-    *rest = after;
-    Ok(u32::from_be_bytes(*number))
-}
-
-fn take_string(rest: &mut &[u8]) -> Result<String, Malformed> {
-    let length = usize::try_from(take_u32(rest)?).map_err(|_| Malformed)?;
-    let (text, after) = rest.split_at_checked(length).ok_or(Malformed)?;
-    *rest = after;
-    Ok(encoding::text(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,6 +412,7 @@ mod tests {
             MasterRequest::AliveCheck,
             MasterRequest::Terminate,
             MasterRequest::StopListening,
+            MasterRequest::Info("connection".to_owned()),
             MasterRequest::NewStdioForward(tcp("h", 22)),
             MasterRequest::NewStdioForward(ForwardTarget::Unix("/run/x".into())),
             MasterRequest::OpenForward(forward(Side::Local, listen("*", 1), tcp("::1", 2))),
@@ -429,7 +450,10 @@ mod tests {
             (7, Reply::RemotePort(40_000)),
             (0, Reply::Exit { session: 3, status: 255 }),
             (0, Reply::TtyAllocFail(3)),
-            (0, Reply::Hello { version: VERSION }),
+            (0, Reply::Hello { version: VERSION, has_info: false }),
+            (0, Reply::Hello { version: VERSION, has_info: true }),
+            (7, Reply::Info { is_told: true, text: "a\r\nb".to_owned() }),
+            (7, Reply::Info { is_told: false, text: String::new() }),
         ] {
             assert_eq!(Reply::decode(&reply.encode(7)), Ok((id, reply)));
         }
@@ -448,6 +472,24 @@ mod tests {
         ];
         assert_eq!(MasterRequest::OpenForward(forward).encode(2), expected.concat());
         assert_eq!(MasterRequest::Hello { version: 4 }.encode(0), [0, 0, 0, 1, 0, 0, 0, 4]);
+        let hello = Reply::Hello { version: 4, has_info: true }.encode(0);
+        assert_eq!(hello, b"\0\0\0\x01\0\0\0\x04\0\0\0\x04info\0\0\0\x010");
+    }
+
+    #[test]
+    fn extensions_that_nobody_knows_are_passed_over() {
+        let hello = b"\0\0\0\x01\0\0\0\x04";
+        let (info, other) = (b"\0\0\0\x04info\0\0\0\0", b"\0\0\0\x01x\0\0\0\x02yz");
+        for (extensions, has_info) in [
+            (other.to_vec(), false),
+            ([&other[..], info].concat(), true),
+            ([&info[..], other].concat(), true),
+        ] {
+            let message = [&hello[..], &extensions].concat();
+            let expected = Reply::Hello { version: 4, has_info };
+            assert_eq!(Reply::decode(&message), Ok((0, expected)));
+            assert_eq!(Reply::decode(&message[..message.len() - 1]), Err(Malformed));
+        }
     }
 
     #[test]

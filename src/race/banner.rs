@@ -45,9 +45,9 @@ pub(super) async fn receive(
         };
         seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
         if let Some((start, banner)) = identification(&seen)? {
-            let peer = stream.peer;
+            let (peer, local) = (stream.peer, stream.local);
             let replay = Replay { seen, given: start, said: hello.as_bytes(), stream };
-            return Ok((Stream::new(replay, peer), banner));
+            return Ok((Stream::new(replay, peer).with_local(local), banner));
         }
     }
 }

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::ssh_key::Certificate;
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelOpenFailure};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
 use super::hostkey::{self, Decision, HostKeyPolicy, Wording, Worth};
+use super::info::{Agreed, SharedAgreed};
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
 use super::{Ended, Leases, Loss, lock, loss};
@@ -35,6 +36,9 @@ pub(super) struct Client {
     pub(super) leases: Leases,
     pub(super) opened: Opened,
     pub(super) ended: Ended,
+    pub(super) agreed: SharedAgreed,
+    /// Whether the server's last host key came with a certificate.
+    pub(super) has_certificate: bool,
 }
 
 pub(super) struct Refusal {
@@ -52,6 +56,7 @@ impl client::Handler for Client {
         let (policy, known, user) =
             (self.policy.clone(), self.known.clone(), self.prompter.clone());
         let (key, certificate) = (offered.public_key(), offered.certificate().cloned());
+        self.has_certificate = certificate.is_some();
         self.asking.store(true, Ordering::Relaxed);
         // Asking and writing known_hosts block.
         let check = move || check_host_key(&policy, &known, &*user, &key, certificate.as_ref());
@@ -69,6 +74,16 @@ impl client::Handler for Client {
                 Ok(false)
             }
         }
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        names: &Names,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        *lock(&self.agreed) = Agreed::new(names, self.has_certificate);
+        Ok(())
     }
 
     async fn auth_banner(
@@ -121,7 +136,7 @@ impl client::Handler for Client {
             return Ok(());
         };
         if let Some(open) = self.opened.accept("auth-agent", reply).await {
-            let using = self.leases.begin();
+            let using = self.leases.begin("auth-agent");
             tokio::spawn(async move {
                 forward::accept_agent(channel, agent).await;
                 drop((using, open));
@@ -236,7 +251,7 @@ impl Client {
         let Some(target) = target else { return self.opened.prohibit(kind, reply).await };
         let connector = lock(&self.remotes).connector(&target);
         if let Some(open) = self.opened.accept(kind, reply).await {
-            let using = self.leases.begin();
+            let using = self.leases.begin(format!("{kind} (to {target})"));
             tokio::spawn(async move {
                 forward::accept(channel, target, connector).await;
                 drop((using, open));

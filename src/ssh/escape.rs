@@ -11,6 +11,7 @@ pub fn help(escape: u8) -> String {
         "{escape}?\r\n\
          Supported escape sequences:\r\n \
          {escape}.   - terminate connection (and any multiplexed sessions)\r\n \
+         {escape}I   - show connection information\r\n \
          {escape}R   - request rekey\r\n \
          {escape}V/v - decrease/increase verbosity (LogLevel)\r\n \
          {escape}^Z  - suspend ssh\r\n \
@@ -40,6 +41,8 @@ pub enum Action {
     Louder,
     /// Show what is forwarded.
     List,
+    /// Show what is known of the connection.
+    Info,
     /// Open a command line, which there is none of.
     CommandLine,
     /// Something of ssh(1) that we do not do; its character.
@@ -84,6 +87,7 @@ impl Escapes {
                     b'V' => Some(Action::Quieter),
                     b'v' => Some(Action::Louder),
                     b'#' => Some(Action::List),
+                    b'I' => Some(Action::Info),
                     b'C' => Some(Action::CommandLine),
                     b'B' | b'&' => Some(Action::Unsupported(byte)),
                     CTRL_Z => Some(Action::Suspend),
@@ -143,6 +147,7 @@ mod tests {
         assert_eq!(fed(&["~\x1a"]), (String::new(), vec![Action::Suspend]));
         assert_eq!(fed(&["~V~v"]), (String::new(), vec![Action::Quieter, Action::Louder]));
         assert_eq!(fed(&["~#~C"]), (String::new(), vec![Action::List, Action::CommandLine]));
+        assert_eq!(fed(&["~I"]), (String::new(), vec![Action::Info]));
         assert_eq!(fed(&["~&"]), (String::new(), vec![Action::Unsupported(b'&')]));
     }
 

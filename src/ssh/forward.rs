@@ -80,6 +80,16 @@ impl fmt::Display for Listen {
     }
 }
 
+impl fmt::Display for ForwardTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "{}:{port}", printable::line(host)),
+            Self::Unix(path) => f.write_str(&printable::line(&path.to_string_lossy())),
+            Self::Dynamic => f.write_str("anywhere"),
+        }
+    }
+}
+
 /// Connects to a host and a port, seen from here; `None` when it cannot.
 pub type Connector = Arc<
     dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = Option<Box<dyn Duplex>>> + Send>>
@@ -310,12 +320,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// One connection from here through the machine.
 async fn carry(mut here: Box<dyn Duplex>, session: &Session, target: ForwardTarget) {
-    let _use = session.leases.begin();
+    let using = session.leases.begin(format!("direct (to {target})"));
     let (there, proxy) = match target {
         ForwardTarget::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
         ForwardTarget::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
         ForwardTarget::Dynamic => {
             let Some((host, port, proxy)) = socks(&mut here).await else { return };
+            using.is(format!("direct (to {})", ForwardTarget::Tcp(host.clone(), port)));
             (session.open_tcp(&host, port).await, Some(proxy))
         }
     };

@@ -12,7 +12,7 @@ use super::keystrokes::{CHAFF, Due, Keystrokes, chance};
 use super::{Lease, Loss, MIN_ANSWER, Session, loss};
 use crate::encoding;
 use crate::error::{Asked, Error, Result};
-use crate::printable::lines;
+use crate::printable::{Printable, lines};
 
 /// Extended data of type 1 is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
@@ -193,7 +193,7 @@ impl Session {
             .await
             .map_err(|error| self.broken(machine, "request failed", &error))?;
         let (machine, expected, _use) =
-            (machine.to_owned(), Expected::of(remote), self.leases.begin());
+            (machine.to_owned(), Expected::of(remote), self.leases.begin(kind(remote)));
         let keystrokes = match self.keystrokes.filter(|_| remote.pty.is_some()) {
             Some(interval) if self.handle.takes_transport_pings().await.unwrap_or(false) => {
                 Some(Keystrokes::new(interval))
@@ -261,6 +261,17 @@ impl Process<'_> {
     pub async fn close(&self) {
         let _ = self.outgoing.close().await;
     }
+}
+
+/// What the list of channels has for it. The command is no matter of others.
+fn kind(remote: &Remote) -> String {
+    let what = match &remote.command {
+        Some(name) if remote.is_subsystem => format!("subsystem {}", Printable(name)),
+        Some(_) => "command".to_owned(),
+        None => "shell".to_owned(),
+    };
+    let terminal = if remote.pty.is_some() { ", with a terminal" } else { "" };
+    format!("client-session ({what}{terminal})")
 }
 
 /// Sends every request at once: waiting for each answer would cost a round

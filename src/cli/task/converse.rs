@@ -11,15 +11,23 @@ use super::stdio::unbuffered;
 use crate::cli::Ui;
 use crate::cli::invocation::Front;
 use crate::error::{Error, Result};
+use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
+use crate::ssh::info::ConnectionInfo;
 use crate::ssh::remote::{Ending, OnEscape, Remote, Size, Streams};
-use crate::ssh::{Leases, Session};
 use crate::term;
+
+/// Where something runs.
+pub(super) struct On<'a> {
+    pub(super) session: &'a Arc<Session>,
+    /// What there is to tell of it.
+    pub(super) info: &'a Arc<ConnectionInfo>,
+    pub(super) machine: &'a str,
+}
 
 /// Runs what `remote` says; standard input is left alone if it `is_null`.
 pub(super) async fn converse(
-    session: &Session,
-    machine: &str,
+    On { session, info, machine }: On<'_>,
     remote: &Remote,
     is_null: bool,
     ui: &Arc<Ui>,
@@ -48,7 +56,7 @@ pub(super) async fn converse(
         escapes: remote
             .escape
             .filter(|_| remote.pty.is_some())
-            .map(|escape| (escape, on_escape(escape, ui.clone(), session.leases().clone()))),
+            .map(|escape| (escape, on_escape(escape, ui.clone(), session.clone(), info.clone()))),
         no_terminal: None,
     };
     let ended = {
@@ -78,7 +86,12 @@ pub(super) async fn converse(
 }
 
 /// What `~` and a letter do here, in the words of OpenSSH's clientloop.c.
-fn on_escape(escape: u8, ui: Arc<Ui>, leases: Leases) -> OnEscape {
+fn on_escape(
+    escape: u8,
+    ui: Arc<Ui>,
+    session: Arc<Session>,
+    info: Arc<ConnectionInfo>,
+) -> OnEscape {
     let shown = std::ascii::escape_default(escape).to_string();
     Box::new(move |action| match action {
         Action::Help => ui.show(&help(escape)),
@@ -91,14 +104,8 @@ fn on_escape(escape: u8, ui: Arc<Ui>, leases: Leases) -> OnEscape {
             let level = ui.change_level(true);
             ui.show(&format!("{shown}v [LogLevel {level}]\r\n"));
         }
-        Action::List => {
-            let others = leases.count().saturating_sub(1);
-            let others = (1..=others).map(|number| format!("  #{number} forwarded\r\n"));
-            let others: String = others.collect();
-            ui.show(&format!(
-                "{shown}#\r\nThe following connections are open:\r\n  #0 client-session\r\n{others}"
-            ));
-        }
+        Action::List => ui.show(&format!("{shown}#\r\n{}", session.channels_text())),
+        Action::Info => ui.show(&format!("{shown}I\r\n{}", info.text(&session))),
         Action::CommandLine => ui.show("commandline disabled\r\n"),
         Action::Unsupported(letter) => {
             let letter = char::from(letter);

@@ -9,7 +9,6 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::openssh::Forwards;
-use crate::printable;
 use crate::secret::Secret;
 use crate::ssh::Session;
 use crate::ssh::forward::{Connector, Duplex, Forward, ForwardTarget, Listen, Side};
@@ -58,16 +57,7 @@ pub(super) async fn open(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> R
 
 /// What scripts look for that let the server choose a port (clientloop.c).
 pub(super) fn allocated(port: u32, target: &ForwardTarget) -> String {
-    format!("Allocated port {port} for remote forward to {}", shown(target))
-}
-
-/// Where a forward leads.
-fn shown(target: &ForwardTarget) -> String {
-    match target {
-        ForwardTarget::Tcp(host, port) => format!("{}:{port}", printable::line(host)),
-        ForwardTarget::Unix(path) => printable::line(&path.to_string_lossy()),
-        ForwardTarget::Dynamic => "anywhere".to_owned(),
-    }
+    format!("Allocated port {port} for remote forward to {target}")
 }
 
 /// Connects to what the server's forwards lead to, names included.

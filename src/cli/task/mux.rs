@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::background;
 use super::forwards::allocated;
 use crate::cli::invocation::Invocation;
+use crate::cli::link::Link;
 use crate::cli::request::routes::{self, Scope};
 use crate::cli::role::Role;
 use crate::cli::{Global, Ui, print};
@@ -245,6 +246,9 @@ async fn open_forward(
     Ok(())
 }
 
+/// What `-O` takes.
+const COMMANDS: [&str; 7] = ["check", "conninfo", "channels", "exit", "stop", "forward", "cancel"];
+
 /// `-O`: speaks to a master and returns the exit status.
 pub(in crate::cli) async fn command(
     name: &str,
@@ -269,11 +273,13 @@ pub(in crate::cli) async fn command(
         )),
         failure => Error::Control(format!("{}: master returned error: {failure}", Printable(name))),
     };
-    if !["check", "exit", "stop", "forward", "cancel"].contains(&name) {
+    if !COMMANDS.contains(&name) {
         return Err(Error::Usage("Invalid multiplex command.".to_owned()));
     }
     let mut client = Client::connect(&control.path).await.map_err(failed)?;
     let done = match name {
+        "conninfo" => return told(client.info("connection").await.map_err(failed)?),
+        "channels" => return told(client.info("channels").await.map_err(failed)?),
         "check" => format!("Master running (pid={})\r", client.pid().await.map_err(failed)?),
         "exit" => {
             client.terminate().await.map_err(failed)?;
@@ -291,6 +297,16 @@ pub(in crate::cli) async fn command(
     if name == "check" || !resolved.is_silent() {
         ui.show(&format!("{done}\n"));
     }
+    Ok(0)
+}
+
+/// `-O conninfo` and `-O channels`: shows what a master has told, lines as it ends them.
+fn told(text: Option<String>) -> Result<u8> {
+    let Some(text) = text else {
+        // As OpenSSH's own before 10.3.
+        return Err(Error::Control("mux server does not support info request".to_owned()));
+    };
+    print(printable::shown(&text).as_bytes())?;
     Ok(0)
 }
 
@@ -346,7 +362,7 @@ impl Shared {
     /// Begins to serve; `None` when this connection is not shared.
     pub(super) fn start(
         control: Option<&Control>,
-        session: &Arc<Session>,
+        link: &Link,
         forwards: &Arc<OpenForwards>,
         host: &str,
         lends_agent: bool,
@@ -355,8 +371,9 @@ impl Shared {
         let Some(control) = control.filter(|control| control.is_master) else { return Ok(None) };
         let Some(socket) = control.listen(ui)? else { return Ok(None) };
         let confirm = control.confirms.then(|| ui.clone() as Arc<dyn crate::prompter::Prompter>);
-        let (session, forwards) = (session.clone(), forwards.clone());
-        let master = Master::new(socket, session, forwards, host.to_owned(), lends_agent, confirm);
+        let (session, info) = (link.session.clone(), link.info.clone());
+        let (forwards, host) = (forwards.clone(), host.to_owned());
+        let master = Master::new(socket, session, info, forwards, host, lends_agent, confirm);
         tokio::spawn(master.clone().serve());
         Ok(Some(Self { master, persist: control.persist }))
     }
