@@ -129,6 +129,44 @@ fn what_is_not_forwarded_can_be_given_up() {
 }
 
 #[test]
+fn a_break_reaches_the_server() {
+    // 9.2 logs every request with this.
+    let place = Place::shared("LogLevel DEBUG1\n");
+    let asked = || place.server.log().matches("request break reply 0").count();
+    let config = place.home.path("home/.ssh/config");
+    let socket = place.home.path("socket").display().to_string();
+    let talk = |ssh: &str, args: &[&str]| {
+        let before = asked();
+        let mut command = place.command("/usr/bin/setsid", &["--ctty", ssh, "-F"]);
+        command.arg(&config).args(args).args(["-tt", "box", "sh -c 'echo rea''dy; cat'"]);
+        let mut terminal = Terminal::of(command, 80, 24);
+        terminal.expect("ready");
+        until("the raw terminal", || terminal.is_raw());
+        terminal.send("\r~B");
+        terminal.expect("~B\r\n");
+        until("the break", || asked() > before);
+        // It is no more than that, and not once more.
+        terminal.send("after\r");
+        terminal.expect("after");
+        terminal.send("\r~.");
+        assert_eq!(terminal.exit_code(), Some(255), "{}", terminal.text());
+        assert_eq!(asked(), before + 1);
+    };
+    for ssh in [THEIRS.to_owned(), place.ours()] {
+        talk(&ssh, &[]);
+        // Over a master it is the client's channel that is meant.
+        let mut command = place.client(&ssh, &["-M", "-N", "-S", &socket, "box"]);
+        let mut master = start(&mut command, "openssh-client");
+        until("the master", || std::path::Path::new(&socket).exists());
+        talk(&place.ours(), &["-S", &socket]);
+        talk(THEIRS, &["-S", &socket]);
+        let mut command = place.client(THEIRS, &["-S", &socket, "-O", "exit", "box"]);
+        wait(start(&mut command, "openssh-client"));
+        until("the end of the master", || master.try_wait().unwrap().is_some());
+    }
+}
+
+#[test]
 fn escape_sequences_say_what_they_say_with_openssh() {
     let place = Place::shared("");
     let talk = |ssh: &str| {

@@ -359,7 +359,8 @@ impl Master {
                 Action::Louder => own('v'),
                 Action::List => format!("{shown}#\r\n{}", session.channels_text()),
                 Action::Info => format!("{shown}I\r\n{}", info.text(&session)),
-                Action::Unsupported(letter) => own(char::from(letter)),
+                Action::Background => own('&'),
+                Action::Break => format!("{shown}B\r\n"),
                 Action::Suspend | Action::Disconnect | Action::Rekey => return,
             };
             let _ = errors.write_all(text.as_bytes());

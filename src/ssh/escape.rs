@@ -11,6 +11,7 @@ pub fn help(escape: u8) -> String {
         "{escape}?\r\n\
          Supported escape sequences:\r\n \
          {escape}.   - terminate connection (and any multiplexed sessions)\r\n \
+         {escape}B   - send a BREAK to the remote system\r\n \
          {escape}I   - show connection information\r\n \
          {escape}R   - request rekey\r\n \
          {escape}V/v - decrease/increase verbosity (LogLevel)\r\n \
@@ -33,6 +34,8 @@ pub enum Action {
     Help,
     /// Stop this process as the shell's job control does.
     Suspend,
+    /// Have the machine's line broken off for a moment (RFC 4335).
+    Break,
     /// Exchange keys again.
     Rekey,
     /// Say less.
@@ -45,8 +48,8 @@ pub enum Action {
     Info,
     /// Open a command line, which there is none of.
     CommandLine,
-    /// Something of ssh(1) that we do not do; its character.
-    Unsupported(u8),
+    /// Go to the background, which only a process without threads can.
+    Background,
 }
 
 /// A part of the input, in order.
@@ -89,7 +92,8 @@ impl Escapes {
                     b'#' => Some(Action::List),
                     b'I' => Some(Action::Info),
                     b'C' => Some(Action::CommandLine),
-                    b'B' | b'&' => Some(Action::Unsupported(byte)),
+                    b'B' => Some(Action::Break),
+                    b'&' => Some(Action::Background),
                     CTRL_Z => Some(Action::Suspend),
                     _ => None,
                 };
@@ -148,7 +152,7 @@ mod tests {
         assert_eq!(fed(&["~V~v"]), (String::new(), vec![Action::Quieter, Action::Louder]));
         assert_eq!(fed(&["~#~C"]), (String::new(), vec![Action::List, Action::CommandLine]));
         assert_eq!(fed(&["~I"]), (String::new(), vec![Action::Info]));
-        assert_eq!(fed(&["~&"]), (String::new(), vec![Action::Unsupported(b'&')]));
+        assert_eq!(fed(&["~&"]), (String::new(), vec![Action::Background]));
     }
 
     #[test]

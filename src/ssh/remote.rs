@@ -18,6 +18,8 @@ use crate::printable::{Printable, lines};
 const STDERR: u32 = 1;
 /// The exit status of ssh(1) where there is none.
 const NO_STATUS: u32 = 255;
+/// How long a BREAK is, in milliseconds: as OpenSSH asks for it.
+const BREAK: u32 = 1000;
 /// Bytes read from our input at once.
 const CHUNK: usize = 64 << 10;
 
@@ -445,6 +447,13 @@ impl Sender<'_> {
                 let stopped = match (piece, &mut on_action) {
                     (Piece::Send(bytes), _) => self.typed(bytes).await,
                     (Piece::Do(Action::Disconnect), _) => return Stopped::Escaped,
+                    (Piece::Do(Action::Break), on_action) => {
+                        let _ = self.channel.send_break(BREAK).await;
+                        if let Some(on_action) = on_action {
+                            on_action(Action::Break);
+                        }
+                        None
+                    }
                     (Piece::Do(Action::Rekey), _) => {
                         let _ = self.session.handle.rekey_soon().await;
                         None

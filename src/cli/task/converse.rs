@@ -107,10 +107,8 @@ fn on_escape(
         Action::List => ui.show(&format!("{shown}#\r\n{}", session.channels_text())),
         Action::Info => ui.show(&format!("{shown}I\r\n{}", info.text(&session))),
         Action::CommandLine => ui.show("commandline disabled\r\n"),
-        Action::Unsupported(letter) => {
-            let letter = char::from(letter);
-            ui.show(&format!("{shown}{letter} is not supported here\r\n"));
-        }
+        Action::Break => ui.show(&format!("{shown}B\r\n")),
+        Action::Background => ui.show(&format!("{shown}& is not supported here\r\n")),
         Action::Disconnect | Action::Rekey => {}
     })
 }

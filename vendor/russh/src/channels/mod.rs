@@ -59,6 +59,11 @@ pub enum ChannelMsg {
         signal: Sig,
     },
     /// (client only)
+    Break {
+        /// In milliseconds.
+        length: u32,
+    },
+    /// (client only)
     RequestSubsystem {
         want_reply: bool,
         name: Vec<u8>,
@@ -294,6 +299,11 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> ChannelWriteHalf<
     /// Signal a remote process.
     pub async fn signal(&self, signal: Sig) -> Result<(), Error> {
         self.send_msg(ChannelMsg::Signal { signal }).await
+    }
+
+    /// Ask for a BREAK of so many milliseconds (RFC 4335).
+    pub async fn send_break(&self, length: u32) -> Result<(), Error> {
+        self.send_msg(ChannelMsg::Break { length }).await
     }
 
     /// Request the start of a subsystem with the given name.

@@ -252,6 +252,22 @@ impl Session {
         Ok(())
     }
 
+    /// Asks for a BREAK of so many milliseconds (RFC 4335), without an answer.
+    pub fn send_break(&mut self, channel: ChannelId, length: u32) -> Result<(), crate::Error> {
+        if let Some(ref mut enc) = self.common.encrypted
+            && let Some(channel) = enc.channels.get(&channel)
+        {
+            push_packet!(enc.write, {
+                msg::CHANNEL_REQUEST.encode(&mut enc.write)?;
+                channel.recipient_channel.encode(&mut enc.write)?;
+                "break".encode(&mut enc.write)?;
+                0u8.encode(&mut enc.write)?;
+                length.encode(&mut enc.write)?;
+            });
+        }
+        Ok(())
+    }
+
     pub fn request_subsystem(
         &mut self,
         want_reply: bool,
