@@ -2,11 +2,13 @@
 //! than UTF-8: they are bytes, and stay as they are, as with OpenSSH's ssh beside it.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::{Run, THEIRS, run, start, until, wait};
+use crate::harness::{Home, Run, THEIRS, run, signal, sshd_through, start, until, wait};
 use crate::openssh_personality::Place;
 
 struct Pair(Place);
@@ -165,6 +167,75 @@ fn names_of_files_are_bytes() {
     let local = b"-oLocalCommand=printf '\xe9 %%s' \xff | od -An -tx1".as_slice();
     let started = pair.same(&[b"-i", key, b"-oPermitLocalCommand=yes", local, b"box", b"true"]);
     assert_eq!(started.text(), " e9 20 ff\n");
+}
+
+#[test]
+fn names_of_users_are_bytes() {
+    // A server with an account that has such a name, in a list of accounts of its own.
+    let home = Home::new();
+    let key = home.default_key();
+    let accounts = std::fs::read("/etc/passwd").unwrap();
+    let own = b"us\xe9r:*:0:0::/root:/bin/sh\n\xff\xc3:*:0:0::/root:/bin/sh\n";
+    home.write("passwd", [&accounts[..], own].concat());
+    let script = "mount --bind \"$0\" /etc/passwd && exec \"$@\"";
+    let passwd = home.path("passwd").display().to_string();
+    let through = ["/usr/bin/unshare", "-m", "/bin/sh", "-c", script, &passwd];
+    let server = sshd_through(&through, &home, "127.0.0.1", &key, "UsePAM no\n");
+    let pair = Pair(Place::at(home, server).with_files(""));
+    for args in [
+        &[b"-l".as_slice(), b"us\xe9r", b"box", b"echo", b"in"][..],
+        &[b"us\xe9r@box", b"echo", b"in"],
+        &[b"ssh://us%E9r@box", b"echo", b"in"],
+        &[b"-oUser=\xff\xc3", b"box", b"echo", b"in"],
+    ] {
+        assert_eq!(pair.same(args).exits(0).text(), "in\n");
+    }
+    // In a file, and where nobody of that name is.
+    let config = pair.0.home.read("home/.ssh/config").replace("User root", "User @");
+    let (before, after) = config.split_once('@').unwrap();
+    let config = [before.as_bytes(), b"us\xe9r", after.as_bytes()].concat();
+    pair.0.home.write("home/.ssh/config", config);
+    assert_eq!(pair.same(&[b"box", b"echo", b"in"]).exits(0).text(), "in\n");
+    let refused = || pair.0.server.log().matches("Invalid user n\\351 from").count();
+    let denied = pair.same(&[b"-oBatchMode=yes", b"n\xe9@box", b"true"]).exits(255);
+    assert!(denied.stderr.contains("n\\351@127.0.0.1: Permission denied ("), "{denied:?}");
+    assert_eq!(refused(), 2, "{}", pair.0.server.log());
+}
+
+#[test]
+fn sockets_of_the_server_are_bytes() {
+    let pair = Pair::new();
+    for ssh in [THEIRS.to_owned(), pair.0.ours()] {
+        let path = |name: &[u8]| {
+            let path = pair.os(name);
+            let _ = std::fs::remove_file(&path);
+            path
+        };
+        let (here, there) = (path(b"h\xe9re"), path(b"th\xe9re"));
+        let (back, asked) = (path(b"b\xe4ck\xff"), path(b"ask\xe9d"));
+        let (far, near) = (UnixListener::bind(&there).unwrap(), UnixListener::bind(&back).unwrap());
+        let both = |one: &PathBuf, other: &PathBuf| {
+            [one.as_os_str().as_bytes(), b":", other.as_os_str().as_bytes()].concat()
+        };
+        let (local, remote) = (both(&here, &there), both(&asked, &back));
+        let mut child = start(
+            &mut pair.command(&ssh, &[b"-N", b"-L", &local, b"-R", &remote, b"box"]),
+            "openssh-client",
+        );
+        for (listener, path) in [(&far, &here), (&near, &asked)] {
+            until("the socket", || path.exists());
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+            let (mut end, _) = listener.accept().unwrap();
+            end.write_all(b"through").unwrap();
+            drop(end);
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "through", "{ssh}");
+        }
+        signal(i32::try_from(child.id()).unwrap(), rustix::process::Signal::TERM);
+        until("the end", || child.try_wait().unwrap().is_some());
+    }
 }
 
 fn run_command(command: &mut Command) -> Run {

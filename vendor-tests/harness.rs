@@ -298,10 +298,22 @@ impl Drop for Server {
 /// to its configuration.
 /// A `HostKey` there is the only one.
 pub fn sshd(home: &Home, ip: &str, authorized: &str, config: &str) -> Server {
+    sshd_through(&[], home, ip, authorized, config)
+}
+
+/// The same, started through these programs.
+pub fn sshd_through(
+    through: &[&str],
+    home: &Home,
+    ip: &str,
+    authorized: &str,
+    config: &str,
+) -> Server {
     let port = free_port(ip);
     let config = sshd_config(home, ip, port, authorized, config);
-    let mut command = Command::new("/usr/sbin/sshd");
-    command.args(["-D", "-e", "-f"]).arg(config);
+    let words = [through, &["/usr/sbin/sshd"]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["-D", "-e", "-f"]).arg(config);
     let address = format!("{ip}:{port}").parse().unwrap();
     Server::start(command, "openssh-server", address, home.path(&format!("sshd-{port}/log")))
 }

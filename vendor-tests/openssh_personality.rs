@@ -23,6 +23,11 @@ impl Place {
     /// The same in a folder that has things already, for these keys.
     pub(crate) fn of(home: Home, authorized: &str, config: &str) -> Self {
         let server = sshd(&home, IP, authorized, config);
+        Self::at(home, server)
+    }
+
+    /// The same for a server that runs already.
+    pub(crate) fn at(home: Home, server: Server) -> Self {
         std::fs::create_dir_all(home.path("bin")).unwrap();
         symlink(BINARY, home.path("bin/ssh")).unwrap();
         let text = format!(

@@ -76,7 +76,7 @@ impl Connection {
     /// # Errors
     /// [`Error::NotForwarded`] with the reason of the machine.
     pub async fn open_unix(&self, path: impl AsRef<Path>) -> Result<Stream> {
-        let opened = self.session.open_unix(&path.as_ref().to_string_lossy()).await;
+        let opened = self.session.open_unix(path.as_ref()).await;
         opened.map(Stream::new).map_err(Error::NotForwarded)
     }
 

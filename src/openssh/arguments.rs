@@ -245,7 +245,7 @@ fn add<T: PartialEq>(all: &mut Vec<T>, one: T) {
     }
 }
 
-/// `None` for what is no escape, and for what is no text.
+/// `None` for what is no escape.
 fn percent_decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -255,7 +255,7 @@ fn percent_decoded(text: &str) -> Option<String> {
         bytes.push(u8::from_str_radix(digits, 16).ok().filter(|byte| is_hex && *byte != 0)?);
         bytes.extend_from_slice(rest.as_bytes());
     }
-    String::from_utf8(bytes).ok()
+    Some(encoding::text(&bytes))
 }
 
 fn split_uri_host(text: &str) -> Option<(&str, Option<&str>)> {

@@ -3,6 +3,7 @@
 
 use super::slot::{Arity, Value, first};
 use super::value::Template;
+use crate::encoding;
 use crate::ssh::forward::ForwardTarget;
 
 /// Where connections come in.
@@ -219,7 +220,7 @@ impl Value for Permitted {
 /// `-W`: where standard input and output lead. Nothing is replaced in it.
 pub fn target(text: &str) -> Option<ForwardTarget> {
     Some(match Leads::of(&fields(text)?)? {
-        Leads::Socket(path) => ForwardTarget::Unix(path.written().into()),
+        Leads::Socket(path) => ForwardTarget::Unix(encoding::path(path.written())),
         Leads::Tcp(host, port) => ForwardTarget::Tcp(host, port),
         Leads::Anywhere => ForwardTarget::Dynamic,
     })

@@ -17,6 +17,7 @@ use russh::{MethodKind, MethodSet};
 
 use super::hostkey::Wording;
 use super::{Loss, Session};
+use crate::encoding;
 use crate::error::{Error, Result};
 use crate::printable::{Printable, lines};
 use crate::prompter::Prompter;
@@ -281,10 +282,15 @@ impl<'a> Authentication<'a> {
         if self.remaining.is_some() {
             return Ok(Step::Failed);
         }
-        let login = self.credentials.login.clone();
+        let login = self.login();
         let answer = self.session.handle.authenticate_none(login);
         let answer = timed(self.session.deadline, answer).await?;
         self.judge(answer)
+    }
+
+    /// Who logs in, which is bytes to many a server.
+    fn login(&self) -> Vec<u8> {
+        encoding::bytes(&self.credentials.login).into_owned()
     }
 
     fn takes(&self, method: MethodKind) -> bool {
@@ -293,7 +299,7 @@ impl<'a> Authentication<'a> {
 
     async fn keyboard_interactive(&mut self) -> Result<Step> {
         for _ in 0..self.credentials.prompts {
-            let login = self.credentials.login.clone();
+            let login = self.login();
             let devices = self.credentials.devices.clone();
             let start = self.session.handle.authenticate_keyboard_interactive_start(login, devices);
             let mut answer = timed(self.session.deadline, start).await?;

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -101,6 +102,7 @@ pub type Connector = Arc<
 #[derive(Default)]
 pub(super) struct Remotes {
     tcp: HashMap<(String, u32), ForwardTarget>,
+    /// By the path as the library tells it.
     unix: HashMap<String, ForwardTarget>,
     /// The user's agent, and what it has to know of this session.
     agent: Option<(PathBuf, Option<AgentSessionBinding>)>,
@@ -145,8 +147,8 @@ impl Session {
     ///
     /// # Errors
     /// The server's reason, printable.
-    pub async fn open_unix(&self, path: &str) -> Result<ChannelStream<Msg>, String> {
-        self.opened(self.handle.channel_open_direct_streamlocal(path)).await
+    pub async fn open_unix(&self, path: &Path) -> Result<ChannelStream<Msg>, String> {
+        self.opened(self.handle.channel_open_direct_streamlocal(bytes(path))).await
     }
 
     /// Opens a stream from the machine to a place.
@@ -156,7 +158,7 @@ impl Session {
     pub async fn open(&self, target: &ForwardTarget) -> Result<ChannelStream<Msg>, String> {
         match target {
             ForwardTarget::Tcp(host, port) => self.open_tcp(host, *port).await,
-            ForwardTarget::Unix(path) => self.open_unix(&path.to_string_lossy()).await,
+            ForwardTarget::Unix(path) => self.open_unix(path).await,
             ForwardTarget::Dynamic => Err("it leads nowhere".to_owned()),
         }
     }
@@ -197,11 +199,10 @@ impl Session {
                 Ok(u16::try_from(port).unwrap_or(*port_of(listen)))
             }
             Listen::Unix(path) => {
-                let path = path.to_string_lossy().into_owned();
-                lock(&self.remotes).unix.insert(path.clone(), target);
-                let asked = self.handle.streamlocal_forward(path.clone()).await;
+                lock(&self.remotes).unix.insert(as_told(path), target);
+                let asked = self.handle.streamlocal_forward(bytes(path)).await;
                 if asked.is_err() {
-                    lock(&self.remotes).unix.remove(&path);
+                    lock(&self.remotes).unix.remove(&as_told(path));
                 }
                 asked.map(|()| 0).map_err(words)
             }
@@ -221,9 +222,8 @@ impl Session {
                 self.handle.cancel_tcpip_forward(address, port).await
             }
             Listen::Unix(path) => {
-                let path = path.to_string_lossy().into_owned();
-                lock(&self.remotes).unix.remove(&path);
-                self.handle.cancel_streamlocal_forward(path).await
+                lock(&self.remotes).unix.remove(&as_told(path));
+                self.handle.cancel_streamlocal_forward(bytes(path)).await
             }
         };
         done.map_err(|error| loss::reason(&error))
@@ -239,6 +239,22 @@ fn on_the_wire(address: &str) -> &str {
         "*" => "",
         address => address,
     }
+}
+
+/// A path for the machine.
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// A path as the library passes on what a server says of it: a byte that is no part of
+/// UTF-8 is a backslash and three octal digits.
+fn as_told(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\{byte:03o}")));
+    }
+    text
 }
 
 fn port_of(listen: &Listen) -> &u16 {
@@ -323,7 +339,7 @@ async fn carry(mut here: Box<dyn Duplex>, session: &Session, target: ForwardTarg
     let using = session.leases.begin(format!("direct (to {target})"));
     let (there, proxy) = match target {
         ForwardTarget::Tcp(host, port) => (session.open_tcp(&host, port).await, None),
-        ForwardTarget::Unix(path) => (session.open_unix(&path.to_string_lossy()).await, None),
+        ForwardTarget::Unix(path) => (session.open_unix(&path).await, None),
         ForwardTarget::Dynamic => {
             let Some((host, port, proxy)) = socks(&mut here).await else { return };
             using.is(format!("direct (to {})", ForwardTarget::Tcp(host.clone(), port)));

@@ -24,7 +24,7 @@ impl Authentication<'_> {
                 return Ok(Step::Failed);
             };
             self.tried.push("password".to_owned());
-            let login = self.credentials.login.clone();
+            let login = self.login();
             let answer =
                 self.session.handle.authenticate_password(login, password.expose().clone());
             let answer = timed(self.session.deadline, answer).await?;
@@ -51,7 +51,7 @@ impl Authentication<'_> {
                 self.tried.push("password (it has expired, nobody to ask)".to_owned());
                 return Ok(Step::Failed);
             };
-            let login = self.credentials.login.clone();
+            let login = self.login();
             let (old, new) = (old.expose().clone(), new.expose().clone());
             let answer = self.session.handle.change_password(login, old, new);
             match timed(self.session.deadline, answer).await? {

@@ -82,7 +82,7 @@ impl Authentication<'_> {
             return self.sign_at_once(file).await;
         }
         let hash = self.rsa_hash(&what).await?;
-        let login = self.credentials.login.clone();
+        let login = self.login();
         let deadline = self.session.deadline;
         let signing = AtomicBool::new(false);
         let mut hand = Hand {
@@ -141,7 +141,7 @@ impl Authentication<'_> {
             Ok(key) => PrivateKeyWithHashAlg::new(key, None),
             Err(reason) => return Ok(self.failed(reason)),
         };
-        let login = self.credentials.login.clone();
+        let login = self.login();
         let answer = self.session.handle.authenticate_publickey(login, key);
         match answered(self.session.deadline, answer).await? {
             Ok(answer) => self.judge(answer),

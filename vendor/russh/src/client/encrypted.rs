@@ -145,7 +145,7 @@ impl Session {
                                 *accepted = true;
                                 if let Some(ref meth) = self.common.auth_method {
                                     let auth_request = AuthRequest::new(meth);
-                                    if enc.write_auth_request(&self.common.auth_user, meth)? {
+                                    if enc.write_auth_request(&self.auth_user, meth)? {
                                         debug!("enc: auth request written");
                                         enc.state = EncryptedState::WaitingAuthRequest(auth_request)
                                     }
@@ -233,7 +233,7 @@ impl Session {
                                 let selected_mechanism = map_err!(Bytes::decode(&mut r))?.to_vec();
                                 map_err!(ensure_end(&r))?;
                                 let mic_data = enc.client_make_gssapi_mic_data(
-                                    &self.common.auth_user,
+                                    &self.auth_user,
                                     &mut self.common.buffer,
                                 )?;
                                 self.sender
@@ -315,7 +315,7 @@ impl Session {
                                 Some(auth_method @ auth::Method::PublicKey { .. }) => {
                                     self.common.buffer.clear();
                                     enc.client_send_signature(
-                                        &self.common.auth_user,
+                                        &self.auth_user,
                                         &auth_method,
                                         &mut self.common.buffer,
                                     )?
@@ -323,7 +323,7 @@ impl Session {
                                 Some(auth_method @ auth::Method::OpenSshCertificate { .. }) => {
                                     self.common.buffer.clear();
                                     enc.client_send_signature(
-                                        &self.common.auth_user,
+                                        &self.auth_user,
                                         &auth_method,
                                         &mut self.common.buffer,
                                     )?
@@ -332,7 +332,7 @@ impl Session {
                                     debug!("public key");
                                     self.common.buffer.clear();
                                     let i = enc.client_make_to_sign(
-                                        &self.common.auth_user,
+                                        &self.auth_user,
                                         &PublicKeyOrCertificate::PublicKey {
                                             key: key.clone(),
                                             hash_alg,
@@ -379,7 +379,7 @@ impl Session {
                                     debug!("certificate");
                                     self.common.buffer.clear();
                                     let i = enc.client_make_to_sign(
-                                        &self.common.auth_user,
+                                        &self.auth_user,
                                         &PublicKeyOrCertificate::Certificate(cert.clone()),
                                         hash_alg,
                                         enc.takes_hostbound,
@@ -425,7 +425,7 @@ impl Session {
                                 let token = map_err!(Bytes::decode(&mut r))?.to_vec();
                                 map_err!(ensure_end(&r))?;
                                 let mic_data = enc.client_make_gssapi_mic_data(
-                                    &self.common.auth_user,
+                                    &self.auth_user,
                                     &mut self.common.buffer,
                                 )?;
                                 self.sender
@@ -1131,7 +1131,7 @@ impl Session {
 
     pub(crate) fn write_auth_request_if_needed(
         &mut self,
-        user: &str,
+        user: &[u8],
         meth: auth::Method,
     ) -> Result<bool, crate::Error> {
         let mut is_waiting = false;
@@ -1162,8 +1162,7 @@ impl Session {
                 enc.state = EncryptedState::WaitingAuthRequest(auth_request);
             }
         }
-        self.common.auth_user.clear();
-        self.common.auth_user.push_str(user);
+        self.auth_user = user.to_owned();
         self.common.auth_method = Some(meth);
         Ok(is_waiting)
     }
@@ -1236,7 +1235,7 @@ mod tests {
         let mut encrypted = test_encrypted();
         let wrote = encrypted
             .write_auth_request(
-                "alice",
+                b"alice",
                 &auth::Method::GssapiWithMic {
                     mechanism_oids: vec![krb5_oid.clone()],
                 },
@@ -1261,7 +1260,7 @@ mod tests {
         let mut encrypted = test_encrypted();
         let mut got = Vec::new();
         let mic_data = encrypted
-            .client_make_gssapi_mic_data("alice", &mut got)
+            .client_make_gssapi_mic_data(b"alice", &mut got)
             .unwrap();
 
         let mut expected = Vec::new();
@@ -1394,7 +1393,7 @@ mod tests {
             let mut encrypted = test_encrypted();
             encrypted
                 .write_auth_request(
-                    "alice",
+                    b"alice",
                     &auth::Method::FutureCertificate {
                         cert: certificate.clone(),
                         hash_alg,
@@ -1411,7 +1410,7 @@ mod tests {
             let mut signed = Vec::new();
             encrypted
                 .client_make_to_sign(
-                    "alice",
+                    b"alice",
                     &PublicKeyOrCertificate::Certificate(certificate.clone()),
                     hash_alg,
                     false,
@@ -1443,7 +1442,7 @@ fn publickey_method(hostbound: bool) -> &'static str {
 impl Encrypted {
     fn write_auth_request(
         &mut self,
-        user: &str,
+        user: &[u8],
         auth_method: &auth::Method,
     ) -> Result<bool, crate::Error> {
         if let auth::Method::PublicKey { .. } = auth_method {
@@ -1482,7 +1481,7 @@ impl Encrypted {
                 // Sent above.
                 auth::Method::PublicKey { .. } => return Err(crate::Error::Inconsistent),
                 auth::Method::OpenSshCertificate { ref cert, .. } => {
-                    user.as_bytes().encode(&mut self.write)?;
+                    user.encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
                     "publickey".encode(&mut self.write)?;
                     self.write.push(0); // This is a probe
@@ -1495,7 +1494,7 @@ impl Encrypted {
                     true
                 }
                 auth::Method::FuturePublicKey { ref key, hash_alg } => {
-                    user.as_bytes().encode(&mut self.write)?;
+                    user.encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
                     publickey_method(self.takes_hostbound).encode(&mut self.write)?;
                     self.write.push(0); // This is a probe
@@ -1512,7 +1511,7 @@ impl Encrypted {
                     true
                 }
                 auth::Method::FutureCertificate { ref cert, hash_alg } => {
-                    user.as_bytes().encode(&mut self.write)?;
+                    user.encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
                     publickey_method(self.takes_hostbound).encode(&mut self.write)?;
                     self.write.push(0); // This is a probe
@@ -1529,7 +1528,7 @@ impl Encrypted {
                 }
                 auth::Method::KeyboardInteractive { ref submethods } => {
                     debug!("Keyboard interactive");
-                    user.as_bytes().encode(&mut self.write)?;
+                    user.encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
                     "keyboard-interactive".encode(&mut self.write)?;
                     "".encode(&mut self.write)?; // lang tag is deprecated. Should be empty
@@ -1537,7 +1536,7 @@ impl Encrypted {
                     true
                 }
                 auth::Method::GssapiWithMic { ref mechanism_oids } => {
-                    user.as_bytes().encode(&mut self.write)?;
+                    user.encode(&mut self.write)?;
                     "ssh-connection".encode(&mut self.write)?;
                     "gssapi-with-mic".encode(&mut self.write)?;
                     (mechanism_oids.len() as u32).encode(&mut self.write)?;
@@ -1552,7 +1551,7 @@ impl Encrypted {
 
     fn client_make_gssapi_mic_data(
         &mut self,
-        user: &str,
+        user: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<Vec<u8>, crate::Error> {
         buffer.clear();
@@ -1602,7 +1601,7 @@ impl Encrypted {
 
     fn client_make_to_sign(
         &mut self,
-        user: &str,
+        user: &[u8],
         key: &PublicKeyOrCertificate,
         certificate_hash_alg: Option<ssh_key::HashAlg>,
         hostbound: bool,
@@ -1639,7 +1638,7 @@ impl Encrypted {
 
     fn client_send_signature(
         &mut self,
-        user: &str,
+        user: &[u8],
         method: &auth::Method,
         buffer: &mut Vec<u8>,
     ) -> Result<(), crate::Error> {

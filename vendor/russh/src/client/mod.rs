@@ -89,6 +89,8 @@ mod test;
 pub struct Session {
     kex: SessionKexState<ClientKex>,
     common: CommonSession<Arc<Config>>,
+    /// Who is to be logged in; bytes, as names are to many a server.
+    auth_user: Vec<u8>,
     receiver: Receiver<Msg>,
     sender: UnboundedSender<Reply>,
     channels: HashMap<ChannelId, ClientChannelRef>,
@@ -157,7 +159,7 @@ enum Reply {
 #[allow(clippy::large_enum_variant)]
 pub enum Msg {
     Authenticate {
-        user: String,
+        user: Vec<u8>,
         method: auth::Method,
     },
     AuthInfoResponse {
@@ -197,7 +199,7 @@ pub enum Msg {
         channel_ref: ClientChannelRef,
     },
     ChannelOpenDirectStreamLocal {
-        socket_path: String,
+        socket_path: Vec<u8>,
         channel_ref: ClientChannelRef,
     },
     TcpIpForward {
@@ -215,12 +217,12 @@ pub enum Msg {
     StreamLocalForward {
         /// Provide a channel for the reply result to request a reply from the server
         reply_channel: Option<oneshot::Sender<bool>>,
-        socket_path: String,
+        socket_path: Vec<u8>,
     },
     CancelStreamLocalForward {
         /// Provide a channel for the reply result to request a reply from the server
         reply_channel: Option<oneshot::Sender<bool>>,
-        socket_path: String,
+        socket_path: Vec<u8>,
     },
     Close {
         id: ChannelId,
@@ -354,7 +356,7 @@ impl<H: Handler> Handle<H> {
 
     /// Perform no authentication. This is useful for testing, but should not be
     /// used in most other circumstances.
-    pub async fn authenticate_none<U: Into<String>>(
+    pub async fn authenticate_none<U: Into<Vec<u8>>>(
         &mut self,
         user: U,
     ) -> Result<AuthResult, crate::Error> {
@@ -370,7 +372,7 @@ impl<H: Handler> Handle<H> {
     }
 
     /// Perform password-based SSH authentication.
-    pub async fn authenticate_password<U: Into<String>, P: Into<String>>(
+    pub async fn authenticate_password<U: Into<Vec<u8>>, P: Into<String>>(
         &mut self,
         user: U,
         password: P,
@@ -390,7 +392,7 @@ impl<H: Handler> Handle<H> {
 
     /// Answer [`AuthResult::PasswordChange`] with the old password and a new one.
     /// Whatever the server makes of it, it may ask again.
-    pub async fn change_password<U: Into<String>>(
+    pub async fn change_password<U: Into<Vec<u8>>>(
         &mut self,
         user: U,
         old: String,
@@ -410,7 +412,7 @@ impl<H: Handler> Handle<H> {
     ///
     /// * `submethods` - Hints to the server the preferred methods to be used for authentication
     pub async fn authenticate_keyboard_interactive_start<
-        U: Into<String>,
+        U: Into<Vec<u8>>,
         S: Into<Option<String>>,
     >(
         &mut self,
@@ -522,7 +524,7 @@ impl<H: Handler> Handle<H> {
     /// `ssh-rsa`, `rsa-sha2-256`, and `rsa-sha2-512` "keys" in OpenSSH.
     /// You can use [Handle::best_supported_rsa_hash] to automatically
     /// figure out the best hash algorithm for RSA keys.
-    pub async fn authenticate_publickey<U: Into<String>>(
+    pub async fn authenticate_publickey<U: Into<Vec<u8>>>(
         &mut self,
         user: U,
         key: PrivateKeyWithHashAlg,
@@ -539,7 +541,7 @@ impl<H: Handler> Handle<H> {
     }
 
     /// Perform public OpenSSH Certificate-based SSH authentication
-    pub async fn authenticate_openssh_cert<U: Into<String>>(
+    pub async fn authenticate_openssh_cert<U: Into<Vec<u8>>>(
         &mut self,
         user: U,
         key: Arc<PrivateKey>,
@@ -564,7 +566,7 @@ impl<H: Handler> Handle<H> {
     /// or declines to sign), its error is returned and the attempt is
     /// abandoned. The handle stays usable: another authentication method can
     /// be tried on it.
-    pub async fn authenticate_publickey_with<U: Into<String>, S: auth::Signer>(
+    pub async fn authenticate_publickey_with<U: Into<Vec<u8>>, S: auth::Signer>(
         &mut self,
         user: U,
         key: ssh_key::PublicKey,
@@ -626,7 +628,7 @@ impl<H: Handler> Handle<H> {
     /// the server. The provided authenticator owns the platform- or
     /// application-specific GSSAPI implementation and returns continuation
     /// tokens and, once complete, the MIC over russh's SSH userauth data.
-    pub async fn authenticate_gssapi_with_mic<U: Into<String>, G: auth::GssapiAuthenticator>(
+    pub async fn authenticate_gssapi_with_mic<U: Into<Vec<u8>>, G: auth::GssapiAuthenticator>(
         &mut self,
         user: U,
         mechanism_oids: Vec<Vec<u8>>,
@@ -709,7 +711,7 @@ impl<H: Handler> Handle<H> {
     /// If the signer fails, its error is returned and the attempt is
     /// abandoned; the handle stays usable for further authentication attempts,
     /// as with [`Handle::authenticate_publickey_with`].
-    pub async fn authenticate_certificate_with<U: Into<String>, S: auth::Signer>(
+    pub async fn authenticate_certificate_with<U: Into<Vec<u8>>, S: auth::Signer>(
         &mut self,
         user: U,
         cert: Certificate,
@@ -948,7 +950,7 @@ impl<H: Handler> Handle<H> {
             .await
     }
 
-    pub async fn channel_open_direct_streamlocal<S: Into<String>>(
+    pub async fn channel_open_direct_streamlocal<S: Into<Vec<u8>>>(
         &self,
         socket_path: S,
     ) -> Result<Channel<Msg>, crate::Error> {
@@ -1020,7 +1022,7 @@ impl<H: Handler> Handle<H> {
     }
 
     // Requests the server to open a UDS forward channel
-    pub async fn streamlocal_forward<A: Into<String>>(
+    pub async fn streamlocal_forward<A: Into<Vec<u8>>>(
         &self,
         socket_path: A,
     ) -> Result<(), crate::Error> {
@@ -1044,7 +1046,7 @@ impl<H: Handler> Handle<H> {
     }
 
     // Requests the server to close a UDS forward channel
-    pub async fn cancel_streamlocal_forward<A: Into<String>>(
+    pub async fn cancel_streamlocal_forward<A: Into<Vec<u8>>>(
         &self,
         socket_path: A,
     ) -> Result<(), crate::Error> {
@@ -1387,6 +1389,7 @@ impl Session {
         ));
         Self {
             common,
+            auth_user: Vec::new(),
             receiver,
             sender,
             kex: SessionKexState::Idle,

@@ -84,7 +84,7 @@ impl Session {
 
     pub fn channel_open_direct_streamlocal(
         &mut self,
-        socket_path: &str,
+        socket_path: &[u8],
     ) -> Result<ChannelId, crate::Error> {
         self.channel_open_generic(b"direct-streamlocal@openssh.com", |write| {
             socket_path.encode(write)?;
@@ -378,7 +378,7 @@ impl Session {
     pub fn streamlocal_forward(
         &mut self,
         reply_channel: Option<oneshot::Sender<bool>>,
-        socket_path: &str,
+        socket_path: &[u8],
     ) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted {
             let want_reply = reply_channel.is_some();
@@ -404,7 +404,7 @@ impl Session {
     pub fn cancel_streamlocal_forward(
         &mut self,
         reply_channel: Option<oneshot::Sender<bool>>,
-        socket_path: &str,
+        socket_path: &[u8],
     ) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted {
             let want_reply = reply_channel.is_some();
