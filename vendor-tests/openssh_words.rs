@@ -129,6 +129,31 @@ fn what_is_not_forwarded_can_be_given_up() {
 }
 
 #[test]
+fn a_signal_means_the_same_to_the_client_of_a_master() {
+    let place = Place::shared("");
+    let socket = place.home.path("socket").display().to_string();
+    for master in [THEIRS.to_owned(), place.ours()] {
+        let mut command = place.client(&master, &["-M", "-N", "-S", &socket, "box"]);
+        let mut master = start(&mut command, "openssh-client");
+        until("the master", || std::path::Path::new(&socket).exists());
+        for ssh in [THEIRS.to_owned(), place.ours()] {
+            for (at, ender) in [Signal::TERM, Signal::INT, Signal::HUP].into_iter().enumerate() {
+                let mark = place.home.path(&format!("mark{at}")).display().to_string();
+                let _ = std::fs::remove_file(&mark);
+                let run = format!("touch {mark}; exec sleep 20");
+                let child = start(&mut place.client(&ssh, &["-S", &socket, "box", &run]), "");
+                until("the command", || std::path::Path::new(&mark).exists());
+                signal(i32::try_from(child.id()).unwrap(), ender);
+                assert_eq!(wait(child).status.code(), Some(255), "{ssh} {ender:?}");
+            }
+        }
+        let mut command = place.client(THEIRS, &["-S", &socket, "-O", "exit", "box"]);
+        wait(start(&mut command, "openssh-client"));
+        until("the end of the master", || master.try_wait().unwrap().is_some());
+    }
+}
+
+#[test]
 fn a_break_reaches_the_server() {
     // 9.2 logs every request with this.
     let place = Place::shared("LogLevel DEBUG1\n");

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::background;
 use super::forwards::allocated;
-use crate::cli::invocation::Invocation;
+use crate::cli::invocation::{Front, Invocation};
 use crate::cli::link::Link;
 use crate::cli::request::routes::{self, Scope};
 use crate::cli::role::Role;
@@ -28,7 +28,7 @@ use crate::ssh::Session;
 use crate::ssh::forward::{Forward, ForwardTarget};
 use crate::ssh::open_forwards::OpenForwards;
 use crate::ssh::remote::{Ending, Remote};
-use crate::term;
+use crate::{signals, term};
 
 /// What ControlMaster, ControlPath and ControlPersist say together.
 pub(in crate::cli) struct Control {
@@ -172,6 +172,10 @@ async fn run(
             return Ok(None);
         }
     };
+    if invocation.front == Front::Ssh {
+        // mux.c, `control_client_sighandler`.
+        signals::end_as(signals::Ending::Ssh);
+    }
     background::ready(false, true)?;
     let status = wait(running, tty, pid).await?;
     if tty {
