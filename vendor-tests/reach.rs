@@ -1,11 +1,11 @@
 //! `network ping` and `network overview` against OpenSSH's sshd and what stands
 //! in its place: closed ports, black holes, other services.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, Terminal, run, sshd};
+use crate::harness::{Home, Terminal, run, sshd, start};
 use serde_json::{Value, json};
 
 const IP: &str = "127.0.0.1";
@@ -69,12 +69,15 @@ fn ping_tells_of_every_network_what_answers_and_with_which_key() {
     let done = ping(&[]).exits(0);
     assert!(started.elapsed() < Duration::from_secs(3), "one after the other");
     let lines: Vec<String> = done.text().lines().map(str::to_owned).collect();
-    let starts = ["dead via", "  hint:", "closed via", "  hint:", "good via"];
-    assert!(
-        lines.len() == 5 && lines.iter().zip(starts).all(|(l, s)| l.starts_with(s)),
-        "{lines:#?}"
-    );
-    assert!(lines[4].contains("host key unknown, SSH-2.0-OpenSSH"), "{}", lines[4]);
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    let line = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
+    for failed in ["dead via", "closed via"] {
+        assert!(lines[line(failed) + 1].starts_with("  hint:"), "{lines:#?}");
+    }
+    let good = &lines[line("good via")];
+    assert!(good.contains("host key unknown, SSH-2.0-OpenSSH"), "{good}");
+    // As they come: what has no answer is the last.
+    assert_eq!(line("dead via"), 3, "{lines:#?}");
     // Nothing was logged in to, nothing trusted.
     assert!(!server.log().contains("Accepted"), "{}", server.log());
     assert_eq!(home.read("home/.ssh/known_hosts"), "");
@@ -95,6 +98,43 @@ fn ping_tells_of_every_network_what_answers_and_with_which_key() {
     let value: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(value["reachable"], false);
     assert_eq!(value["routes"][0]["reason"], "connection refused");
+}
+
+#[test]
+fn ping_prints_every_answer_as_it_comes() {
+    let home = Home::new();
+    let (hole, banner) = (Hole::new(), banner());
+    let network = |priority, port| json!({ "priority": priority, "peers": { "m": { "host": { "plain": IP }, "port": port } } });
+    let exports = json!({
+        "dead": network(30, hole.port), "closed": network(20, 1), "up": network(10, banner),
+    });
+    home.write("exports.json", exports.to_string());
+    let args = ["--exports", "exports.json", "network", "ping", "m", "--timeout", "600"];
+    // In a pipe, where a program reads it.
+    let mut child = start(&mut home.command(&args), "util-linux");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut begun = Vec::new();
+    while begun.len() < 3 {
+        begun.push(lines.next().unwrap().unwrap());
+    }
+    begun.sort();
+    let starts = ["  hint:", "closed via", "up via"];
+    assert!(begun.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{begun:?}");
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // On a terminal, beside what is told of what is waited for.
+    let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
+    terminal.expect("up via 127.0.0.1: ");
+    terminal.expect("closed via 127.0.0.1: ");
+    assert!(!terminal.text().contains("dead via"), "{}", terminal.text());
+    assert!(terminal.is_running());
+    // In JSON they are one document, and in the order of the networks.
+    let args = [&args[..6], &["1", "--json"]].concat();
+    let done = home.run(&args).exits(0);
+    let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let networks = value["routes"].as_array().unwrap().iter().map(|route| &route["network"]);
+    assert_eq!(networks.collect::<Vec<_>>(), ["dead", "closed", "up"]);
 }
 
 #[test]

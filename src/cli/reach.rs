@@ -3,8 +3,7 @@
 
 mod overview;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -69,16 +68,16 @@ impl How {
     }
 }
 
-/// Every network of the machine, in the order of priority: time to the banner
-/// and what is known of the host key. Exits with 1 when none answers.
+/// Every network of the machine: time to the banner and what is known of the host key,
+/// a line as soon as it answers, or in JSON all of them in the order of priority. Exits
+/// with 1 when none answers.
 pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
     drive(async {
         let mut asked = arguments.how.asked(&arguments.machine)?;
         asked.network.clone_from(&arguments.network);
         let mut invocation = asked.invocation(global).await?;
         let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
-        let told = (!arguments.how.json).then(Told::default);
-        let probed = ping_all(&mut invocation, told.as_ref(), global, &ui).await;
+        let probed = ping_all(&mut invocation, !arguments.how.json, global, &ui).await;
         ui.progress.done();
         let probed = probed?;
         let reachable = probed.iter().any(|probed| probed.outcome.is_ok());
@@ -94,7 +93,7 @@ pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
 
 async fn ping_all(
     invocation: &mut Invocation,
-    told: Option<&Told>,
+    is_told: bool,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Vec<Probed>> {
@@ -116,36 +115,18 @@ async fn ping_all(
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);
-    let one = async |place, route: Route| {
+    let one = async |_, route: Route| {
         let _turn = turns.wait(&route).await;
         let request = Request { deadline: Some(allowed(said, &route)), ..request.clone() };
         let probed = probe(&request, route, &dialer, Some(&trust)).await;
-        if let Some(told) = told {
+        if is_told {
             let mut done = Ok(());
-            ui.progress.aside(|| done = told.line(place, as_line(&probed)));
+            ui.progress.aside(|| done = print_text(&as_line(&probed)));
             done?;
         }
         Ok(probed)
     };
     fan_out(request.routes.clone(), one).await.into_iter().collect()
-}
-
-/// The lines of answers, each as soon as those before it are there: in the order of
-/// the networks, and not at the end.
-#[derive(Default)]
-struct Told(Mutex<(usize, BTreeMap<usize, String>)>);
-
-impl Told {
-    fn line(&self, place: usize, line: String) -> Result<()> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (next, waiting) = &mut *told;
-        waiting.insert(place, line);
-        while let Some(line) = waiting.remove(next) {
-            print_text(&line)?;
-            *next += 1;
-        }
-        Ok(())
-    }
 }
 
 /// Does it for all of them at the same time, each with its place; what becomes of them
