@@ -230,6 +230,20 @@ impl Options {
         set.flat_map(lines).collect()
     }
 
+    /// What is asked for and changes nothing.
+    pub fn without_effect(&self) -> impl Iterator<Item = &'static Row> {
+        let is_ignored = |row: &&Row| !row.facts.is_honoured && self.is_set(row);
+        let default = Self::default();
+        // As good as nothing said.
+        let is_off = |words: &Vec<String>| {
+            words.iter().all(|word| ["no", "false", "none"].contains(&word.as_str()))
+        };
+        TABLE.iter().filter(is_ignored).filter(move |row| {
+            let lines = (row.lines)(self);
+            lines != (row.lines)(&default) && !lines.iter().all(is_off)
+        })
+    }
+
     /// The same options again.
     ///
     /// # Errors

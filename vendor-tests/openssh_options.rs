@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Terminal, free_port, noise, start, until, wait};
+use crate::harness::{Run, THEIRS, Terminal, free_port, noise, start, until, wait};
 use crate::openssh::Agent;
 use crate::openssh_personality::Place;
 
@@ -21,6 +21,75 @@ fn with(agent: &Agent, place: &Place, program: &str, args: &[&str]) -> Run {
 
 fn holds(agent: &Agent, place: &Place) -> bool {
     with(agent, place, "/usr/bin/ssh-add", &["-l"]).text().contains("ED25519")
+}
+
+/// Options that are accepted for those who have them in their files are told with `-v`.
+#[test]
+fn what_changes_nothing_is_said_to_who_asks() {
+    let place = Place::ready();
+    let library = "/nonexistent/pkcs11.so";
+    let words = "warning: PKCS11Provider changes nothing: no library is loaded; ssh-add -s lends \
+                 its keys to an agent\n";
+    let option = format!("-oPKCS11Provider={library}");
+    for args in [&["-I", library][..], &[&option], &["-I", library, &option]] {
+        let done = place.ssh(&[args, &["box", "echo", "in"]].concat()).exits(0);
+        assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in\n", words), "{args:?}");
+        let quiet = place.ssh(&[&["-q"], args, &["box", "true"]].concat()).exits(0);
+        assert_eq!(quiet.stderr, "");
+        assert!(!place.ssh(&[args, &["-G", "box"]].concat()).exits(0).stderr.contains("warning"));
+    }
+    for none in ["-oPKCS11Provider=none", "-oGSSAPIAuthentication=yes", "-oCheckHostIP=yes"] {
+        assert_eq!(place.ssh(&[none, "box", "true"]).exits(0).stderr, "", "{none}");
+    }
+    // What stands in a file is no news to whoever has it there.
+    let config = place.home.read("home/.ssh/config")
+        + &format!("  PKCS11Provider {library}\n  GSSAPIAuthentication no\n  CheckHostIP yes\n");
+    place.home.write("home/.ssh/config", config);
+    assert_eq!(place.ssh(&["box", "true"]).exits(0).stderr, "");
+    let verbose = place.ssh(&["-v", "-oHostbasedAuthentication=yes", "-K", "box", "true"]).exits(0);
+    for name in ["PKCS11Provider", "CheckHostIP", "HostbasedAuthentication", "GSSAPIAuthentication"]
+    {
+        let line = format!("debug1: {name} changes nothing here\r\n");
+        assert_eq!(verbose.stderr.matches(&line).count(), 1, "{name}: {}", verbose.stderr);
+    }
+    let verbose = place.ssh(&["-v", "-oCheckHostIP=no", "box", "true"]).exits(0).stderr;
+    for name in ["CheckHostIP", "GSSAPIAuthentication", "Tunnel", "VisualHostKey"] {
+        assert!(!verbose.contains(&format!("{name} changes")), "{verbose}");
+    }
+}
+
+/// Where there is no device, OpenSSH's client says the same.
+#[test]
+fn a_tunnel_that_there_is_none_of_is_told() {
+    let place = Place::ready();
+    let said = "Tunnel device open failed.\nCould not request tunnel forwarding.\n";
+    let both = |args: &[&str], code: i32, said: &str| {
+        // In a namespace without /dev/net, where OpenSSH has none either.
+        let hide = "mount -t tmpfs none /dev/net 2>/dev/null; exec \"$@\"";
+        let config = place.home.path("home/.ssh/config");
+        for ssh in [place.ours(), THEIRS.to_owned()] {
+            let through = ["-m", "/bin/sh", "-c", hide, "sh", &ssh, "-F", config.to_str().unwrap()];
+            let mut command = place.command("/usr/bin/unshare", &[&through, args].concat());
+            let done = Run::of(wait(start(&mut command, "util-linux"))).exits(code);
+            assert_eq!(done.stderr.replace('\r', ""), said, "{ssh} {args:?}");
+        }
+    };
+    both(&["-w", "any:any", "box", "true"], 0, said);
+    both(&["-oTunnel=ethernet", "-w", "3", "box", "true"], 0, said);
+    both(&["-oTunnel=yes", "box", "true"], 0, said);
+    both(&["-oTunnelDevice=3:4", "box", "true"], 0, "");
+    both(&["-oTunnel=no", "-w", "3:4", "box", "true"], 0, "");
+    both(&["-oClearAllForwardings=yes", "-w", "3:4", "box", "true"], 0, "");
+    both(&["-q", "-w", "3:4", "box", "true"], 0, "");
+    both(&["-oExitOnForwardFailure=yes", "-w", "any", "box", "true"], 255, said);
+    both(&["-w", "x:y", "box", "true"], 255, "Bad tun device 'x:y'\n");
+    for args in [&["-G", "-w", "3:4", "h"][..], &["-G", "-oTunnel=ethernet", "-w", "any", "h"]] {
+        let shown = |ssh: &str| {
+            let text = Run::of(wait(start(&mut place.client(ssh, args), ""))).exits(0).text();
+            text.lines().filter(|line| line.starts_with("tunnel")).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(shown(&place.ours()), shown(THEIRS), "{args:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::openssh::arguments::Arguments;
 use crate::openssh::{Reading, Resolved, resolve};
-use crate::options::target;
+use crate::options::{Options, target};
 use crate::plan::Overrides;
 use crate::printable::Printable;
 use crate::race;
@@ -40,6 +40,8 @@ pub(super) struct Invocation {
     pub(super) proxy_is_said: bool,
     /// Whether ForwardAgent stands there.
     pub(super) agent_is_said: bool,
+    /// What stands there and changes nothing, in words.
+    pub(super) warnings: Vec<String>,
     /// How much a host key must be known, whatever the options say.
     pub(super) host_key_check: Option<HostKeyCheck>,
     /// Key files that have to be there.
@@ -150,6 +152,7 @@ impl Invocation {
             config_file: arguments.config_file.clone(),
             proxy_is_said: options.proxy_jump.is_some() || options.proxy_command.is_some(),
             agent_is_said: options.forward_agent.is_some(),
+            warnings: warnings(options),
             host_key_check: None,
             identities: Vec::new(),
             timeout: None,
@@ -162,6 +165,12 @@ impl Invocation {
     pub(super) fn name(&self) -> &str {
         &self.resolved.original_host
     }
+}
+
+/// What has to be known of options on a command line that change nothing.
+pub(super) fn warnings(options: &Options) -> Vec<String> {
+    let rows = options.without_effect().filter(|row| !row.facts.warning.is_empty());
+    rows.map(|row| format!("{} changes nothing: {}", row.name, row.facts.warning)).collect()
 }
 
 /// What `-W` or a command ask for.

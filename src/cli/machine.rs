@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use clap_complete::engine::ArgValueCompleter;
 
-use super::invocation::{Destination, Front, Invocation, task};
+use super::invocation::{Destination, Front, Invocation, task, warnings};
 use super::{Global, complete, shell};
 use crate::error::{Error, Result};
 use crate::openssh::arguments::Arguments;
@@ -129,6 +129,7 @@ impl Asked {
         let named = std::mem::take(&mut options.identity_file);
         let proxy_is_said = options.proxy_jump.is_some() || options.proxy_command.is_some();
         let agent_is_said = options.forward_agent.is_some();
+        let warnings = warnings(&options);
         let check_is_said = options.strict_host_key_checking.is_some();
         let timeout_is_said = options.connect_timeout.is_some();
         let file = config_file.as_deref();
@@ -158,6 +159,7 @@ impl Asked {
             config_file,
             proxy_is_said,
             agent_is_said,
+            warnings,
             host_key_check: self.host_key_check.filter(|_| !check_is_said),
             identities,
             timeout: self.timeout.filter(|_| !timeout_is_said),

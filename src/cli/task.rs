@@ -69,6 +69,9 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
         done.map_err(|source| Error::System { what: "cannot read from /dev/null", source })?;
     }
     remote::missing_terminal(&invocation, ui);
+    if Role::of_this().is_none() {
+        say_what_changes_nothing(&invocation, ui);
+    }
     let forwards = Forwards::of(&invocation.resolved)?;
     let control = Control::of(&invocation, global)?;
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
@@ -84,6 +87,16 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     }
     let link = link::open(&mut invocation, global, ui).await?;
     over(&link, &invocation, &forwards, control.as_ref(), ui).await
+}
+
+/// Of options that are accepted for the sake of those who have them in their files.
+fn say_what_changes_nothing(invocation: &Invocation, ui: &Ui) {
+    for warning in &invocation.warnings {
+        ui.warning(warning);
+    }
+    for row in invocation.resolved.options.without_effect() {
+        ui.verbose(&format!("{} changes nothing here", row.name));
+    }
 }
 
 /// Does it over a connection.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Resolved;
 use crate::encoding;
 use crate::error::Result;
-use crate::options::{Leads, Listener, Permitted, Template};
+use crate::options::{Leads, Listener, Permitted, Template, Tunnel};
 use crate::ssh::forward::{Forward, ForwardTarget, Listen, Side};
 
 /// Everything that is to be forwarded.
@@ -24,6 +24,8 @@ pub struct Forwards {
     pub mask: u32,
     /// Where the server's clients may go by SOCKS (`PermitRemoteOpen`).
     pub permitted: Permitted,
+    /// Whether a tunnel of packets is wanted, which there is none of (`Tunnel`, `-w`).
+    pub has_tunnel: bool,
 }
 
 impl Forwards {
@@ -40,6 +42,7 @@ impl Forwards {
             unlink: options.stream_local_bind_unlink(),
             mask: options.stream_local_bind_mask().0,
             permitted: options.permit_remote_open(),
+            has_tunnel: options.tunnel() != Tunnel::No && !options.clear_all_forwardings(),
         };
         if options.clear_all_forwardings() {
             return Ok(forwards);

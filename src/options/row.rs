@@ -46,6 +46,8 @@ pub struct Facts {
     pub yields: Option<fn(&Options) -> bool>,
     /// What a list of options remarks about it.
     pub note: &'static str,
+    /// Why it changes nothing, where who asks for it on a command line has to know.
+    pub warning: &'static str,
 }
 
 /// What a letter of ssh(1) does to an option.
@@ -93,6 +95,7 @@ pub(super) const HONOURED: Facts = Facts {
     unset: |_| "",
     yields: None,
     note: "",
+    warning: "",
 };
 
 /// An option that is accepted, and changes nothing.
@@ -126,6 +129,10 @@ impl Facts {
 
     pub(super) const fn note(self, note: &'static str) -> Self {
         Self { note, ..self }
+    }
+
+    pub(super) const fn warning(self, warning: &'static str) -> Self {
+        Self { warning, ..self }
     }
 }
 

@@ -142,7 +142,8 @@ options! {
     /// Whether the system notices that the other side is gone
     "TCPKeepAlive" tcp_keep_alive: Option<bool> = true, HONOURED.aliases(&["keepalive"]);
     /// Whether a network is forwarded
-    "Tunnel" tunnel: Option<Tunnel> = Tunnel::No, IGNORED.not_in_addresses();
+    "Tunnel" tunnel: Option<Tunnel> = Tunnel::No,
+        IGNORED.letters(&[('w', First("point-to-point"))]).not_in_addresses();
     /// Whether an SSHFP record counts that DNSSEC proves
     "VerifyHostKeyDNS" verify_host_key_dns: Option<YesNoAsk> = YesNoAsk::No, HONOURED;
     /// Whether host keys are drawn
@@ -215,7 +216,8 @@ options! {
         HONOURED.letters(&[('m', Argument("Unknown mac type '{}'"))]).shown(Algorithms(List::Macs));
     /// A library that holds keys
     "PKCS11Provider" pkcs11_provider: Option<Maybe<String>>,
-        IGNORED.aliases(&["smartcarddevice"]).letters(&[('I', Argument(""))]).not_in_addresses();
+        IGNORED.aliases(&["smartcarddevice"]).letters(&[('I', Argument(""))]).not_in_addresses()
+            .warning("no library is loaded; ssh-add -s lends its keys to an agent");
     /// A library that reaches FIDO keys
     "SecurityKeyProvider" security_key_provider: Option<Maybe<String>>, IGNORED.not_in_addresses();
     /// Ways to authenticate, best first

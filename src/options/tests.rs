@@ -43,10 +43,9 @@ fn letters_are_known_to_the_command_line_with_and_without_arguments() {
     use crate::openssh::arguments::{ALONE, WITH_ARGUMENT};
     for row in TABLE {
         for (letter, says) in row.facts.letters {
-            let letters = match says {
-                Says::Argument(_) => WITH_ARGUMENT,
-                _ => ALONE,
-            };
+            // What has an argument for one option may say a word to another.
+            let is_argument = |row: &Row| matches!(row.letter(*letter), Some(Says::Argument(_)));
+            let letters = if TABLE.iter().any(is_argument) { WITH_ARGUMENT } else { ALONE };
             assert!(letters.contains(*letter), "-{letter} of {}", row.name);
             if let Says::First(word) | Says::Now(word) = says {
                 Options::default().line(&format!("{} {word}", row.name)).unwrap();

@@ -183,6 +183,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         config_file: passed.config_file,
         proxy_is_said: passed.proxy_is_said,
         agent_is_said: passed.agent_is_said,
+        // They have been said.
+        warnings: Vec::new(),
         host_key_check: check,
         identities: paths(passed.identities),
         timeout: passed.timeout,
@@ -224,6 +226,7 @@ mod tests {
                 config_file: Some("none".to_owned()),
                 proxy_is_said: true,
                 agent_is_said: true,
+                warnings: Vec::new(),
                 host_key_check: Some(HostKeyCheck::Tofu),
                 identities: vec!["/a b".into()],
                 timeout: Some(Duration::from_millis(1500)),

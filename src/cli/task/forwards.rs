@@ -52,6 +52,15 @@ pub(super) async fn open(open: &OpenForwards, forwards: &Forwards, ui: &Ui) -> R
         }
         ui.notice(&format!("Warning: {text}"));
     }
+    // Where ssh(1) has no device it says the same (clientloop.c, ssh.c).
+    if forwards.has_tunnel {
+        ui.say("Tunnel device open failed.");
+        let text = "Could not request tunnel forwarding.";
+        if forwards.exit_on_failure {
+            return Err(Error::Forward(text.to_owned()));
+        }
+        ui.say(text);
+    }
     Ok(())
 }
 
