@@ -277,6 +277,14 @@ fn modes(settings: &Termios) -> Vec<(u8, u32)> {
     [&codes[..], &input, &local, &output, &control, &speeds].concat()
 }
 
+/// What ends a line there, as a program would write it: the terminal adds the rest, unless
+/// it is raw.
+fn line_end(tty: impl AsFd) -> &'static [u8] {
+    let adds = OutputModes::OPOST | OutputModes::ONLCR;
+    let is_cooked = |settings: Termios| settings.output_modes.contains(adds);
+    if termios::tcgetattr(tty).is_ok_and(is_cooked) { b"\n" } else { b"\r\n" }
+}
+
 /// Asks on the controlling terminal, not on standard input, so that a pipe can
 /// be fed at the same time. `None` when there is no terminal, and on Ctrl-D and
 /// end of input. Ctrl-C ends the process, as it does in ssh(1).
@@ -293,7 +301,7 @@ pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
         Ok(()) => read_line(&mut tty, echo),
         Err(_) => Answer::None,
     };
-    let _ = tty.write_all(b"\r\n");
+    let _ = tty.write_all(line_end(&tty));
     restore();
     match answer {
         Answer::Line(line) => Some(line),

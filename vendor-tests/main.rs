@@ -53,6 +53,7 @@ mod openssh;
 mod openssh_algorithms;
 mod openssh_awkward;
 mod openssh_choices;
+mod openssh_dialogues;
 mod openssh_failures;
 mod openssh_files;
 mod openssh_host_keys;

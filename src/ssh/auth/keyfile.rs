@@ -16,8 +16,6 @@ use crate::prompter::Prompter;
 
 /// No key file is larger, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;
-/// Passphrases asked for one key, as in ssh(1).
-const PASSPHRASE_PROMPTS: usize = 3;
 
 /// A key file that could be read. It may still be locked by a passphrase.
 pub(super) struct KeyFile {
@@ -163,11 +161,13 @@ impl KeyFile {
         self.text.is_some() && (!self.locked || lock(&self.unlocked).is_some())
     }
 
-    /// The private key, asking for the passphrase when it is locked; and whether
-    /// this was the first time.
+    /// The private key, asking so often for the passphrase when it is locked; and
+    /// whether this was the first time. None at all is no answer to be asked about again
+    /// (sshconnect2.c, `load_identity_file`).
     pub(super) async fn unlock(
         &self,
         prompter: &Arc<dyn Prompter>,
+        prompts: usize,
     ) -> Result<(Arc<PrivateKey>, bool), &'static str> {
         let known = lock(&self.unlocked).clone();
         if let Some(key) = known {
@@ -181,9 +181,12 @@ impl KeyFile {
             if !locked {
                 return decode_secret_key(&text, None).map_err(|_| "not a private key");
             }
-            for _ in 0..PASSPHRASE_PROMPTS {
+            for _ in 0..prompts {
                 let passphrase =
                     user.ask(&prompt, false).ok_or("locked by a passphrase, nobody to ask")?;
+                if passphrase.expose().is_empty() {
+                    return Err("locked by a passphrase, none was given");
+                }
                 if let Ok(key) = decode_secret_key(&text, Some(passphrase.expose())) {
                     return Ok(key);
                 }

@@ -263,7 +263,7 @@ async fn unlocked(
     file: &Arc<KeyFile>,
     credentials: &Credentials,
 ) -> Result<Arc<PrivateKey>, &'static str> {
-    let (key, is_first) = file.unlock(&credentials.prompter).await?;
+    let (key, is_first) = file.unlock(&credentials.prompter, credentials.prompts).await?;
     if let Some(agent) = credentials.agent.as_deref().filter(|_| is_first) {
         let (seconds, confirm) = match credentials.add_to_agent {
             AddToAgent::No => return Ok(key),
