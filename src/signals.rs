@@ -35,6 +35,9 @@ pub enum Ending {
     /// The same, but 0 for SIGTERM: nothing was to be run, and it has done what it was
     /// there for (clientloop.c, `client_loop`).
     SshBare,
+    /// 0: the client of a master, to which a stream is joined (mux.c,
+    /// `mux_client_request_stdio_fwd`).
+    SshStream,
 }
 
 /// Says what a signal means from now on.
@@ -46,6 +49,7 @@ fn status(number: u8) -> u8 {
     match ENDING.load(Ordering::Relaxed) {
         ending if ending == Ending::Number as u8 => 128 + number,
         ending if ending == Ending::SshBare as u8 && number == TERMINATE => 0,
+        ending if ending == Ending::SshStream as u8 => 0,
         _ => FAILED,
     }
 }

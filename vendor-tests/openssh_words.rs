@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::{Run, THEIRS, Terminal, signal, start, until, wait};
+use crate::harness::{Run, THEIRS, Terminal, signal, start, until, wait, wait_status};
 use crate::openssh_personality::Place;
 
 /// Starts a client, sends it a signal once it is logged in, and waits for its end.
@@ -136,16 +136,41 @@ fn a_signal_means_the_same_to_the_client_of_a_master() {
         let mut command = place.client(&master, &["-M", "-N", "-S", &socket, "box"]);
         let mut master = start(&mut command, "openssh-client");
         until("the master", || std::path::Path::new(&socket).exists());
-        for ssh in [THEIRS.to_owned(), place.ours()] {
-            for (at, ender) in [Signal::TERM, Signal::INT, Signal::HUP].into_iter().enumerate() {
-                let mark = place.home.path(&format!("mark{at}")).display().to_string();
+        let run = |ssh: &str, args: &[&str], is_there: &mut dyn FnMut() -> bool, ender| {
+            let mut command = place.client(ssh, &[&["-S", &socket], args].concat());
+            // What runs on the server keeps what it writes to open for longer.
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = start(&mut command, "openssh-client");
+            until("the session", is_there);
+            // The client hears of it a moment later.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            signal(i32::try_from(child.id()).unwrap(), ender);
+            wait_status(&mut child).code()
+        };
+        let mark = place.home.path("mark");
+        let touch = format!("touch {}; exec sleep 5", mark.display());
+        let to = format!("127.0.0.1:{}", place.server.port());
+        let ours = place.ours();
+        for ender in [Signal::TERM, Signal::INT, Signal::HUP] {
+            for ssh in [THEIRS, &ours] {
                 let _ = std::fs::remove_file(&mark);
-                let run = format!("touch {mark}; exec sleep 20");
-                let child = start(&mut place.client(&ssh, &["-S", &socket, "box", &run]), "");
-                until("the command", || std::path::Path::new(&mark).exists());
-                signal(i32::try_from(child.id()).unwrap(), ender);
-                assert_eq!(wait(child).status.code(), Some(255), "{ssh} {ender:?}");
+                let code = run(ssh, &["box", &touch], &mut || mark.exists(), ender);
+                assert_eq!(code, Some(255), "{ssh} {ender:?}");
+                // A stream that nobody else ends: the server that it leads to has logged it.
+                let before = place.server.log().matches("Connection from").count();
+                let mut is_there =
+                    || place.server.log().matches("Connection from").count() > before;
+                let code = run(ssh, &["-W", &to, "box"], &mut is_there, ender);
+                assert_eq!(code, Some(0), "{ssh} -W {ender:?}");
             }
+            // Of -N there is nothing to be seen but what it forwards.
+            let local = place.home.path("local");
+            let _ = std::fs::remove_file(&local);
+            let forward = format!("{}:{to}", local.display());
+            let code = run(&ours, &["-N", "-L", &forward, "box"], &mut || local.exists(), ender);
+            assert_eq!(code, Some(255), "-N {ender:?}");
+            let cancel = ["-S", &socket, "-O", "cancel", "-L", &forward, "box"];
+            wait(start(&mut place.client(&ours, &cancel), ""));
         }
         let mut command = place.client(THEIRS, &["-S", &socket, "-O", "exit", "box"]);
         wait(start(&mut command, "openssh-client"));

@@ -152,6 +152,12 @@ async fn run(
     let reads = !resolved.options.stdin_null() && Role::of_this().is_none();
     let input = if reads { stdin.as_fd() } else { null.as_fd() };
     let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    // mux.c, `control_client_sighandler`.
+    let end_as = |ending| {
+        if invocation.front == Front::Ssh {
+            signals::end_as(ending);
+        }
+    };
     let (running, tty) = match wanted {
         Wanted::Session(remote) => {
             let files = [input, stdout.as_fd(), stderr.as_fd()];
@@ -159,6 +165,7 @@ async fn run(
         }
         Wanted::Stdio(target) => (client.stdio(target, [input, stdout.as_fd()]).await, false),
         Wanted::Forwards => {
+            end_as(signals::Ending::Ssh);
             background::ready(false, false)?;
             // As with OpenSSH the forwards stay as long as the master does.
             client.gone().await;
@@ -172,10 +179,10 @@ async fn run(
             return Ok(None);
         }
     };
-    if invocation.front == Front::Ssh {
-        // mux.c, `control_client_sighandler`.
-        signals::end_as(signals::Ending::Ssh);
-    }
+    end_as(match wanted {
+        Wanted::Stdio(_) => signals::Ending::SshStream,
+        _ => signals::Ending::Ssh,
+    });
     background::ready(false, true)?;
     let status = wait(running, tty, pid).await?;
     if tty {
