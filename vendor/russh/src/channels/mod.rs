@@ -476,6 +476,11 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> ChannelWriteHalf<
         self.send_msg(ChannelMsg::Close).await
     }
 
+    /// Send a request of a client on the channel, as the method that is named like it.
+    pub async fn request(&self, request: ChannelMsg) -> Result<(), Error> {
+        self.send_msg(request).await
+    }
+
     async fn send_msg(&self, msg: ChannelMsg) -> Result<(), Error> {
         self.sender
             .send((self.id, msg).into())

@@ -63,12 +63,12 @@ fn verify_hostkeys_proof(
 
 /// Whether a request may follow the one for the service at once. OpenSSH reads one
 /// message after the other; of others nobody knows. A key of an agent waits all the
-/// same: how it is used depends on the server's EXT_INFO, which may still be under way.
-fn takes_requests_early(server: &[u8], method: &auth::Method) -> bool {
+/// same for the server's EXT_INFO, which says how it is used, and may still be under way.
+fn takes_requests_early(server: &[u8], method: &auth::Method, ext_info: u8) -> bool {
     let waits = matches!(
         method,
         auth::Method::FuturePublicKey { .. } | auth::Method::FutureCertificate { .. }
-    );
+    ) && ext_info == 0;
     server.starts_with(b"SSH-2.0-OpenSSH") && !waits
 }
 
@@ -186,6 +186,7 @@ impl Session {
                             if enc.server_compression.is_deferred() {
                                 enc.server_compression.init_decompress(&mut enc.decompress);
                             }
+                            self.settle_early()?;
                             return Ok(());
                         }
                         Some((&msg::USERAUTH_BANNER, mut r)) => {
@@ -208,12 +209,19 @@ impl Session {
                             auth_request.methods = remaining_methods.clone();
 
                             self.common.auth_method = None;
+                            self.forget_early();
                             self.sender
                                 .send(Reply::AuthFailure {
                                     proceed_with_methods: remaining_methods,
                                     partial_success,
                                 })
                                 .map_err(|_| crate::Error::SendError)?;
+                        }
+                        // A signature has no such answer.
+                        Some((&msg::USERAUTH_INFO_REQUEST_OR_USERAUTH_PK_OK, _))
+                            if self.early.is_sent() =>
+                        {
+                            return Err(crate::Error::Inconsistent.into());
                         }
                         Some((&msg::USERAUTH_INFO_REQUEST_OR_USERAUTH_PK_OK, mut r)) => {
                             if let Some(auth::CurrentRequest::Password) = auth_request.current {
@@ -361,6 +369,7 @@ impl Session {
                                             // what lets that next request through.
                                             Some(Msg::SignFailed) => {
                                                 debug!("signer failed, abandoning the request");
+                                                self.forget_early();
                                                 return Ok(());
                                             }
                                             None => return Err(crate::Error::RecvError.into()),
@@ -372,7 +381,8 @@ impl Session {
                                         push_packet!(enc.write, {
                                             #[allow(clippy::indexing_slicing)] // length checked
                                             enc.write.extend_from_slice(&self.common.buffer[i..]);
-                                        })
+                                        });
+                                        self.send_early()?;
                                     }
                                 }
                                 Some(auth::Method::FutureCertificate { ref cert, hash_alg }) => {
@@ -401,6 +411,7 @@ impl Session {
                                             // See the public key case above.
                                             Some(Msg::SignFailed) => {
                                                 debug!("signer failed, abandoning the request");
+                                                self.forget_early();
                                                 return Ok(());
                                             }
                                             None => return Err(crate::Error::RecvError.into()),
@@ -412,7 +423,8 @@ impl Session {
                                         push_packet!(enc.write, {
                                             #[allow(clippy::indexing_slicing)] // length checked
                                             enc.write.extend(&self.common.buffer[i..]);
-                                        })
+                                        });
+                                        self.send_early()?;
                                     }
                                 }
                                 _ => {}
@@ -576,6 +588,7 @@ impl Session {
                 } else {
                     return Err(crate::Error::Inconsistent.into());
                 };
+                self.check_early(local_id, msg.sender_channel)?;
 
                 self.deliver(
                     local_id,
@@ -1151,7 +1164,12 @@ impl Session {
                         })?;
                         *sent = true
                     }
-                    accepted || takes_requests_early(&self.common.remote_sshid, &meth)
+                    accepted
+                        || takes_requests_early(
+                            &self.common.remote_sshid,
+                            &meth,
+                            self.ext_info_count,
+                        )
                 }
                 EncryptedState::InitCompression | EncryptedState::Authenticated => false,
             };
@@ -1160,6 +1178,9 @@ impl Session {
                 enc.write_auth_request(user, &meth)?;
                 let auth_request = AuthRequest::new(&meth);
                 enc.state = EncryptedState::WaitingAuthRequest(auth_request);
+                if let auth::Method::PublicKey { .. } = meth {
+                    self.send_early()?;
+                }
             }
         }
         self.auth_user = user.to_owned();

@@ -140,6 +140,11 @@ impl ClientKex {
         Ok(())
     }
 
+    /// It went out with the identification.
+    pub fn kexinit_sent(&mut self, payload: Bytes) {
+        self.exchange.client_kex_init = payload;
+    }
+
     pub fn step(
         mut self,
         input: Option<&mut IncomingSshPacket>,

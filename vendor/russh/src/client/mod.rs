@@ -73,9 +73,12 @@ use crate::{
     map_err, msg, negotiation,
 };
 
+mod early;
 mod encrypted;
 mod kex;
 mod session;
+
+pub use early::{EarlyChannel, EarlyOpen};
 
 #[cfg(test)]
 mod test;
@@ -108,6 +111,8 @@ pub struct Session {
     /// Number of EXT_INFO messages received (RFC 8308 allows at most two).
     ext_info_count: u8,
     unimplemented_count: u8,
+    /// A channel that does not wait for authentication.
+    early: early::Early,
 }
 
 impl Drop for Session {
@@ -183,6 +188,11 @@ pub enum Msg {
     /// abandons that attempt and goes back to its main loop, so the next
     /// authentication request gets through.
     SignFailed,
+    /// A channel that is opened right behind the next signature
+    OpenEarly {
+        open: EarlyOpen,
+        channel_ref: ClientChannelRef,
+    },
     ChannelOpenSession {
         channel_ref: ClientChannelRef,
     },
@@ -1285,6 +1295,46 @@ where
     write_buffer.send_ssh_id(&config.as_ref().client_id);
     map_err!(stream.write_all(&write_buffer.buffer).await)?;
 
+    connect_greeted(config, &[], stream, handler).await
+}
+
+/// What a client may say first, in one piece: its identification and its KEXINIT, for
+/// which nobody has to wait for the server's (RFC 4253, sections 4.2 and 7.1).
+pub fn greeting(config: &Config) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    config.client_id.write(&mut bytes);
+    let mut packet_writer = PacketWriter::clear();
+    negotiation::write_kex(&config.preferred, &mut packet_writer, None)?;
+    bytes.extend_from_slice(&packet_writer.buffer().buffer);
+    Ok(bytes)
+}
+
+/// The KEXINIT behind the identification in a [`greeting`], without its frame (RFC 4253,
+/// section 6).
+fn kexinit_of(greeting: &[u8], config: &Config) -> Option<Vec<u8>> {
+    let mut identification = Vec::new();
+    config.client_id.write(&mut identification);
+    let (length, packet) = greeting
+        .strip_prefix(&*identification)?
+        .split_first_chunk::<4>()?;
+    let packet = packet.get(..u32::from_be_bytes(*length) as usize)?;
+    let (padding, payload) = packet.split_first()?;
+    let end = payload.len().checked_sub(usize::from(*padding))?;
+    Some(payload.get(..end)?.to_vec())
+}
+
+/// As [`connect_stream`], on a stream on which the identification has been written. If
+/// it was a [`greeting`] for a configuration like this one, that is `said`.
+pub async fn connect_greeted<H, R>(
+    config: Arc<Config>,
+    said: &[u8],
+    stream: R,
+    handler: H,
+) -> Result<Handle<H>, H::Error>
+where
+    H: Handler + Send + 'static,
+    R: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // Reading SSH id and allocating a session if correct.
     let mut stream = SshRead::new(stream);
     let sshid = stream.read_ssh_id().await?;
@@ -1318,7 +1368,10 @@ where
         session_receiver,
         session_sender,
     );
-    session.begin_rekey()?;
+    match kexinit_of(said, &session.common.config) {
+        Some(payload) => session.begin_greeted(payload)?,
+        None => session.begin_rekey()?,
+    }
     let allowance = session.allowance.clone();
     let (kex_done_signal, kex_done_signal_rx) = oneshot::channel();
     let join = russh_util::runtime::spawn(session.run(stream, handler, Some(kex_done_signal)));
@@ -1406,6 +1459,7 @@ impl Session {
             server_sig_algs: None,
             ext_info_count: 0,
             unimplemented_count: 0,
+            early: early::Early::default(),
         }
     }
 
@@ -1775,6 +1829,7 @@ impl Session {
                     enc.client_send_gssapi_exchange_complete(token.as_deref())?;
                 }
             }
+            Msg::OpenEarly { open, channel_ref } => self.keep_early(open, channel_ref),
             Msg::ChannelOpenSession { channel_ref } => {
                 let id = self.channel_open_session()?;
                 self.keep_channel(id, channel_ref);
@@ -2035,6 +2090,22 @@ impl Session {
         Ok(())
     }
 
+    /// The first key exchange, where our KEXINIT has been sent.
+    fn begin_greeted(&mut self, payload: Vec<u8>) -> Result<(), crate::Error> {
+        let mut kex = ClientKex::new(
+            self.common.config.clone(),
+            &self.common.config.client_id,
+            &self.common.remote_sshid,
+            KexCause::Initial,
+        );
+        // It counts as a message like any other.
+        self.common.packet_writer.packet_raw(&payload)?;
+        self.common.packet_writer.buffer().buffer.clear();
+        kex.kexinit_sent(payload.into());
+        self.kex = SessionKexState::InProgress(kex);
+        Ok(())
+    }
+
     fn automatic_rekey_allowed(&self) -> bool {
         !self.kex.active()
             && self
@@ -2108,6 +2179,9 @@ async fn reply<H: Handler>(
             validate_server_msg_strict_kex(*message_type, seqno as usize)?;
         }
 
+        if *message_type == msg::UNIMPLEMENTED {
+            session.early_unimplemented(&pkt.buffer)?;
+        }
         if [msg::IGNORE, msg::UNIMPLEMENTED, msg::DEBUG].contains(message_type) {
             return Ok(());
         }

@@ -3,6 +3,7 @@ use ssh_encoding::Encode;
 use tokio::sync::oneshot;
 
 use crate::client::Session;
+use crate::client::early::Early;
 use crate::session::EncryptedState;
 use crate::{ChannelId, CryptoVec, Disconnect, Pty, Sig, map_err, msg};
 
@@ -17,7 +18,12 @@ impl Session {
     {
         let result = if let Some(ref mut enc) = self.common.encrypted {
             match enc.state {
-                EncryptedState::Authenticated => {
+                EncryptedState::WaitingAuthRequest(_)
+                    if !matches!(self.early, Early::GoingOut) =>
+                {
+                    return Err(crate::Error::NotAuthenticated);
+                }
+                EncryptedState::WaitingAuthRequest(_) | EncryptedState::Authenticated => {
                     let window_size = self.allowance.first_window();
                     let sender_channel =
                         enc.new_channel(window_size, self.common.config.maximum_packet_size);
