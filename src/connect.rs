@@ -22,12 +22,12 @@ use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{self, CONFIGURATION, Route};
 use crate::prompter::Prompter;
 pub use crate::race::Proof;
-use crate::race::{self, Race, RaceEvent, Reachable, Revealed, Rules};
+use crate::race::{self, Hello, Race, RaceEvent, Reachable, Revealed, Rules};
 use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Wording};
 use crate::ssh::info::ConnectionInfo;
-use crate::ssh::{HandshakeError, IDENTIFICATION, KEYSTROKES, Rekey, Session};
+use crate::ssh::{self, HandshakeError, KEYSTROKES, Rekey, Session};
 use crate::tokens;
 use crate::vars::Vars;
 
@@ -85,6 +85,8 @@ pub struct Request {
     pub rekey: Rekey,
     /// The grid on which keystrokes leave, if they do.
     pub keystrokes: Option<Duration>,
+    /// Whether messages leave before the answers to those that they follow.
+    pub pipelining: bool,
     /// Print secret hosts as they are.
     pub show_secrets: bool,
     /// What to authenticate with. Its `login` is replaced by the route's.
@@ -122,6 +124,7 @@ impl Request {
             keepalive_max: KEEPALIVE_MAX,
             rekey: Rekey::default(),
             keystrokes: Some(KEYSTROKES),
+            pipelining: true,
             show_secrets: false,
             credentials: Credentials {
                 machine: machine.to_owned(),
@@ -158,15 +161,15 @@ pub async fn connect(
     request: Request,
     progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
 ) -> Result<Connection> {
-    let trust = Trust::load(&request).await?;
+    let trust = Arc::new(Trust::load(&request).await?);
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
-    let rules = rules(&request, Proof::Banner(IDENTIFICATION));
+    let rules = rules(&request, Proof::Banner(Some(hello(&request, &trust))));
     let mut race = race(&request, request.routes.clone(), &dialer, rules);
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut last_resort = request.last_resort.clone();
     while let Some(reachable) = next(&mut race, &mut last_resort, progress).await {
-        let Reachable { rank, route, target, stream, banner, .. } = reachable;
+        let Reachable { rank, route, target, stream, said, banner } = reachable;
         if request.host_keys.wording == Wording::Ssh {
             request.credentials.prompter.detail(&remote_version(&banner));
         }
@@ -177,7 +180,7 @@ pub async fn connect(
         options.policy.is_this_computer = request.host_keys.trusts_loopback
             && request.host_keys.alias.is_none()
             && peer.is_some_and(|ip| ip.is_loopback());
-        let cause = match Session::handshake(stream, &options).await {
+        let cause = match Session::handshake(stream, &options, &said).await {
             Ok(mut session) => {
                 let credentials =
                     Credentials { login: route.user.clone(), ..request.credentials.clone() };
@@ -229,6 +232,13 @@ fn race(
     let revealing = Revealing::of(request);
     let reveal = move |route| reveal(route, revealing.clone()).boxed();
     Race::new(routes, dialer.clone(), reveal, rules)
+}
+
+/// What is said first to a target of `request`. Nothing in it depends on where exactly
+/// the target is, or on who is trusted for the first time.
+fn hello(request: &Request, trust: &Arc<Trust>) -> Hello {
+    let (request, trust) = (request.clone(), trust.clone());
+    Arc::new(move |target| ssh::greeting(&trust.options(&request, target, None, false)))
 }
 
 fn rules(request: &Request, proof: Proof) -> Rules {

@@ -1,6 +1,6 @@
 //! Routes to the one stream that is used. Owns when a route starts, which of
 //! those that answer wins, and the word "reachable": the peer's SSH banner has
-//! arrived. Sends nothing but our own identification, and only where no better
+//! arrived. Sends nothing but what the SSH client says first, and only where no better
 //! route is left.
 //!
 //! # The rules
@@ -58,7 +58,7 @@ const FAR: Duration = Duration::from_secs(3600);
 const MAX_RUNNING: usize = 16;
 
 /// How a race is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct Rules {
     /// Bound on each route from its start to its banner; what its technology
     /// needs when `None`.
@@ -73,12 +73,15 @@ pub struct Rules {
     pub proof: Proof,
 }
 
+/// What is said first to a target.
+pub type Hello = Arc<dyn Fn(&Target) -> Vec<u8> + Send + Sync>;
+
 /// What shows that a route is reachable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Proof {
-    /// The banner of an SSH server. With it our identification and its line end, as
-    /// whoever gets the stream will send it first; nothing where he sends it himself.
-    Banner(&'static str),
+    /// The banner of an SSH server. With it what begins with our identification and its
+    /// line end; nothing where whoever gets the stream says it himself.
+    Banner(Option<Hello>),
     /// A connection, where nobody has to speak first.
     Connection,
 }
@@ -137,7 +140,7 @@ where
     /// wrong and another be asked for.
     pub async fn next(&mut self, progress: &mut dyn FnMut(RaceEvent<'_>)) -> Option<Reachable> {
         let Self { routes, attempts, dialer, reveal, rules } = self;
-        let (dialer, reveal, rules) = (&**dialer, &*reveal, *rules);
+        let (dialer, reveal, rules) = (&**dialer, &*reveal, &*rules);
         let waiting = routes.iter().enumerate().filter_map(|(rank, route)| {
             let head_start = head_start(&route.as_ref()?.technology);
             Some(Waiting { rank, head_start })

@@ -26,6 +26,7 @@ use std::time::Duration;
 use russh::Disconnect;
 use russh::client;
 use russh::keys::PublicKey;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
@@ -34,7 +35,7 @@ use callbacks::{AcceptedKey, Client, Refusal};
 use forward::SharedRemotes;
 use hostkey::{HostKeyPolicy, Worth};
 use info::SharedAgreed;
-use known_hosts::{Announced, KnownHosts, Name, Purpose, Renewal};
+use known_hosts::{Announced, KnownHosts, Name, Program, Purpose, Renewal};
 pub use leases::{Lease, Leases};
 pub use loss::{Loss, Negotiated, NoCommon};
 use opened::Opened;
@@ -78,6 +79,9 @@ pub struct SessionSettings {
     /// The grid on which keystrokes of a terminal leave, if they do
     /// (`ObscureKeystrokeTiming`).
     pub keystrokes: Option<Duration>,
+    /// Whether messages leave before the answers to those that they follow
+    /// (`Pipelining`).
+    pub pipelining: bool,
     /// Who answers questions.
     pub prompter: Arc<dyn Prompter>,
 }
@@ -130,12 +134,32 @@ pub enum HandshakeError {
     Protocol(Loss),
 }
 
+/// What is said first on a stream, in one piece: our identification and, unless a
+/// program of the user's has to be asked for their order, the algorithms that we take.
+/// A server begins its own key exchange as soon as it has the first.
+pub fn greeting(options: &SessionSettings) -> Vec<u8> {
+    match order_program(&options.policy) {
+        Some(_) => IDENTIFICATION.as_bytes().to_vec(),
+        None => greeting_with(&config(options, &options.known), options),
+    }
+}
+
+fn greeting_with(config: &client::Config, options: &SessionSettings) -> Vec<u8> {
+    let whole = options.pipelining.then(|| client::greeting(config).ok()).flatten();
+    whole.unwrap_or_else(|| IDENTIFICATION.as_bytes().to_vec())
+}
+
 impl Session {
-    /// Exchanges keys on `stream` and checks the host key.
+    /// Exchanges keys on `stream` and checks the host key. If something was said on it
+    /// already, that is `said`, and was a [`greeting`] by these settings.
     ///
     /// # Errors
     /// See [`HandshakeError`]; nothing was authenticated in any case.
-    pub async fn handshake<S>(stream: S, options: &SessionSettings) -> Result<Self, HandshakeError>
+    pub async fn handshake<S>(
+        stream: S,
+        options: &SessionSettings,
+        said: &[u8],
+    ) -> Result<Self, HandshakeError>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -147,7 +171,7 @@ impl Session {
         let remotes = SharedRemotes::default();
         let leases = Leases::default();
         let (agreed, traffic) = (SharedAgreed::default(), Traffic::default());
-        let stream = Counted::new(stream, traffic.clone());
+        let mut stream = Counted::new(stream, traffic.clone());
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
         let client = Client {
@@ -165,7 +189,21 @@ impl Session {
             agreed: agreed.clone(),
             has_certificate: false,
         };
-        let connecting = client::connect_stream(config, stream, client);
+        let connecting = async {
+            let greeting;
+            let said = match said {
+                [] => {
+                    greeting = greeting_with(&config, options);
+                    // Who takes nothing may have said why, which reading shows.
+                    if stream.write_all(&greeting).await.is_ok() {
+                        let _ = stream.flush().await;
+                    }
+                    greeting.as_slice()
+                }
+                said => said,
+            };
+            client::connect_greeted(config, said, stream, client).await
+        };
         tokio::pin!(connecting);
         let connected = loop {
             match tokio::time::timeout(options.deadline.max(MIN_KEX), &mut connecting).await {
@@ -298,16 +336,21 @@ const MIN_ANSWER: Duration = Duration::from_secs(30);
 
 /// The known hosts, with what the user's own program adds.
 async fn known_by_now(options: &SessionSettings) -> Result<Arc<KnownHosts>> {
-    let policy = options.policy.clone();
-    // As ssh(1), which runs it only where it could change the order.
-    let may_change = !policy.of_clan && policy.algorithms.puts_known_first();
-    let program = policy.program.filter(|_| may_change);
-    let Some(program) = program else { return Ok(options.known.clone()) };
-    let (name, port) = policy.name;
+    let Some(program) = order_program(&options.policy).cloned() else {
+        return Ok(options.known.clone());
+    };
+    let (name, port) = options.policy.name.clone();
     let more = blocking(move || program.ask(Purpose::Order, &name, port, None)).await?;
     let mut known = KnownHosts::clone(&options.known);
     known.extend(more);
     Ok(Arc::new(known))
+}
+
+/// The program of the user's that is asked which keys are known before algorithms are
+/// offered: as by ssh(1), only where it could change the order.
+fn order_program(policy: &HostKeyPolicy) -> Option<&Program> {
+    let may_change = !policy.of_clan && policy.algorithms.puts_known_first();
+    policy.program.as_ref().filter(|_| may_change)
 }
 
 /// Runs what blocks where it may.

@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Proxy, global: &Global) -> Result<u8> {
             invocation.resolved.options.proxy_command = None;
         }
         let proof = match arguments.port.filter(|port| *port != DEFAULT_PORT) {
-            None => Proof::Banner(""),
+            None => Proof::Banner(None),
             Some(port) => {
                 invocation.overrides.port = Some(port);
                 Proof::Connection

@@ -111,7 +111,7 @@ async fn ping_all(
         let reason = request.no_route.unwrap_or_default();
         return Err(Error::NoRoute { machine: request.machine, reason });
     }
-    let trust = Trust::load(&request).await?;
+    let trust = Arc::new(Trust::load(&request).await?);
     let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);

@@ -72,6 +72,7 @@ pub(super) fn request(
         socket_options: settings::origin(resolved)?,
         rekey: settings::rekey(options),
         keystrokes: options.obscure_keystroke_timing().0,
+        pipelining: options.pipelining(),
         grace: invocation.grace,
         exports_are_named: global.exports_are_named(),
         host_keys,

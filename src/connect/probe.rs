@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Request, Trust, race};
+use super::{Request, Trust, hello, race};
 use crate::dial::Dialer;
 use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
 use crate::prompter::Nobody;
 use crate::race::{Proof, Rules};
 use crate::ssh::hostkey::HostKeyCheck;
-use crate::ssh::{HandshakeError, IDENTIFICATION, Session};
+use crate::ssh::{HandshakeError, Session};
 
 /// What became of a probe.
 #[derive(Debug)]
@@ -67,10 +67,9 @@ pub async fn probe(
     request: &Request,
     route: Route,
     dialer: &Arc<Dialer>,
-    trust: Option<&Trust>,
+    trust: Option<&Arc<Trust>>,
 ) -> Probed {
-    let hello = if trust.is_some() { IDENTIFICATION } else { "" };
-    let proof = Proof::Banner(hello);
+    let proof = Proof::Banner(trust.map(|trust| hello(request, trust)));
     let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, proof };
     let started = Instant::now();
     let mut race = race(request, vec![route.clone()], dialer, rules);
@@ -91,7 +90,7 @@ pub async fn probe(
             let mut strict = trust.options(request, &reachable.target, None, false);
             strict.policy.check = HostKeyCheck::Strict;
             strict.prompter = Arc::new(Nobody);
-            Some(match Session::handshake(reachable.stream, &strict).await {
+            Some(match Session::handshake(reachable.stream, &strict, &reachable.said).await {
                 Ok(session) => {
                     session.disconnect().await;
                     KeyState::Known

@@ -161,6 +161,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         socket_options: Default::default(),
         rekey: Default::default(),
         keystrokes: None,
+        pipelining: true,
         host_keys: HostKeySettings {
             check,
             files: KnownHostsFiles {

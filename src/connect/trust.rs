@@ -271,6 +271,7 @@ impl Trust {
             policy,
             known: self.known.clone(),
             keystrokes: request.keystrokes,
+            pipelining: request.pipelining,
             prompter: request.credentials.prompter.clone(),
         }
     }

@@ -25,6 +25,8 @@ pub struct Reachable {
     pub target: Target,
     /// The stream, with the banner still to be read.
     pub stream: Stream,
+    /// What has been said on it. Nothing, if it had not won before it answered.
+    pub said: Vec<u8>,
     /// The server's identification, for messages; printable. Empty where a
     /// connection was proof enough.
     pub banner: String,
@@ -113,7 +115,7 @@ pub(super) struct Running<'a, R> {
     pub(super) state: Arc<RouteState>,
     pub(super) dialer: &'a dyn Dial,
     pub(super) reveal: &'a R,
-    pub(super) rules: Rules,
+    pub(super) rules: &'a Rules,
     /// Wakes the race when a phase has changed.
     pub(super) changed: &'a Notify,
 }
@@ -147,19 +149,22 @@ where
     let reached = tokio::time::timeout(rules.deadline_of(&route.technology), async {
         let stream = dialer.dial(&target, &enter).await?;
         state.connect(Instant::now());
-        // A loser is closed without a word; only the best route left speaks
-        // before it is chosen.
-        Ok::<_, Cause>(match rules.proof {
+        Ok::<_, Cause>(match &rules.proof {
             Proof::Banner(hello) => {
-                banner::receive(stream, if state.leads() { hello } else { "" }).await?
+                // A loser is closed without a word; only the best route left speaks
+                // before it is chosen.
+                let hello = hello.as_ref().filter(|_| state.leads());
+                let said = hello.map(|hello| hello(&target)).unwrap_or_default();
+                let (stream, banner) = banner::receive(stream, &said).await?;
+                (stream, said, banner)
             }
-            Proof::Connection => (stream, String::new()),
+            Proof::Connection => (stream, Vec::new(), String::new()),
         })
     })
     .await;
     let outcome = match reached {
-        Ok(Ok((stream, banner))) => {
-            Ok(Box::new(Reachable { rank: state.rank, route, target, stream, banner }))
+        Ok(Ok((stream, said, banner))) => {
+            Ok(Box::new(Reachable { rank: state.rank, route, target, stream, said, banner }))
         }
         Ok(Err(cause)) => Err(failed(label, cause)),
         Err(_) => {

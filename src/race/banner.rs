@@ -1,5 +1,5 @@
-//! The SSH identification string (RFC 4253, section 4.2). Owns sending
-//! ours and waiting for theirs, unseen by whoever speaks SSH afterwards.
+//! The SSH identification string (RFC 4253, section 4.2). Owns saying first what we
+//! have to say, and waiting for theirs, which whoever speaks SSH afterwards sees again.
 
 use std::io;
 use std::pin::Pin;
@@ -18,17 +18,17 @@ const MAX_BEFORE_BANNER: usize = 64 << 10;
 const MAX_LINE: usize = 255;
 
 /// Says `hello`, reads until the identification has arrived, and returns the
-/// stream as if neither had happened, and the identification in printable form.
+/// stream as if it had not been read, and the identification in printable form.
 ///
 /// Both sides may speak first (RFC 4253, section 4.2). A server goes on to key
 /// exchange once it has our identification, so waiting for its own before
 /// sending ours would cost a round trip.
 pub(super) async fn receive(
     mut stream: Stream,
-    hello: &'static str,
+    hello: &[u8],
 ) -> Result<(Stream, String), BannerError> {
     // A peer that takes nothing may still have said why; reading shows it.
-    if stream.write_all(hello.as_bytes()).await.is_ok() {
+    if stream.write_all(hello).await.is_ok() {
         let _ = stream.flush().await;
     }
     let mut seen = Vec::with_capacity(256);
@@ -46,7 +46,7 @@ pub(super) async fn receive(
         seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
         if let Some((start, banner)) = identification(&seen)? {
             let (peer, local) = (stream.peer, stream.local);
-            let replay = Replay { seen, given: start, said: hello.as_bytes(), stream };
+            let replay = Replay { seen, given: start, stream };
             return Ok((Stream::new(replay, peer).with_local(local), banner));
         }
     }
@@ -90,11 +90,10 @@ fn identification(seen: &[u8]) -> Result<Option<(usize, String)>, BannerError> {
     Ok(None)
 }
 
-/// Gives `seen` again and takes `said` again before going on with `stream`.
+/// Gives `seen` again before going on with `stream`.
 struct Replay {
     seen: Vec<u8>,
     given: usize,
-    said: &'static [u8],
     stream: Stream,
 }
 
@@ -123,17 +122,7 @@ impl AsyncWrite for Replay {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.said.is_empty() {
-            return Pin::new(&mut self.stream).poll_write(cx, buf);
-        }
-        // What was sent already must be what is sent now.
-        let count = self.said.len().min(buf.len());
-        let (again, left) = self.said.split_at_checked(count).unwrap_or_default();
-        if buf.get(..count) != Some(again) {
-            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
-        }
-        self.said = left;
-        Poll::Ready(Ok(count))
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -149,7 +138,7 @@ impl AsyncWrite for Replay {
 mod tests {
     use super::*;
 
-    const HELLO: &str = "SSH-2.0-me\r\n";
+    const HELLO: &[u8] = b"SSH-2.0-me\r\nkex";
 
     #[test]
     fn only_ssh_2_identifications_count() {
@@ -177,10 +166,10 @@ mod tests {
         server.write_all(b"hello\nSSH-2.0-x\r\nkex").await.unwrap();
         let (mut stream, banner) = receive(Stream::new(client, None), HELLO).await.unwrap();
         assert_eq!(banner, "SSH-2.0-x");
-        stream.write_all(b"SSH-2.0-me\r\nmore").await.unwrap();
-        let mut heard = [0; 16];
+        stream.write_all(b"more").await.unwrap();
+        let mut heard = [0; 19];
         server.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"SSH-2.0-me\r\nmore", "what was said is not said twice");
+        assert_eq!(&heard, b"SSH-2.0-me\r\nkexmore", "everything is said once");
         server.write_all(b"init").await.unwrap();
         drop(server);
         let mut all = Vec::new();

@@ -180,7 +180,7 @@ fn watched(scripts: Vec<Script>) -> Watched {
         deadline: Some(ms(5000)),
         grace: DEFAULT_GRACE,
         early: None,
-        proof: Proof::Banner(HELLO),
+        proof: Proof::Banner(Some(Arc::new(|_| HELLO.into()))),
     };
     let reveal: fn(Route) -> BoxedReveal = reveal;
     Watched { race: Race::new(routes, cast.clone(), reveal, rules), cast }

@@ -76,8 +76,8 @@ fn check(scripts: Vec<Script>, early: Option<usize>, grace: Duration) {
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut watched = watched(scripts.clone());
-        watched.race.rules =
-            Rules { deadline: Some(DEADLINE), grace, early, proof: Proof::Banner(HELLO) };
+        let proof = Proof::Banner(Some(Arc::new(|_: &Target| HELLO.into())));
+        watched.race.rules = Rules { deadline: Some(DEADLINE), grace, early, proof };
         let reachable = watched.race.next(&mut |_| {}).await;
         let end = watched.cast.begin.elapsed();
         sleep(TICK).await;
