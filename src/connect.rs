@@ -27,7 +27,7 @@ use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Wording};
 use crate::ssh::info::ConnectionInfo;
-use crate::ssh::{self, HandshakeError, KEYSTROKES, Rekey, Session};
+use crate::ssh::{self, HandshakeError, KEYSTROKES, Opening, Rekey, Session};
 use crate::tokens;
 use crate::vars::Vars;
 
@@ -47,6 +47,9 @@ const KEEPALIVE_MAX: usize = 3;
 
 /// Finds one more route when all others have failed. May block for long.
 pub type LastResort = Arc<dyn Fn() -> Result<Option<Route>> + Send + Sync>;
+
+/// What may be begun along with the login over a route, if that is known before.
+pub type Opens = Arc<dyn Fn(&Route) -> Option<Opening> + Send + Sync>;
 
 /// What is wanted of a connection.
 #[derive(Clone)]
@@ -87,6 +90,8 @@ pub struct Request {
     pub keystrokes: Option<Duration>,
     /// Whether messages leave before the answers to those that they follow.
     pub pipelining: bool,
+    /// What the connection is for, where nothing has to be done before that.
+    pub opens: Option<Opens>,
     /// Print secret hosts as they are.
     pub show_secrets: bool,
     /// What to authenticate with. Its `login` is replaced by the route's.
@@ -125,6 +130,7 @@ impl Request {
             rekey: Rekey::default(),
             keystrokes: Some(KEYSTROKES),
             pipelining: true,
+            opens: None,
             show_secrets: false,
             credentials: Credentials {
                 machine: machine.to_owned(),
@@ -184,6 +190,10 @@ pub async fn connect(
             Ok(mut session) => {
                 let credentials =
                     Credentials { login: route.user.clone(), ..request.credentials.clone() };
+                let opens = request.opens.as_ref().filter(|_| request.pipelining);
+                if let Some(opening) = opens.and_then(|opens| opens(&route)) {
+                    session.begin_with_login(opening);
+                }
                 authenticate(&mut session, &credentials).await?;
                 let info = ConnectionInfo {
                     user: route.user.clone(),

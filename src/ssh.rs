@@ -3,6 +3,7 @@
 
 pub mod algorithms;
 pub mod auth;
+mod begun;
 mod callbacks;
 pub mod escape;
 pub mod forward;
@@ -31,6 +32,8 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::prompter::Prompter;
+use begun::Begun;
+pub use begun::{BegunRemote, Opening};
 use callbacks::{AcceptedKey, Client, Refusal};
 use forward::SharedRemotes;
 use hostkey::{HostKeyPolicy, Worth};
@@ -117,6 +120,10 @@ pub struct Session {
     policy: HostKeyPolicy,
     agreed: SharedAgreed,
     traffic: Traffic,
+    /// What is to be begun along with the login.
+    opening: Option<Opening>,
+    /// What has been.
+    begun: Mutex<Option<Begun>>,
 }
 
 /// How the connection ended, if it has.
@@ -231,6 +238,8 @@ impl Session {
                     policy: options.policy.clone(),
                     agreed,
                     traffic,
+                    opening: None,
+                    begun: Mutex::default(),
                 })
             }
             Err(error) => Err(match lock(&refusal).take() {

@@ -11,16 +11,18 @@ use super::invocation::{Front, Invocation};
 use super::request::routes::{self, DIRECT, Found};
 use super::request::{self, request};
 use super::{Global, Ui};
-use crate::connect::{Connection, Proof, Reached, Request, connect, reach};
+use crate::connect::{Connection, Opens, Proof, Reached, Request, connect, reach};
 use crate::dial::{Dialer, Proxy};
 use crate::error::{Attempt, Cause, Error, Result, Stage};
-use crate::model::Technology;
+use crate::model::{Host, Technology};
+use crate::options::bare;
 use crate::plan::Route;
 use crate::printable::Printable;
 use crate::race::RaceEvent;
 use crate::remembered::Remembered;
-use crate::ssh::Session;
+use crate::ssh::forward::ForwardTarget;
 use crate::ssh::info::ConnectionInfo;
+use crate::ssh::{Opening, Session};
 pub(super) use proxy::Jumps;
 
 /// Jump hosts on the way to one host.
@@ -40,13 +42,25 @@ pub(super) struct Link {
     _dialer: Arc<Dialer>,
 }
 
+/// What may be begun along with the login.
+pub(super) enum Begins {
+    /// Nothing: something has to be done before.
+    Nothing,
+    /// What the invocation is for. It is told whether a clan has led there that the
+    /// user has not named.
+    Task(Box<dyn FnOnce(bool) -> Opens>),
+    /// A stream to where the connection is on the way to.
+    Stream(ForwardTarget),
+}
+
 /// Connects, and notes in `invocation` whom it has logged in as.
 pub(super) async fn open(
     invocation: &mut Invocation,
+    begins: Begins,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Link> {
-    let opened = open_at(invocation, global, ui, 0).await;
+    let opened = open_at(invocation, begins, global, ui, 0).await;
     ui.progress.done();
     opened
 }
@@ -54,6 +68,7 @@ pub(super) async fn open(
 /// The same at a depth of jump hosts.
 async fn open_at(
     invocation: &mut Invocation,
+    begins: Begins,
     global: &Global,
     ui: &Arc<Ui>,
     depth: usize,
@@ -62,10 +77,15 @@ async fn open_at(
         return Err(Error::Usage("too many jump hosts, or one jumps over itself".to_owned()));
     }
     let is_way = depth > 0 || invocation.is_stream();
-    let Prepared { request, memory } =
+    let Prepared { mut request, memory } =
         prepare(invocation, is_way, &Jumps::new(depth), global, ui).await?;
     let machine = request.machine.clone();
     let is_unnamed = !request.host_keys.clan_is_named && !request.host_keys.identity.is_empty();
+    request.opens = match begins {
+        Begins::Nothing => None,
+        Begins::Task(opens) => Some(opens(is_unnamed)),
+        Begins::Stream(target) => Some(Arc::new(move |_| Some(Opening::Stream(target.clone())))),
+    };
     let mut watch = watch(&machine, ui);
     let connection = attempts(request, invocation, &mut watch).await?;
     let Connection { session, route, host, mut info, dialer } = connection;
@@ -147,10 +167,23 @@ pub(super) async fn prepare_found(
     }
     let mut request = request(invocation, found, is_way, global, ui)?;
     request.last = memory.network();
-    if let Some(proxy) = proxy::of(invocation, is_machine, jumps, global, ui).await? {
+    let begins = way(&request);
+    if let Some(proxy) = proxy::of(invocation, is_machine, begins, jumps, global, ui).await? {
         over(&mut request, proxy, invocation)?;
     }
     Ok(Prepared { request, memory })
+}
+
+/// What is begun along with the login at what is in the way: a stream to where it goes
+/// from there, if that is one place, and no secret.
+fn way(request: &Request) -> Begins {
+    let [route] = request.routes.as_slice() else { return Begins::Nothing };
+    match (&route.technology, &route.host) {
+        (Technology::Direct, Host::Plain(host)) => {
+            Begins::Stream(ForwardTarget::Tcp(bare(host).to_owned(), route.port))
+        }
+        _ => Begins::Nothing,
+    }
 }
 
 /// Has `request` go over `proxy`, which leads to what is reached directly alone.

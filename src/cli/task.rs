@@ -11,19 +11,20 @@ pub(super) mod stdio;
 use std::sync::Arc;
 
 use super::invocation::{Front, Invocation, Task};
-use super::link::{self, Link};
+use super::link::{self, Begins, Link};
 use super::request::lent_agent;
 use super::role::Role;
 use super::{Global, Ui, shell};
+use crate::connect::Opens;
 use crate::error::{Error, Result};
 use crate::openssh::Forwards;
 use crate::options::{Maybe, SessionType};
 use crate::printable::Printable;
 use crate::signals::{self, Stop};
-use crate::ssh::Session;
 use crate::ssh::forward::ForwardTarget;
 use crate::ssh::info::ConnectionInfo;
 use crate::ssh::remote::{Ending, Remote};
+use crate::ssh::{BegunRemote, Opening, Session};
 use crate::{children, term};
 use converse::On;
 use mux::{Control, Shared, Wanted};
@@ -85,7 +86,14 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
             return Ok(code);
         }
     }
-    let link = link::open(&mut invocation, global, ui).await?;
+    let begins = match has_more_to_do(&invocation, &forwards, control.as_ref()) {
+        true => Begins::Nothing,
+        false => {
+            let invocation = invocation.clone();
+            Begins::Task(Box::new(|is_unnamed| opens(invocation, is_unnamed)))
+        }
+    };
+    let link = link::open(&mut invocation, begins, global, ui).await?;
     over(&link, &invocation, &forwards, control.as_ref(), ui).await
 }
 
@@ -97,6 +105,41 @@ fn say_what_changes_nothing(invocation: &Invocation, ui: &Ui) {
     for row in invocation.resolved.options.without_effect() {
         ui.verbose(&format!("{} changes nothing here", row.name));
     }
+}
+
+/// Whether something comes between the login and what it is for: forwards that are to
+/// stand before, or that may end all of it; others that share the connection; a command
+/// here; the way into the background.
+fn has_more_to_do(invocation: &Invocation, forwards: &Forwards, control: Option<&Control>) -> bool {
+    let options = &invocation.resolved.options;
+    let has_command = options.permit_local_command() && options.local_command.is_some();
+    has_command
+        || !forwards.all.is_empty()
+        || control.is_some_and(Control::is_master)
+        || options.fork_after_authentication()
+}
+
+/// What `invocation` may have begun along with the login: exactly what is done after it.
+fn opens(invocation: Invocation, is_unnamed: bool) -> Opens {
+    Arc::new(move |route| {
+        let mut invocation = invocation.clone();
+        invocation.resolved.user.clone_from(&route.user);
+        if let Task::Stdio(target) = &invocation.task {
+            return Some(Opening::Stream(target.clone()));
+        }
+        // What is wrong is said when its turn comes.
+        let mut remote = remote::remote(&invocation).ok()??;
+        let agent = lent_agent(&invocation.resolved).ok()?;
+        let agent = agent.filter(|_| may_lend(&invocation, is_unnamed));
+        remote.with_agent &= agent.is_some();
+        Some(Opening::Remote(remote, agent))
+    })
+}
+
+/// Whether the agent may be lent: what the files say of the name was not said of a
+/// machine of a clan that the user has not named.
+fn may_lend(invocation: &Invocation, is_unnamed: bool) -> bool {
+    !is_unnamed || invocation.agent_is_said
 }
 
 /// Does it over a connection.
@@ -116,12 +159,15 @@ async fn over(
         });
     }
     // Whom we log in as is a token, and is known by now.
-    let mut remote = remote::remote(invocation)?;
+    let begun = session.begun();
+    let mut remote = match &begun {
+        Some(begun) => Some(begun.remote().clone()),
+        None => remote::remote(invocation)?,
+    };
     // As ssh(1), which has said so, too (sshconnect.c, `check_host_key`).
     let is_suspect = session.suspicion().is_some();
     let mut agent = lent_agent(resolved)?.filter(|_| !is_suspect);
-    // What the files say of the name was not said of this machine.
-    if agent.is_some() && link.is_unnamed && !invocation.agent_is_said {
+    if agent.is_some() && !may_lend(invocation, link.is_unnamed) {
         agent = None;
         let allow = "-A forwards it once, clan-connect trust-clan allows the clan";
         ui.warning(&format!("the agent is not forwarded to a clan that was not named; {allow}"));
@@ -150,7 +196,7 @@ async fn over(
     let logs = resolved.verbosity() > 0 && invocation.log_file.is_none();
     background::ready(logs, remote.is_some() || invocation.is_stream())?;
     let talk = Talk { invocation, ui, session, info: &link.info, shared: shared.as_ref() };
-    let ended = talk.until_the_end(remote).await;
+    let ended = talk.until_the_end(remote, begun).await;
     drop(shared);
     drop(open);
     session.disconnect().await;
@@ -171,9 +217,13 @@ impl Talk<'_> {
         self.invocation.task == Task::Share
     }
 
-    async fn until_the_end(&self, remote: Option<Remote>) -> Result<u8> {
+    async fn until_the_end(
+        &self,
+        remote: Option<Remote>,
+        begun: Option<BegunRemote>,
+    ) -> Result<u8> {
         let whole = async {
-            let (code, waits) = self.own(remote).await?;
+            let (code, waits) = self.own(remote, begun).await?;
             // As ssh(1) does: others may still be at it, and connections be forwarded.
             if waits {
                 tokio::select! {
@@ -197,11 +247,11 @@ impl Talk<'_> {
 
     /// What this process itself was called for: its exit status, and whether that of
     /// others is waited for.
-    async fn own(&self, remote: Option<Remote>) -> Result<(u8, bool)> {
+    async fn own(&self, remote: Option<Remote>, begun: Option<BegunRemote>) -> Result<(u8, bool)> {
         match (&self.invocation.task, remote) {
             (Task::Stdio(target), _) => self.stdio(target).await.map(|()| (0, true)),
             (_, Some(remote)) => {
-                let ended = self.converse(&remote).await?;
+                let ended = self.converse(&remote, begun).await?;
                 let code = ended.exit_code(self.invocation.front.tells_signals());
                 Ok((code, ended != Ending::Escaped))
             }
@@ -217,11 +267,11 @@ impl Talk<'_> {
         stdio::join(there).await.map_err(|failure| failure.of(self.invocation.name()))
     }
 
-    async fn converse(&self, remote: &Remote) -> Result<Ending> {
+    async fn converse(&self, remote: &Remote, begun: Option<BegunRemote>) -> Result<Ending> {
         let Self { invocation, ui, session, .. } = self;
         let is_null = invocation.resolved.options.stdin_null();
         let on = On { session, info: self.info, machine: invocation.name() };
-        let ended = converse::converse(on, remote, is_null, ui).await?;
+        let ended = converse::converse(on, remote, begun, is_null, ui).await?;
         match (invocation.front, &ended) {
             (Front::Ssh, _) if remote.pty.is_some() => {
                 let host = Printable(&invocation.resolved.host_name);

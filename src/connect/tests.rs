@@ -1,5 +1,7 @@
 //! The whole way from routes to a session, against russh servers in process.
 
+mod begun;
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -162,6 +164,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         rekey: Default::default(),
         keystrokes: None,
         pipelining: true,
+        opens: None,
         host_keys: HostKeySettings {
             check,
             files: KnownHostsFiles {

@@ -317,8 +317,8 @@ options! {
         HONOURED.letters(&[('J', Argument("Invalid -J argument"))]).yields(|options| options.proxy_command.is_some());
     /// A file with the keys of another DNS root; an option of our own
     "DnssecAnchor" dnssec_anchor: Option<Template>, HONOURED.shown(Never).note("ours");
-    /// Whether messages leave before the answers to those that they follow; an option of
-    /// our own
+    /// Whether messages leave before the answers to those that they follow, as far as an
+    /// OpenSSH server takes that: the command with the login; an option of our own
     "Pipelining" pipelining: Option<bool> = true, HONOURED.shown(Never).note("ours");
     /// A key that an onion service wants to see: a file or a var; an option of our own
     "TorAuth" tor_auth: Vec<String>, HONOURED.shown(Never).note("ours");

@@ -156,6 +156,10 @@ impl Session {
     /// # Errors
     /// The server's reason, printable.
     pub async fn open(&self, target: &ForwardTarget) -> Result<ChannelStream<Msg>, String> {
+        let begun = self.begun_stream(target).await;
+        if let Some(channel) = begun.map_err(|error| loss::reason(&error))? {
+            return Ok(channel.into_stream());
+        }
         match target {
             ForwardTarget::Tcp(host, port) => self.open_tcp(host, *port).await,
             ForwardTarget::Unix(path) => self.open_unix(path).await,
@@ -242,7 +246,7 @@ fn on_the_wire(address: &str) -> &str {
 }
 
 /// A path for the machine.
-fn bytes(path: &Path) -> Vec<u8> {
+pub(super) fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 

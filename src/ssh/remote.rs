@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::escape::{Action, DEFAULT, Escapes, Piece};
 use super::keystrokes::{CHAFF, Due, Keystrokes, chance};
-use super::{Lease, Loss, MIN_ANSWER, Session, loss};
+use super::{BegunRemote, Lease, Loss, MIN_ANSWER, Session, loss};
 use crate::encoding;
 use crate::error::{Asked, Error, Result};
 use crate::printable::{Printable, lines};
@@ -180,20 +180,57 @@ impl Session {
     /// [`Error::Ssh`] when the server opens no session,
     /// [`Error::ConnectionLost`] when the connection breaks.
     pub async fn start(&self, machine: &str, remote: &Remote) -> Result<Process<'_>> {
-        let opening = self.handle.channel_open_session();
-        let channel = tokio::time::timeout(self.deadline.max(MIN_ANSWER), opening)
+        let channel = self.session_opened(machine, self.handle.channel_open_session()).await?;
+        let (incoming, outgoing) = channel.split();
+        // Also for the clients of a master.
+        let lends_agent = remote.with_agent && self.suspicion().is_none();
+        for request in requests(remote, lends_agent) {
+            let sent = outgoing.request(request).await;
+            sent.map_err(|error| self.broken(machine, "request failed", &error))?;
+        }
+        Ok(self.process(machine, remote, incoming, outgoing).await)
+    }
+
+    /// Goes on with what has been begun along with the login, or starts it if the server
+    /// has taken nothing of that.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub async fn go_on(&self, machine: &str, begun: BegunRemote) -> Result<Process<'_>> {
+        let remote = begun.remote().clone();
+        let opening = self.handle.channel_opened_early(begun.channel);
+        match self.session_opened(machine, opening).await? {
+            Some(channel) => {
+                let (incoming, outgoing) = channel.split();
+                Ok(self.process(machine, &remote, incoming, outgoing).await)
+            }
+            None => self.start(machine, &remote).await,
+        }
+    }
+
+    /// What the server makes of a session, if it says so in time.
+    async fn session_opened<T>(
+        &self,
+        machine: &str,
+        opening: impl Future<Output = Result<T, russh::Error>>,
+    ) -> Result<T> {
+        tokio::time::timeout(self.deadline.max(MIN_ANSWER), opening)
             .await
             .map_err(|_| Error::ConnectionLost {
                 machine: machine.to_owned(),
                 reason: Loss::NoSession,
             })?
-            .map_err(|error| self.broken(machine, "session refused by the server", &error))?;
-        let (incoming, outgoing) = channel.split();
-        // Also for the clients of a master.
-        let lends_agent = remote.with_agent && self.suspicion().is_none();
-        request(&outgoing, remote, lends_agent)
-            .await
-            .map_err(|error| self.broken(machine, "request failed", &error))?;
+            .map_err(|error| self.broken(machine, "session refused by the server", &error))
+    }
+
+    /// A process of which everything has been asked for.
+    async fn process(
+        &self,
+        machine: &str,
+        remote: &Remote,
+        incoming: ChannelReadHalf,
+        outgoing: ChannelWriteHalf<Msg>,
+    ) -> Process<'_> {
         let (machine, expected, _use) =
             (machine.to_owned(), Expected::of(remote), self.leases.begin(kind(remote)));
         let keystrokes = match self.keystrokes.filter(|_| remote.pty.is_some()) {
@@ -202,11 +239,13 @@ impl Session {
             }
             _ => None,
         };
-        Ok(Process { session: self, machine, incoming, outgoing, expected, keystrokes, _use })
+        Process { session: self, machine, incoming, outgoing, expected, keystrokes, _use }
     }
 
     fn broken(&self, machine: &str, what: &str, error: &russh::Error) -> Error {
-        if self.handle.is_closed() {
+        // A server may end the connection over what followed a channel that it refused.
+        let is_refused = matches!(error, russh::Error::ChannelOpenFailure(_));
+        if self.handle.is_closed() && !is_refused {
             return self.lost(machine);
         }
         Error::Ssh(format!("{what}: {}", loss::reason(error)))
@@ -276,35 +315,42 @@ fn kind(remote: &Remote) -> String {
     format!("client-session ({what}{terminal})")
 }
 
-/// Sends every request at once: waiting for each answer would cost a round
-/// trip a piece. The answers come in this order (RFC 4254, section 5.4).
-async fn request(
-    channel: &ChannelWriteHalf<Msg>,
-    remote: &Remote,
-    lends_agent: bool,
-) -> Result<(), russh::Error> {
+/// Everything that is asked for, which is sent at once: waiting for each answer would
+/// cost a round trip a piece. The answers come in this order (RFC 4254, section 5.4).
+pub(super) fn requests(remote: &Remote, lends_agent: bool) -> Vec<ChannelMsg> {
+    let mut requests = Vec::new();
     if lends_agent {
-        channel.agent_forward(false).await?;
+        requests.push(ChannelMsg::AgentForward { want_reply: false });
     }
-    for (name, value) in &remote.env {
-        channel.set_env(false, encoding::bytes(name), encoding::bytes(value)).await?;
-    }
+    requests.extend(remote.env.iter().map(|(name, value)| ChannelMsg::SetEnv {
+        want_reply: false,
+        variable_name: encoding::bytes(name).into(),
+        variable_value: encoding::bytes(value).into(),
+    }));
     if let Some(pty) = &remote.pty {
-        let modes: Vec<(russh::Pty, u32)> = pty
-            .modes
-            .iter()
-            .filter_map(|(code, value)| Some((russh::Pty::from_u8(*code)?, *value)))
-            .collect();
+        let modes = pty.modes.iter();
+        let modes = modes.filter_map(|(code, value)| Some((russh::Pty::from_u8(*code)?, *value)));
         let Size { columns, rows, width, height } = pty.size;
-        channel.request_pty(true, &pty.term, columns, rows, width, height, &modes).await?;
+        requests.push(ChannelMsg::RequestPty {
+            want_reply: true,
+            term: pty.term.clone(),
+            col_width: columns,
+            row_height: rows,
+            pix_width: width,
+            pix_height: height,
+            terminal_modes: modes.collect(),
+        });
     }
-    match &remote.command {
+    requests.push(match &remote.command {
         Some(name) if remote.is_subsystem => {
-            channel.request_subsystem(true, encoding::bytes(name)).await
+            ChannelMsg::RequestSubsystem { want_reply: true, name: encoding::bytes(name).into() }
         }
-        Some(command) => channel.exec(true, encoding::bytes(command).as_ref()).await,
-        None => channel.request_shell(true).await,
-    }
+        Some(command) => {
+            ChannelMsg::Exec { want_reply: true, command: encoding::bytes(command).into() }
+        }
+        None => ChannelMsg::RequestShell { want_reply: true },
+    });
+    requests
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::OnceCell;
 
-use super::{Link, open_at};
+use super::{Begins, Link, open_at};
 use crate::children::Awaited;
 use crate::cli::invocation::Invocation;
 use crate::cli::role::Role;
@@ -31,6 +31,7 @@ use crate::openssh::Resolved;
 use crate::openssh::arguments;
 use crate::options::{JumpHosts, Maybe, Template, bare};
 use crate::printable::Printable;
+use crate::ssh::forward::ForwardTarget;
 use crate::tokens;
 
 /// A connection to jump hosts, once it is there.
@@ -59,6 +60,7 @@ impl Jumps {
     async fn link(
         &self,
         hosts: &[String],
+        begins: Begins,
         config_file: Option<&str>,
         global: &Global,
         ui: &Arc<Ui>,
@@ -73,17 +75,18 @@ impl Jumps {
             if self.is_silent {
                 hop.resolved.options.batch_mode = Some(true);
             }
-            Box::pin(open_at(&mut hop, global, ui, self.depth + 1)).await.map(Arc::new)
+            Box::pin(open_at(&mut hop, begins, global, ui, self.depth + 1)).await.map(Arc::new)
         };
         cell.get_or_try_init(|| connecting).await.cloned()
     }
 }
 
 /// What `ProxyJump` or `ProxyCommand` put in the way. Jump hosts are connected to at
-/// once.
+/// once, and begin what `begins` says.
 pub(super) async fn of(
     invocation: &Invocation,
     is_machine: bool,
+    begins: Begins,
     jumps: &Jumps,
     global: &Global,
     ui: &Arc<Ui>,
@@ -108,7 +111,7 @@ pub(super) async fn of(
                     &by_files
                 }
             };
-            let link = jumps.link(hosts, file, global, ui).await?;
+            let link = jumps.link(hosts, begins, file, global, ui).await?;
             Ok(Some(Arc::new(Jump { link, is_said: invocation.proxy_is_said })))
         }
     }
@@ -158,7 +161,8 @@ impl Proxy for Jump {
             if target.secret && !self.is_said {
                 return Err(ProxyFailure::TellsSecret);
             }
-            let stream = self.link.session.open_tcp(bare(target.host.expose()), target.port).await;
+            let place = ForwardTarget::Tcp(bare(target.host.expose()).to_owned(), target.port);
+            let stream = self.link.session.open(&place).await;
             Ok(Stream::new(stream.map_err(ProxyFailure::NotForwarded)?, None))
         })
     }

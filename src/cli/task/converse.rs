@@ -11,10 +11,10 @@ use super::stdio::unbuffered;
 use crate::cli::Ui;
 use crate::cli::invocation::Front;
 use crate::error::{Error, Result};
-use crate::ssh::Session;
 use crate::ssh::escape::{Action, help};
 use crate::ssh::info::ConnectionInfo;
 use crate::ssh::remote::{Ending, OnEscape, Remote, Size, Streams};
+use crate::ssh::{BegunRemote, Session};
 use crate::term;
 
 /// Where something runs.
@@ -25,21 +25,26 @@ pub(super) struct On<'a> {
     pub(super) machine: &'a str,
 }
 
-/// Runs what `remote` says; standard input is left alone if it `is_null`.
+/// Runs what `remote` says, which may have been begun already; standard input is left
+/// alone if it `is_null`.
 pub(super) async fn converse(
     On { session, info, machine }: On<'_>,
     remote: &Remote,
+    begun: Option<BegunRemote>,
     is_null: bool,
     ui: &Arc<Ui>,
 ) -> Result<Ending> {
-    let mut process = session.start(machine, remote).await?;
+    let mut process = match begun {
+        Some(begun) => session.go_on(machine, begun).await?,
+        None => session.start(machine, remote).await?,
+    };
     if ui.front == Front::Ssh {
         ui.verbose("Entering interactive session.");
     }
     let (size_changed, sizes) = mpsc::unbounded_channel();
     let raw = match &remote.pty {
-        Some(_) if term::is_interactive() => {
-            watch_size(size_changed)?;
+        Some(pty) if term::is_interactive() => {
+            watch_size(size_changed, pty.size)?;
             Some(term::Raw::enter().map_err(Error::Terminal)?)
         }
         _ => None,
@@ -113,9 +118,14 @@ fn on_escape(
     })
 }
 
-fn watch_size(changed: mpsc::UnboundedSender<Size>) -> Result<()> {
+/// Passes on every change of the size that was `told`.
+fn watch_size(changed: mpsc::UnboundedSender<Size>, told: Size) -> Result<()> {
     let mut resized = signal(SignalKind::window_change())
         .map_err(|source| Error::System { what: "cannot listen for signals", source })?;
+    // It may have changed before anybody listened.
+    if let Some(size) = term::size().filter(|size| size.columns > 0 && *size != told) {
+        let _ = changed.send(size);
+    }
     tokio::spawn(async move {
         while resized.recv().await.is_some() {
             if let Some(size) = term::size()

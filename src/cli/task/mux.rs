@@ -77,6 +77,11 @@ impl Control {
         Ok(Some(Self { path, tries_client, is_master, confirms, persist }))
     }
 
+    /// Whether this connection may become one that others share.
+    pub(super) fn is_master(&self) -> bool {
+        self.is_master
+    }
+
     /// Whether the master is to be a process of its own.
     pub(super) fn persists(&self) -> bool {
         self.is_master && self.persist != Persist::No

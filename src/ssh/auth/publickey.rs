@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::MethodKind;
+use russh::client::{AuthResult, EarlyChannel};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode;
@@ -82,6 +83,10 @@ impl Authentication<'_> {
             return self.sign_at_once(file).await;
         }
         let hash = self.rsa_hash(&what).await?;
+        let begun = match self.signs_unasked(&what, &by) {
+            true => self.session.follow_signature().await,
+            false => None,
+        };
         let login = self.login();
         let deadline = self.session.deadline;
         let signing = AtomicBool::new(false);
@@ -113,7 +118,7 @@ impl Authentication<'_> {
             }
         };
         match answer.await? {
-            Ok(answer) => self.judge(answer),
+            Ok(answer) => self.judge_with(answer, begun),
             // The session goes on.
             Err(SignError::Hand(reason)) => {
                 if let By::Agent(identity) = &by
@@ -141,11 +146,34 @@ impl Authentication<'_> {
             Ok(key) => PrivateKeyWithHashAlg::new(key, None),
             Err(reason) => return Ok(self.failed(reason)),
         };
+        let begun = self.session.follow_signature().await;
         let login = self.login();
         let answer = self.session.handle.authenticate_publickey(login, key);
         match answered(self.session.deadline, answer).await? {
-            Ok(answer) => self.judge(answer),
+            Ok(answer) => self.judge_with(answer, begun),
             Err(_) => Err(self.lost()),
+        }
+    }
+
+    /// Takes note of the server's answer to a signature, and of what has followed that.
+    fn judge_with(&mut self, answer: AuthResult, begun: Option<EarlyChannel>) -> Result<Step> {
+        let step = self.judge(answer)?;
+        if let Step::Success = step {
+            self.session.has_begun(begun);
+        }
+        Ok(step)
+    }
+
+    /// Whether whoever signs asks nobody for that, as far as can be known: then nothing
+    /// is begun that the user has not yet had a say in.
+    fn signs_unasked(&self, what: &AgentIdentity, by: &By) -> bool {
+        match by {
+            By::Agent(_) => !matches!(
+                what.public_key().algorithm(),
+                Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256
+            ),
+            By::File(file) => file.is_open() && self.credentials.add_to_agent != AddToAgent::Ask,
+            By::Nobody => false,
         }
     }
 
