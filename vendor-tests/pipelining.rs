@@ -38,9 +38,12 @@ impl Agent {
     }
 
     pub(crate) fn add(&self, key: &Path, args: &[&str]) {
-        let mut command = Command::new("ssh-add");
-        command.args(["-q"]).args(args).arg(key).env("SSH_AUTH_SOCK", &self.socket);
-        assert!(command.stderr(Stdio::null()).status().unwrap().success());
+        // Its socket is there a moment before it listens.
+        until("the key in the agent", || {
+            let mut command = Command::new("ssh-add");
+            command.args(["-q"]).args(args).arg(key).env("SSH_AUTH_SOCK", &self.socket);
+            command.stderr(Stdio::null()).status().unwrap().success()
+        });
     }
 }
 
