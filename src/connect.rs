@@ -7,19 +7,18 @@ mod probe;
 mod reach;
 mod trust;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::dial::{Dialer, SocketOptions, Target, tor};
+use crate::dial::{Dialer, Settings, SocketOptions, Target};
 use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
-use crate::model::{Host, Technology};
+use crate::model::Host;
 use crate::openssh::DEFAULT_IDENTITIES;
-use crate::plan::{self, CONFIGURATION, Route};
+use crate::plan::{CONFIGURATION, Route};
 use crate::prompter::Prompter;
 pub use crate::race::Proof;
 use crate::race::{self, Hello, Race, RaceEvent, Reachable, Revealed, Rules};
@@ -75,7 +74,7 @@ pub struct Request {
     /// no name server is asked for a secret host.
     pub exports_are_named: bool,
     /// How onion services are reached.
-    pub tor: tor::Settings,
+    pub settings: Settings,
     /// Where direct connections come from.
     pub socket_options: SocketOptions,
     /// What is asked of the machine's key.
@@ -115,7 +114,7 @@ impl Request {
             deadline: None,
             grace: race::DEFAULT_GRACE,
             exports_are_named: false,
-            tor: tor::Settings::default(),
+            settings: Settings::default(),
             socket_options: SocketOptions::of(env),
             host_keys: HostKeySettings {
                 stakes: Stakes {
@@ -168,7 +167,7 @@ pub async fn connect(
     progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
 ) -> Result<Connection> {
     let trust = Arc::new(Trust::load(&request).await?);
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
+    let dialer = Arc::new(Dialer::new(request.settings.clone(), request.socket_options.clone()));
     let rules = rules(&request, Proof::Banner(Some(hello(&request, &trust))));
     let mut race = race(&request, request.routes.clone(), &dialer, rules);
     // After one wrong key, any unknown key may be the same attacker's.
@@ -334,17 +333,6 @@ impl Revealing {
     }
 }
 
-/// Whether nobody is asked for the address of this host: it is an address itself, or
-/// one of the technology's own names, which nothing else is told.
-fn is_address(technology: &Technology, host: &str) -> bool {
-    let bare = host.split_once('%').map_or(host, |(address, _)| address);
-    match technology {
-        Technology::Iroh => true,
-        Technology::Tor => plan::is_onion(host),
-        _ => bare.parse::<IpAddr>().is_ok(),
-    }
-}
-
 /// The target of a route; its var is decrypted here and not before.
 async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>> {
     let Revealing { vars, show_secrets, may_ask_dns } = revealing;
@@ -371,7 +359,8 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
             reason: "its value is not the address of a host",
         }));
     }
-    if value.secret && !may_ask_dns && !is_address(&technology, host.expose()) {
+    let is_address = technology.known().is_none_or(|known| known.is_address(host.expose()));
+    if value.secret && !may_ask_dns && !is_address {
         return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }
     let shown = show_secrets || !value.secret;

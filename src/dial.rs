@@ -1,18 +1,22 @@
-//! Opens one byte stream to a host over one technology. Owns the match from
-//! technology to dialler and the word for every way a dial can fail; never
-//! names SSH, and never puts a host into an error: the caller knows whether it
+//! Opens one byte stream to a host over one technology. Owns what technologies share
+//! between dials and the word for every way a dial can fail; never names SSH, and never puts a host into an error: the caller knows whether it
 //! may be shown.
 
+mod carrier;
 mod direct;
+mod iroh;
+mod registry;
 mod sshfp;
 mod tcp;
 pub mod tor;
+mod zerotier;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,6 +28,9 @@ use crate::model::Technology;
 use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
+use carrier::{Carrier, Setup};
+use direct::Direct;
+pub use registry::{DIRECT, TOR, of_host, of_module, of_service};
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
 /// that only `label` can ever be printed.
@@ -129,29 +136,35 @@ impl Dial for Dialer {
     }
 }
 
+/// What the user says of technologies.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Of Tor.
+    pub tor: tor::Settings,
+}
+
 /// Dials every technology; keeps what they share between dials.
-#[derive(Debug)]
 pub struct Dialer {
-    direct: direct::Direct,
-    proxy: Option<Arc<dyn Proxy>>,
-    preload: Option<Preload>,
-    tor: Arc<tor::Tor>,
+    settings: Settings,
+    socket_options: SocketOptions,
+    direct: Arc<Direct>,
+    /// What was prepared, by its technology. Sockets have no part in it, so that all
+    /// diallers that come from one have it in common.
+    prepared: Arc<Mutex<HashMap<&'static str, Arc<dyn Dial>>>>,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
-    pub fn new(tor: tor::Settings, socket_options: SocketOptions) -> Self {
-        Self::with(Arc::new(tor::Tor::new(tor)), socket_options)
+    pub fn new(settings: Settings, socket_options: SocketOptions) -> Self {
+        let direct = Arc::new(Direct::new(socket_options.clone()));
+        Self { settings, socket_options, direct, prepared: Arc::default() }
     }
 
-    /// Another one with the same Tor, whose direct connections come from elsewhere.
+    /// Another one with the same Tor and the like, whose direct connections come from
+    /// elsewhere.
     pub fn from(&self, socket_options: SocketOptions) -> Self {
-        Self::with(self.tor.clone(), socket_options)
-    }
-
-    fn with(tor: Arc<tor::Tor>, socket_options: SocketOptions) -> Self {
-        let (proxy, preload) = (socket_options.proxy.clone(), socket_options.preload.clone());
-        Self { direct: direct::Direct::new(socket_options), proxy, preload, tor }
+        let prepared = self.prepared.clone();
+        Self { prepared, ..Self::new(self.settings.clone(), socket_options) }
     }
 
     /// Opens a stream to `target` and says what it waits for. The caller sets
@@ -165,41 +178,43 @@ impl Dialer {
         target: &Target,
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
-        match &target.technology {
-            // A zerotier address is an ordinary one on a host of that network.
-            Technology::Direct | Technology::Zerotier => match &self.proxy {
-                Some(proxy) => {
-                    let opened = proxy.open(target).await;
-                    opened.map_err(|why| DialError::new(Stage::Dial, DialFailure::Proxy(why)))
-                }
-                None => {
-                    // Before the name is asked for.
-                    self.unless(|_| true)?;
-                    self.direct.dial(target.host.expose(), target.port, enter).await
-                }
-            },
-            Technology::Tor => {
-                self.unless(|preload| !preload.is_tor && !self.tor.is_chosen())?;
-                self.tor.dial(target.host.expose(), target.port, enter).await
-            }
-            Technology::Iroh | Technology::Unsupported(_) => Err(DialError::new(
-                Stage::Dial,
-                DialFailure::Unsupported(target.technology.to_string()),
-            )),
-        }
+        let Some(carrier) = registry::carrier(&target.technology) else {
+            let failure = DialFailure::Unsupported(target.technology.to_string());
+            return Err(DialError::new(Stage::Dial, failure));
+        };
+        self.prepared(carrier).dial(target, enter).await
     }
 
+    fn prepared(&self, carrier: &dyn Carrier) -> Arc<dyn Dial> {
+        let direct: Arc<dyn Dial> = self.direct.clone();
+        let Self { settings, socket_options, .. } = self;
+        let setup = Setup { settings, socket_options, direct: &direct };
+        if carrier.is_direct() {
+            return carrier.prepare(&setup);
+        }
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.entry(carrier.name()).or_insert_with(|| carrier.prepare(&setup)).clone()
+    }
+
+    /// Whether a name has an address, and the name that it is an alias of, if any.
+    pub async fn canonical(&self, name: &str) -> Option<String> {
+        self.socket_options.unless(|_| true).ok()?;
+        self.direct.canonical(name).await
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialer")
+    }
+}
+
+impl SocketOptions {
     /// An error where the user relies on a library that is `in_the_way` of this.
     fn unless(&self, in_the_way: impl Fn(&Preload) -> bool) -> Result<(), DialError> {
         let preload = self.preload.as_ref().filter(|preload| in_the_way(preload));
         let failure = |preload: &Preload| DialFailure::Preload(preload.name.clone());
         preload.map_or(Ok(()), |preload| Err(DialError::new(Stage::Dial, failure(preload))))
-    }
-
-    /// Whether a name has an address, and the name that it is an alias of, if any.
-    pub async fn canonical(&self, name: &str) -> Option<String> {
-        self.unless(|_| true).ok()?;
-        self.direct.canonical(name).await
     }
 }
 
@@ -208,7 +223,7 @@ impl Dialer {
 /// root. Only names in the DNS are asked for, and never a secret one.
 pub async fn sshfp(target: &Target, anchor: Option<&Path>) -> Vec<Sshfp> {
     let host = target.host.expose();
-    let is_name = direct::is_name(host) && target.technology == Technology::Direct;
+    let is_name = direct::is_name(host) && target.technology == DIRECT;
     match is_name && !target.secret {
         true => sshfp::lookup(host, anchor).await,
         false => Vec::new(),

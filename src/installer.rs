@@ -9,8 +9,9 @@ use std::path::Path;
 use serde::Deserialize;
 use zeroize::Zeroize;
 
+use crate::dial;
 use crate::error::{Error, Result};
-use crate::model::{TargetHost, Technology};
+use crate::model::TargetHost;
 use crate::plan::{Overrides, Route};
 use crate::secret::Secret;
 
@@ -81,7 +82,7 @@ impl Installer {
                 TargetHost::parse(address, |_| false).map_err(|error| wrong(error.to_string()))?;
             let mut route = Route::to(&target, network, overrides);
             if network == ONION {
-                route.technology = Technology::Tor;
+                route.technology = dial::TOR;
             }
             routes.push(route);
         }

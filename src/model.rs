@@ -18,7 +18,8 @@ use machines::Machines;
 pub use host_keys::{HostKeys, Stated};
 pub use target_host::TargetHost;
 pub(crate) use target_host::{MAX_HOST, check_user};
-pub use technology::Technology;
+pub(crate) use technology::HEAD_START;
+pub use technology::{Kind, Running, Technology};
 pub use var_ref::VarRef;
 
 /// What the exports of a clan say about reaching its machines.

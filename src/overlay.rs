@@ -5,6 +5,12 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 
+use crate::hosts;
+use crate::model::{Host, Network, Running};
+
+/// Peers of a network whose addresses are looked at.
+const PEERS: usize = 3;
+
 /// discard (RFC 863); no packet is sent.
 const PORT: u16 = 9;
 
@@ -61,6 +67,41 @@ impl Overlay {
             _ => false,
         }
     }
+}
+
+/// Whether this computer is part of a network whose addresses an overlay may have, told
+/// from the addresses of its peers. With `only`, other addresses say nothing.
+pub fn running(network: &Network, only: Option<Overlay>) -> Running {
+    let hosts = network.peers.iter().flat_map(|peer| &peer.hosts).take(PEERS);
+    let addresses = hosts.flat_map(|host| match host {
+        Host::Plain(text) => match text.trim_matches(['[', ']']).parse() {
+            Ok(address) => vec![address],
+            // Clan's wireguard has names, which its machines know by /etc/hosts.
+            Err(_) => hosts::addresses(text),
+        },
+        Host::Var(_) => Vec::new(),
+    });
+    // All of a network's addresses are of one kind.
+    let addresses: Vec<IpAddr> = addresses.take(PEERS).collect();
+    let counts = |address: &IpAddr| only.is_none() || Overlay::of(*address) == only;
+    match addresses.iter().copied().filter(counts).find_map(is_running) {
+        Some(true) => Running::Yes,
+        Some(false) => Running::No,
+        None if only.is_some() => Running::Unknown,
+        // VPNs without addresses of their own are told by their device.
+        None if addresses.iter().copied().any(is_tunnelled) => Running::Yes,
+        None if is_vpn(network) && addresses.is_empty() => Running::Unknown,
+        None if is_vpn(network) => Running::No,
+        None => Running::Irrelevant,
+    }
+}
+
+/// Whether its name says that something has to run for it, whatever its addresses.
+fn is_vpn(network: &Network) -> bool {
+    let names = [network.service.as_deref(), network.module.as_deref(), Some(&network.name)];
+    let names = names.into_iter().flatten().map(|name| name.rsplit(['/', '.']).next());
+    let known = ["tinc", "wireguard", "yggdrasil", "mycelium", "zerotier", "tailscale"];
+    names.flatten().any(|name| known.contains(&name))
 }
 
 /// Whether this computer is in the overlay that `address` belongs to; `None`

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use crate::dial;
 use crate::error::{Error, Result};
 pub use crate::model::TargetHost;
 use crate::model::{Clan, Host, Network, Peer, Technology};
@@ -74,7 +75,7 @@ impl Route {
         let port = overrides.port.or(target.port).or(overrides.default_port);
         Self {
             network: network.to_owned(),
-            technology: if is_onion(&target.host) { Technology::Tor } else { Technology::Direct },
+            technology: dial::of_host(&target.host),
             host: Host::Plain(target.host.clone()),
             port: port.unwrap_or(DEFAULT_PORT),
             user: user.unwrap_or(DEFAULT_USER).to_owned(),
@@ -99,14 +100,13 @@ impl Route {
             Some(target) => (Host::Plain(target.host), target.user, target.port),
             None => (host.clone(), None, None),
         };
-        let mut technology = network.technology.clone();
-        if let (Technology::Direct | Technology::Zerotier, Host::Plain(name)) = (&technology, &host)
-        {
-            // Onion names must not be asked of DNS (RFC 7686, section 2).
-            if is_onion(name) {
-                technology = Technology::Tor;
-            }
-        }
+        // A name that is another technology's must not be asked of the DNS.
+        let of_host = match &host {
+            Host::Plain(name) if network.technology.is_direct() => Some(dial::of_host(name)),
+            _ => None,
+        };
+        let technology = of_host.filter(|of_host| !of_host.is_direct());
+        let technology = technology.unwrap_or_else(|| network.technology.clone());
         let user = overrides.user.clone().or(user).or_else(|| peer.user.clone());
         let user = user.or_else(|| overrides.default_user.clone());
         Self {
@@ -192,12 +192,6 @@ fn peers<'a>(
         let peers = network.peers.iter().filter(move |peer| peer.machine == machine);
         peers.map(move |peer| (network, peer))
     })
-}
-
-/// Whether this is a name of Tor's (RFC 7686).
-pub(crate) fn is_onion(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    host.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("onion"))
 }
 
 /// The error for a machine that the clan does not know.

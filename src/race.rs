@@ -40,7 +40,7 @@ use crate::error::{Attempt, Error};
 use crate::model::Technology;
 use crate::plan::Route;
 use attempt::{RouteState, Running};
-use schedule::{Schedule, Waiting, head_start};
+use schedule::{Schedule, Waiting};
 
 pub use crate::error::BannerError;
 pub use attempt::Reachable;
@@ -88,12 +88,7 @@ pub enum Proof {
 
 impl Rules {
     fn deadline_of(&self, technology: &Technology) -> Duration {
-        self.deadline.unwrap_or(match technology {
-            // A first start downloads megabytes over Tor; its parts have
-            // deadlines of their own.
-            Technology::Tor => Duration::from_secs(120),
-            _ => Duration::from_secs(10),
-        })
+        self.deadline.unwrap_or_else(|| technology.deadline())
     }
 }
 
@@ -142,7 +137,7 @@ where
         let Self { routes, attempts, dialer, reveal, rules } = self;
         let (dialer, reveal, rules) = (&**dialer, &*reveal, &*rules);
         let waiting = routes.iter().enumerate().filter_map(|(rank, route)| {
-            let head_start = head_start(&route.as_ref()?.technology);
+            let head_start = route.as_ref()?.technology.head_start();
             Some(Waiting { rank, head_start })
         });
         let mut schedule = Schedule::new(waiting, rules.early, rules.grace);

@@ -14,7 +14,7 @@ use super::{Global, Ui};
 use crate::connect::{Connection, Opens, Proof, Reached, Request, connect, reach};
 use crate::dial::{Dialer, Proxy};
 use crate::error::{Attempt, Cause, Error, Result, Stage};
-use crate::model::{Host, Technology};
+use crate::model::{Host, Kind};
 use crate::options::bare;
 use crate::plan::Route;
 use crate::printable::Printable;
@@ -147,11 +147,13 @@ pub(super) async fn prepare(
     let global = beside.as_ref().unwrap_or(global);
     let found = routes::find(invocation, global, ui)?;
     let prepared = prepare_found(invocation, found, is_way, jumps, global, ui).await?;
-    let tor = request::tor(&prepared.request, invocation, global)?;
-    Ok(Prepared { request: Request { tor, ..prepared.request }, ..prepared })
+    let Request { routes, machine, vars, .. } = &prepared.request;
+    let auth = &invocation.resolved.options.tor_auth;
+    let settings = request::technologies(routes.iter(), global, auth, machine, vars)?;
+    Ok(Prepared { request: Request { settings, ..prepared.request }, ..prepared })
 }
 
-/// The same once it is found, and without what Tor needs.
+/// The same once it is found, and without what technologies need.
 pub(super) async fn prepare_found(
     invocation: &mut Invocation,
     found: Found,
@@ -178,8 +180,8 @@ pub(super) async fn prepare_found(
 /// from there, if that is one place, and no secret.
 fn way(request: &Request) -> Begins {
     let [route] = request.routes.as_slice() else { return Begins::Nothing };
-    match (&route.technology, &route.host) {
-        (Technology::Direct, Host::Plain(host)) => {
+    match &route.host {
+        Host::Plain(host) if route.technology.is_direct() => {
             Begins::Stream(ForwardTarget::Tcp(bare(host).to_owned(), route.port))
         }
         _ => Begins::Nothing,
@@ -195,10 +197,8 @@ fn over(request: &mut Request, proxy: Arc<dyn Proxy>, invocation: &Invocation) -
     if invocation.front == Front::Clan && !invocation.proxy_is_said {
         return Ok(());
     }
-    let is_direct =
-        |route: &Route| matches!(route.technology, Technology::Direct | Technology::Zerotier);
     let user = request.routes.first().map(|route| route.user.clone());
-    request.routes.retain(is_direct);
+    request.routes.retain(|route| route.technology.is_direct());
     match (request.routes.is_empty() && request.last_resort.is_none(), invocation.front) {
         (false, _) => {}
         // Whoever is in the way may know the name.
@@ -273,11 +273,9 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
 
 /// What has told that this is the machine.
 fn vouched(session: &Session, route: &Route) -> String {
-    let network = match route.technology {
-        Technology::Tor => "; its onion address stands for the machine, too",
-        Technology::Iroh => "; its ticket stands for the machine, too",
-        _ => "",
-    };
+    let network = route.technology.known().and_then(Kind::vouches);
+    let network =
+        network.map(|what| format!("; {what} stands for the machine, too")).unwrap_or_default();
     format!("host key vouched for by {}{network}", session.vouched_by())
 }
 

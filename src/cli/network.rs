@@ -3,14 +3,11 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use super::columns;
-use crate::hosts;
-use crate::model::{Clan, Host, Network, Peer, Technology};
-use crate::overlay::{self, Overlay};
+use crate::model::{Clan, Host, Kind, Network, Peer, Running};
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;
 
@@ -130,7 +127,7 @@ fn row(network: &Network, all: bool) -> [String; 5] {
         Printable(&network.label).to_string(),
         network.priority.to_string(),
         Printable(module).to_string(),
-        running(network).to_owned(),
+        running(network).word().to_owned(),
         peers(network, all),
     ]
 }
@@ -162,58 +159,12 @@ fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
     format!("{network}  {priority}  {module}  {running}  {peers}")
 }
 
-/// Whether the network can carry anything from here, as far as that can be
-/// told without a packet: from the addresses of its peers.
-fn running(network: &Network) -> &'static str {
-    match &network.technology {
-        Technology::Tor => "in-process",
-        // Nothing here carries it yet.
-        Technology::Iroh => "no",
-        Technology::Unsupported(_) => "unknown",
-        Technology::Direct | Technology::Zerotier => {
-            let hosts = network.peers.iter().flat_map(|peer| &peer.hosts).take(SHOWN_PEERS);
-            let addresses = hosts.flat_map(|host| match host {
-                Host::Plain(text) => match text.trim_matches(['[', ']']).parse() {
-                    Ok(address) => vec![address],
-                    // Clan's wireguard has names, which its machines know by /etc/hosts.
-                    Err(_) => hosts::addresses(text),
-                },
-                Host::Var(_) => Vec::new(),
-            });
-            // All of a network's addresses are of one kind.
-            let addresses: Vec<IpAddr> = addresses.take(SHOWN_PEERS).collect();
-            let of_zerotier = |address: &&IpAddr| {
-                network.technology != Technology::Zerotier
-                    || Overlay::of(**address) == Some(Overlay::Zerotier)
-            };
-            let known = addresses.iter().filter(of_zerotier);
-            match known.copied().find_map(overlay::is_running) {
-                Some(true) => "yes",
-                Some(false) => "no",
-                None if network.technology == Technology::Zerotier => "unknown",
-                // VPNs without addresses of their own are told by their device.
-                None if addresses.iter().copied().any(overlay::is_tunnelled) => "yes",
-                None if is_vpn(network) && addresses.is_empty() => "unknown",
-                None if is_vpn(network) => "no",
-                None => "n/a",
-            }
-        }
-    }
-}
-
-/// Whether its name says that something has to run for it, whatever its addresses.
-fn is_vpn(network: &Network) -> bool {
-    let names = [network.service.as_deref(), network.module.as_deref(), Some(&network.name)];
-    let names = names.into_iter().flatten().map(|name| name.rsplit(['/', '.']).next());
-    let known = ["tinc", "wireguard", "yggdrasil", "mycelium", "zerotier", "tailscale"];
-    names.flatten().any(|name| known.contains(&name))
+fn running(network: &Network) -> Running {
+    network.technology.known().map_or(Running::Unknown, |known| known.running(network))
 }
 
 fn network_json(network: &Network) -> Value {
-    let technology = match &network.technology {
-        Technology::Unsupported(_) => "unsupported",
-        known => known.name(),
-    };
+    let technology = network.technology.known().map_or("unsupported", Kind::name);
     json!({
         "name": network.name,
         "label": network.label,
@@ -221,7 +172,7 @@ fn network_json(network: &Network) -> Value {
         "priority": network.priority,
         "module": network.module,
         "technology": technology,
-        "running": running(network),
+        "running": running(network).word(),
         "peers": network.peers.iter().map(peer_json).collect::<Vec<_>>(),
     })
 }

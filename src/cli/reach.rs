@@ -21,7 +21,6 @@ use super::{Global, Ui, advice, complete, print_json, print_text};
 use crate::connect::{Probed, Request, Trust, probe};
 use crate::dial::Dialer;
 use crate::error::{Error, Result};
-use crate::model::Technology;
 use crate::plan::Route;
 use crate::printable::Printable;
 pub(super) use overview::{Overview, overview};
@@ -112,7 +111,7 @@ async fn ping_all(
         return Err(Error::NoRoute { machine: request.machine, reason });
     }
     let trust = Arc::new(Trust::load(&request).await?);
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
+    let dialer = Arc::new(Dialer::new(request.settings.clone(), request.socket_options.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);
     let one = async |_, route: Route| {
@@ -153,7 +152,7 @@ impl Turns {
 }
 
 fn is_costly(route: &Route) -> bool {
-    matches!(route.technology, Technology::Tor | Technology::Iroh)
+    route.technology.is_costly()
 }
 
 /// How long an answer may take.

@@ -12,15 +12,16 @@ use std::time::Duration;
 use super::invocation::{Front, Invocation, Task};
 use super::{Global, Ui, tor};
 use crate::connect::{HostKeySettings, Request};
-use crate::dial::tor::Settings;
+use crate::dial::{self, Settings};
 use crate::error::{Error, Result};
-use crate::model::Technology;
 use crate::openssh::{Forwards, Resolved};
 use crate::options::Tunnel;
+use crate::plan::Route;
 use crate::printable::Printable;
 use crate::ssh::auth::{Credentials, Method};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
 use crate::ssh::known_hosts::Name;
+use crate::vars::Vars;
 pub(super) use login::lent_agent;
 use routes::Found;
 
@@ -84,14 +85,20 @@ pub(super) fn request(
     })
 }
 
-/// How onion services are reached, if one of the routes leads to one.
-pub(super) fn tor(request: &Request, invocation: &Invocation, global: &Global) -> Result<Settings> {
-    let uses_tor = request.routes.iter().any(|route| route.technology == Technology::Tor);
-    let auth = &invocation.resolved.options.tor_auth;
-    match uses_tor {
-        true => tor::settings(global, auth, &request.machine, &request.vars),
-        false => Ok(Settings::default()),
-    }
+/// What the user says of the technologies that these routes need, and of no other: the
+/// keys for onion services may be vars that somebody has to open.
+pub(super) fn technologies<'a>(
+    mut routes: impl Iterator<Item = &'a Route>,
+    global: &Global,
+    auth: &[String],
+    machine: &str,
+    vars: &Vars,
+) -> Result<Settings> {
+    let tor = match routes.any(|route| route.technology == dial::TOR) {
+        true => tor::settings(global, auth, machine, vars)?,
+        false => Default::default(),
+    };
+    Ok(Settings { tor })
 }
 
 /// How long connecting may take, if anybody says.

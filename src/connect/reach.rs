@@ -32,7 +32,7 @@ pub async fn reach(
     proof: Proof,
     progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
 ) -> Result<Reached> {
-    let dialer = Arc::new(Dialer::new(request.tor.clone(), request.socket_options.clone()));
+    let dialer = Arc::new(Dialer::new(request.settings.clone(), request.socket_options.clone()));
     let mut race = race(&request, request.routes.clone(), &dialer, rules(&request, proof));
     let mut last_resort = request.last_resort.clone();
     match next(&mut race, &mut last_resort, progress).await {

@@ -10,7 +10,7 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Server as _};
 
 use super::*;
-use crate::model::Technology;
+use crate::dial;
 use crate::prompter::Prompter;
 use crate::race;
 use crate::ssh::hostkey::KnownHostsFiles;
@@ -59,7 +59,7 @@ impl Machine {
     fn route(&self, network: &str) -> Route {
         Route {
             network: network.to_owned(),
-            technology: Technology::Direct,
+            technology: dial::DIRECT,
             host: Host::Plain(self.address.ip().to_string()),
             port: self.address.port(),
             user: "root".to_owned(),
@@ -159,7 +159,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         vars: Arc::new(Vars::new(None, Vec::new(), Environment::default(), user.clone())),
         deadline: Some(Duration::from_secs(5)),
         grace: race::DEFAULT_GRACE,
-        tor: Default::default(),
+        settings: Default::default(),
         socket_options: Default::default(),
         rekey: Default::default(),
         keystrokes: None,

@@ -2,6 +2,7 @@
 //! addresses. Owns resolution; knows nothing of what the stream is for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -13,10 +14,13 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::carrier::{Carrier, Setup};
 use super::tcp::Prompt;
-use super::{DialError, DialFailure, Phase, SocketOptions, Stream};
+use super::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
 use crate::error::Stage;
 use crate::hosts;
+use crate::model::{Kind, Network, Running};
+use crate::overlay;
 
 /// RFC 8305, section 3: how long to wait for AAAA once A is there.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -26,6 +30,38 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 32;
 /// Longest DNS name in text form (RFC 1035, section 2.3.4), in bytes.
 const MAX_NAME: usize = 253;
+
+/// The row of `clan_lib.network.direct`.
+pub(super) struct Row;
+
+impl Kind for Row {
+    fn name(&self) -> &'static str {
+        "direct"
+    }
+
+    fn modules(&self) -> &'static [&'static str] {
+        &["direct"]
+    }
+
+    /// Of overlays, too, whose daemon makes ordinary addresses of theirs.
+    fn services(&self) -> &'static [&'static str] {
+        &["internet", "mycelium", "wireguard", "yggdrasil"]
+    }
+
+    fn is_direct(&self) -> bool {
+        true
+    }
+
+    fn running(&self, network: &Network) -> Running {
+        overlay::running(network, None)
+    }
+}
+
+impl Carrier for Row {
+    fn prepare(&self, setup: &Setup<'_>) -> Arc<dyn Dial> {
+        setup.direct.clone()
+    }
+}
 
 /// The dialler for addresses the operating system can reach by itself.
 pub(super) struct Direct {
@@ -44,7 +80,7 @@ impl Direct {
         Self { socket_options, resolver: OnceCell::new() }
     }
 
-    pub(super) async fn dial(
+    async fn connect(
         &self,
         host: &str,
         port: u16,
@@ -98,6 +134,20 @@ impl Direct {
         let resolver = self.resolver.get_or_init(async || system_resolver()).await;
         let Some(resolver) = resolver else { return Err(DialFailure::NoNameServer) };
         ask_both(resolver, host, port, &found).await
+    }
+}
+
+impl Dial for Direct {
+    fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+        Box::pin(async move {
+            if let Some(proxy) = &self.socket_options.proxy {
+                let opened = proxy.open(target).await;
+                return opened.map_err(|why| DialError::new(Stage::Dial, DialFailure::Proxy(why)));
+            }
+            // Before the name is asked for.
+            self.socket_options.unless(|_| true)?;
+            self.connect(target.host.expose(), target.port, enter).await
+        })
     }
 }
 

@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::{DialError, DialFailure, Phase, Stream};
+use super::carrier::{Carrier, Setup};
+use super::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
 use crate::error::Stage;
+use crate::model::{Kind, Network, Running};
 use embedded::Embedded;
 
 pub use crate::error::TorFailure;
@@ -28,29 +30,89 @@ pub use settings::{Mode, Settings, State};
 /// and only if it is stuck do we start a second client.
 const SYSTEM_HEAD_START: Duration = Duration::from_secs(3);
 
+/// The row of `clan_lib.network.tor`.
+pub(super) struct Row;
+
+impl Kind for Row {
+    fn name(&self) -> &'static str {
+        "tor"
+    }
+
+    fn modules(&self) -> &'static [&'static str] {
+        &["tor"]
+    }
+
+    fn services(&self) -> &'static [&'static str] {
+        &["tor"]
+    }
+
+    /// Names of onions must not be asked of the DNS (RFC 7686, section 2).
+    fn claims(&self, host: &str) -> bool {
+        address::is_onion(host)
+    }
+
+    fn is_address(&self, host: &str) -> bool {
+        address::is_onion(host)
+    }
+
+    /// Its start costs much and is seen by public relays.
+    fn head_start(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    /// A first start downloads megabytes over Tor; its parts have deadlines of their own.
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    fn is_costly(&self) -> bool {
+        true
+    }
+
+    fn vouches(&self) -> Option<&'static str> {
+        Some("its onion address")
+    }
+
+    fn running(&self, _: &Network) -> Running {
+        Running::InProcess
+    }
+}
+
+impl Carrier for Row {
+    fn prepare(&self, setup: &Setup<'_>) -> Arc<dyn Dial> {
+        let Setup { settings, socket_options, .. } = *setup;
+        Arc::new(Tor::new(settings.tor.clone(), socket_options.clone()))
+    }
+}
+
 /// The dialler for onion services.
-pub(super) struct Tor {
+struct Tor {
     settings: Arc<Settings>,
     embedded: Embedded,
+    socket_options: SocketOptions,
+}
+
+impl Dial for Tor {
+    fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+        Box::pin(self.reach(target.host.expose(), target.port, enter))
+    }
 }
 
 impl Tor {
-    pub(super) fn new(settings: Settings) -> Self {
+    fn new(settings: Settings, socket_options: SocketOptions) -> Self {
         let settings = Arc::new(settings);
-        Self { embedded: Embedded::new(settings.clone()), settings }
+        Self { embedded: Embedded::new(settings.clone()), settings, socket_options }
     }
 
-    /// Whether the user has said which client connects.
-    pub(super) fn is_chosen(&self) -> bool {
-        self.settings.mode != Mode::Auto
-    }
-
-    pub(super) async fn dial(
+    async fn reach(
         &self,
         host: &str,
         port: u16,
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
+        // Whoever has said which client connects knows better than the environment.
+        let is_chosen = self.settings.mode != Mode::Auto;
+        self.socket_options.unless(|preload| !preload.is_tor && !is_chosen)?;
         // Before anything is started or asked.
         let onion = Onion::parse(host)
             .map_err(|why| DialError::new(Stage::Resolve, DialFailure::BadAddress(why)))?;
@@ -103,12 +165,6 @@ impl Tor {
             return false;
         }
         system::is_tor(socks).await
-    }
-}
-
-impl std::fmt::Debug for Tor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tor")
     }
 }
 

@@ -10,8 +10,9 @@ use super::field::{self, Fault};
 use super::shape::{Entry, Key, Object, kind};
 use crate::printable::Printable;
 
+use crate::dial;
 use crate::error::Error;
-use crate::model::{Clan, Host, Network, Peer, Technology, VarRef};
+use crate::model::{Clan, Host, Network, Peer};
 
 /// Most peers of all networks together.
 const MAX_PEERS: usize = 1_000_000;
@@ -125,8 +126,8 @@ impl<'a> Reader<'a> {
         };
         let (service, instance) = id;
         let technology = match &fields.module {
-            Some(module) => Technology::from_module(module),
-            None => Technology::infer(service, instance),
+            Some(module) => dial::of_module(module),
+            None => dial::of_service(service, instance),
         };
         let at = self.clan.networks.len();
         self.networks.insert(id, at);
@@ -223,13 +224,14 @@ impl<'a> Reader<'a> {
         let mut hosts = fields.hosts;
         let mut faults = fields.faults;
         if let Some(network) = self.clan.networks.get(at)
-            && network.technology == Technology::Iroh
+            && let Some(known) = network.technology.known()
             && hosts.is_empty()
             && faults.is_empty()
         {
-            match ticket(machine, &network.name) {
-                Ok(host) => hosts.push(host),
-                Err(fault) => faults.push(fault),
+            match known.host_of(machine, &network.name) {
+                None => {}
+                Some(Ok(var)) => hosts.push(Host::Var(var)),
+                Some(Err(error)) => faults.push(Fault::new("hosts", field::reason(&error))),
             }
         }
         for fault in faults {
@@ -309,13 +311,6 @@ impl<'a> Reader<'a> {
         self.clan.broken.sort();
         self.clan
     }
-}
-
-/// The p2p-ssh-iroh service exports no hosts; its ticket is a var of a known name.
-fn ticket(machine: &str, instance: &str) -> Result<Host, Fault> {
-    VarRef::new(machine, &format!("p2p-ssh-iroh-{instance}"), "ticket")
-        .map(Host::Var)
-        .map_err(|error| Fault::new("hosts", field::reason(&error)))
 }
 
 /// A key as it is kept: raw, because the error quotes it, but of bounded length.

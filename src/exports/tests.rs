@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::model::{Host, Network, Peer, Technology, VarRef};
+use crate::dial;
+use crate::model::{Host, Network, Peer, VarRef};
 use crate::test_data;
 
 mod bounds;
@@ -170,7 +171,8 @@ fn services_with_instances_of_one_name_stay_apart() {
         "a machine of a foreign export exists too"
     );
     let lab = clan.network("lab").unwrap();
-    assert_eq!(lab.technology, Technology::Unsupported("mine.network.pigeons".into()));
+    assert_eq!(lab.technology, dial::of_module("mine.network.pigeons"));
+    assert!(lab.technology.known().is_none());
 }
 
 #[test]

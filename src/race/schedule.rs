@@ -9,24 +9,7 @@ use tokio::time::Instant;
 
 use super::BANNER_GRACE;
 use super::attempt::RouteState;
-use crate::model::Technology;
-
-/// How long an ordinary route leaves the field to the better ones; RFC 8305,
-/// section 5, allows 100 ms to 2 s between addresses.
-const HEAD_START: Duration = Duration::from_millis(200);
-/// The same for iroh, whose start is seen by its name servers and relays.
-const IROH_HEAD_START: Duration = Duration::from_millis(500);
-/// The same for Tor, whose start costs much and is seen by public relays.
-const TOR_HEAD_START: Duration = Duration::from_secs(1);
-
-/// How long a route of this technology leaves the field to the better ones.
-pub(super) fn head_start(technology: &Technology) -> Duration {
-    match technology {
-        Technology::Tor => TOR_HEAD_START,
-        Technology::Iroh => IROH_HEAD_START,
-        _ => HEAD_START,
-    }
-}
+use crate::model::HEAD_START;
 
 /// A route that has not started.
 #[derive(Debug, Clone, Copy)]
@@ -151,15 +134,17 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial;
+    use crate::model::Technology;
 
-    const ORDINARY: Technology = Technology::Direct;
+    const ORDINARY: Technology = dial::DIRECT;
     const GRACE: Duration = super::super::DEFAULT_GRACE;
 
     fn schedule(technologies: &[Technology], early: Option<usize>, grace: Duration) -> Schedule {
         let routes = technologies
             .iter()
             .enumerate()
-            .map(|(rank, technology)| Waiting { rank, head_start: head_start(technology) });
+            .map(|(rank, technology)| Waiting { rank, head_start: technology.head_start() });
         Schedule::new(routes, early, grace)
     }
 
@@ -185,14 +170,17 @@ mod tests {
     #[test]
     fn a_failure_does_not_start_what_a_younger_better_attempt_still_holds_back() {
         let begin = Instant::now();
-        let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::Tor], Some(1), GRACE);
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, dial::TOR], Some(1), GRACE);
         let first = started(&mut schedule, begin);
         assert_eq!(ranks(&first), [0, 1], "the remembered one starts with the first");
         schedule.failed(&first[0]);
-        assert_eq!(schedule.turn(begin + ms(50)), Some((2, begin + TOR_HEAD_START)));
+        assert_eq!(schedule.turn(begin + ms(50)), Some((2, begin + dial::TOR.head_start())));
         // It has connected: it counts from there.
         first[1].connect(begin + ms(600));
-        assert_eq!(schedule.turn(begin + ms(700)), Some((2, begin + ms(600) + TOR_HEAD_START)));
+        assert_eq!(
+            schedule.turn(begin + ms(700)),
+            Some((2, begin + ms(600) + dial::TOR.head_start()))
+        );
         // It is out, and nothing holds Tor back any longer.
         schedule.failed(&first[1]);
         assert_eq!(schedule.turn(begin + ms(750)), Some((2, begin + ms(750))));
@@ -201,7 +189,7 @@ mod tests {
     #[test]
     fn a_failure_of_the_youngest_leaves_the_older_one_to_count_from() {
         let begin = Instant::now();
-        let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::Tor], None, GRACE);
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, dial::TOR], None, GRACE);
         assert_eq!(ranks(&started(&mut schedule, begin)), [0]);
         assert_eq!(schedule.turn(begin), Some((1, begin + HEAD_START)));
         let second = started(&mut schedule, begin + ms(200));
@@ -214,7 +202,7 @@ mod tests {
     #[test]
     fn a_worse_attempt_holds_nobody_back() {
         let begin = Instant::now();
-        let all = [ORDINARY, Technology::Tor, ORDINARY];
+        let all = [ORDINARY, dial::TOR, ORDINARY];
         let mut schedule = schedule(&all, Some(2), GRACE);
         let first = started(&mut schedule, begin);
         assert_eq!(ranks(&first), [0, 2]);
@@ -225,7 +213,7 @@ mod tests {
     #[test]
     fn once_one_has_answered_the_better_ones_start_at_once_but_not_the_costly() {
         let begin = Instant::now();
-        let all = [ORDINARY, Technology::Tor, ORDINARY, ORDINARY, ORDINARY];
+        let all = [ORDINARY, dial::TOR, ORDINARY, ORDINARY, ORDINARY];
         let mut one = schedule(&all, Some(3), GRACE);
         let first = started(&mut one, begin);
         assert_eq!(ranks(&first), [0, 3]);

@@ -10,15 +10,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::dial::{DialError, DialFailure, Dialer, Dialling, Stream};
+use crate::dial::{self, DialError, DialFailure, Dialer, Dialling, Stream};
 use crate::error::{Cause, Stage};
-use crate::model::{Host, Technology};
+use crate::model::Host;
 use crate::ssh::Loss;
 
 const BANNER: &str = "SSH-2.0-peer\r\n";
 const HELLO: &str = "SSH-2.0-test\r\n";
 /// Timers have a resolution of one millisecond.
 const TICK: Duration = Duration::from_millis(2);
+
+fn iroh() -> Technology {
+    dial::of_module("clan_lib.network.p2p_ssh_iroh")
+}
 
 fn ms(number: u64) -> Duration {
     Duration::from_millis(number)
@@ -42,7 +46,7 @@ enum Dialled {
 
 impl Script {
     fn new(dialled: Dialled, says: Option<(Duration, &'static str)>) -> Self {
-        Self { technology: Technology::Direct, dialled, says }
+        Self { technology: dial::DIRECT, dialled, says }
     }
 
     /// Connects and answers, each after a round trip.
@@ -275,7 +279,7 @@ async fn a_host_that_cannot_be_revealed_is_an_attempt_like_any_other() {
 
 #[tokio::test]
 async fn technologies_that_are_not_there_are_named() {
-    let mut watched = watched(vec![Script::black_hole().over(Technology::Iroh)]);
+    let mut watched = watched(vec![Script::black_hole().over(iroh())]);
     watched.race.dialer = Arc::new(Dialer::new(Default::default(), Default::default()));
     assert!(watched.race.next(&mut |_| {}).await.is_none());
     let attempts = watched.race.into_attempts();
@@ -375,7 +379,7 @@ async fn tor_does_not_start_while_a_remembered_vpn_answers() {
     // The internet is off at once; the VPN is far away, or its server slow.
     for (connects, banner) in [(5, 5), (300, 300), (900, 900), (5, 990)] {
         let vpn = Script::new(Dialled::Connects(ms(connects)), Some((ms(banner), BANNER)));
-        let tor = Script::answering(ms(5)).over(Technology::Tor);
+        let tor = Script::answering(ms(5)).over(dial::TOR);
         let mut watched = watched(vec![Script::refusing(ms(1)), vpn, tor]);
         watched.race.rules.early = Some(1);
         let (winner, elapsed) = watched.winner().await;
@@ -387,7 +391,7 @@ async fn tor_does_not_start_while_a_remembered_vpn_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn tor_starts_a_second_after_the_last_sign_of_a_better_route() {
-    let tor = Script::answering(ms(50)).over(Technology::Tor);
+    let tor = Script::answering(ms(50)).over(dial::TOR);
     for (vpn, early, starts) in [
         // Dead, remembered or not: a second after it began.
         (Script::black_hole(), Some(1), 1000),

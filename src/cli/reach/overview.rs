@@ -15,12 +15,13 @@ use crate::cli::link::{self, Jumps, Prepared};
 use crate::cli::live_table::{LiveTable, Row};
 use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
+use crate::cli::request::technologies;
 use crate::cli::task::runtime;
-use crate::cli::{Global, Ui, print_json, print_text, tor};
+use crate::cli::{Global, Ui, print_json, print_text};
 use crate::connect::{Probed, Request, probe};
 use crate::dial::{Dialer, SocketOptions};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
-use crate::model::{Clan, Technology};
+use crate::model::Clan;
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
 
@@ -56,11 +57,9 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
         }
     };
     let vars = global.vars(ui)?;
-    let tor = match routes.iter().any(|(_, route)| route.technology == Technology::Tor) {
-        true => tor::settings(global, &[], "", &vars)?,
-        false => Default::default(),
-    };
-    let base = Dialer::new(tor, SocketOptions::of(&global.env));
+    let used = routes.iter().map(|(_, route)| route);
+    let settings = technologies(used, global, &[], "", &vars)?;
+    let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
     let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
     more_files();

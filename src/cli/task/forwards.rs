@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use crate::cli::Ui;
-use crate::dial::{Dialer, SocketOptions, Target};
+use crate::dial::{self, Dialer, SocketOptions, Target};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::model::Technology;
 use crate::openssh::Forwards;
 use crate::secret::Secret;
 use crate::ssh::Session;
@@ -76,7 +75,7 @@ fn connector(env: &Env) -> Connector {
         let dialer = dialer.clone();
         Box::pin(async move {
             let target = Target {
-                technology: Technology::Direct,
+                technology: dial::DIRECT,
                 label: host.clone(),
                 host: Secret::new(host),
                 secret: false,

@@ -13,9 +13,9 @@ fn span(most: u64) -> impl Strategy<Value = Duration> {
 
 fn scripts() -> impl Strategy<Value = Vec<Script>> {
     let technology = prop_oneof![
-        3 => Just(Technology::Direct),
-        1 => Just(Technology::Tor),
-        1 => Just(Technology::Iroh),
+        3 => Just(dial::DIRECT),
+        1 => Just(dial::TOR),
+        1 => Just(iroh()),
     ];
     let dialled = prop_oneof![
         4 => span(1500).prop_map(Dialled::Connects),
@@ -94,7 +94,7 @@ fn check(scripts: Vec<Script>, early: Option<usize>, grace: Duration) {
         if rank.is_none() {
             assert_eq!(watched.race.into_attempts().len(), scripts.len());
         }
-        let spans = scripts.iter().map(|script| head_start(&script.technology) + ms(1500));
+        let spans = scripts.iter().map(|script| script.technology.head_start() + ms(1500));
         assert!(end <= spans.sum::<Duration>() + DEADLINE + BANNER_GRACE + grace, "{end:?}");
     });
 }
@@ -108,7 +108,7 @@ fn starts_are_in_turn(scripts: &[Script], courses: &[Option<Course>], early: Opt
             assert_eq!(now, Duration::ZERO, "the remembered one starts with the first");
             continue;
         }
-        let head_start = head_start(&scripts[rank].technology);
+        let head_start = scripts[rank].technology.head_start();
         let answered = |by: Duration| {
             move |course: &Option<Course>| {
                 course.as_ref().and_then(|course| course.answers).is_some_and(|at| at <= by)
@@ -145,7 +145,7 @@ fn the_best_wins(
     for (rank, better) in courses[..reachable].iter().enumerate() {
         let Some(better) = better else {
             // It would have started at once, had it been cheap.
-            let costly = head_start(&scripts[rank].technology) > ms(200);
+            let costly = scripts[rank].technology.head_start() > ms(200);
             assert!(grace.is_zero() || costly, "{rank} was never tried");
             continue;
         };
