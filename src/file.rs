@@ -1,10 +1,10 @@
-//! Reading a file that somebody else may have put there. Owns that it is a regular
-//! file where the user did not name it, and that its size is bounded: a FIFO or a
-//! device in its place can neither hold us up nor fill our memory.
+//! Reading a file that somebody else may have put there, and writing one whole. Owns
+//! that it is a regular file where the user did not name it, and that its size is
+//! bounded: a FIFO or a device in its place can neither hold us up nor fill our memory.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -30,6 +30,27 @@ pub(crate) fn masked<T>(mask: u32, make: impl FnOnce() -> T) -> T {
     let made = make();
     rustix::process::umask(before);
     made
+}
+
+/// Writes a file so that a reader sees the old one or the new one, whole.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mut unique = [0; 8];
+    getrandom::fill(&mut unique).map_err(|error| io::Error::other(error.to_string()))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.{}", data_encoding::HEXLOWER.encode(&unique)));
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
 }
 
 /// The bytes of a regular file, wherever a link leads.

@@ -114,12 +114,20 @@ fn stored(path: &Path) -> Result<Snapshot> {
     Snapshot::parse(&path.display().to_string(), &bytes)
 }
 
-/// One file for each clan's directory.
+/// What to say of a file of the user's that is believed although others have a say about
+/// it, or about the way to it; printable.
+pub fn not_his_alone(path: &Path, env: &Env) -> Option<String> {
+    survey::foreign_file(path, owner::Who::asks(env)).as_ref().map(ToString::to_string)
+}
+
+/// One file for each clan's directory. There is no cache where somebody else could have
+/// written it: it says where machines are, and which keys they have.
 fn cache_file(dir: &Path, env: &Env) -> Option<PathBuf> {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
     let name = data_encoding::HEXLOWER.encode(digest.get(..16)?);
-    Some(env.cache_dir()?.join("clan-connect/exports").join(format!("{name}.json")))
+    let file = env.cache_dir()?.join("clan-connect/exports").join(format!("{name}.json"));
+    not_his_alone(&file, env).is_none().then_some(file)
 }
 
 /// Reads exports or a snapshot from a file, or from standard input when it is
@@ -222,7 +230,23 @@ fn read_bounded(file: &Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn there_is_no_cache_where_others_could_have_written_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().canonicalize().unwrap().join("cache");
+        std::fs::create_dir(&cache).unwrap();
+        let env = Env::of([("XDG_CACHE_HOME", cache.to_str().unwrap())]);
+        assert!(cache_file(dir.path(), &env).is_some());
+        let everybody = std::fs::Permissions::from_mode(0o1777);
+        std::fs::create_dir(cache.join("clan-connect")).unwrap();
+        std::fs::set_permissions(cache.join("clan-connect"), everybody).unwrap();
+        // As `/tmp`: what is not there yet anybody can make.
+        assert!(cache_file(dir.path(), &env).is_none());
+    }
 
     #[test]
     fn a_missing_exports_file_is_named() {

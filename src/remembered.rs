@@ -3,15 +3,13 @@
 //! names of networks under hashes, no host, no machine and no secret.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
 use crate::env::Env;
+use crate::flake::not_his_alone;
 use crate::{file, overlay};
 
 /// Bound on the file, in bytes, and on its entries.
@@ -26,10 +24,10 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// The memory of this user; `None` without a home.
+    /// The memory of this user; `None` without a home, and where others could write it.
     pub fn of_user(env: &Env) -> Option<Self> {
-        let cache = env.cache_dir()?;
-        Some(Self { file: cache.join("clan-connect/networks.json"), place: place() })
+        let file = env.cache_dir()?.join("clan-connect/networks.json");
+        not_his_alone(&file, env).is_none().then(|| Self { file, place: place() })
     }
 
     /// The network that last led to `machine` of `clan` from here.
@@ -66,18 +64,8 @@ impl Remembered {
     }
 
     fn write(&self, all: &BTreeMap<String, String>) -> std::io::Result<()> {
-        let dir = self.file.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let temporary = self.file.with_extension(format!("{}.tmp", std::process::id()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec(all)?)?;
         // Of two at once the last wins; neither is torn.
-        fs::rename(&temporary, &self.file)
+        file::write_whole(&self.file, &serde_json::to_vec(all)?, 0o600)
     }
 }
 
@@ -92,6 +80,9 @@ fn place() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn memory(dir: &Path, place: &str) -> Remembered {

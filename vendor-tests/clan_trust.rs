@@ -352,10 +352,10 @@ fn a_list_that_others_could_have_written_is_an_error() {
         }
     };
     own(&file, NOBODY);
-    fails(&["somebody else owns it"]);
+    fails(&["says nothing", "belongs to"]);
     own(&file, 0);
     mode(&file, 0o666);
-    fails(&["somebody else owns it"]);
+    fails(&["says nothing", "can be written by everybody"]);
     mode(&file, 0o600);
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, "{").unwrap();

@@ -67,6 +67,7 @@ mod openssh_regress;
 mod openssh_session;
 mod openssh_values;
 mod openssh_words;
+mod others_files;
 mod pipelining;
 mod preload;
 mod process;

@@ -12,6 +12,7 @@ use super::Global;
 use crate::dial::tor::{ClientAuth, Mode, Settings, State};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::flake::not_his_alone;
 use crate::model::VarRef;
 use crate::vars::Vars;
 
@@ -58,6 +59,10 @@ pub(super) fn settings(
     let keys = options.auth.iter().chain(auth).map(|source| key(source, machine, vars));
     let own = env.config_dir().map(|dir| dir.join("clan-connect/tor.toml"));
     let own = own.filter(|path| path.exists());
+    // It may name programs to be started.
+    if let Some(why) = own.as_ref().and_then(|path| not_his_alone(path, env)) {
+        return Err(Error::Usage(format!("tor.toml of yours is not used: {why}")));
+    }
     Ok(Settings {
         mode: match options.client {
             Which::Auto => Mode::Auto,

@@ -4,9 +4,6 @@
 //! the cache uses too. Knows nothing of how it came about.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +11,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::exports::{check_bounds, check_machine};
+use crate::file;
 use crate::host_keys;
 use crate::model::{Clan, HostKeys, Stated, TargetHost};
 use crate::options::is_for_addresses;
@@ -187,7 +185,7 @@ impl Snapshot {
     pub fn write(&self, path: &Path) -> Result<()> {
         let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
         // As umask allows: it is made to be shared.
-        write_whole(path, self.to_json().as_bytes(), 0o644).map_err(failed)
+        file::write_whole(path, self.to_json().as_bytes(), 0o644).map_err(failed)
     }
 }
 
@@ -206,27 +204,6 @@ fn address(clan: &mut Clan, machine: &str, text: Option<&str>) -> Option<TargetH
             None
         }
     }
-}
-
-/// Writes a file so that a reader sees the old one or the new one, whole.
-pub(super) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mut unique = [0; 8];
-    getrandom::fill(&mut unique).map_err(|error| io::Error::other(error.to_string()))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{name}.{}", data_encoding::HEXLOWER.encode(&unique)));
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().inspect_err(|_| {
-        let _ = std::fs::remove_file(&temporary);
-    })
 }
 
 #[cfg(test)]

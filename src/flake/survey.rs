@@ -32,6 +32,20 @@ pub(super) fn foreign(path: &Path, who: Who) -> Option<Foreign> {
         .or_else(|| below(path, who, MAX_FILES))
 }
 
+/// Who else has a say about a single file that is believed, be it there or not.
+pub(super) fn foreign_file(path: &Path, who: Who) -> Option<Foreign> {
+    let path = std::path::absolute(path).ok()?;
+    let found = match path.metadata() {
+        Ok(meta) => who.look(&path, &meta).map(|other| Foreign::File(path.clone(), other)),
+        // Whoever can write where it will be can be the first, sticky or not.
+        Err(_) => Way::from(&path)?.dirs.into_iter().rev().find_map(|dir| {
+            let meta = dir.metadata().ok()?;
+            Some(who.look(&dir, &meta).map(|other| Foreign::Above(dir, other)))
+        })?,
+    };
+    found.or_else(|| above(&path, who))
+}
+
 /// Whether the clan in `dir` is somebody else's altogether, and not the user's own in
 /// which others have a say, too.
 pub(super) fn is_strangers(dir: &Path, marks: &[&str], who: Who) -> bool {
@@ -44,7 +58,7 @@ pub(super) fn is_strangers(dir: &Path, marks: &[&str], who: Who) -> bool {
 }
 
 /// A directory or a link on the way to `path` by which somebody could lead it elsewhere.
-fn above(path: &Path, who: Who) -> Option<Foreign> {
+pub(super) fn above(path: &Path, who: Who) -> Option<Foreign> {
     // Where it has no end, nobody gets to it.
     let way = Way::from(path)?;
     let link = way.links.into_iter().find_map(|link| {
@@ -107,6 +121,36 @@ mod tests {
 
     use super::*;
     use crate::env::Env;
+
+    #[test]
+    fn a_single_file_counts_with_the_way_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("cache/ours")).unwrap();
+        let file = root.join("cache/ours/file");
+        let who = Who::asks(&Env::default());
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        // Nobody could have put it there.
+        assert_eq!(foreign_file(&file, who), None);
+        open(&root.join("cache/ours"), 0o1777);
+        let above = Foreign::Above(root.join("cache/ours"), Other::Everybody);
+        assert_eq!(foreign_file(&file, who), Some(above));
+        open(&root.join("cache/ours"), 0o755);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(foreign_file(&file, who), None);
+        open(&file, 0o666);
+        assert_eq!(foreign_file(&file, who), Some(Foreign::File(file.clone(), Other::Everybody)));
+        open(&file, 0o600);
+        for above in ["cache/ours", "cache"] {
+            let above = root.join(above);
+            open(&above, 0o777);
+            let expected = Foreign::Above(above.clone(), Other::Everybody);
+            assert_eq!(foreign_file(&file, who), Some(expected));
+            open(&above, 0o755);
+        }
+    }
 
     #[test]
     fn every_file_counts_and_every_directory_above() {

@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::owner::Who;
-use super::snapshot::write_whole;
+use super::survey::foreign_file;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file;
@@ -100,9 +100,9 @@ impl Trusted {
         if !meta.is_file() || meta.len() > MAX_FILE {
             return Err(wrong("is no file of ours".to_owned()));
         }
-        if Who::asks(env).look(&path, &meta).is_some() {
-            let why = "somebody else owns it or can write it, so it says nothing";
-            return Err(wrong(why.to_owned()));
+        // Also a link of somebody else's that leads to it.
+        if let Some(foreign) = foreign_file(&path, Who::asks(env)) {
+            return Err(wrong(format!("says nothing, because {foreign}")));
         }
         let bytes = file::read(&path, MAX_FILE).map_err(|error| match error {
             // It names the file, which the error here does, too.
@@ -176,7 +176,8 @@ impl Trusted {
         };
         // A path that is no text has no place in JSON.
         let json = serde_json::to_string_pretty(self).map_err(|error| wrong(&error))?;
-        write_whole(&path, format!("{json}\n").as_bytes(), 0o600).map_err(|error| wrong(&error))
+        file::write_whole(&path, format!("{json}\n").as_bytes(), 0o600)
+            .map_err(|error| wrong(&error))
     }
 }
 
