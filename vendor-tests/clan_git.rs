@@ -339,3 +339,20 @@ fn borrowed_objects_must_be_the_users_own() {
     );
     list(&home, "clan").exits(1).says(&["second/.git/objects belongs to nobody"]);
 }
+
+#[test]
+fn a_directory_whose_name_is_escaped_is_no_host() {
+    let home = Home::new();
+    let started = home.path("started");
+    let ssh = format!("#!/bin/sh\necho \"$@\" >> {}\nexit 1\n", started.display());
+    let ssh = home.script("fake-ssh", ssh);
+    for name in ["my clan", "gr\u{f6}\u{df}e", "a%20b", "a#b"] {
+        clan(&home, name);
+        let mut command = home.command(&["--flake", name, "network", "list"]);
+        command.current_dir(home.path(".")).env("PATH", "/usr/bin:/bin");
+        command.env("GIT_SSH_COMMAND", &ssh);
+        let done = Run::of(wait(start(&mut command, "nix-bin")));
+        assert!(!started.exists(), "{name}: {}", fs::read_to_string(&started).unwrap());
+        done.exits(0);
+    }
+}

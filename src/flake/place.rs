@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::nix;
 use super::owner::{Foreign, Who};
-use super::reference::{absolute, inside, is_pinned, local};
+use super::reference::{inside, is_pinned, local, resolved};
 use super::source::{self, FOLDERS, Fetched, Flake};
-use super::survey::{foreign, is_strangers};
+use super::survey::{above, foreign, is_strangers};
 use super::trusted::{Trusted, Word};
 use crate::env::Env;
 use crate::error::{Error, NixFault as Fault, Result};
@@ -35,7 +35,7 @@ pub enum Asker {
 /// As for [`find`], and [`Error::ClanRefused`] for one that must not be used.
 pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker, env: &Env) -> Result<Flake> {
     let dir = find(named, start)?;
-    let is_named = admit(&dir, named.is_some(), asker, env)?;
+    let is_named = admit(&dir, named, asker, env)?;
     Ok(Flake::of_dir(dir, is_named, env.clone()))
 }
 
@@ -46,16 +46,17 @@ pub fn admitted(named: Option<&Path>, start: &Path, asker: Asker, env: &Env) -> 
 /// [`Error::NoExports`] without nix, [`Error::Nix`], and [`Error::ClanRefused`] for a
 /// reference to a directory here that must not be used.
 pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
-    let here = local(reference).map(|path| {
+    let here = local(reference).map(|written| {
         // git would take what is not there for a host's name.
-        let path = path.canonicalize().map_err(|error| {
-            Fault::Missing.error(reference, &format!("{}: {error}", path.display()))
+        let path = written.canonicalize().map_err(|error| {
+            Fault::Missing.error(reference, &format!("{}: {error}", written.display()))
         })?;
-        admit(&path, true, Asker::Command, env)?;
+        admit(&path, Some(&written), Asker::Command, env)?;
         Ok::<_, Error>(path)
     });
     let here = here.transpose()?;
-    let written = here.as_ref().and_then(|path| absolute(reference, path));
+    // What was looked at, whatever links lead to meanwhile.
+    let written = here.as_ref().and_then(|path| resolved(reference, path));
     let reference = written.as_deref().unwrap_or(reference);
     let nix = nix::program(env).ok_or_else(|| Error::NoExports {
         flake: reference.into(),
@@ -135,17 +136,22 @@ pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::FlakeNotFound { start: start.to_owned() })
 }
 
-/// Whether the clan in `dir` counts as one that was named; an error if it must not be
-/// used at all.
-fn admit(dir: &Path, is_named: bool, asker: Asker, env: &Env) -> Result<bool> {
-    let who = Who::asks(env);
+/// Whether the clan in `dir` counts as one that was named, as the path is written; an
+/// error if it must not be used at all.
+fn admit(dir: &Path, named: Option<&Path>, asker: Asker, env: &Env) -> Result<bool> {
+    let (who, is_named) = (Who::asks(env), named.is_some());
+    // Also who could lead the name to another directory.
+    let foreign = |dir: &Path| {
+        let named = named.and_then(|named| std::path::absolute(named).ok());
+        foreign(dir, who).or_else(|| named.and_then(|named| above(&named, who)))
+    };
     let refused = |reason: String| {
         let is_strangers = is_strangers(dir, &MARKS, who);
         Err(Error::ClanRefused { dir: dir.to_owned(), reason, is_strangers })
     };
     let standing = "to stand in it does not mean that ssh is to use it";
     // Where the user has named it, and it is his alone, nothing else matters.
-    let found = is_named.then(|| foreign(dir, who));
+    let found = is_named.then(|| foreign(dir));
     if found == Some(None) {
         return Ok(true);
     }
@@ -154,7 +160,7 @@ fn admit(dir: &Path, is_named: bool, asker: Asker, env: &Env) -> Result<bool> {
     if asker == Asker::Ssh && !is_named && trusted.word(dir, false) == Word::Unknown {
         return refused(standing.to_owned());
     }
-    let found = found.unwrap_or_else(|| foreign(dir, who));
+    let found = found.unwrap_or_else(|| foreign(dir));
     match (trusted.word(dir, found.is_some()), found) {
         (Word::Allowed, _) => Ok(true),
         (Word::Unknown, Some(found)) => refused(found.to_string()),

@@ -3,7 +3,7 @@
 //! whether there is git.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::AsciiSet;
@@ -12,22 +12,27 @@ use percent_encoding::AsciiSet;
 /// what is not part of the clan.
 pub fn reference(dir: &Path) -> String {
     let scheme = if dir.join(".git").exists() { "git+file" } else { "path" };
-    format!("{scheme}:{}", encode(&dir.to_string_lossy()))
+    located(scheme, dir)
 }
 
 /// The same without git, for a directory whose repository must not be read.
 pub(super) fn as_path(dir: &Path) -> String {
-    format!("path:{}", encode(&dir.to_string_lossy()))
+    located("path", dir)
 }
 
-/// A reference to what lies in `path`, where the one that is given depends on where we
-/// stand.
-pub(super) fn absolute(reference: &str, path: &Path) -> Option<String> {
+/// With an authority, which is empty: without it, nix 2.8 hands git `file:/a%20b`, which
+/// is the path of a host called "file" to git.
+fn located(scheme: &str, dir: &Path) -> String {
+    let authority = if scheme == "path" { "" } else { "//" };
+    format!("{scheme}:{authority}{}", encode(dir.as_os_str().as_bytes()))
+}
+
+/// The reference with the `path` that it leads to, wherever we stand and without links.
+pub(super) fn resolved(reference: &str, path: &Path) -> Option<String> {
     let (scheme, rest) = reference.split_once(':')?;
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
-    let (written, more) = rest.split_at_checked(end)?;
-    let is_relative = !written.starts_with('/');
-    is_relative.then(|| format!("{scheme}:{}{more}", encode(&path.to_string_lossy())))
+    let (_, more) = rest.split_at_checked(end)?;
+    Some(format!("{}{more}", located(scheme, path)))
 }
 
 /// Whether a reference names a state of the repository, and not what is there now.
@@ -51,8 +56,8 @@ const SPECIAL: AsciiSet =
     percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ').add(b'"');
 
 /// A path as part of a URL.
-pub(super) fn encode(path: &str) -> String {
-    percent_encoding::utf8_percent_encode(path, &SPECIAL).to_string()
+pub(super) fn encode(path: &[u8]) -> String {
+    percent_encoding::percent_encode(path, &SPECIAL).to_string()
 }
 
 /// The directory or the file here that a reference names, if it names one.
@@ -116,11 +121,13 @@ mod tests {
 
     #[test]
     fn a_reference_means_the_same_wherever_one_stands() {
-        let at = |text: &str| absolute(text, Path::new("/a b"));
+        let at = |text: &str| resolved(text, Path::new("/a b"));
         assert_eq!(at("path:./c?dir=x#y").as_deref(), Some("path:/a%20b?dir=x#y"));
-        assert_eq!(at("git+file:c").as_deref(), Some("git+file:/a%20b"));
-        assert_eq!(at("path:/c"), None);
-        assert_eq!(at("git+file:///c"), None);
+        assert_eq!(at("git+file:c").as_deref(), Some("git+file:///a%20b"));
+        assert_eq!(at("path:/c?x").as_deref(), Some("path:/a%20b?x"));
+        assert_eq!(at("git+file:///c#d").as_deref(), Some("git+file:///a%20b#d"));
+        let latin = PathBuf::from(OsString::from_vec(b"/r\xe9po".to_vec()));
+        assert_eq!(resolved("git+file:///c", &latin).as_deref(), Some("git+file:///r%E9po"));
         for (reference, pinned) in
             [("x:y?dir=a&rev=1", true), ("x:y?ref=1", true), ("x:y?dir=ref=", false), ("x", false)]
         {
