@@ -41,6 +41,14 @@ impl Preload {
         })
     }
 
+    /// Whether a variable belongs to such a library, for programs that it can lead.
+    pub fn is_variable(name: &OsStr) -> bool {
+        const BEGINNINGS: [&[u8]; 5] =
+            [b"TORSOCKS_", b"PROXYCHAINS_", b"PROXYRESOLV_", b"TSOCKS_", b"PROXYBOUND_"];
+        let name = name.as_bytes();
+        name == b"LD_PRELOAD" || BEGINNINGS.iter().any(|start| name.starts_with(start))
+    }
+
     /// The way out; `flag` has a program of the user's connect.
     pub fn advice(flag: &str) -> String {
         format!(

@@ -122,3 +122,30 @@ fn an_existing_master_is_asked_whatever_is_loaded() {
     Run::of(wait(start(&mut command, ""))).exits(0).says(&["Master running"]);
     place.ssh(&[&shared[..], &["-O", "exit", "box"]].concat()).exits(0);
 }
+
+#[test]
+fn nix_is_led_by_what_is_to_lead_connections() {
+    let place = Place::new("");
+    let noted = place.home.path("nix.env");
+    let script = format!("#!/bin/sh\nenv > {}\nexit 1\n", noted.display());
+    let nix = place.home.script("bin/nix", script);
+    let env = |variables: &[(&str, &str)]| {
+        let args = ["--flake", "https://192.0.2.1/x.tar.gz", "network", "list"];
+        let mut command = place.command(BINARY, &args);
+        command.env("PATH", format!("{}:/usr/bin:/bin", nix.parent().unwrap().display()));
+        command.envs(variables.iter().copied());
+        Run::of(wait(start(&mut command, ""))).exits(1);
+        std::fs::read_to_string(&noted).unwrap()
+    };
+    let (torsocks, conf) = ("LD_PRELOAD=/nowhere/libtorsocks.so", "TORSOCKS_CONF_FILE=/x");
+    let led = [("LD_PRELOAD", "/nowhere/libtorsocks.so"), ("TORSOCKS_CONF_FILE", "/x")];
+    let all = env(&led);
+    assert!(all.contains(torsocks) && all.contains(conf), "{all}");
+    for other in [
+        &[("LD_PRELOAD", "/nowhere/libfaketime.so"), ("TORSOCKS_CONF_FILE", "/x")][..],
+        &[led[0], ("CLAN_CONNECT_PRELOAD", "ignore")],
+    ] {
+        let all = env(other);
+        assert!(!all.contains("LD_PRELOAD") && !all.contains(conf), "{all}");
+    }
+}

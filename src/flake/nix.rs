@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use percent_encoding::AsciiSet;
 use serde::Deserialize;
@@ -20,6 +22,7 @@ use crate::env::Env;
 use crate::error::{Error, NixFault as Fault, Result};
 use crate::model::TargetHost;
 use crate::options::is_for_addresses;
+use crate::preload::Preload;
 use crate::printable;
 use crate::select::Selector;
 
@@ -27,6 +30,8 @@ use crate::select::Selector;
 const PLACES: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
 /// Bound on what nix prints, in bytes.
 const MAX_OUTPUT: u64 = 64 << 20;
+/// How long what nix has said may take to arrive once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Entries that are evaluated one by one when the whole cannot be.
 const MAX_ENTRIES: usize = 1000;
 /// Lines of nix's own message that are shown.
@@ -150,7 +155,7 @@ pub(super) fn fetch(nix: &Path, reference: &str, git: &str, env: &Env) -> Result
     let folder = folder(reference);
     let mut locked = format!(
         "path:{}?narHash={}",
-        encode(&store_path.to_string_lossy()),
+        encode(store_path.as_os_str().as_encoded_bytes()),
         percent_encoding::utf8_percent_encode(&hash, &HASH)
     );
     if let Some(folder) = folder {
@@ -374,6 +379,8 @@ fn output(
     env: &Env,
     git: &str,
 ) -> Result<Vec<u8>, String> {
+    // nix is no static program: what is to lead connections leads its own.
+    let leads = Preload::of(env).map(|_| Preload::is_variable);
     #[allow(clippy::disallowed_methods, reason = "the one program we may start by ourselves")]
     let mut command = Command::new(nix);
     command
@@ -383,7 +390,10 @@ fn output(
         // No reference is an option.
         .args(last.iter().flat_map(|last| ["--", last]))
         .env_clear()
-        .envs(env.variables().filter(|(name, _)| is_for_nix(name)))
+        .envs(
+            env.variables()
+                .filter(|(name, _)| is_for_nix(name) || leads.is_some_and(|leads| leads(name))),
+        )
         .env("GIT_CONFIG_PARAMETERS", git)
         // By the settings of a repository, any program would do that.
         .env("GIT_NO_LAZY_FETCH", "1")
@@ -395,27 +405,45 @@ fn output(
     let mut child =
         command.spawn().map_err(|error| format!("cannot start {}: {error}", nix.display()))?;
     let _awaited = Awaited::child(&child);
-    let stderr = child.stderr.take();
-    let errors = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        if let Some(stderr) = stderr {
-            let _ = stderr.take(MAX_OUTPUT).read_to_end(&mut text);
-        }
-        text
-    });
-    let mut json = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let _ = stdout.take(MAX_OUTPUT + 1).read_to_end(&mut json);
-    }
-    if json.len() as u64 > MAX_OUTPUT {
-        let _ = child.kill();
-    }
+    let errors = child.stderr.take().map(|pipe| Pipe::read(pipe, MAX_OUTPUT));
+    // What prints more finds nobody who reads, and ends.
+    let json = child.stdout.take().map(|pipe| Pipe::read(pipe, MAX_OUTPUT + 1));
     let status = child.wait();
-    let errors = errors.join().unwrap_or_default();
+    let errors = errors.map(Pipe::finish).unwrap_or_default();
+    let json = json.map(Pipe::finish).unwrap_or_default();
     match status {
         // What nix printed before it failed is not the whole.
         Ok(status) if status.success() && json.len() as u64 <= MAX_OUTPUT => Ok(json),
         _ => Err(String::from_utf8_lossy(&errors).into_owned()),
+    }
+}
+
+/// What comes through a pipe. A program that nix has started may hold it open for longer
+/// than nix is there: what has come by then counts.
+struct Pipe {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: mpsc::Receiver<()>,
+}
+
+impl Pipe {
+    fn read(pipe: impl Read + Send + 'static, most: u64) -> Self {
+        let (bytes, (at_end, end)) = (Arc::<Mutex<Vec<u8>>>::default(), mpsc::channel());
+        let read = bytes.clone();
+        std::thread::spawn(move || {
+            let (mut pipe, mut buffer) = (pipe.take(most), vec![0; 64 << 10]);
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                let some = buffer.get(..count).unwrap_or_default();
+                read.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(some);
+            }
+            drop(at_end);
+        });
+        Self { bytes, end }
+    }
+
+    /// What has come, once nix has ended.
+    fn finish(self) -> Vec<u8> {
+        let _ = self.end.recv_timeout(LAST_WORDS);
+        std::mem::take(&mut self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -456,6 +484,14 @@ mod tests {
         assert_eq!(shown.lines().count(), SHOWN_LINES);
         assert!(shown.contains("line 99") && !shown.contains('\x1b'), "{shown}");
         assert!(tail(&"ö".repeat(MAX_MESSAGE)).len() <= MAX_MESSAGE);
+    }
+
+    #[test]
+    fn a_pipe_that_stays_open_ends_with_nix() {
+        let (ours, theirs) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut &theirs, b"words").unwrap();
+        assert_eq!(Pipe::read(ours, 9).finish(), b"words");
+        drop(theirs);
     }
 
     #[test]
