@@ -216,3 +216,54 @@ fn jump_hosts_of_the_users_files_are_no_machines_of_an_unnamed_clan() {
     place.run("a", &jump).exits(0);
     assert!(place.a.log().contains("Accepted"));
 }
+
+#[test]
+fn machines_that_differ_in_case_alone_are_two() {
+    let place = Place::new();
+    let key = |server: &Server| place.home.read(&format!("sshd-{}/host_key.pub", server.port()));
+    let machine = |server: &Server| {
+        let target = format!("root@127.0.0.1:{}", server.port());
+        json!({ "target_host": target, "host_keys": [key(server).trim()] })
+    };
+    let machines = json!({ "WEB01": machine(&place.a), "web01": machine(&place.b) });
+    let snapshot = json!({ "clan_connect_snapshot": 1, "exports": {}, "machines": machines });
+    place.home.write("clan/.clan-flake", "");
+    place.home.write("clan/clan-connect.json", snapshot.to_string());
+    let path = format!("ControlPath={}", place.home.path("cm-%h").display());
+    let shared = ["-o", "ControlMaster=auto", "-o", &path, "-o", "ControlPersist=20"];
+    let native = |name: &str| {
+        let args = [&["--flake", "clan", "ssh"], &shared[..], &[name, "-c"], &WHERE].concat();
+        port(place.home.run(&args))
+    };
+    for (name, server) in [("WEB01", &place.a), ("web01", &place.b)] {
+        let args = [&["-o", "BatchMode=yes", name], &WHERE[..]].concat();
+        assert_eq!(port(place.ssh(Some("clan"), &args)), server.port());
+        assert_eq!(native(name), server.port());
+        // Also over a connection that is there.
+        assert_eq!(native(name), server.port());
+    }
+    let either = place.ssh(Some("clan"), &["-o", "BatchMode=yes", "Web01", "true"]);
+    either.exits(255).says(&["WEB01 or web01"]);
+    for name in ["WEB01", "web01"] {
+        place
+            .home
+            .run(&[&["--flake", "clan", "ssh"], &shared[..4], &["-O", "exit", name]].concat());
+    }
+}
+
+#[test]
+fn another_clan_in_the_same_place_is_another() {
+    let place = Place::new();
+    place.clan("x", &place.a, false);
+    let first = ["ssh", "--host-key-check", "accept-new", "web01", "-c"];
+    assert_eq!(port(place.run("x", &[&first[..], &WHERE].concat())), place.a.port());
+    let known = || place.run("x", &["network", "trust", "list", "web01"]).exits(0).text();
+    assert!(known().contains("web01@clan-"), "{}", known());
+    std::fs::rename(place.home.path("x"), place.home.path("old")).unwrap();
+    // What is known of the address is known, and nothing of the other clan's machine.
+    place.clan("x", &place.a, false);
+    assert!(!known().contains("web01@clan-"), "{}", known());
+    std::fs::rename(place.home.path("x"), place.home.path("new")).unwrap();
+    std::fs::rename(place.home.path("old"), place.home.path("x")).unwrap();
+    assert!(known().contains("web01@clan-"), "{}", known());
+}

@@ -1,6 +1,7 @@
 //! Which clan a command is about, and what is read of it: what it exports, its vars,
 //! its machines' host keys. Owns that all of it comes from one and the same place.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,13 +117,13 @@ impl Global {
     pub(super) fn source(&self) -> Option<String> {
         let Some(file) = &self.exports else {
             // Where there is none, an address was named.
-            return Some(self.flake().map(|dir| dir.display().to_string()).unwrap_or_default());
+            return Some(self.flake().map(|dir| very(&dir)).unwrap_or_default());
         };
         let path = file.canonicalize().ok()?;
         let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
         // Another clan's may be written to the same place.
         let (written, size) = (meta.modified().ok()?, meta.len());
-        Some(format!("{}\0{written:?}\0{size}", path.display()))
+        Some(format!("{path:?}\0{written:?}\0{size}"))
     }
 
     /// Where the clan is, to remember something of it.
@@ -204,7 +205,11 @@ impl Global {
     /// The name that the key of a machine is remembered under whose clan the user has
     /// not named: no host has it, and no machine of another clan.
     pub(super) fn kept_as(&self, machine: &str) -> Option<Name> {
-        let of_clan = || format!("{machine}@clan-{}", short_hash(&self.place()));
+        let clan = || match (&self.exports, self.remote()) {
+            (None, None) => self.flake().map(|dir| very(&dir)).unwrap_or_default(),
+            _ => self.place(),
+        };
+        let of_clan = || format!("{machine}@clan-{}", short_hash(&clan()));
         (!self.clan_is_named()).then(|| (of_clan(), DEFAULT_PORT))
     }
 
@@ -251,6 +256,14 @@ impl Global {
         let environment = Environment::of(&self.env);
         Ok(Vars::new(flake, self.identity.clone(), environment, ui.clone()))
     }
+}
+
+/// The very directory: another one may be in its place later.
+fn very(dir: &Path) -> String {
+    let meta = dir.metadata().ok();
+    let born = meta.as_ref().and_then(|meta| meta.created().ok());
+    let inode = meta.map(|meta| (meta.dev(), meta.ino()));
+    format!("{dir:?}\0{inode:?}\0{born:?}")
 }
 
 /// A few digits, for the name of a socket, of which there are 107 bytes.

@@ -80,19 +80,15 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
         return Ok(Found { routes, ..Found::default() });
     };
     let name = invocation.name();
-    // Names of hosts have no case.
-    let spelled = |names: &[&str]| {
-        names.iter().find(|known| known.eq_ignore_ascii_case(name)).map(|&known| known.to_owned())
-    };
     if let Ok(clan) = &clan
-        && let Some(machine) = spelled(&clan.machines())
+        && let Some(machine) = spelled(&clan.machines(), name)?
     {
         return of_machine(clan, &machine, invocation, global, ui);
     }
     // In no network, or the clan cannot say: its files may know the machine's key.
     let known = global.vars(ui)?.machines();
     let names: Vec<&str> = known.iter().flatten().map(String::as_str).collect();
-    let machine = spelled(&names);
+    let machine = spelled(&names, name)?;
     let trouble = clan.as_ref().err().or(known.as_ref().err());
     if let Some(error) = trouble {
         let name = Printable(name);
@@ -110,6 +106,22 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
             ..Found::default()
         }),
         None => Ok(Found { routes, may_be_machine: trouble.is_some(), ..Found::default() }),
+    }
+}
+
+/// The machine that a host is. Names of hosts have no case, but those of machines do.
+fn spelled(machines: &[&str], name: &str) -> Result<Option<String>> {
+    if machines.contains(&name) {
+        return Ok(Some(name.to_owned()));
+    }
+    let mut alike = machines.iter().filter(|known| known.eq_ignore_ascii_case(name));
+    match (alike.next(), alike.next()) {
+        (Some(one), Some(other)) => {
+            let [name, one, other] = [name, one, other].map(|name| Printable(name).to_string());
+            let why = format!("{name} may be {one} or {other}, machines of the clan: write it so");
+            Err(Error::Usage(why))
+        }
+        (one, _) => Ok(one.map(|&one| one.to_owned())),
     }
 }
 
@@ -259,6 +271,7 @@ pub(in crate::cli) fn scope(invocation: &Invocation, global: &Global) -> Result<
     let Some(source) = source else { return Ok(Scope::Nobody) };
     let Overrides { network, target_host, .. } = &invocation.overrides;
     let said = (network, target_host, invocation.host_key_check);
-    let name = invocation.name().to_ascii_lowercase();
+    // As it is written: two machines may differ in case alone.
+    let name = invocation.name();
     Ok(Scope::Machine(short_hash(&format!("{source}\0{name}\0{said:?}"))))
 }
