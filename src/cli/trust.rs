@@ -14,7 +14,7 @@ use super::machine::{Asked, SshOptions};
 use super::request::host_keys;
 use super::request::routes::Found;
 use super::{Global, Ui, complete, print_json, print_text, task};
-use crate::connect::{Counted, Trust, identity};
+use crate::connect::{Counted, Trust};
 use crate::error::{Error, Result};
 use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::printable::{self, Printable};
@@ -81,6 +81,9 @@ pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8
 struct Known {
     trust: Trust,
     names: Vec<Name>,
+    /// Those of them that are the machine's alone: what a clan that the user has not
+    /// named calls its own may be others'.
+    own: Vec<Name>,
     files: Vec<std::path::PathBuf>,
 }
 
@@ -95,19 +98,19 @@ async fn known(machine: &Machine, global: &Global, ui: &Arc<Ui>) -> Result<Known
     let files = settings.files.user.clone();
     let alias = settings.alias.clone();
     let trust = Trust::of(settings, machine.to_owned()).await?;
-    let names = match (trust.is_of_clan(), alias) {
-        (true, _) => Vec::new(),
-        (false, alias) => {
-            let clan = clan?;
-            // Says what is wrong with the name.
-            plan(&clan, machine, &Overrides::default())?;
-            match alias {
-                Some(alias) => vec![(alias, DEFAULT_PORT)],
-                None => identity(&clan, machine, &global.vars(ui)?),
-            }
-        }
-    };
-    Ok(Known { trust, names, files })
+    let mut names = Vec::new();
+    if !trust.is_of_clan() {
+        let clan = clan?;
+        // Says what is wrong with the name.
+        plan(&clan, machine, &Overrides::default())?;
+        names = match alias {
+            Some(alias) => vec![(alias, DEFAULT_PORT)],
+            None => global.identity(machine, &clan, ui)?,
+        };
+    }
+    let kept_as = global.kept_as(machine).filter(|kept| names.contains(kept));
+    let own = kept_as.map_or_else(|| names.clone(), |kept| vec![kept]);
+    Ok(Known { trust, names, own, files })
 }
 
 fn list(machine: &str, as_json: bool, known: Known, ui: &Ui) -> Result<u8> {
@@ -150,7 +153,7 @@ fn as_value(Counted { kind, name, entry }: &Counted) -> serde_json::Value {
 }
 
 fn add(machine: &str, key: &PublicKey, known: Known) -> Result<u8> {
-    let Known { trust, names, files } = known;
+    let Known { trust, own: names, files, .. } = known;
     refuse_clan(machine, &trust)?;
     let Some(file) = files.first() else {
         return Err(Error::Usage("there is no home directory for a known_hosts file".to_owned()));
@@ -166,7 +169,7 @@ fn add(machine: &str, key: &PublicKey, known: Known) -> Result<u8> {
 }
 
 fn remove(machine: &str, fingerprint: Option<&str>, known: Known, ui: &Ui) -> Result<u8> {
-    let Known { trust, names, files } = known;
+    let Known { trust, own: names, files, .. } = known;
     refuse_clan(machine, &trust)?;
     let is_meant = |key: &PublicKey| {
         fingerprint.is_none_or(|wanted| key.fingerprint(HashAlg::Sha256).to_string() == wanted)

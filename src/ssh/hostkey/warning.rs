@@ -59,10 +59,7 @@ pub(super) fn changed(
         lines.push(
             "the clan here says that it is this one, but your own files say otherwise;".into(),
         );
-        let allow = policy.advice.allow_clan;
-        lines.push(format!("if the clan is right, allow it by name: {allow};"));
-        lines.push("or remove what is known:".into());
-        lines.extend(removal(policy, entries));
+        lines.push(allow(policy));
         return lines;
     }
     if policy.of_clan {
@@ -72,10 +69,25 @@ pub(super) fn changed(
         lines.push(format!("anew, deploy its own key to it: once {}", policy.advice.unchecked));
         return lines;
     }
+    // What the user knows of others is not to go because a clan that he has not named
+    // calls them its own.
+    let is_meant = |entry: &&Entry| {
+        policy.kept_as.as_ref().is_none_or(|(name, port)| entry.is_for(name, *port))
+    };
+    let entries: Vec<Entry> = entries.iter().filter(is_meant).cloned().collect();
+    if entries.is_empty() {
+        lines.push("your own files know the host by a name that the clan here gives it;".into());
+        lines.push(allow(policy));
+        return lines;
+    }
     lines
         .push("if the host's administrator confirms the offered key, remove what is known:".into());
-    lines.extend(removal(policy, entries));
+    lines.extend(removal(policy, &entries));
     lines
+}
+
+fn allow(policy: &HostKeyPolicy) -> String {
+    format!("if the clan is right, allow it by name: {}", policy.advice.allow_clan)
 }
 
 /// Where the other key is, in the words of ssh(1) and, for the way out, of Debian's.
