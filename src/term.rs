@@ -88,7 +88,21 @@ pub fn leave() {
     restore();
     Blocking::undo();
     if IS_LINE_SHOWN.swap(false, Ordering::Relaxed) {
-        let _ = io::stderr().write_all(ERASE.as_bytes());
+        write_at_once(ERASE.as_bytes());
+    }
+}
+
+/// Writes to standard error what it takes in a moment. A terminal that was stopped takes
+/// nothing, and whoever waits for it holds the lock of [`io::stderr`]: the thread that
+/// waits here is left behind.
+fn write_at_once(bytes: &'static [u8]) {
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let write = move || {
+        let _ = rustix::io::write(rustix::stdio::stderr(), bytes);
+        drop(done);
+    };
+    if std::thread::Builder::new().spawn(write).is_ok() {
+        let _ = is_done.recv_timeout(PATIENCE);
     }
 }
 

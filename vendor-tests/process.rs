@@ -16,6 +16,7 @@ use crate::harness::{
     BINARY, Home, Run, THEIRS, Terminal, running, signal, start, until, wait, wait_status,
 };
 use crate::openssh_personality::Place;
+use crate::reach::Hole;
 
 const IP: &str = "127.0.0.1";
 
@@ -420,6 +421,24 @@ fn control_c_ends_what_waits_on_a_terminal() {
         assert!(asked.elapsed() < Duration::from_secs(5), "{what}: {:?}", asked.elapsed());
         until("the end of nix", || !all.iter().any(|pid| is_alive(*pid)));
         assert_eq!(terminal.settings(), before);
+    }
+}
+
+#[test]
+fn a_signal_ends_us_while_the_terminal_takes_nothing() {
+    for ends in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let (home, hole) = (Home::new(), Hole::new());
+        let target = format!("127.0.0.1:{}", hole.port);
+        let args = ["ssh", "m", "--target-host", &target, "--timeout", "60", "-c", "true"];
+        let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
+        terminal.expect("connecting to m");
+        // ^S (termios(3), VSTOP). The line of progress is drawn a few times a second.
+        terminal.send("\x13");
+        std::thread::sleep(Duration::from_secs(1));
+        let asked = Instant::now();
+        signal(terminal.pid(), ends);
+        until("the end", || !terminal.is_running());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{ends:?}: {:?}", asked.elapsed());
     }
 }
 
