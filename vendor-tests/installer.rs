@@ -80,3 +80,35 @@ fn pictures_without_one_installer_say_what_is_wrong() {
     home.run(&["ssh"]).exits(255);
     home.run(&["ssh", "m", "-j", "{}"]).exits(255);
 }
+
+#[test]
+fn a_picture_of_nothing_but_corners_of_codes_costs_no_more_than_seconds() {
+    const CORNER: [&[u8; 8]; 8] = [
+        b"#######.",
+        b"#.....#.",
+        b"#.###.#.",
+        b"#.###.#.",
+        b"#.###.#.",
+        b"#.....#.",
+        b"#######.",
+        b"........",
+    ];
+    // Three of them at a time may be a code.
+    let (corners, scale) = (40, 3);
+    let side = corners * scale * 8;
+    let pixel = |at: usize| {
+        let (x, y) = (at % side / scale % 8, at / side / scale % 8);
+        if CORNER[y][x] == b'#' { 0 } else { 255 }
+    };
+    let mut picture = format!("P5 {side} {side} 255\n").into_bytes();
+    picture.extend((0..side * side).map(pixel));
+    let home = Home::new();
+    home.write("corners.pgm", picture);
+    let path = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    run("convert", &[&path("corners.pgm"), &path("corners.png")], "imagemagick");
+    let began = std::time::Instant::now();
+    home.run(&["ssh", "-P", "corners.png", "-c", "true"]).exits(255).says(&["QR code"]);
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    // Nor is what has no end read to it.
+    home.run(&["ssh", "-P", "/dev/zero", "-c", "true"]).exits(255).says(&["/dev/zero"]);
+}

@@ -1,13 +1,15 @@
 //! QR codes in PNG and JPEG images, read in this process. Owns the bounds on
 //! images; what the codes say is the parent's business.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
-use image::{ImageReader, Limits};
+use image::{GrayImage, ImageReader, Limits};
 
 use crate::error::{Error, Result};
+use crate::file;
 use crate::secret::Secret;
 
 /// No photo of a screen is larger, in bytes.
@@ -15,7 +17,10 @@ const MAX_FILE: u64 = 64 << 20;
 /// Nor has it more columns or rows.
 const MAX_SIDE: u32 = 12_000;
 /// Bound on the memory of a decoded image, in bytes.
-const MAX_MEMORY: u64 = 1 << 30;
+const MAX_MEMORY: u64 = 256 << 20;
+/// How long a code may be looked for: that takes longer the more of its corners there
+/// seem to be, and a picture of a few kilobytes can have thousands.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The one code in the image at `path` that is JSON; others may be beside it.
 ///
@@ -26,10 +31,7 @@ pub fn read(path: &Path) -> Result<Secret<String>> {
     let origin = path.display().to_string();
     let wrong = |reason: String| Error::Installer { origin: origin.clone(), reason };
     let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
-    if fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
-        return Err(Error::TooLarge { path: path.to_owned(), limit: MAX_FILE });
-    }
-    let bytes = fs::read(path).map_err(failed)?;
+    let bytes = file::read_named(path, MAX_FILE)?;
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(failed)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
@@ -40,16 +42,15 @@ pub fn read(path: &Path) -> Result<Secret<String>> {
         .decode()
         .map_err(|_| wrong("not a PNG or JPEG image, or a damaged one".to_owned()))?
         .into_luma8();
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let pixels = image.into_raw();
-    let light = |x: usize, y: usize| pixels.get(y * width + x).copied().unwrap_or(u8::MAX);
-    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, light);
-    let grids = prepared.detect_grids();
-    let found = grids.len();
-    let mut texts: Vec<String> =
-        grids.into_iter().filter_map(|grid| Some(grid.decode().ok()?.1)).collect();
+    let (tell, told) = mpsc::channel();
+    // Left behind when it takes too long: this process ends with the error.
+    std::thread::spawn(move || tell.send(codes(image)));
+    let (found, texts) = told.recv_timeout(DEADLINE).map_err(|_| {
+        wrong("it takes too long to find a QR code in it; picture nothing but the code".to_owned())
+    })?;
     let decoded = texts.len();
-    texts.retain(|text| text.trim_start().starts_with('{'));
+    let mut texts: Vec<String> =
+        texts.into_iter().filter(|text| text.trim_start().starts_with('{')).collect();
     texts.sort();
     texts.dedup();
     match (found, decoded, texts.pop()) {
@@ -59,4 +60,15 @@ pub fn read(path: &Path) -> Result<Secret<String>> {
         (_, 0, None) => Err(wrong("its QR code cannot be read; take a sharper picture".to_owned())),
         (_, _, None) => Err(wrong("its QR code is not that of an installer".to_owned())),
     }
+}
+
+/// How many codes there are, and what those say that can be read.
+fn codes(image: GrayImage) -> (usize, Vec<String>) {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let pixels = image.into_raw();
+    let light = |x: usize, y: usize| pixels.get(y * width + x).copied().unwrap_or(u8::MAX);
+    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, light);
+    let grids = prepared.detect_grids();
+    let found = grids.len();
+    (found, grids.into_iter().filter_map(|grid| Some(grid.decode().ok()?.1)).collect())
 }
