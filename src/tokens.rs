@@ -103,7 +103,9 @@ impl fmt::Display for Unfit {
 
 /// What OpenSSH refuses in the name of a host (`valid_hostname` of its ssh.c).
 pub fn unfit_host(name: &str) -> Option<Unfit> {
-    unfit(name, "'`\"$\\;&<>|(){},", |char, _| char.is_whitespace())
+    // A byte that is no text may be a control character to whoever is told the name.
+    let is_byte = |char| encoding::byte(char).is_some();
+    unfit(name, "'`\"$\\;&<>|(){},", |char, _| char.is_whitespace() || is_byte(char))
 }
 
 /// What OpenSSH refuses in the name of a user (`valid_ruser` of its ssh.c). A dollar
@@ -138,6 +140,13 @@ fn bad(text: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_in_no_name_of_a_host() {
+        assert!(unfit_host(&encoding::text(b"h\x85")).is_some());
+        assert!(unfit_host("\u{10ffc2}\u{10ff85}").is_some());
+        assert!(unfit_user(&encoding::text(b"r\xe9mi")).is_none());
+    }
 
     #[test]
     fn names_that_mean_something_to_a_shell_are_unfit() {
