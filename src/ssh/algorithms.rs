@@ -239,8 +239,12 @@ impl Algorithms {
             })
         };
         if self.host_keys_change != Some(Change::Removed) {
-            let more = known.iter().filter(|key| matches!(key, Algorithm::Ecdsa { .. })).cloned();
-            keys.retain(|key| !matches!(key, Algorithm::Ecdsa { .. }) || !is_known(key));
+            let is_no_default = |key: &Algorithm| {
+                use Algorithm::{Ecdsa, SkEcdsaSha2NistP256, SkEd25519};
+                matches!(key, Ecdsa { .. } | SkEcdsaSha2NistP256 | SkEd25519)
+            };
+            let more = known.iter().filter(|key| is_no_default(key)).cloned();
+            keys.retain(|key| !is_no_default(key) || !is_known(key));
             keys.splice(0..0, more);
         }
         // Stable: what is known keeps its order before what is not.
@@ -472,7 +476,7 @@ mod tests {
             (List::Ciphers, "3des-cbc,aes128-ctr", "aes128-ctr"),
             (List::Macs, "umac-128-etm@openssh.com", ""),
             (List::Macs, "hmac-md5,hmac-sha2-256", "hmac-sha2-256"),
-            (List::HostKeys, "sk-ssh-ed25519@openssh.com,ssh-dss,ssh-ed25519", "ssh-ed25519"),
+            (List::HostKeys, "ssh-dss,ssh-ed25519", "ssh-ed25519"),
             (List::UserKeys, "ssh-rsa,ssh-dss,ssh-ed25519", "ssh-ed25519"),
             (List::UserKeys, "webauthn-*,ssh-ed25519", "ssh-ed25519"),
         ] {

@@ -37,20 +37,7 @@ const MACS: [&str; 4] = [
 ];
 /// The same as for the key exchange. Certificates are asked for only where an authority
 /// is known.
-const HOST_KEYS: [&str; 12] = [
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
+const HOST_KEYS: [&str; 16] = USER_KEYS;
 const CA_SIGNATURES: [&str; 8] = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -81,8 +68,16 @@ const USER_KEYS: [&str; 16] = [
     "rsa-sha2-256",
 ];
 /// Host keys that can be checked here, and are no defaults.
-const MORE_HOST_KEYS: [&str; 4] =
-    ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
+const MORE_HOST_KEYS: [&str; 8] = [
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "ssh-rsa",
+];
 
 /// What OpenSSH's lists may name, and ours too then, but nothing comes of it here.
 const ONLY_THEIR_KEX: [&str; 3] = [
@@ -138,7 +133,11 @@ impl List {
     pub(super) fn defaults(self) -> Vec<&'static str> {
         let all = self.defaults_as_ssh().iter().copied();
         match self {
-            Self::Kex | Self::HostKeys => all.filter(|name| !is_failure(name)).collect(),
+            Self::Kex => all.filter(|name| !is_failure(name)).collect(),
+            // Hardly any server has a security key: whoever knows one is asked for it.
+            Self::HostKeys => {
+                all.filter(|name| !is_failure(name) && !name.starts_with("sk-")).collect()
+            }
             _ => all.collect(),
         }
     }
