@@ -111,9 +111,7 @@ pub async fn resolve(
         read(&mut config, &name, true)?;
     }
     let mut resolved = finished(host, reading.login, env, config.options);
-    if command_line.user.is_none() {
-        resolved.expand_user()?;
-    }
+    resolved.expand_user()?;
     Ok(resolved)
 }
 
@@ -178,8 +176,8 @@ impl Resolved {
         ('A'..='z').filter_map(|token| Some((token, self.token(token)?)))
     }
 
-    /// Replaces the tokens and variables of a `User` that a file names, but for those
-    /// that it is part of itself (OpenSSH 10.1).
+    /// Replaces the tokens and variables of `User`, but for those that it is part of itself
+    /// (OpenSSH 10.1). In `-l` and `user@host` there are none ([`Arguments`]).
     fn expand_user(&mut self) -> Result<()> {
         let Some(user) = self.options.user.clone() else { return Ok(()) };
         let token = |token| if "rC".contains(token) { None } else { self.token(token) };

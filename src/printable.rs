@@ -8,8 +8,9 @@ use crate::encoding;
 
 /// How many characters of a foreign name a message shows.
 const MAX_NAME: usize = 200;
-/// How many characters of foreign text of several lines are shown.
-const MAX_TEXT: usize = 16 << 10;
+/// How many characters of foreign text of several lines are shown: as many as one message
+/// of OpenSSH's can have (packet.c, `PACKET_MAX_SIZE`).
+const MAX_TEXT: usize = 256 << 10;
 
 /// A name: every character that is no plain glyph is escaped, and what follows
 /// the 200th is cut, so that it can neither move the cursor nor flood a message.

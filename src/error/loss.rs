@@ -28,6 +28,8 @@ pub enum Loss {
     WindowExceeded,
     /// The server sent more messages than anybody has use for.
     TooManyMessages,
+    /// A message of the server's is not what it has sent.
+    Damaged,
     /// The stream broke.
     Broken(io::ErrorKind),
     /// The two sides have no algorithm of one kind in common.
@@ -132,6 +134,7 @@ impl fmt::Display for Loss {
             Self::TooManyMessages => {
                 f.write_str("ended: the server sent more messages than anybody has use for")
             }
+            Self::Damaged => f.write_str("failed: a message was damaged on its way"),
             Self::Broken(kind) => write!(f, "lost: {kind}"),
             Self::NoCommon(NoCommon { kind, theirs, also, .. }) => {
                 let theirs = theirs.join(", ");

@@ -118,6 +118,11 @@ fn missing(file: &str, env: &Env) -> Result<Option<String>> {
     Ok(std::fs::metadata(encoding::path(&file)).err().map(warning))
 }
 
+/// A login name in which nothing is a token.
+fn as_typed(user: &str) -> String {
+    user.replace('%', "%%")
+}
+
 /// What ssh(1) says to a command line that it does not understand.
 const USAGE: &str = "usage: ssh [-46AaCfGgKkMNnqsTtVvXxYy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-D [bind_address:]port] [-E log_file]
@@ -183,6 +188,7 @@ impl Arguments {
             'O' => self.control = Some(value),
             'Q' => self.query = Some(value),
             'E' => self.log_file = Some(value),
+            'l' => options.letter(letter, &as_typed(&value))?,
             _ => options.letter(letter, &value)?,
         }
         Ok(())
@@ -216,7 +222,7 @@ impl Arguments {
         self.host = host.to_owned();
         let port = port.map(|port| NonZeroU16::parse(&[port.to_owned()])).transpose();
         let port = port.map_err(|_| bad())?;
-        self.options.user = self.options.user.take().or_else(|| user.map(str::to_owned));
+        self.options.user = self.options.user.take().or_else(|| user.map(as_typed));
         self.options.port = self.options.port.or(port);
         Ok(())
     }
@@ -225,10 +231,13 @@ impl Arguments {
     fn check(&self) -> Result<()> {
         let user = self.options.user.as_deref();
         let is_subsystem = self.options.session_type == Some(SessionType::Subsystem);
+        let jumps = self.options.proxy_jump.as_ref().and_then(|jumps| jumps.0.as_ref());
         let why = if tokens::unfit_host(&self.host).is_some() {
             "hostname contains invalid characters"
         } else if user.is_some_and(|name| tokens::unfit_user(name).is_some()) {
             "remote username contains invalid characters"
+        } else if jumps.is_some_and(|jumps| !jumps.are_fit()) {
+            "ProxyJump contains invalid characters"
         } else if is_subsystem && self.command.is_empty() && !self.host.is_empty() {
             return Err(Error::Usage(format!("You must specify a subsystem to invoke.\n{USAGE}")));
         } else {

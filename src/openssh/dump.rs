@@ -9,6 +9,10 @@ use crate::error::Result;
 use crate::options::{Row, Shown, TABLE};
 use crate::ssh::algorithms::{Algorithms, List, key_types, signatures};
 
+/// Key exchanges that we have and OpenSSH does not. Scripts hand what `-Q` prints to
+/// sshd, which refuses what it does not know.
+const NOT_OPENSSHS: [&str; 2] = ["diffie-hellman-group15-sha512", "diffie-hellman-group17-sha512"];
+
 /// `ssh -G`.
 ///
 /// # Errors
@@ -52,6 +56,10 @@ impl Resolved {
             Shown::Files => self.file_name(&word).map(encoding::of_os),
             Shown::Expanded => self.expanded(&word),
             Shown::LowerCase => Ok(word.to_ascii_lowercase()),
+            Shown::Environment => match word.split_once('=') {
+                Some((name, value)) => Ok(format!("{name}={}", self.path(value)?)),
+                None => Ok(word),
+            },
             // A host may be `fe80::1%eth0`.
             Shown::Ends if word.contains('/') => self.path(&word),
             _ => Ok(word),
@@ -77,7 +85,10 @@ pub fn query(kind: &str) -> Option<String> {
     let (any, is_certificate) = (|_: &str| true, |name: &str| name.contains("-cert-"));
     let is_plain = |name: &str| !is_certificate(name);
     let names = match kind.to_ascii_lowercase().as_str() {
-        "kex" | "kexalgorithms" => Algorithms::known(List::Kex),
+        "kex" | "kexalgorithms" => {
+            let all = Algorithms::known(List::Kex).into_iter();
+            all.filter(|name| !NOT_OPENSSHS.contains(name)).collect()
+        }
         "cipher" | "ciphers" => Algorithms::known(List::Ciphers),
         "cipher-auth" => {
             let all = Algorithms::known(List::Ciphers).into_iter();

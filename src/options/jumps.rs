@@ -1,7 +1,7 @@
 //! `ProxyJump`: the hosts to go over. Owns what a list of them looks like; who goes
 //! there reads each of them as a command line of its own.
 
-use super::slot::{Value, first};
+use super::slot::{Arity, Value, first};
 use crate::printable::Printable;
 use crate::tokens::{unfit_host, unfit_user};
 
@@ -9,7 +9,18 @@ use crate::tokens::{unfit_host, unfit_user};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JumpHosts(pub Vec<String>);
 
+impl JumpHosts {
+    /// Whether a command line may name them: in a file they may be whatever the user has
+    /// written there (OpenSSH 10.3), until one is connected to.
+    pub fn are_fit(&self) -> bool {
+        self.0.iter().filter_map(|host| Hop::parse(host)).all(|hop| hop.is_fit())
+    }
+}
+
 impl Value for JumpHosts {
+    /// Quotes are part of it, and no host has one (readconf.c, `oProxyJump`).
+    const ARITY: Arity = Arity::Rest;
+
     fn parse(words: &[String]) -> Result<Self, String> {
         let text = first(words);
         let hosts: Vec<String> = text.split(',').map(str::to_owned).collect();
@@ -70,10 +81,14 @@ impl<'a> Hop<'a> {
             Some(_) => return None,
             None => None,
         };
-        let is_fit = !host.is_empty()
-            && unfit_host(host).is_none()
-            && user.is_none_or(|user| unfit_user(user).is_none());
-        is_fit.then_some(Self { user, host, port })
+        let is_option = |name: &str| name.starts_with('-');
+        let is_one = !host.is_empty() && !is_option(host) && !user.is_some_and(is_option);
+        is_one.then_some(Self { user, host, port })
+    }
+
+    /// Whether nothing of it means something to a shell.
+    fn is_fit(&self) -> bool {
+        unfit_host(self.host).is_none() && self.user.is_none_or(|user| unfit_user(user).is_none())
     }
 
     fn shown(&self) -> String {
@@ -109,9 +124,13 @@ mod tests {
         }
         for bad in [
             "", "::1", "u@", "@h", "h:0", "h:x", "h:70000", "ssh://", "a,,b", ",a", "u@-h", "-u@h",
-            "h/x", "a b", "$(x)", "[::1",
+            "h/x", "[::1",
         ] {
             assert!(JumpHosts::parse(&[bad.to_owned()]).is_err(), "{bad}");
         }
+        for unfit in ["a b", "$(x)", "h;h", "h,h'", "u;u@h", "u'u@h"] {
+            assert!(!JumpHosts::parse(&[unfit.to_owned()]).unwrap().are_fit(), "{unfit}");
+        }
+        assert!(JumpHosts::parse(&["u@h,[::1]:2".to_owned()]).unwrap().are_fit());
     }
 }

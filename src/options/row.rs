@@ -73,6 +73,8 @@ pub enum Shown {
     Files,
     /// With its tokens replaced.
     Expanded,
+    /// As variables, in whose values tokens and variables are replaced.
+    Environment,
     /// As the ends of a forward: tokens count in the names of sockets.
     Ends,
     /// As the algorithms that are left.

@@ -226,7 +226,7 @@ options! {
     "PubkeyAcceptedAlgorithms" pubkey_accepted_algorithms: Option<UserKeys>,
         HONOURED.aliases(&["pubkeyacceptedkeytypes"]).shown(Algorithms(List::UserKeys));
     /// Lists of host keys that are never taken
-    "RevokedHostKeys" revoked_host_keys: Option<Maybe<Files>>, HONOURED;
+    "RevokedHostKeys" revoked_host_keys: Option<Maybe<Files>>, HONOURED.shown(Shown::Files);
     /// Where xauth is
     "XAuthLocation" x_auth_location: Option<String>,
         IGNORED.not_in_addresses().unset(|_| "/usr/bin/xauth");
@@ -265,7 +265,7 @@ options! {
     /// Patterns of variables that are sent along
     "SendEnv" send_env: SendEnv, HONOURED.not_in_addresses();
     /// Variables that are sent along, with their values
-    "SetEnv" set_env: Option<SetEnv>, HONOURED;
+    "SetEnv" set_env: Option<SetEnv>, HONOURED.shown(Shown::Environment);
     /// Parts of the program that say more
     "LogVerbose" log_verbose: Option<Words>, IGNORED;
     /// When a channel that nobody uses is closed

@@ -62,6 +62,7 @@ impl From<&russh::Error> for Loss {
             russh::Error::InactivityTimeout => Self::TimedOut,
             russh::Error::WindowExceeded => Self::WindowExceeded,
             russh::Error::TooManyMessages => Self::TooManyMessages,
+            russh::Error::PacketAuth | russh::Error::DecryptionError => Self::Damaged,
             russh::Error::HUP | russh::Error::Disconnect => Self::Closed,
             russh::Error::IO(error) => match error.kind() {
                 io::ErrorKind::UnexpectedEof => Self::Closed,
@@ -101,7 +102,6 @@ fn in_our_words(error: &russh::Error) -> &'static str {
         Error::Version => "the other side does not speak SSH 2",
         Error::WrongServerSig => "the server's signature is wrong",
         Error::UnknownKey => "the server has changed its key in the middle of the session",
-        Error::PacketAuth | Error::DecryptionError => "a message was damaged on its way",
         Error::RequestDenied => "the server refused",
         // What waited for the session is told of its end by these.
         Error::RecvError | Error::SendError | Error::Join(_) => "the connection has ended",

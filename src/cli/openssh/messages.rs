@@ -1,6 +1,7 @@
 //! The words that scripts look for in what ssh(1) says. They come of the type of
 //! what has failed, never of its text.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 
 use crate::cli::advice;
@@ -35,6 +36,7 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         Error::ConnectionLost { reason: Loss::Closed, .. } => {
             format!("Connection to {host} closed by remote host.")
         }
+        Error::ConnectionLost { reason: Loss::Damaged, .. } => damaged(&host, resolved.port),
         Error::ConnectionLost { reason, .. } => {
             format!("Connection to {host} closed by remote host.\r\n{reason}")
         }
@@ -52,6 +54,14 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         }
         other => format!("ssh: {other}"),
     }
+}
+
+/// packet.c, `ssh_packet_read_poll2` and `sshpkt_vfatal`.
+fn damaged(host: &impl Display, port: u16) -> String {
+    format!(
+        "Corrupted MAC on input.\r\nssh_dispatch_run_fatal: Connection to {host} port {port}: \
+         message authentication code incorrect"
+    )
 }
 
 fn one_attempt(attempt: &Attempt, port: u16) -> String {
@@ -83,6 +93,7 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
         Cause::KeyExchange(Loss::Broken(std::io::ErrorKind::ConnectionReset)) => {
             format!("Connection reset by {host} port {port}")
         }
+        Cause::KeyExchange(Loss::Damaged) => damaged(&host, port),
         Cause::KeyExchange(Loss::TimedOut | Loss::Silent) => {
             format!("Connection to {host} port {port} timed out")
         }
