@@ -1,5 +1,7 @@
 //! Commands that the user has configured, as ssh(1) runs them: by his own shell.
 
+use std::process::Stdio;
+
 use super::role;
 use crate::children;
 use crate::encoding;
@@ -16,7 +18,10 @@ pub(super) fn command(text: &str, env: &Env) -> std::process::Command {
     run
 }
 
-/// Whether a command of `Match exec` says yes.
+/// Whether a command of `Match exec` says yes. What it reads and writes is not for it:
+/// others read what we write (readconf.c, `execute_in_shell`).
 pub(super) fn holds(text: &str, env: &Env) -> Result<bool> {
-    Ok(children::status(&mut command(text, env)).is_ok_and(|status| status.success()))
+    let mut command = command(text, env);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(children::status(&mut command).is_ok_and(|status| status.success()))
 }
