@@ -154,3 +154,15 @@ fn a_name_server_that_never_answers_is_named_as_the_cause() {
         done.exits(255).says(&["could not resolve hostname"]);
     }
 }
+
+#[test]
+fn a_name_with_an_underscore_is_asked_for() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, "127.0.0.1", &key, "");
+    let _answering = NameServer::start("127.83.53.7", Manner::SilentAboutSix);
+    for name in ["my_host", "_x.y_z.test"] {
+        let conf = "nameserver 127.83.53.7\nsearch clan.test\n";
+        ssh_in_root(&home, conf, name, &server.port()).exits(0);
+    }
+}
