@@ -90,6 +90,7 @@ mod race;
 mod remembered;
 mod secret;
 mod select;
+mod services;
 mod signals;
 mod ssh;
 mod ssh_config;

@@ -175,3 +175,49 @@ fn users_and_variables_have_tokens_in_files() {
     let revoked = format!("-oRevokedHostKeys={}", place.home.path("revoked-%n").display());
     run(&[&revoked, "box", "true"], "root").exits(255).says(&["revoked"]);
 }
+
+#[test]
+fn a_command_of_match_exec_has_nothing_of_ours() {
+    let place = Place::new("");
+    let config = place.home.read("home/.ssh/config");
+    let noisy = "Match exec \"echo noise; cat; echo more >&1\"\n  Compression no\n";
+    place.home.write("home/.ssh/config", format!("{noisy}{config}"));
+    for program in [place.ours(), THEIRS.to_owned()] {
+        let config = place.home.path("home/.ssh/config");
+        let args = ["-F", config.to_str().unwrap(), "box", "cat"];
+        let mut command = place.command(&program, &args);
+        command.stdin(std::process::Stdio::piped());
+        let mut child = crate::harness::start(&mut command, "openssh-client");
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"all of it").unwrap();
+        let done = Run::of(crate::harness::wait(child));
+        assert_eq!(done.exits(0).text(), "all of it", "{program}");
+        let shown = place.run(&program, &["-F", args[1], "-G", "box"], "openssh-client");
+        assert!(!shown.exits(0).text().contains("noise"), "{program}");
+    }
+}
+
+#[test]
+fn numbers_of_other_forms_are_addresses_and_services_are_ports() {
+    let place = Place::new("");
+    let port = place.server.port();
+    for host in ["127.1", "2130706433", "0x7f000001", "0177.1"] {
+        let args = ["-F", "none", "-p", &port, "-o", "StrictHostKeyChecking=no", "-o"];
+        let file = format!("UserKnownHostsFile={}", place.home.path("other").display());
+        let identity = place.home.path("home/.ssh/id_ed25519");
+        let more = ["-i", identity.to_str().unwrap(), "-l", "root", host, "echo in"];
+        let args = [&args[..], &[&file], &more].concat();
+        for program in [place.ours(), THEIRS.to_owned()] {
+            let done = place.run(&program, &args, "openssh-client");
+            assert_eq!(done.exits(0).text(), "in\n", "{program} {host}");
+        }
+    }
+    for args in [
+        &["-F", "none", "-G", "-p", "http", "box"][..],
+        &["-F", "none", "-G", "-o", "Port=nfs", "box"],
+        &["-F", "none", "-G", "-L", "imap:h:ssh", "box"],
+        &["-F", "none", "-G", "-p", "nothing-of-the-kind", "box"],
+        &["-F", "none", "-G", "-p", "HTTP", "box"],
+    ] {
+        same(&place, args, &["port", "localforward"]);
+    }
+}

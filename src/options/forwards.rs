@@ -4,6 +4,7 @@
 use super::slot::{Arity, Value, first};
 use super::value::Template;
 use crate::encoding;
+use crate::services;
 use crate::ssh::forward::ForwardTarget;
 
 /// Where connections come in.
@@ -50,7 +51,7 @@ impl Listener {
 
     /// The same on the server, who says which port it is.
     fn of(fields: &[String]) -> Option<Self> {
-        let port = |text: &str| text.parse::<u16>().ok();
+        let port = services::port;
         match fields {
             [path] if is_path(path) => Some(Self::Socket(Template::new(path))),
             [one] => Some(Self::Tcp(None, port(one)?)),
@@ -74,7 +75,7 @@ impl Leads {
         match fields {
             [path] if is_path(path) => Some(Self::Socket(Template::new(path))),
             [host, port] if !host.is_empty() => {
-                let port = port.parse().ok().filter(|port| *port > 0)?;
+                let port = services::port(port).filter(|port| *port > 0)?;
                 Some(Self::Tcp(bare(host).to_owned(), port))
             }
             _ => None,

@@ -3,6 +3,7 @@
 
 use super::slot::{Arity, Value, first};
 use crate::printable::Printable;
+use crate::services;
 use crate::tokens::{unfit_host, unfit_user};
 
 /// Hosts as they were written, in their order.
@@ -75,10 +76,8 @@ impl<'a> Hop<'a> {
                 None => (address, None),
             },
         };
-        let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
         let port = match port {
-            Some(port) if is_number(port) => Some(port.parse().ok().filter(|port| *port > 0)?),
-            Some(_) => return None,
+            Some(port) => Some(services::port(port).filter(|port| *port > 0)?),
             None => None,
         };
         let is_option = |name: &str| name.starts_with('-');

@@ -6,6 +6,7 @@ use std::num::{IntErrorKind, NonZeroU16, NonZeroU32};
 
 use super::slot::{Arity, Value, first};
 use crate::printable::Printable;
+use crate::services;
 
 /// Text in which tokens, and in names of files `~` and `${VARIABLE}`, are replaced
 /// when it is used. It cannot be read without doing that.
@@ -210,9 +211,7 @@ impl Value for NonZeroU32 {
 impl Value for NonZeroU16 {
     fn parse(words: &[String]) -> Result<Self, String> {
         let text = first(words);
-        // u16's own parser takes a leading `+`.
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        let port = text.parse().ok().filter(|_| is_number);
+        let port = services::port(text).and_then(Self::new);
         port.ok_or_else(|| format!("Bad port '{}'.", Printable(text)))
     }
 
