@@ -184,7 +184,9 @@ fn a_command_of_match_exec_has_nothing_of_ours() {
     place.home.write("home/.ssh/config", format!("{noisy}{config}"));
     for program in [place.ours(), THEIRS.to_owned()] {
         let config = place.home.path("home/.ssh/config");
-        let args = ["-F", config.to_str().unwrap(), "box", "cat"];
+        let identity = place.home.path("home/.ssh/id_ed25519");
+        let identity = identity.to_str().unwrap();
+        let args = ["-F", config.to_str().unwrap(), "-i", identity, "box", "cat"];
         let mut command = place.command(&program, &args);
         command.stdin(std::process::Stdio::piped());
         let mut child = crate::harness::start(&mut command, "openssh-client");
