@@ -3,6 +3,7 @@
 //! reading of both files.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::file;
 
@@ -14,14 +15,17 @@ const MAX_FILE: u64 = 4 << 20;
 pub(crate) struct Accounts(String);
 
 impl Accounts {
-    /// The users; none where the file cannot be read.
-    pub(crate) fn users() -> Self {
-        Self::read("/etc/passwd")
+    /// The users; none where the file cannot be read. Read once: whose a file is, is
+    /// asked many times.
+    pub(crate) fn users() -> &'static Self {
+        static USERS: LazyLock<Accounts> = LazyLock::new(|| Accounts::read("/etc/passwd"));
+        &USERS
     }
 
     /// The groups; none where the file cannot be read.
-    pub(crate) fn groups() -> Self {
-        Self::read("/etc/group")
+    pub(crate) fn groups() -> &'static Self {
+        static GROUPS: LazyLock<Accounts> = LazyLock::new(|| Accounts::read("/etc/group"));
+        &GROUPS
     }
 
     fn read(path: &str) -> Self {

@@ -157,7 +157,7 @@ impl Who {
 
 /// The group, if it is the user's alone: it has his number, and nobody else in it.
 fn private(uid: u32, gid: u32) -> Option<u32> {
-    let is_alone = || !Accounts::users().share_group(&Accounts::groups(), gid, uid);
+    let is_alone = || !Accounts::users().share_group(Accounts::groups(), gid, uid);
     (uid == gid && is_alone()).then_some(gid)
 }
 

@@ -60,7 +60,7 @@ async fn ask(is_meant: impl Fn(&Socket) -> bool + Send + 'static) -> Owner {
         let tables = tables.into_iter().flatten();
         let lines = tables
             .flat_map(|table| BufReader::new(table.take(MAX_TABLE)).lines().map_while(Result::ok));
-        owner(lines, is_meant, rustix::process::getuid().as_raw(), &Accounts::users())
+        owner(lines, is_meant, rustix::process::getuid().as_raw(), Accounts::users())
     });
     asking.await.unwrap_or(Owner::Unknown)
 }
