@@ -116,14 +116,23 @@ impl Global {
     /// can be read but once, such as those of a pipe.
     pub(super) fn source(&self) -> Option<String> {
         let Some(file) = &self.exports else {
-            // Where there is none, an address was named.
-            return Some(self.flake().map(|dir| very(&dir)).unwrap_or_default());
+            return Some(self.directory());
         };
         let path = file.canonicalize().ok()?;
         let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
         // Another clan's may be written to the same place.
         let (written, size) = (meta.modified().ok()?, meta.len());
         Some(format!("{path:?}\0{written:?}\0{size}"))
+    }
+
+    /// The very directory that the clan is in: another one may be in its place later.
+    /// Empty where there is none because an address was named.
+    fn directory(&self) -> String {
+        let Ok(dir) = self.flake() else { return String::new() };
+        let meta = dir.metadata().ok();
+        let born = meta.as_ref().and_then(|meta| meta.created().ok());
+        let inode = meta.map(|meta| (meta.dev(), meta.ino()));
+        format!("{dir:?}\0{inode:?}\0{born:?}")
     }
 
     /// Where the clan is, to remember something of it.
@@ -206,7 +215,7 @@ impl Global {
     /// not named: no host has it, and no machine of another clan.
     pub(super) fn kept_as(&self, machine: &str) -> Option<Name> {
         let clan = || match (&self.exports, self.remote()) {
-            (None, None) => self.flake().map(|dir| very(&dir)).unwrap_or_default(),
+            (None, None) => self.directory(),
             _ => self.place(),
         };
         let of_clan = || format!("{machine}@clan-{}", short_hash(&clan()));
@@ -256,14 +265,6 @@ impl Global {
         let environment = Environment::of(&self.env);
         Ok(Vars::new(flake, self.identity.clone(), environment, ui.clone()))
     }
-}
-
-/// The very directory: another one may be in its place later.
-fn very(dir: &Path) -> String {
-    let meta = dir.metadata().ok();
-    let born = meta.as_ref().and_then(|meta| meta.created().ok());
-    let inode = meta.map(|meta| (meta.dev(), meta.ino()));
-    format!("{dir:?}\0{inode:?}\0{born:?}")
 }
 
 /// A few digits, for the name of a socket, of which there are 107 bytes.
