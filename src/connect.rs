@@ -73,7 +73,7 @@ pub struct Request {
     /// Whether the user has named or allowed the exports that the routes are of. Else
     /// no name server is asked for a secret host.
     pub exports_are_named: bool,
-    /// How onion services are reached.
+    /// What the user says of technologies.
     pub settings: Settings,
     /// Where direct connections come from.
     pub socket_options: SocketOptions,

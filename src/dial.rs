@@ -1,6 +1,6 @@
 //! Opens one byte stream to a host over one technology. Owns what technologies share
-//! between dials and the word for every way a dial can fail; never names SSH, and never puts a host into an error: the caller knows whether it
-//! may be shown.
+//! between dials and the word for every way a dial can fail; never names SSH, and never
+//! puts a host into an error: the caller knows whether it may be shown.
 
 mod carrier;
 mod direct;
@@ -179,8 +179,7 @@ impl Dialer {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
         let Some(carrier) = registry::carrier(&target.technology) else {
-            let failure = DialFailure::Unsupported(target.technology.to_string());
-            return Err(DialError::new(Stage::Dial, failure));
+            return Err(unsupported(target));
         };
         self.prepared(carrier).dial(target, enter).await
     }
@@ -201,6 +200,10 @@ impl Dialer {
         self.socket_options.unless(|_| true).ok()?;
         self.direct.canonical(name).await
     }
+}
+
+fn unsupported(target: &Target) -> DialError {
+    DialError::new(Stage::Dial, DialFailure::Unsupported(target.technology.to_string()))
 }
 
 impl fmt::Debug for Dialer {

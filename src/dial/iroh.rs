@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::carrier::{Carrier, Setup};
-use super::{Dial, DialError, DialFailure, Dialling, Phase, Target};
-use crate::error::{Result, Stage};
+use super::{Dial, Dialling, Phase, Target, unsupported};
+use crate::error::Result;
 use crate::model::{Kind, Network, Running, VarRef};
 
 /// The row of `clan_lib.network.p2p_ssh_iroh`.
@@ -62,7 +62,6 @@ struct Missing;
 
 impl Dial for Missing {
     fn dial<'a>(&'a self, target: &'a Target, _: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
-        let failure = DialFailure::Unsupported(target.technology.to_string());
-        Box::pin(async { Err(DialError::new(Stage::Dial, failure)) })
+        Box::pin(async { Err(unsupported(target)) })
     }
 }
