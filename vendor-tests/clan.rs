@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, Run, found_below, free_port, run, sshd, start, until, wait};
+use crate::harness::{Home, Run, Server, found_below, free_port, run, sshd, start, until, wait};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -74,6 +74,16 @@ pub fn blog_exports(home: &Home, port: u16) -> String {
     home.write("clan/exports.json", exports.to_string()).to_str().unwrap().to_owned()
 }
 
+/// The blog's clan, with its machine at a secret host: the server there, and the exports.
+pub fn secret_machine(home: &Home) -> (Server, String) {
+    let key = home.default_key();
+    clan(home);
+    seal_host(home, SECRET_HOST);
+    let server = sshd(home, SECRET_HOST, &key, "");
+    let exports = blog_exports(home, server.address.port());
+    (server, exports)
+}
+
 fn in_clan(home: &Home, args: &[&str]) -> Run {
     let clan = home.path("clan");
     home.run(&[&["--flake", clan.to_str().unwrap()], args].concat())
@@ -82,11 +92,7 @@ fn in_clan(home: &Home, args: &[&str]) -> Run {
 #[test]
 fn the_blogs_walkthrough_works_and_the_secret_host_is_nowhere() {
     let home = Home::new();
-    let key = home.default_key();
-    clan(&home);
-    seal_host(&home, SECRET_HOST);
-    let server = sshd(&home, SECRET_HOST, &key, "");
-    let exports = blog_exports(&home, server.address.port());
+    let (server, exports) = secret_machine(&home);
     let listed = in_clan(&home, &["--exports", &exports, "network", "list"]).exits(0).text();
     assert!(listed.lines().next().unwrap().starts_with("Network"), "{listed}");
     assert!(listed.contains("hidden") && listed.contains("my_cool_machine"), "{listed}");

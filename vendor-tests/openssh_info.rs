@@ -7,8 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::clan::{SECRET_HOST, blog_exports, clan, seal_host};
-use crate::harness::{Home, Run, THEIRS, Terminal, sshd, start, until, wait};
+use crate::clan::{SECRET_HOST, secret_machine};
+use crate::harness::{Home, Run, THEIRS, Terminal, start, until, wait};
 use crate::openssh_mux::Mux;
 
 const IP: &str = "127.0.0.1";
@@ -244,11 +244,7 @@ fn escape_sequences_tell_it_to_a_person() {
 #[test]
 fn a_secret_host_is_told_by_its_label() {
     let home = Home::new();
-    let key = home.default_key();
-    clan(&home);
-    seal_host(&home, SECRET_HOST);
-    let server = sshd(&home, SECRET_HOST, &key, "");
-    let exports = blog_exports(&home, server.address.port());
+    let (server, exports) = secret_machine(&home);
     let socket = home.path("m").display().to_string();
     let (flake, path) = (home.path("clan"), format!("ControlPath={socket}"));
     let fixed = ["--flake", flake.to_str().unwrap(), "--exports", &exports, "ssh"];

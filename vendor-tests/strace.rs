@@ -4,8 +4,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::clan::{SECRET_HOST, blog_exports, clan, seal_host};
-use crate::harness::{BINARY, Home, sshd, start, wait};
+use crate::clan::{SECRET_HOST, secret_machine};
+use crate::harness::{BINARY, Home, start, wait};
 
 /// Calls that take or return the peer's address in binary: the host itself.
 const MAY_NAME_THE_HOST: [&str; 3] = ["connect(", "getpeername(", "getsockname("];
@@ -13,11 +13,7 @@ const MAY_NAME_THE_HOST: [&str; 3] = ["connect(", "getpeername(", "getsockname("
 #[test]
 fn no_program_is_started_and_a_secret_host_is_only_connected_to() {
     let home = Home::new();
-    let key = home.default_key();
-    clan(&home);
-    seal_host(&home, SECRET_HOST);
-    let server = sshd(&home, SECRET_HOST, &key, "");
-    let exports = blog_exports(&home, server.address.port());
+    let (_server, exports) = secret_machine(&home);
     let (flake, log) = (home.path("clan"), home.path("strace.log"));
     let mut command = Command::new("strace");
     command
