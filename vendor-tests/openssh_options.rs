@@ -81,7 +81,14 @@ fn a_tunnel_that_there_is_none_of_is_told() {
     both(&["-oTunnel=no", "-w", "3:4", "box", "true"], 0, "");
     both(&["-oClearAllForwardings=yes", "-w", "3:4", "box", "true"], 0, "");
     both(&["-q", "-w", "3:4", "box", "true"], 0, "");
-    both(&["-oExitOnForwardFailure=yes", "-w", "any", "box", "true"], 255, said);
+    // The command may not have left together with the login.
+    let ran = place.home.path("ran");
+    let touch = format!("touch {}", ran.display());
+    for way in [&["-w", "any"][..], &["-w", "0:0"], &["-oTunnel=ethernet"], &["-oTunnel=yes"]] {
+        let exit = ["-oExitOnForwardFailure=yes", "box", &touch];
+        both(&[way, &exit].concat(), 255, said);
+    }
+    assert!(!ran.exists());
     both(&["-w", "x:y", "box", "true"], 255, "Bad tun device 'x:y'\n");
     for args in [&["-G", "-w", "3:4", "h"][..], &["-G", "-oTunnel=ethernet", "-w", "any", "h"]] {
         let shown = |ssh: &str| {

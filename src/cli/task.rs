@@ -115,6 +115,7 @@ fn has_more_to_do(invocation: &Invocation, forwards: &Forwards, control: Option<
     let has_command = options.permit_local_command() && options.local_command.is_some();
     has_command
         || !forwards.all.is_empty()
+        || forwards.has_tunnel
         || control.is_some_and(Control::is_master)
         || options.fork_after_authentication()
 }
