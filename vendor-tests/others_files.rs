@@ -167,6 +167,23 @@ fn a_tor_toml_of_somebody_elses_starts_nothing() {
         let args = ["ssh", "m", "--target-host", ONION, "--timeout", "2", "-c", "true"];
         home.run(&args).exits(255).says(&["tor.toml", words]);
     }
+    // What needs no Tor does not suffer, and a machine that has both is reached.
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    let network = |name: &str, priority: i32, host: &str, port: &str| {
+        let peer = json!({ "host": { "plain": host }, "port": port.parse::<u16>().unwrap() });
+        json!({ "module": format!("clan_lib.network.{name}"), "priority": priority,
+            "peers": { "web01": peer } })
+    };
+    let internet = network("direct", 1, IP, &server.port());
+    for exports in [
+        json!({ "internet": internet }),
+        json!({ "internet": internet, "tor": network("tor", 2, ONION, "22") }),
+    ] {
+        home.write("exports.json", exports.to_string());
+        let args = ["--exports", "exports.json", "ssh", "web01", "-c", "echo", "in"];
+        assert_eq!(home.run(&args).exits(0).text(), "in\n");
+    }
     assert!(!home.path("ran").exists());
 }
 

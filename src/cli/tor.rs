@@ -60,9 +60,7 @@ pub(super) fn settings(
     let own = env.config_dir().map(|dir| dir.join("clan-connect/tor.toml"));
     let own = own.filter(|path| path.exists());
     // It may name programs to be started.
-    if let Some(why) = own.as_ref().and_then(|path| not_his_alone(path, env)) {
-        return Err(Error::Usage(format!("tor.toml of yours is not used: {why}")));
-    }
+    let foreign = own.as_ref().and_then(|path| not_his_alone(path, env));
     Ok(Settings {
         mode: match options.client {
             Which::Auto => Mode::Auto,
@@ -71,6 +69,7 @@ pub(super) fn settings(
         },
         socks: socks(env)?,
         config: own.into_iter().chain(options.config.iter().cloned()).collect(),
+        foreign,
         state: match &options.state {
             None => of_user(env),
             Some(dir) if dir == Path::new("none") => State::Ephemeral,

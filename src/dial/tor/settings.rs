@@ -58,6 +58,8 @@ pub struct Settings {
     pub socks: Option<SocketAddr>,
     /// Files in the format of Arti, merged over our defaults in this order.
     pub config: Vec<PathBuf>,
+    /// Who else has a say about one of them, and so about which programs are started.
+    pub foreign: Option<String>,
     /// Where our own client keeps its state.
     pub state: State,
     /// Where temporary directories go.
@@ -72,6 +74,7 @@ impl Default for Settings {
             mode: Mode::default(),
             socks: None,
             config: Vec::new(),
+            foreign: None,
             state: State::default(),
             temporary: "/tmp".into(),
             client_auth: Vec::new(),
@@ -89,6 +92,11 @@ impl Settings {
     /// # Errors
     /// [`TorFailure::Config`] with the file and what is wrong in it.
     pub(super) fn merged(&self) -> Result<Table, TorFailure> {
+        if let Some(why) = &self.foreign {
+            return Err(TorFailure::Config(format!(
+                "{why}, and it can start programs: only you may have a say about it"
+            )));
+        }
         let mut merged = Table::new();
         for path in &self.config {
             let wrong =
