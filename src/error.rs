@@ -418,7 +418,8 @@ impl Error {
         match self {
             Self::FlakeNotFound { .. } => vec![
                 "run it inside a clan, or name one with $CLAN_DIR".into(),
-                "without a clan, a file of its exports and a machine's name are enough".into(),
+                "to connect without a clan, a file of its exports and a machine's name are enough"
+                    .into(),
             ],
             Self::NotAFlake { .. } => vec!["name the directory that holds flake.nix".into()],
             Self::NoExports { .. } => vec![
