@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::address;
 use crate::dial::{Dialer, Settings, SocketOptions, Target};
 use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
@@ -359,12 +360,15 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
             reason: "its value is not the address of a host",
         }));
     }
+    let written = host;
+    let host = Secret::new(address::canonical(written.expose()));
     let is_address = technology.known().is_none_or(|known| known.is_address(host.expose()));
     if value.secret && !may_ask_dns && !is_address {
         return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }
     let shown = show_secrets || !value.secret;
     if !shown {
+        secret::conceal(&written);
         secret::conceal(&host);
     }
     let label = if shown { host.expose().clone() } else { label };

@@ -55,6 +55,7 @@
 #![deny(missing_docs)]
 
 mod accounts;
+mod address;
 mod children;
 #[cfg(test)]
 mod circles;

@@ -9,6 +9,7 @@ mod forwards;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
+use crate::address;
 use crate::dial::Dialer;
 use crate::encoding;
 use crate::env::Env;
@@ -105,7 +106,7 @@ pub async fn resolve(
         None => None,
     };
     if canonical.is_some() || config.wants_final() {
-        let name = canonical.unwrap_or_else(|| in_lower_case(name));
+        let name = canonical.unwrap_or_else(|| in_one_spelling(&name));
         // No other name counts from here on. A percent sign would be a token again.
         config.options.host_name = Some(Template::literal(&name));
         read(&mut config, &name, true)?;
@@ -119,17 +120,14 @@ fn finished(host: &str, login: Option<&str>, env: &Env, options: Options) -> Res
     let local_user = local_user(env);
     let port = options.port.map_or(22, NonZeroU16::get);
     let user = options.user.as_deref().or(login).unwrap_or(&local_user).to_owned();
-    let host_name = in_lower_case(host_name(&options, host));
+    let host_name = in_one_spelling(&host_name(&options, host));
     let (original_host, env) = (host.to_owned(), env.clone());
     Resolved { original_host, host_name, port, user, local_user, env, options }
 }
 
-/// A name in lower case; an address as it is.
-fn in_lower_case(name: String) -> String {
-    match name.parse::<std::net::IpAddr>() {
-        Ok(_) => name,
-        Err(_) => name.to_ascii_lowercase(),
-    }
+/// A name in lower case, or an address, by which its key is known.
+fn in_one_spelling(name: &str) -> String {
+    address::canonical(&name.to_ascii_lowercase())
 }
 
 impl Resolved {
@@ -168,7 +166,7 @@ impl Resolved {
 
     /// Whether HostName says another name than was asked for.
     pub fn has_other_name(&self) -> bool {
-        !self.host_name.eq_ignore_ascii_case(&self.original_host)
+        self.host_name != in_one_spelling(&self.original_host)
     }
 
     /// All tokens with what they stand for.

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use crate::address;
 use crate::dial;
 use crate::error::{Error, Result};
 pub use crate::model::TargetHost;
@@ -76,7 +77,7 @@ impl Route {
         Self {
             network: network.to_owned(),
             technology: dial::of_host(&target.host),
-            host: Host::Plain(target.host.clone()),
+            host: Host::Plain(address::canonical(&target.host)),
             port: port.unwrap_or(DEFAULT_PORT),
             user: user.unwrap_or(DEFAULT_USER).to_owned(),
             priority: i64::MAX,
@@ -97,7 +98,9 @@ impl Route {
             Host::Var(_) => None,
         };
         let (host, user, port) = match target {
-            Some(target) => (Host::Plain(target.host), target.user, target.port),
+            Some(target) => {
+                (Host::Plain(address::canonical(&target.host)), target.user, target.port)
+            }
             None => (host.clone(), None, None),
         };
         // A name that is another technology's must not be asked of the DNS.

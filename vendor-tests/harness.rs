@@ -314,7 +314,7 @@ pub fn sshd_through(
     let words = [through, &["/usr/sbin/sshd"]].concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args(["-D", "-e", "-f"]).arg(config);
-    let address = format!("{ip}:{port}").parse().unwrap();
+    let address = SocketAddr::new(ip.parse().unwrap(), port);
     Server::start(command, "openssh-server", address, home.path(&format!("sshd-{port}/log")))
 }
 
@@ -336,7 +336,7 @@ pub fn sshd_config(home: &Home, ip: &str, port: u16, authorized: &str, config: &
     // bash(1) reads ~/.bashrc for a command over ssh, unless it is a shell in a shell: what
     // somebody has there is no matter of these tests.
     let config = format!(
-        "{config}\nListenAddress {ip}:{port}\n{host_key}AuthorizedKeysFile {}\nStrictModes no\n\
+        "{config}\nListenAddress {ip}\nPort {port}\n{host_key}AuthorizedKeysFile {}\nStrictModes no\n\
          PidFile none\nAcceptEnv LANG LC_*\nPermitRootLogin yes\nLogLevel VERBOSE\n\
          SetEnv SHLVL=1\nPerSourcePenalties no\n",
         keys.display()

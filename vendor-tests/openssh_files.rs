@@ -222,4 +222,10 @@ fn numbers_of_other_forms_are_addresses_and_services_are_ports() {
     ] {
         same(&place, args, &["port", "localforward"]);
     }
+    for host in ["127.1", "0177.0.0.1", "0:0:0:0:0:0:0:1", "0::1", "2001:db8:0::1", "256.1", "Box."]
+    {
+        same(&place, &["-F", "none", "-G", host], &["hostname"]);
+        let option = format!("HostName={host}");
+        same(&place, &["-F", "none", "-G", "-o", &option, "box"], &["hostname"]);
+    }
 }

@@ -1,7 +1,8 @@
 //! What OpenSSH's ssh can do with host keys, by the same options: weak
 //! algorithms by request, keys that a server renews, a program that knows keys.
 
-use crate::harness::{Home, Run, Server, run, sshd, until};
+use crate::harness::{Home, Run, Server, THEIRS, run, sshd, start, until, wait};
+use crate::openssh_personality::Place;
 
 const IP: &str = "127.0.0.1";
 
@@ -107,6 +108,41 @@ fn a_servers_new_keys_are_learned_and_its_old_ones_forgotten() {
     let last = sshd(&home, IP, &key, &config(&["two"]));
     ssh(&last, &["--host-key-check", "strict"]).exits(0);
     assert_eq!(known().lines().count(), 1, "{}", known());
+}
+
+/// An address has one key, whatever its spelling.
+#[test]
+fn a_key_is_known_by_the_address_however_that_is_written() {
+    let place = Place::ready();
+    place.home.keygen("other", "ed25519", "");
+    let other = place.home.read("other.pub");
+    for (ip, spellings) in [
+        (IP, &[IP, "127.1", "2130706433", "0177.0.0.1", "0x7f.1"][..]),
+        ("::1", &["::1", "0::1", "0:0:0:0:0:0:0:1", "::0001"]),
+    ] {
+        let server = sshd(&place.home, ip, &place.home.read("home/.ssh/id_ed25519.pub"), "");
+        let port = server.port();
+        let right = place.home.read(&format!("sshd-{port}/host_key.pub"));
+        for (line, check, code) in [
+            (format!("[{ip}]:{port} {right}"), "yes", 0),
+            (format!("[{ip}]:{port} {other}"), "accept-new", 255),
+            (format!("@revoked [{ip}]:{port} {right}"), "accept-new", 255),
+        ] {
+            for spelling in spellings {
+                for program in [place.ours(), THEIRS.to_owned()] {
+                    let known = place.home.write("known", &line);
+                    let file = format!("-oUserKnownHostsFile={}", known.display());
+                    let check = format!("-oStrictHostKeyChecking={check}");
+                    let host = format!("-oHostName={spelling}");
+                    let args = [&file, &check, "-p", &port, &host, "box", "true"];
+                    let done = wait(start(&mut place.client(&program, &args), "openssh-client"));
+                    let done = Run::of(done);
+                    assert_eq!(done.code, Some(code), "{program} {spelling} {line}");
+                    assert_eq!(place.home.read("known"), line, "{program} {spelling}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

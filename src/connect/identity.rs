@@ -1,6 +1,7 @@
 //! One machine, one host key, whatever address is dialled. Owns which names and
 //! addresses are a machine's; what they say together is `known_hosts`' business.
 
+use crate::address;
 use crate::error::Result;
 use crate::host_keys;
 use crate::model::{Clan, Host, HostKeys};
@@ -21,7 +22,7 @@ pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
                 // One that is broken is said when it is dialled.
                 let value = vars.public_value(var).ok().flatten();
                 let text = value.and_then(|(bytes, _)| String::from_utf8(bytes).ok());
-                text.map(|text| text.trim().to_owned()).filter(|host| !host.is_empty())
+                text.map(|text| address::canonical(text.trim())).filter(|host| !host.is_empty())
             }
         };
         let name = host.map(|host| (host, route.port));
