@@ -338,6 +338,9 @@ pub enum Error {
         machine: String,
         /// How it ended.
         reason: Loss,
+        /// Whom it led to, if nobody had been logged in yet: the address, if there is one
+        /// that is known and no secret, and the port.
+        login_at: Option<Box<(String, u16)>>,
     },
 
     /// The server does not run what it is asked to.
@@ -491,6 +494,9 @@ impl Error {
                  /etc/ssh/ssh_host_ed25519_key.pub"
                     .into(),
             ],
+            Self::ConnectionLost { reason, .. } if reason.hint().is_some() => {
+                reason.hint().into_iter().collect()
+            }
             Self::ConnectionLost { .. } => {
                 vec!["connect again: another network may still lead there".into()]
             }

@@ -27,6 +27,7 @@ mod clan_reference;
 mod clan_trust;
 mod dependencies;
 mod dropbear;
+mod early_answers;
 mod environment;
 mod front_ends;
 mod harness;

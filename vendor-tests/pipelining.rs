@@ -141,29 +141,36 @@ fn a_command_behind_keys_that_are_all_refused_is_not_run() {
 
 #[test]
 fn a_command_behind_the_first_of_two_factors_is_run_once_after_the_second() {
-    let account = Account::new("ccpipe");
-    let home = Home::new();
-    let key = home.default_key();
-    account.authorize(&key);
-    let config = format!("{DEBUG}UsePAM no\nAuthenticationMethods publickey,password");
-    let server = sshd(&home, "127.0.0.1", &key, &config);
-    let target = server.target();
-    let script = "echo ran | tee -a ran";
-    let args =
-        ["ssh", "m", "--target-host", &target, "-l", &account.name, "-c", "sh", "-c", script];
-    let ran = || std::fs::read_to_string(account.home.join("ran")).unwrap_or_default();
-    let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
-    terminal.expect("'s password:");
-    assert!(server.log().contains(REFUSED), "{}", server.log());
-    assert_eq!(ran(), "");
-    // Not with a wrong one either.
-    terminal.send("wrong\r");
-    terminal.expect_times("'s password:", 2);
-    assert_eq!(ran(), "");
-    terminal.send(&format!("{}\r", account.password));
-    terminal.expect("ran");
-    assert_eq!(terminal.exit_code(), Some(0));
-    assert_eq!(ran(), "ran\n");
+    for (pam, method, prompt) in
+        [("no", "password", "'s password:"), ("yes", "keyboard-interactive", "Password:")]
+    {
+        let account = Account::new("ccpipe");
+        let home = Home::new();
+        let key = home.default_key();
+        account.authorize(&key);
+        let config = format!(
+            "{DEBUG}UsePAM {pam}\nKbdInteractiveAuthentication yes\n\
+             AuthenticationMethods publickey,{method}"
+        );
+        let server = sshd(&home, "127.0.0.1", &key, &config);
+        let target = server.target();
+        let script = "echo ran | tee -a ran";
+        let args =
+            ["ssh", "m", "--target-host", &target, "-l", &account.name, "-c", "sh", "-c", script];
+        let ran = || std::fs::read_to_string(account.home.join("ran")).unwrap_or_default();
+        let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
+        terminal.expect(prompt);
+        assert!(server.log().contains(REFUSED), "{}", server.log());
+        assert_eq!(ran(), "");
+        // Not with a wrong one either.
+        terminal.send("wrong\r");
+        terminal.expect_times(prompt, 2);
+        assert_eq!(ran(), "");
+        terminal.send(&format!("{}\r", account.password));
+        terminal.expect("ran");
+        assert_eq!(terminal.exit_code(), Some(0));
+        assert_eq!(ran(), "ran\n");
+    }
 }
 
 #[test]

@@ -64,6 +64,9 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             tried_or(tried, "nothing could be tried: no agent, no key file, no terminal"),
             "name a key with -i FILE or another user with -l USER".into(),
         ],
+        Error::ConnectionLost { reason: Loss::Ahead, .. } => {
+            vec!["let nothing be sent ahead: --ssh-option Pipelining no".into()]
+        }
         error => error.hint(),
     }
 }

@@ -304,7 +304,8 @@ impl Talk<'_> {
         tokio::select! {
             () = self.session.closed() => {
                 let machine = self.invocation.name().to_owned();
-                Err(Error::ConnectionLost { machine, reason: self.session.loss() })
+                let reason = self.session.loss();
+                Err(Error::ConnectionLost { machine, reason, login_at: None })
             }
             () = unused => Ok((0, false)),
         }

@@ -22,12 +22,19 @@ pub enum Loss {
     Closed,
     /// The server has had enough failed logins.
     TooManyFailures,
-    /// The server disconnected, with these words.
-    Disconnected(String),
+    /// The server disconnected, with a code of RFC 4253 (section 11.1) and these words.
+    Disconnected {
+        /// The code.
+        code: u32,
+        /// The words.
+        message: String,
+    },
     /// The server sent more than it was allowed to.
     WindowExceeded,
     /// The server sent more messages than anybody has use for.
     TooManyMessages,
+    /// What became of that which was sent ahead of the server's answers cannot be told.
+    Ahead,
     /// A message of the server's is not what it has sent.
     Damaged,
     /// The stream broke.
@@ -82,7 +89,11 @@ impl Negotiated {
 impl Loss {
     /// What would help, if that is known; flags are for the front end to name.
     pub fn hint(&self) -> Option<String> {
-        let Self::NoCommon(missing) = self else { return None };
+        let missing = match self {
+            Self::NoCommon(missing) => missing,
+            Self::Ahead => return Some("let nothing be sent ahead (Pipelining no)".to_owned()),
+            _ => return None,
+        };
         Some(match missing.options() {
             Some(options) => {
                 let option = |(option, value)| format!("{option} {value}");
@@ -127,12 +138,15 @@ impl fmt::Display for Loss {
             Self::NoSession => f.write_str("timed out: the server does not open a session"),
             Self::Closed => f.write_str("closed by the peer"),
             Self::TooManyFailures => write!(f, "closed by the server: {TOO_MANY_FAILURES}"),
-            Self::Disconnected(message) => write!(f, "closed by the server: {message}"),
+            Self::Disconnected { message, .. } => write!(f, "closed by the server: {message}"),
             Self::WindowExceeded => {
                 f.write_str("ended: the server sent more than it was allowed to")
             }
             Self::TooManyMessages => {
                 f.write_str("ended: the server sent more messages than anybody has use for")
+            }
+            Self::Ahead => {
+                f.write_str("ended: the server did not answer rightly what was sent ahead")
             }
             Self::Damaged => f.write_str("failed: a message was damaged on its way"),
             Self::Broken(kind) => write!(f, "lost: {kind}"),

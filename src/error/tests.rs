@@ -83,7 +83,7 @@ fn all() -> Vec<Error> {
         Error::KnownHosts { path: "/".into(), reason: text() },
         Error::HostKey { name: machine(), reason: text() },
         Error::Auth { user: text(), machine: machine(), offered: Vec::new(), tried },
-        Error::ConnectionLost { machine: machine(), reason: Loss::Silent },
+        Error::ConnectionLost { machine: machine(), reason: Loss::Silent, login_at: None },
         Error::Refused(Asked::Shell),
         Error::Forward(text()),
         Error::NotForwarded(text()),

@@ -422,21 +422,25 @@ impl<'a> Authentication<'a> {
     }
 
     fn lost(&self) -> Error {
+        // packet.c, `ssh_remote_ipaddr`: over a proxy nobody knows.
+        let nowhere = || ("UNKNOWN".to_owned(), 65_535);
+        let peer = self.session.policy.peer.clone().unwrap_or_else(nowhere);
         match self.session.loss() {
             // What helps is a key by name.
             Loss::TooManyFailures => {
                 if self.speaks_as_ssh() {
-                    // packet.c, `ssh_remote_ipaddr`: over a proxy nobody knows.
-                    let nowhere = ("UNKNOWN".to_owned(), 65_535);
-                    let (from, port) = self.session.policy.peer.as_ref().unwrap_or(&nowhere);
+                    let (from, port) = (Printable(&peer.0), peer.1);
                     let words = "Too many authentication failures";
-                    let from = Printable(from);
                     let said = format!("Received disconnect from {from} port {port}:2: {words}");
                     self.credentials.prompter.warn(&said);
                 }
                 self.refused()
             }
-            reason => Error::ConnectionLost { machine: self.credentials.machine.clone(), reason },
+            reason => Error::ConnectionLost {
+                machine: self.credentials.machine.clone(),
+                reason,
+                login_at: Some(Box::new(peer)),
+            },
         }
     }
 

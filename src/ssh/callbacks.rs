@@ -230,7 +230,7 @@ impl client::Handler for Client {
     ) -> Result<(), Self::Error> {
         let (loss, result) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                (Loss::disconnected(&info.message), Ok(()))
+                (Loss::disconnected(info.reason_code as u32, &info.message), Ok(()))
             }
             DisconnectReason::Error(error) => (Loss::from(&error), Err(error)),
         };

@@ -11,12 +11,12 @@ pub use crate::error::{Loss, Negotiated, NoCommon};
 use crate::printable;
 
 impl Loss {
-    /// What a server meant that disconnected with this message.
-    pub(super) fn disconnected(message: &str) -> Self {
+    /// What a server meant that disconnected with this code and message.
+    pub(super) fn disconnected(code: u32, message: &str) -> Self {
         let message = printable::lines(message);
         match message.trim_end() {
             TOO_MANY_FAILURES => Self::TooManyFailures,
-            message => Self::Disconnected(message.to_owned()),
+            message => Self::Disconnected { code, message: message.to_owned() },
         }
     }
 }
@@ -62,6 +62,7 @@ impl From<&russh::Error> for Loss {
             russh::Error::InactivityTimeout => Self::TimedOut,
             russh::Error::WindowExceeded => Self::WindowExceeded,
             russh::Error::TooManyMessages => Self::TooManyMessages,
+            russh::Error::EarlyChannel => Self::Ahead,
             russh::Error::PacketAuth | russh::Error::DecryptionError => Self::Damaged,
             russh::Error::HUP | russh::Error::Disconnect => Self::Closed,
             russh::Error::IO(error) => match error.kind() {
@@ -161,15 +162,15 @@ mod tests {
     #[test]
     fn what_a_server_says_at_the_end_is_understood_once() {
         assert_eq!(
-            Loss::disconnected("Too many authentication failures\r\n"),
+            Loss::disconnected(2, "Too many authentication failures\r\n"),
             Loss::TooManyFailures
         );
         for (said, shown) in [
             ("bye\x1b[2J", "closed by the server: bye"),
             ("no: Too many authentication failures", "closed by the server: no: Too many"),
         ] {
-            let loss = Loss::disconnected(said);
-            assert!(matches!(loss, Loss::Disconnected(_)), "{loss:?}");
+            let loss = Loss::disconnected(11, said);
+            assert!(matches!(loss, Loss::Disconnected { code: 11, .. }), "{loss:?}");
             assert!(loss.to_string().starts_with(shown), "{loss}");
             assert!(!loss.to_string().contains('\x1b'), "{loss}");
         }

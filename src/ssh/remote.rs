@@ -219,6 +219,7 @@ impl Session {
             .map_err(|_| Error::ConnectionLost {
                 machine: machine.to_owned(),
                 reason: Loss::NoSession,
+                login_at: None,
             })?
             .map_err(|error| self.broken(machine, "session refused by the server", &error))
     }
@@ -252,7 +253,7 @@ impl Session {
     }
 
     fn lost(&self, machine: &str) -> Error {
-        Error::ConnectionLost { machine: machine.to_owned(), reason: self.loss() }
+        Error::ConnectionLost { machine: machine.to_owned(), reason: self.loss(), login_at: None }
     }
 }
 

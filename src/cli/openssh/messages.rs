@@ -32,6 +32,14 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         } => {
             format!("Timeout, server {host} not responding.")
         }
+        Error::ConnectionLost { reason, login_at: Some(at), .. }
+            if let Some(words) = during_login(reason, at) =>
+        {
+            words
+        }
+        Error::ConnectionLost { reason: reason @ Loss::Ahead, .. } => format!(
+            "ssh: connection to {host} {reason}\nhint: let nothing be sent ahead: -o Pipelining=no"
+        ),
         // There is nothing to add to that.
         Error::ConnectionLost { reason: Loss::Closed, .. } => {
             format!("Connection to {host} closed by remote host.")
@@ -54,6 +62,20 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         }
         other => format!("ssh: {other}"),
     }
+}
+
+/// What becomes of a connection on which nobody is logged in yet (packet.c,
+/// `sshpkt_vfatal` and `ssh_packet_read_poll_seqnr`).
+fn during_login(reason: &Loss, (address, port): &(String, u16)) -> Option<String> {
+    let at = format!("{} port {port}", Printable(address));
+    Some(match reason {
+        Loss::Closed => format!("Connection closed by {at}"),
+        Loss::Broken(ErrorKind::ConnectionReset) => format!("Connection reset by {at}"),
+        Loss::Disconnected { code, message } => {
+            format!("Received disconnect from {at}:{code}: {message}\r\nDisconnected from {at}")
+        }
+        _ => return None,
+    })
 }
 
 /// packet.c, `ssh_packet_read_poll2` and `sshpkt_vfatal`.

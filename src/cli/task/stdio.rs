@@ -27,9 +27,11 @@ impl StreamFailure {
     /// The error about a machine.
     pub(in crate::cli) fn of(self, machine: &str) -> Error {
         match self {
-            Self::Stream(kind) => {
-                Error::ConnectionLost { machine: machine.to_owned(), reason: Loss::Broken(kind) }
-            }
+            Self::Stream(kind) => Error::ConnectionLost {
+                machine: machine.to_owned(),
+                reason: Loss::Broken(kind),
+                login_at: None,
+            },
             Self::Output(error) => Error::Output(error),
         }
     }

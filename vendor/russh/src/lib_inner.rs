@@ -202,6 +202,11 @@ pub enum Error {
     #[error("too many messages wait on channels that nobody reads")]
     TooManyMessages,
 
+    /// What has become of a channel that was opened before authentication had succeeded
+    /// cannot be told.
+    #[error("the server has not answered an early channel as it should")]
+    EarlyChannel,
+
     #[error("Failed to decrypt a packet")]
     DecryptionError,
 

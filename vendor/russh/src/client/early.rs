@@ -167,6 +167,20 @@ impl Session {
         }
     }
 
+    /// The server has refused to open a channel although nobody is authenticated. If it is
+    /// the early one, no request behind it has reached anything.
+    pub(crate) fn early_refused(&mut self, message: &[u8]) -> Result<bool, Error> {
+        let (Early::Sent(flight) | Early::Forgotten(flight)) = &mut self.early else {
+            return Ok(false);
+        };
+        let mut reader = message.get(1..).unwrap_or_default();
+        let is_early = ChannelId::decode(&mut reader)? == flight.id;
+        if is_early {
+            flight.refused = flight.count;
+        }
+        Ok(is_early)
+    }
+
     /// Authentication has failed, or has not come to its end.
     pub(crate) fn forget_early(&mut self) {
         match std::mem::take(&mut self.early) {
@@ -188,7 +202,7 @@ impl Session {
                 self.early = Early::Nothing;
             }
             Early::Forgotten(flight) if flight.refused < flight.count => {
-                return Err(Error::Inconsistent);
+                return Err(Error::EarlyChannel);
             }
             Early::Sent(_) => {}
             _ => self.early = Early::Nothing,
@@ -204,7 +218,7 @@ impl Session {
             self.early = Early::Nothing;
             // Our requests went elsewhere.
             if flight.count > 1 && number != 0 {
-                return Err(Error::Inconsistent);
+                return Err(Error::EarlyChannel);
             }
         }
         Ok(())

@@ -179,14 +179,14 @@ impl Session {
                             debug!("userauth_success");
                             // Drop the credential as soon as it is no longer needed.
                             self.common.auth_method = None;
-                            self.sender
-                                .send(Reply::AuthSuccess)
-                                .map_err(|_| crate::Error::SendError)?;
                             enc.state = EncryptedState::InitCompression;
                             if enc.server_compression.is_deferred() {
                                 enc.server_compression.init_decompress(&mut enc.decompress);
                             }
                             self.settle_early()?;
+                            self.sender
+                                .send(Reply::AuthSuccess)
+                                .map_err(|_| crate::Error::SendError)?;
                             return Ok(());
                         }
                         Some((&msg::USERAUTH_BANNER, mut r)) => {
@@ -221,7 +221,7 @@ impl Session {
                         Some((&msg::USERAUTH_INFO_REQUEST_OR_USERAUTH_PK_OK, _))
                             if self.early.is_sent() =>
                         {
-                            return Err(crate::Error::Inconsistent.into());
+                            return Err(crate::Error::EarlyChannel.into());
                         }
                         Some((&msg::USERAUTH_INFO_REQUEST_OR_USERAUTH_PK_OK, mut r)) => {
                             if let Some(auth::CurrentRequest::Password) = auth_request.current {

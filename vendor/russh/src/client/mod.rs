@@ -2342,6 +2342,9 @@ async fn reply<H: Handler>(
     if let Some(&message_type) = pkt.buffer.first()
         && session.is_unknown(message_type)
     {
+        if message_type == msg::CHANNEL_OPEN_FAILURE && session.early_refused(&pkt.buffer)? {
+            return Ok(());
+        }
         // It was incremented after read().
         session.unimplemented(pkt.seqn.0.wrapping_sub(1))?;
         return Ok(());
