@@ -27,7 +27,9 @@ use crate::secret::{self, Secret};
 use crate::ssh::auth::{Credentials, authenticate};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes, Wording};
 use crate::ssh::info::ConnectionInfo;
-use crate::ssh::{self, HandshakeError, KEYSTROKES, Opening, Rekey, Session};
+use crate::ssh::{
+    self, HandshakeError, KEYSTROKES, Opening, Rekey, ServerMemory, Session, takes_guesses,
+};
 use crate::tokens;
 use crate::vars::Vars;
 
@@ -90,6 +92,8 @@ pub struct Request {
     pub keystrokes: Option<Duration>,
     /// Whether messages leave before the answers to those that they follow.
     pub pipelining: bool,
+    /// Who remembers what servers prefer in the key exchange, if anybody does.
+    pub servers: Option<Arc<dyn ServerMemory>>,
     /// What the connection is for, where nothing has to be done before that.
     pub opens: Option<Opens>,
     /// Print secret hosts as they are.
@@ -130,6 +134,7 @@ impl Request {
             rekey: Rekey::default(),
             keystrokes: Some(KEYSTROKES),
             pipelining: true,
+            servers: None,
             opens: None,
             show_secrets: false,
             credentials: Credentials {
@@ -174,6 +179,7 @@ pub async fn connect(
     // After one wrong key, any unknown key may be the same attacker's.
     let mut allow_first_use = true;
     let mut last_resort = request.last_resort.clone();
+    let mut may_guess = true;
     while let Some(reachable) = next(&mut race, &mut last_resort, progress).await {
         let Reachable { rank, route, target, stream, said, banner } = reachable;
         if request.host_keys.wording == Wording::Ssh {
@@ -186,15 +192,24 @@ pub async fn connect(
         options.policy.is_this_computer = request.host_keys.trusts_loopback
             && request.host_keys.alias.is_none()
             && peer.is_some_and(|ip| ip.is_loopback());
-        let cause = match Session::handshake(stream, &options, &said).await {
+        let cause = match Session::handshake(stream, &options, said).await {
             Ok(mut session) => {
+                let noting = session.met().map(|met| {
+                    let banner = banner.clone();
+                    tokio::task::spawn_blocking(move || met.remember(&banner))
+                });
                 let credentials =
                     Credentials { login: route.user.clone(), ..request.credentials.clone() };
                 let opens = request.opens.as_ref().filter(|_| request.pipelining);
                 if let Some(opening) = opens.and_then(|opens| opens(&route)) {
                     session.begin_with_login(opening);
                 }
-                authenticate(&mut session, &credentials).await?;
+                let authenticated = authenticate(&mut session, &credentials).await;
+                if let Some(noting) = noting {
+                    // It was quicker than the server.
+                    let _ = noting.await;
+                }
+                authenticated?;
                 let info = ConnectionInfo {
                     user: route.user.clone(),
                     host: target.label.clone(),
@@ -217,7 +232,15 @@ pub async fn connect(
                 allow_first_use = false;
                 Cause::HostKey(Box::new(error))
             }
-            Err(HandshakeError::Protocol(loss)) => Cause::KeyExchange(loss),
+            Err(HandshakeError::Guessed(loss)) if may_guess && !takes_guesses(&banner) => {
+                // Another server than the one that was met: it gets what it understands.
+                may_guess = false;
+                race.add(route.clone());
+                Cause::KeyExchange(loss)
+            }
+            Err(HandshakeError::Protocol(loss) | HandshakeError::Guessed(loss)) => {
+                Cause::KeyExchange(loss)
+            }
         };
         let (network, host, elapsed) = (route.network, target.label, started.elapsed());
         race.failed(rank, Attempt { network, host, cause, elapsed }, progress);

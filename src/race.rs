@@ -39,6 +39,7 @@ use crate::dial::{Dial, Phase, Target};
 use crate::error::{Attempt, Error};
 use crate::model::Technology;
 use crate::plan::Route;
+use crate::ssh::Greeting;
 use attempt::{RouteState, Running};
 use schedule::{Schedule, Waiting};
 
@@ -73,8 +74,8 @@ pub struct Rules {
     pub proof: Proof,
 }
 
-/// What is said first to a target.
-pub type Hello = Arc<dyn Fn(&Target) -> Vec<u8> + Send + Sync>;
+/// What is said first to a target, once.
+pub type Hello = Arc<dyn Fn(&Target) -> Greeting + Send + Sync>;
 
 /// What shows that a route is reachable.
 #[derive(Clone)]

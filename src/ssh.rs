@@ -7,6 +7,7 @@ mod begun;
 mod callbacks;
 pub mod escape;
 pub mod forward;
+mod greeting;
 pub mod hostkey;
 pub mod info;
 mod keystrokes;
@@ -36,6 +37,8 @@ use begun::Begun;
 pub use begun::{BegunRemote, Opening};
 use callbacks::{AcceptedKey, Client, Refusal};
 use forward::SharedRemotes;
+use greeting::Expected;
+pub use greeting::{Greeting, Met, ServerMemory, greeting, takes_guesses};
 use hostkey::{HostKeyPolicy, Worth};
 use info::SharedAgreed;
 use known_hosts::{Announced, KnownHosts, Name, Program, Purpose, Renewal};
@@ -85,6 +88,8 @@ pub struct SessionSettings {
     /// Whether messages leave before the answers to those that they follow
     /// (`Pipelining`).
     pub pipelining: bool,
+    /// Who remembers servers, for a guess at what they prefer, if anybody does.
+    pub servers: Option<Arc<dyn ServerMemory>>,
     /// Who answers questions.
     pub prompter: Arc<dyn Prompter>,
 }
@@ -124,6 +129,8 @@ pub struct Session {
     opening: Option<Opening>,
     /// What has been.
     begun: Mutex<Option<Begun>>,
+    /// Who is remembered, until somebody has.
+    met: Option<Met>,
 }
 
 /// How the connection ended, if it has.
@@ -139,33 +146,32 @@ pub enum HandshakeError {
     HostKeyRefused(Error),
     /// The connection was lost before that, or the two sides do not fit.
     Protocol(Loss),
+    /// The same, after a guess at what the server prefers, which is not made again.
+    Guessed(Loss),
 }
 
-/// What is said first on a stream, in one piece: our identification and, unless a
-/// program of the user's has to be asked for their order, the algorithms that we take.
-/// A server begins its own key exchange as soon as it has the first.
-pub fn greeting(options: &SessionSettings) -> Vec<u8> {
-    match order_program(&options.policy) {
-        Some(_) => IDENTIFICATION.as_bytes().to_vec(),
-        None => greeting_with(&config(options, &options.known), options),
+impl HandshakeError {
+    async fn lost(loss: Loss, guessed: Option<Expected>) -> Self {
+        match guessed {
+            Some(expected) => {
+                expected.forget().await;
+                Self::Guessed(loss)
+            }
+            None => Self::Protocol(loss),
+        }
     }
-}
-
-fn greeting_with(config: &client::Config, options: &SessionSettings) -> Vec<u8> {
-    let whole = options.pipelining.then(|| client::greeting(config).ok()).flatten();
-    whole.unwrap_or_else(|| IDENTIFICATION.as_bytes().to_vec())
 }
 
 impl Session {
     /// Exchanges keys on `stream` and checks the host key. If something was said on it
-    /// already, that is `said`, and was a [`greeting`] by these settings.
+    /// already, that is `said`, which was a [`greeting`] by these settings.
     ///
     /// # Errors
     /// See [`HandshakeError`]; nothing was authenticated in any case.
     pub async fn handshake<S>(
         stream: S,
         options: &SessionSettings,
-        said: &[u8],
+        said: Greeting,
     ) -> Result<Self, HandshakeError>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -178,12 +184,13 @@ impl Session {
         let remotes = SharedRemotes::default();
         let leases = Leases::default();
         let (agreed, traffic) = (SharedAgreed::default(), Traffic::default());
+        let firsts = Arc::new(Mutex::new(None));
         let mut stream = Counted::new(stream, traffic.clone());
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
         let client = Client {
             policy: options.policy.clone(),
-            known,
+            known: known.clone(),
             prompter: options.prompter.clone(),
             refusal: refusal.clone(),
             asking: asking.clone(),
@@ -194,22 +201,20 @@ impl Session {
             opened: Opened::default(),
             ended: ended.clone(),
             agreed: agreed.clone(),
+            firsts: firsts.clone(),
             has_certificate: false,
         };
+        let is_said = !said.bytes().is_empty();
+        let said = if is_said { said } else { greeting::with(&config, &known, options) };
+        let first = if is_said { Vec::new() } else { said.bytes().to_vec() };
+        let Greeting { whole, expected, .. } = said;
+        let has_guess = whole.as_ref().is_some_and(client::Greeting::has_guess);
         let connecting = async {
-            let greeting;
-            let said = match said {
-                [] => {
-                    greeting = greeting_with(&config, options);
-                    // Who takes nothing may have said why, which reading shows.
-                    if stream.write_all(&greeting).await.is_ok() {
-                        let _ = stream.flush().await;
-                    }
-                    greeting.as_slice()
-                }
-                said => said,
-            };
-            client::connect_greeted(config, said, stream, client).await
+            // Who takes nothing may have said why, which reading shows.
+            if !is_said && stream.write_all(&first).await.is_ok() {
+                let _ = stream.flush().await;
+            }
+            client::connect_greeted(config, whole, stream, client).await
         };
         tokio::pin!(connecting);
         let connected = loop {
@@ -217,12 +222,17 @@ impl Session {
                 Ok(connected) => break connected,
                 // The peer has a deadline; the user thinking about a key has none.
                 Err(_) if asking.load(Ordering::Relaxed) => {}
-                Err(_) => return Err(HandshakeError::Protocol(Loss::TimedOut)),
+                Err(_) => {
+                    let guessed = expected.filter(|_| has_guess);
+                    return Err(HandshakeError::lost(Loss::TimedOut, guessed).await);
+                }
             }
         };
         match connected {
             Ok(handle) => {
                 let AcceptedKey { worth, by, key } = lock(&trust).take().unwrap_or_default();
+                let firsts = lock(&firsts).take().filter(|_| !matches!(worth, Worth::Nothing(_)));
+                let met = Met::new(options, &known, key.as_ref().zip(firsts), expected);
                 Ok(Self {
                     handle,
                     ended,
@@ -240,17 +250,28 @@ impl Session {
                     traffic,
                     opening: None,
                     begun: Mutex::default(),
+                    met,
                 })
             }
-            Err(error) => Err(match lock(&refusal).take() {
-                Some(Refusal { changed: true, error }) => HandshakeError::HostKeyChanged(error),
-                Some(Refusal { changed: false, error }) => HandshakeError::HostKeyRefused(error),
-                None => {
-                    let loss = lock(&ended).take().unwrap_or_else(|| Loss::from(&error));
-                    HandshakeError::Protocol(loss)
-                }
-            }),
+            Err(error) => {
+                let refused = lock(&refusal).take();
+                Err(match refused {
+                    Some(Refusal { changed: true, error }) => HandshakeError::HostKeyChanged(error),
+                    Some(Refusal { changed: false, error }) => {
+                        HandshakeError::HostKeyRefused(error)
+                    }
+                    None => {
+                        let loss = lock(&ended).take().unwrap_or_else(|| Loss::from(&error));
+                        HandshakeError::lost(loss, expected.filter(|_| has_guess)).await
+                    }
+                })
+            }
         }
+    }
+
+    /// What there is to remember of the server, once.
+    pub fn met(&mut self) -> Option<Met> {
+        self.met.take()
     }
 
     /// How the connection was lost.

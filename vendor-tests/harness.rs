@@ -309,9 +309,21 @@ pub fn sshd_through(
     authorized: &str,
     config: &str,
 ) -> Server {
+    sshd_of(&[through, &["/usr/sbin/sshd"]].concat(), home, ip, authorized, config)
+}
+
+/// The same of OpenSSH 10, which vendor-tests/run fetches.
+pub fn newer_sshd(home: &Home, ip: &str, authorized: &str, config: &str) -> Server {
+    let dir = format!("{PROGRAMS}/openssh-10");
+    let program = format!("{dir}/sshd");
+    assert!(Path::new(&program).exists(), "no {program}: run vendor-tests/newer-sshd {dir}");
+    let config = format!("{config}\nPerSourcePenalties no\n");
+    sshd_of(&[&program], home, ip, authorized, &config)
+}
+
+fn sshd_of(words: &[&str], home: &Home, ip: &str, authorized: &str, config: &str) -> Server {
     let port = free_port(ip);
     let config = sshd_config(home, ip, port, authorized, config);
-    let words = [through, &["/usr/sbin/sshd"]].concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args(["-D", "-e", "-f"]).arg(config);
     let address = SocketAddr::new(ip.parse().unwrap(), port);
@@ -360,12 +372,24 @@ fn run_version() -> f64 {
 
 /// Dropbear, for the keys in `~/.ssh/authorized_keys` of `account`.
 pub fn dropbear(home: &Home, args: &[&str]) -> Server {
-    let port = free_port("127.0.0.1");
-    let key = home.path(&format!("dropbear-{port}.key"));
+    let key = home.path(&format!("dropbear-{}.key", free_port("127.0.0.1")));
     run("dropbearkey", &["-t", "ed25519", "-f", key.to_str().unwrap()], "dropbear-bin");
+    dropbear_of(home, &key, args)
+}
+
+/// The same with a host key that OpenSSH has.
+pub fn dropbear_with_key(home: &Home, host_key: &str) -> Server {
+    let key = home.path("dropbear.key");
+    let args = ["openssh", "dropbear", host_key, key.to_str().unwrap()];
+    run("dropbearconvert", &args, "dropbear-bin");
+    dropbear_of(home, &key, &[])
+}
+
+fn dropbear_of(home: &Home, key: &Path, args: &[&str]) -> Server {
+    let port = free_port("127.0.0.1");
     let mut command = Command::new("dropbear");
     command.args(["-F", "-E", "-p", &format!("127.0.0.1:{port}"), "-P"]);
-    command.arg(home.path("dropbear.pid")).arg("-r").arg(&key).args(args);
+    command.arg(home.path("dropbear.pid")).arg("-r").arg(key).args(args);
     let address = format!("127.0.0.1:{port}").parse().unwrap();
     Server::start(command, "dropbear-bin", address, home.path("dropbear.log"))
 }

@@ -30,6 +30,7 @@ mod dropbear;
 mod early_answers;
 mod environment;
 mod front_ends;
+mod guess;
 mod harness;
 mod host_key_question;
 mod host_key_renewal;

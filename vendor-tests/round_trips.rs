@@ -13,7 +13,7 @@ use crate::openssh_personality::Place;
 use crate::pipelining::Agent;
 
 /// From one end to the other.
-const WAY: Duration = Duration::from_millis(60);
+pub(crate) const WAY: Duration = Duration::from_millis(60);
 /// The bench's: a round trip of 300 ms.
 const BENCH_WAY: Duration = Duration::from_millis(150);
 
@@ -53,6 +53,19 @@ impl FarLink {
     /// The flight that the client has heard the answer to.
     pub(crate) fn heard(&self) -> u32 {
         self.heard.load(Ordering::SeqCst)
+    }
+
+    /// The flights until the first output is there, `hi`, and the time.
+    pub(crate) fn flights(&self, mut command: Command) -> (u32, Duration) {
+        let started = Instant::now();
+        let mut child = start(command.stdin(Stdio::piped()), "openssh-client");
+        let mut output = [0; 2];
+        let read = child.stdout.take().unwrap().read_exact(&mut output);
+        let (flights, elapsed) = (self.heard(), started.elapsed());
+        let _ = child.kill();
+        let said = String::from_utf8_lossy(&wait(child).stderr).into_owned();
+        assert!(read.is_ok() && &output == b"hi", "{output:?}: {said}");
+        (flights, elapsed)
     }
 }
 
@@ -112,22 +125,13 @@ impl FarPlace {
         Self { place, link }
     }
 
-    /// The flights until the first output is there, and the time.
-    fn flights(&self, mut command: Command) -> (u32, Duration) {
-        let started = Instant::now();
-        let mut child = start(command.stdin(Stdio::piped()), "openssh-client");
-        let mut output = [0; 2];
-        let read = child.stdout.take().unwrap().read_exact(&mut output);
-        let (flights, elapsed) = (self.link.heard(), started.elapsed());
-        let _ = child.kill();
-        let said = String::from_utf8_lossy(&wait(child).stderr).into_owned();
-        assert!(read.is_ok() && &output == b"hi", "{output:?}: {said}");
-        (flights, elapsed)
+    fn flights(&self, command: Command) -> (u32, Duration) {
+        self.link.flights(command)
     }
 }
 
 /// Says something, and then nothing until its input ends.
-const COMMAND: &str = "echo hi; cat > /dev/null";
+pub(crate) const COMMAND: &str = "echo hi; cat > /dev/null";
 
 /// Who says so to everybody who connects.
 fn greeter() -> u16 {

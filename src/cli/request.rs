@@ -18,6 +18,7 @@ use crate::openssh::{Forwards, Resolved};
 use crate::options::Tunnel;
 use crate::plan::Route;
 use crate::printable::Printable;
+use crate::remembered::Servers;
 use crate::ssh::auth::{Credentials, Method};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
 use crate::ssh::known_hosts::Name;
@@ -74,6 +75,7 @@ pub(super) fn request(
         rekey: settings::rekey(options),
         keystrokes: options.obscure_keystroke_timing().0,
         pipelining: options.pipelining(),
+        servers: Servers::of_user(&global.env).map(|servers| Arc::new(servers) as _),
         grace: invocation.grace,
         exports_are_named: global.exports_are_named(),
         host_keys,

@@ -90,14 +90,14 @@ pub async fn probe(
             let mut strict = trust.options(request, &reachable.target, None, false);
             strict.policy.check = HostKeyCheck::Strict;
             strict.prompter = Arc::new(Nobody);
-            Some(match Session::handshake(reachable.stream, &strict, &reachable.said).await {
+            Some(match Session::handshake(reachable.stream, &strict, reachable.said).await {
                 Ok(session) => {
                     session.disconnect().await;
                     KeyState::Known
                 }
                 Err(HandshakeError::HostKeyRefused(_)) => KeyState::Unknown,
                 Err(HandshakeError::HostKeyChanged(_)) => KeyState::Changed,
-                Err(HandshakeError::Protocol(_)) => KeyState::Failed,
+                Err(HandshakeError::Protocol(_) | HandshakeError::Guessed(_)) => KeyState::Failed,
             })
         }
     };

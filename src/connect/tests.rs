@@ -1,6 +1,7 @@
 //! The whole way from routes to a session, against russh servers in process.
 
 mod begun;
+mod met;
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -164,6 +165,7 @@ fn case(routes: Vec<Route>, check: HostKeyCheck, answer: &'static str) -> Case {
         rekey: Default::default(),
         keystrokes: None,
         pipelining: true,
+        servers: None,
         opens: None,
         host_keys: HostKeySettings {
             check,

@@ -272,6 +272,7 @@ impl Trust {
             known: self.known.clone(),
             keystrokes: request.keystrokes,
             pipelining: request.pipelining,
+            servers: request.servers.clone(),
             prompter: request.credentials.prompter.clone(),
         }
     }

@@ -13,6 +13,7 @@ use crate::dial::{Dial, Phase, Stream, Target};
 use crate::error::BannerError;
 use crate::error::{Attempt, Cause};
 use crate::plan::Route;
+use crate::ssh::Greeting;
 
 /// A route whose peer answered with an SSH banner.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct Reachable {
     /// The stream, with the banner still to be read.
     pub stream: Stream,
     /// What has been said on it. Nothing, if it had not won before it answered.
-    pub said: Vec<u8>,
+    pub said: Greeting,
     /// The server's identification, for messages; printable. Empty where a
     /// connection was proof enough.
     pub banner: String,
@@ -155,10 +156,10 @@ where
                 // before it is chosen.
                 let hello = hello.as_ref().filter(|_| state.leads());
                 let said = hello.map(|hello| hello(&target)).unwrap_or_default();
-                let (stream, banner) = banner::receive(stream, &said).await?;
+                let (stream, banner) = banner::receive(stream, said.bytes()).await?;
                 (stream, said, banner)
             }
-            Proof::Connection => (stream, Vec::new(), String::new()),
+            Proof::Connection => (stream, Greeting::default(), String::new()),
         })
     })
     .await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::ssh_key::Certificate;
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Firsts, Names};
 use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
@@ -37,6 +37,8 @@ pub(super) struct Client {
     pub(super) opened: Opened,
     pub(super) ended: Ended,
     pub(super) agreed: SharedAgreed,
+    /// What the server has put first, if its key is no certificate.
+    pub(super) firsts: Arc<Mutex<Option<Firsts>>>,
     /// Whether the server's last host key came with a certificate.
     pub(super) has_certificate: bool,
 }
@@ -83,6 +85,7 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         *lock(&self.agreed) = Agreed::new(names, self.has_certificate);
+        *lock(&self.firsts) = (!self.has_certificate).then(|| names.firsts.clone());
         Ok(())
     }
 

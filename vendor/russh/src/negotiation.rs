@@ -53,6 +53,8 @@ pub struct Names {
     /// A wrong `first_kex_packet_follows` guess was received and ignored: the peer's real KEX packet
     /// and everything after it arrive one sequence number later than the strict-kex order expects.
     pub guessed_ignored: bool,
+    /// What the peer prefers.
+    pub firsts: Firsts,
     /// Whether `key` was negotiated as a certificate algorithm or not
     pub(crate) host_key_is_certificate: bool,
     // Prevent accidentally contructing [Names] without a [KeyCause]
@@ -65,6 +67,14 @@ impl Names {
     pub fn strict_kex(&self) -> bool {
         self.strict_kex
     }
+}
+
+/// The first key exchange method and the first host key algorithm that one side names. A
+/// guess is right if both are the other side's as well (RFC 4253, section 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firsts {
+    pub kex: String,
+    pub host_key: String,
 }
 
 /// Lists of preferred algorithms. This is normally hard-coded into implementations.
@@ -146,6 +156,20 @@ pub(crate) fn server_certificate_names(
 }
 
 impl Preferred {
+    /// What is first in each list of a client, as [`write_kex`] writes them.
+    pub(crate) fn firsts(&self) -> Option<Firsts> {
+        let mut methods = self.kex.iter();
+        let kex = methods.find(|name| !KEX_EXTENSION_NAMES.contains(name))?;
+        let host_key = match self.host_key_certificates.first() {
+            Some(certificate) => certificate.to_certificate_type(),
+            None => self.key.first()?.to_string(),
+        };
+        Some(Firsts {
+            kex: kex.as_ref().to_owned(),
+            host_key,
+        })
+    }
+
     pub(crate) fn possible_host_key_algos_for_keys(
         &self,
         available_host_keys: &[PrivateKey],
@@ -438,7 +462,13 @@ pub(crate) trait Select {
         let follows = u8::decode(&mut r)? != 0;
         u32::decode(&mut r)?;
         ensure_end(&r)?;
+        let first = |list: &[String]| list.first().cloned().unwrap_or_default();
+        let firsts = Firsts {
+            kex: first(&kex_list.0),
+            host_key: first(&key_list.0),
+        };
         Ok(Names {
+            firsts,
             kex: kex_algorithm,
             key: key_algorithm,
             cipher,

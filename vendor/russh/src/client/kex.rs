@@ -77,6 +77,32 @@ pub(crate) struct ClientKex {
     cause: KexCause,
     state: ClientKexState,
     config: Arc<Config>,
+    guess: Option<Guess>,
+}
+
+/// The first packet of a key exchange that went out with our KEXINIT, before the server
+/// has said what it prefers (RFC 4253, section 7).
+#[derive(Debug)]
+pub(crate) struct Guess {
+    kex: KexAlgorithm,
+    client_ephemeral: Vec<u8>,
+}
+
+impl Guess {
+    /// The method of this name, if what it sends first depends on nothing.
+    pub fn method(name: &str) -> Option<KexAlgorithm> {
+        let kex = KEXES.get(&crate::kex::Name::try_from(name).ok()?)?.make();
+        (!kex.is_dh_gex() && !kex.skip_exchange()).then_some(kex)
+    }
+
+    pub fn send(mut kex: KexAlgorithm, output: &mut PacketWriter) -> Result<Self, Error> {
+        let mut client_ephemeral = Vec::new();
+        output.write_packet(|w| kex.client_dh(&mut client_ephemeral, w))?;
+        Ok(Self {
+            kex,
+            client_ephemeral,
+        })
+    }
 }
 
 impl Debug for ClientKex {
@@ -114,6 +140,7 @@ impl ClientKex {
             exchange,
             cause,
             state: ClientKexState::Created,
+            guess: None,
         }
     }
 
@@ -140,9 +167,10 @@ impl ClientKex {
         Ok(())
     }
 
-    /// It went out with the identification.
-    pub fn kexinit_sent(&mut self, payload: Bytes) {
-        self.exchange.client_kex_init = payload;
+    /// These went out with the identification.
+    pub fn greeted(&mut self, kexinit: Bytes, guess: Option<Guess>) {
+        self.exchange.client_kex_init = kexinit;
+        self.guess = guess;
     }
 
     pub fn step(
@@ -191,6 +219,18 @@ impl ClientKex {
                         msg::KEXINIT,
                         input.seqn.0 as usize - 1,
                     ));
+                }
+
+                // The server passes over one that is wrong.
+                let is_right = self.config.preferred.firsts().as_ref() == Some(&names.firsts);
+                if let Some(guess) = self.guess.take().filter(|_| is_right) {
+                    self.exchange.client_ephemeral = guess.client_ephemeral;
+                    let kex = guess.kex;
+                    self.state = ClientKexState::WaitingForDhReply { names, kex };
+                    return Ok(KexProgress::NeedsReply {
+                        kex: self,
+                        reset_seqn: false,
+                    });
                 }
 
                 let mut kex = KEXES.get(&names.kex).ok_or(Error::UnknownAlgo)?.make();

@@ -1295,39 +1295,68 @@ where
     write_buffer.send_ssh_id(&config.as_ref().client_id);
     map_err!(stream.write_all(&write_buffer.buffer).await)?;
 
-    connect_greeted(config, &[], stream, handler).await
+    connect_greeted(config, None, stream, handler).await
+}
+
+/// What a client says first: see [`greeting`].
+#[derive(Debug)]
+pub struct Greeting {
+    bytes: Vec<u8>,
+    kexinit: bytes::Bytes,
+    guess: Option<kex::Guess>,
+    packet_writer: PacketWriter,
+}
+
+impl Greeting {
+    /// All of it, as it is to be written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the first packet of a key exchange is in it.
+    pub fn has_guess(&self) -> bool {
+        self.guess.is_some()
+    }
 }
 
 /// What a client may say first, in one piece: its identification and its KEXINIT, for
-/// which nobody has to wait for the server's (RFC 4253, sections 4.2 and 7.1).
-pub fn greeting(config: &Config) -> Result<Vec<u8>, Error> {
+/// which nobody has to wait for the server's (RFC 4253, sections 4.2 and 7.1). If what
+/// the server is `expected` to prefer is what we do, the first packet of that key
+/// exchange follows (section 7).
+pub fn greeting(
+    config: &Config,
+    expected: Option<&negotiation::Firsts>,
+) -> Result<Greeting, Error> {
+    let ours = config.preferred.firsts();
+    let expected = expected.filter(|expected| ours.as_ref() == Some(expected));
+    let method = expected.and_then(|expected| kex::Guess::method(&expected.kex));
+    let mut kexinit =
+        negotiation::write_kex(&config.preferred, &mut PacketWriter::clear(), None)?.to_vec();
+    // Behind it are four reserved bytes.
+    if let Some(follows) = kexinit.iter_mut().nth_back(4) {
+        *follows = method.is_some().into();
+    }
+    let mut packet_writer = PacketWriter::clear();
+    packet_writer.packet_raw(&kexinit)?;
+    let send = |method| kex::Guess::send(method, &mut packet_writer);
+    let guess = method.map(send).transpose()?;
     let mut bytes = Vec::new();
     config.client_id.write(&mut bytes);
-    let mut packet_writer = PacketWriter::clear();
-    negotiation::write_kex(&config.preferred, &mut packet_writer, None)?;
-    bytes.extend_from_slice(&packet_writer.buffer().buffer);
-    Ok(bytes)
-}
-
-/// The KEXINIT behind the identification in a [`greeting`], without its frame (RFC 4253,
-/// section 6).
-fn kexinit_of(greeting: &[u8], config: &Config) -> Option<Vec<u8>> {
-    let mut identification = Vec::new();
-    config.client_id.write(&mut identification);
-    let (length, packet) = greeting
-        .strip_prefix(&*identification)?
-        .split_first_chunk::<4>()?;
-    let packet = packet.get(..u32::from_be_bytes(*length) as usize)?;
-    let (padding, payload) = packet.split_first()?;
-    let end = payload.len().checked_sub(usize::from(*padding))?;
-    Some(payload.get(..end)?.to_vec())
+    bytes.append(&mut packet_writer.buffer().buffer);
+    Ok(Greeting {
+        bytes,
+        kexinit: kexinit.into(),
+        guess,
+        packet_writer,
+    })
 }
 
 /// As [`connect_stream`], on a stream on which the identification has been written. If
-/// it was a [`greeting`] for a configuration like this one, that is `said`.
+/// it was a [`greeting`] for a configuration like this one, that is `said`. No greeting is
+/// said twice.
 pub async fn connect_greeted<H, R>(
     config: Arc<Config>,
-    said: &[u8],
+    said: Option<Greeting>,
     stream: R,
     handler: H,
 ) -> Result<Handle<H>, H::Error>
@@ -1368,8 +1397,8 @@ where
         session_receiver,
         session_sender,
     );
-    match kexinit_of(said, &session.common.config) {
-        Some(payload) => session.begin_greeted(payload)?,
+    match said {
+        Some(greeting) => session.begin_greeted(greeting),
         None => session.begin_rekey()?,
     }
     let allowance = session.allowance.clone();
@@ -2091,19 +2120,17 @@ impl Session {
     }
 
     /// The first key exchange, where our KEXINIT has been sent.
-    fn begin_greeted(&mut self, payload: Vec<u8>) -> Result<(), crate::Error> {
+    fn begin_greeted(&mut self, greeting: Greeting) {
         let mut kex = ClientKex::new(
             self.common.config.clone(),
             &self.common.config.client_id,
             &self.common.remote_sshid,
             KexCause::Initial,
         );
-        // It counts as a message like any other.
-        self.common.packet_writer.packet_raw(&payload)?;
-        self.common.packet_writer.buffer().buffer.clear();
-        kex.kexinit_sent(payload.into());
+        // What went out counts as messages like any other.
+        self.common.packet_writer = greeting.packet_writer;
+        kex.greeted(greeting.kexinit, greeting.guess);
         self.kex = SessionKexState::InProgress(kex);
-        Ok(())
     }
 
     fn automatic_rekey_allowed(&self) -> bool {
