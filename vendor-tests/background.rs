@@ -140,3 +140,36 @@ fn nobody_else_hands_anything_over() {
     let child = start(command.stdin(Stdio::from(OwnedFd::from(theirs))), "");
     assert_eq!(Run::of(wait(child)).exits(0).text(), "clan-connect: something else");
 }
+
+#[test]
+fn who_is_not_root_goes_there_as_well() {
+    let place = Place::shared("");
+    let run = |program: &str, args: &[&str]| crate::harness::run(program, args, "coreutils");
+    let dir = place.home.dir.path().to_str().unwrap().to_owned();
+    run("chmod", &["711", &dir]);
+    run("chown", &["-R", "12345:12345", place.home.path("home").to_str().unwrap()]);
+    // Where everybody may run it.
+    let binary = place.home.path("bin/own");
+    std::fs::copy(crate::harness::BINARY, &binary).unwrap();
+    let config = place.home.path("home/.ssh/config").display().to_string();
+    let key = place.home.path("home/.ssh/id_ed25519").display().to_string();
+    run("chmod", &["600", &key]);
+    let socket = place.home.path("home/master").display().to_string();
+    let as_user = |args: &[&str]| {
+        let user = ["--reuid", "12345", "--regid", "12345", "--clear-groups"];
+        let mut command = place.command("setpriv", &user);
+        command.arg(&binary).args(["openssh", "-F", &config, "-S", &socket]).args(args);
+        command.stdout(Stdio::null());
+        Run::of(wait(start(&mut command, "util-linux")))
+    };
+    let share = ["-oControlMaster=auto", "-oControlPersist=20"];
+    as_user(&[&share[..], &["box", "exit 3"]].concat()).exits(3);
+    as_user(&["-O", "exit", "box"]).exits(0);
+    let mut command = place.command("setpriv", &["--reuid", "12345", "--regid", "12345"]);
+    command
+        .arg("--clear-groups")
+        .arg(&binary)
+        .args(["openssh", "-F", &config, "-f", "box", "true"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Run::of(wait(start(&mut command, "util-linux"))).exits(0);
+}

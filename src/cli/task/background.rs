@@ -4,9 +4,11 @@
 //! here, and is called as we were, so that it is found by its name; what it is called
 //! with, it does not read.
 
+mod kin;
+
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -23,8 +25,10 @@ use crate::error::{Error, Result};
 /// What stands before an invocation on the socket to who waits, which is standard
 /// input until [`ready`]. Not in the environment, which programs that we start would
 /// have too.
-const SESSION: &[u8; 24] = b"clan-connect: session 1\n";
-const MASTER: &[u8; 24] = b"clan-connect: master  1\n";
+const SESSION: &[u8; HEAD] = b"clan-connect: session 1\n";
+const MASTER: &[u8; HEAD] = b"clan-connect: master  1\n";
+/// Its bytes.
+const HEAD: usize = 24;
 /// Bound on an invocation, in bytes: more than the files that its options are from.
 const MAX_MESSAGE: u64 = 64 << 20;
 
@@ -40,7 +44,7 @@ pub(in crate::cli) fn taken_over(env: &Env) -> Option<Result<(Invocation, Global
     };
     let strange = || std::io::Error::from(ErrorKind::PermissionDenied);
     let failed = |source| Error::System { what: "nobody waits for this any more", source };
-    if !is_from_parent() || !role.take() {
+    if !kin::is_parent(rustix::stdio::stdin()) || !role.take() {
         return Some(Err(failed(strange())));
     }
     Some(message().map_err(failed).and_then(|bytes| passed::read(&bytes, env)).inspect(
@@ -55,31 +59,22 @@ pub(in crate::cli) fn taken_over(env: &Env) -> Option<Result<(Invocation, Global
 
 /// What lies ready on standard input, if that is a socket. It was there before we were
 /// started, so that nothing is waited for; and it stays there.
-fn head() -> Option<[u8; 24]> {
+fn head() -> Option<[u8; HEAD]> {
     use rustix::net::{RecvFlags, recv};
     let is_socket = std::fs::metadata("/proc/self/fd/0").ok()?.file_type().is_socket();
-    let mut head = [0; 24];
+    let mut head = [0; HEAD];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     let count = is_socket.then(|| recv(rustix::stdio::stdin(), &mut head, flags).ok())??.0;
     (count == head.len()).then_some(head)
 }
 
-/// Whether the process that started us is one of this program, and the other end of
-/// our standard input is its.
-fn is_from_parent() -> bool {
-    let parent = rustix::process::getppid();
-    let peer = rustix::net::sockopt::socket_peercred(rustix::stdio::stdin()).ok();
-    let file = |path: String| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    let Some((parent, peer)) = parent.zip(peer) else { return false };
-    let theirs = file(format!("/proc/{}/exe", parent.as_raw_nonzero()));
-    peer.pid == parent && theirs.is_some() && theirs == file("/proc/self/exe".to_owned())
-}
-
+/// What the process that started us hands over, which has shown that it is one of this
+/// program.
 fn message() -> std::io::Result<Vec<u8>> {
     let socket = rustix::io::dup(rustix::stdio::stdin())?;
     let mut socket = UnixStream::from(socket);
-    let (mut head, mut size) = ([0; 24], [0; 8]);
-    socket.read_exact(&mut head)?;
+    kin::received(&socket, HEAD)?;
+    let mut size = [0; 8];
     socket.read_exact(&mut size)?;
     let size = u64::from_le_bytes(size);
     let mut bytes = Vec::new();
@@ -110,7 +105,7 @@ pub(super) async fn start(role: Role, invocation: &Invocation, global: &Global) 
 
 fn spawn(head: &[u8], bytes: &[u8], front: Front) -> std::io::Result<u8> {
     let (mut ours, theirs) = UnixStream::pair()?;
-    ours.write_all(head)?;
+    kin::send(&ours, head)?;
     let (name, arguments) = called(front);
     #[allow(clippy::disallowed_methods, reason = "it is this program")]
     let mut child = Command::new("/proc/self/exe")
