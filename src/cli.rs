@@ -26,6 +26,8 @@ mod tor;
 mod trust;
 mod trust_clan;
 mod vars;
+mod warm;
+mod warmth;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -35,6 +37,7 @@ use std::sync::{Arc, OnceLock};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
+use serde::{Deserialize, Serialize};
 
 use crate::encoding;
 use crate::env::Env;
@@ -101,7 +104,7 @@ struct Global {
     env: Env,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 enum Color {
     #[default]
     Auto,
@@ -113,6 +116,8 @@ enum Color {
 enum Command {
     /// Log into a machine, or run a command on it
     Ssh(Box<ssh::Ssh>),
+    /// Close connections that were kept for the next commands
+    Close(warm::Close),
     /// Show the clan's networks
     #[command(subcommand)]
     Network(Network),
@@ -201,6 +206,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Command::Ssh(arguments) => ssh::run(&arguments, &cli.global),
         Command::Proxy(arguments) => proxy::run(&arguments, &cli.global),
         Command::Network(Network::List { all, json }) => list_networks(&cli.global, all, json, &ui),
+        Command::Close(arguments) => warm::close(&arguments, &cli.global, &ui),
         Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global),
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, &ui)
@@ -276,9 +282,10 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
 fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
+    let warm = warm::of_clan(global)?;
     match json {
-        true => print_json(&network::list_json(&clan))?,
-        false => print_text(&network::list_text(&clan, all))?,
+        true => print_json(&warm::with_json(network::list_json(&clan), &warm))?,
+        false => print_text(&(network::list_text(&clan, all) + &warm::text(&warm)))?,
     }
     Ok(0)
 }
@@ -300,12 +307,13 @@ impl Ui {
     }
 
     /// For one invocation, whose LogLevel counts. Nobody looks at a line of progress
-    /// where nobody may be asked, or in the background.
+    /// where nobody may be asked, or in the background, but for a master that somebody
+    /// waits for.
     fn of(resolved: &Resolved, color: Color) -> Self {
         let options = &resolved.options;
         let is_watched = !options.batch_mode()
             && !options.fork_after_authentication()
-            && Role::of_this().is_none();
+            && Role::of_this() != Some(Role::Session);
         let color = if is_watched { color } else { Color::Never };
         let ui = Self::with(resolved.verbosity() > 0, resolved.is_quiet(), color, &resolved.env);
         ui.set_level(options.log_level());

@@ -153,8 +153,8 @@ pub struct Connection {
     pub session: Session,
     /// The route that won.
     pub route: Route,
-    /// The host as it may be shown.
-    pub host: String,
+    /// Where that has led, for more streams to the same place.
+    pub target: Target,
     /// What there is to tell of it.
     pub info: ConnectionInfo,
     /// What carries the session: it ends with this.
@@ -219,7 +219,7 @@ pub async fn connect(
                     local: local.filter(|_| !target.secret),
                     identification: banner,
                 };
-                return Ok(Connection { session, route, host: target.label, info, dialer });
+                return Ok(Connection { session, route, target, info, dialer });
             }
             Err(HandshakeError::HostKeyRefused(error)) => {
                 // The user said no, or nobody could be asked.

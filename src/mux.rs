@@ -4,11 +4,13 @@
 //! its standard input, output and error to it and waits for an exit status.
 
 pub mod client;
+mod handed;
 pub mod master;
 pub mod message;
 pub(crate) mod passing;
 mod socket;
 mod stdio;
+pub mod warm;
 mod wire;
 
 pub use socket::ControlSocket;

@@ -13,7 +13,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::openssh::arguments::Arguments;
 use crate::openssh::{Reading, Resolved, resolve};
-use crate::options::{Options, target};
+use crate::options::{Options, Persist, target};
 use crate::plan::Overrides;
 use crate::printable::Printable;
 use crate::race;
@@ -52,6 +52,19 @@ pub(super) struct Invocation {
     pub(super) grace: Duration,
     /// The file that what is said goes into (`-E`).
     pub(super) log_file: Option<String>,
+    /// The master that the process which stays is to be, if it is a warm one.
+    pub(super) warm: Option<Warm>,
+}
+
+/// A master that stays for the commands to come, without having been asked for by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Warm {
+    /// Its socket.
+    pub(super) socket: PathBuf,
+    /// How long it stays when nobody uses it.
+    pub(super) persist: Persist,
+    /// Tells the clan of its machine from others.
+    pub(super) clan: String,
 }
 
 /// Who was called. The two differ in what applies where nothing is said, and in
@@ -158,6 +171,7 @@ impl Invocation {
             timeout: None,
             grace: race::DEFAULT_GRACE,
             log_file: arguments.log_file.clone(),
+            warm: None,
         })
     }
 

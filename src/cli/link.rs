@@ -7,20 +7,23 @@ mod proxy;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::invocation::{Front, Invocation};
 use super::request::routes::{self, DIRECT, Found};
 use super::request::{self, request};
 use super::{Global, Ui};
 use crate::connect::{Connection, Opens, Proof, Reached, Request, connect, reach};
-use crate::dial::{Dialer, Proxy};
+use crate::dial::{Dialer, Proxy, Target};
 use crate::error::{Attempt, Cause, Error, Result, Stage};
 use crate::model::{Host, Kind};
+use crate::mux::master::Streams;
 use crate::options::bare;
 use crate::plan::Route;
 use crate::printable::Printable;
 use crate::race::RaceEvent;
 use crate::remembered::Remembered;
-use crate::ssh::forward::ForwardTarget;
+use crate::ssh::forward::{Duplex, ForwardTarget};
 use crate::ssh::info::ConnectionInfo;
 use crate::ssh::{Opening, Session};
 pub(super) use proxy::Jumps;
@@ -38,8 +41,27 @@ pub(super) struct Link {
     pub(super) info: Arc<ConnectionInfo>,
     /// Whether a clan has led there that the user has not named.
     pub(super) is_unnamed: bool,
+    /// Where it leads.
+    target: Target,
     /// Owns the stream, and the session that it may go through.
-    _dialer: Arc<Dialer>,
+    dialer: Arc<Dialer>,
+}
+
+impl Link {
+    /// What opens more streams to the same machine over the same network: to its SSH
+    /// server, or to another port.
+    pub(super) fn streams(&self) -> Streams {
+        let (dialer, target) = (self.dialer.clone(), self.target.clone());
+        Arc::new(move |port| {
+            let (dialer, port) = (dialer.clone(), port.unwrap_or(target.port));
+            let target = Target { port, ..target.clone() };
+            async move {
+                let stream = dialer.dial(&target, &|_| {}).await.ok()?;
+                Some(Box::new(stream) as Box<dyn Duplex>)
+            }
+            .boxed()
+        })
+    }
 }
 
 /// What may be begun along with the login.
@@ -88,7 +110,8 @@ async fn open_at(
     };
     let mut watch = watch(&machine, ui);
     let connection = attempts(request, invocation, &mut watch).await?;
-    let Connection { session, route, host, mut info, dialer } = connection;
+    let Connection { session, route, target, mut info, dialer } = connection;
+    let host = &target.label;
     memory.note(&route.network);
     if invocation.front == Front::Clan || route.network != DIRECT {
         ui.verbose(&format!(
@@ -102,7 +125,8 @@ async fn open_at(
     ui.verbose(&vouched(&session, &route));
     invocation.resolved.user = route.user;
     info.network = info.network.filter(|network| network != DIRECT);
-    Ok(Link { session: Arc::new(session), info: Arc::new(info), is_unnamed, _dialer: dialer })
+    let (session, info) = (Arc::new(session), Arc::new(info));
+    Ok(Link { session, info, is_unnamed, target, dialer })
 }
 
 /// Opens a stream and speaks no SSH on it.

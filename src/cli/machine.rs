@@ -165,6 +165,7 @@ impl Asked {
             timeout: self.timeout.filter(|_| !timeout_is_said),
             grace: self.grace.unwrap_or(race::DEFAULT_GRACE),
             log_file: None,
+            warm: None,
         })
     }
 }

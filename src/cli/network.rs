@@ -92,7 +92,10 @@ pub fn show_text(clan: &Clan) -> String {
 ///   }],
 ///   "target_hosts": {"peer1": "root@192.0.2.1"},  // of the inventory
 ///   "problems": ["exports entry …"],     // malformed entries, which are left out
-///   "warnings": ["exports entry …"]      // what was ignored
+///   "warnings": ["exports entry …"],     // what was ignored
+///   "warm": [{                           // connections that are kept; see `warm`
+///     "machine": "peer1", "network": "tor", "user": "root", "sessions": 0
+///   }]
 /// }
 /// ```
 pub fn list_json(clan: &Clan) -> Value {

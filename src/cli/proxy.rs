@@ -10,10 +10,12 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::machine::{Asked, SshOptions};
 use super::request::seconds;
-use super::task::{drive, stdio};
+use super::task::{drive, mux, stdio, warm};
 use super::{Color, Global, Ui, complete, link};
 use crate::connect::{Proof, Reached};
 use crate::error::Result;
+use crate::openssh::Forwards;
+use crate::options::Persist;
 use crate::plan::DEFAULT_PORT;
 
 #[derive(Debug, Args)]
@@ -37,6 +39,9 @@ pub(super) struct Proxy {
     /// How long a network may take to answer [default: 10, but 120 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// Do not go by the way of a connection that ssh has kept
+    #[arg(long)]
+    no_persist: bool,
     #[command(flatten)]
     options: SshOptions,
 }
@@ -47,21 +52,30 @@ pub(super) fn run(arguments: &Proxy, global: &Global) -> Result<u8> {
         asked.network.clone_from(&arguments.network);
         asked.target_host.clone_from(&arguments.target_host);
         asked.timeout = arguments.timeout;
+        if arguments.no_persist {
+            asked.arguments.options.control_persist = Some(Persist::No);
+        }
         let mut invocation = asked.invocation(global).await?;
         if !invocation.proxy_is_said {
             // The files name whoever calls us as the way to the machine.
             invocation.resolved.options.proxy_command = None;
         }
-        let proof = match arguments.port.filter(|port| *port != DEFAULT_PORT) {
+        // Whoever started us has the terminal.
+        let is_verbose = invocation.resolved.verbosity() > 0;
+        let ui = Arc::new(Ui::with(is_verbose, !is_verbose, Color::Never, &global.env));
+        let port = arguments.port.filter(|port| *port != DEFAULT_PORT);
+        if let Some(control) = warm::control(&invocation, None, &Forwards::default(), global, &ui)
+            && mux::routed(&control, port, &ui).await?
+        {
+            return Ok(0);
+        }
+        let proof = match port {
             None => Proof::Banner(None),
             Some(port) => {
                 invocation.overrides.port = Some(port);
                 Proof::Connection
             }
         };
-        // Whoever started us has the terminal.
-        let is_verbose = invocation.resolved.verbosity() > 0;
-        let ui = Arc::new(Ui::with(is_verbose, !is_verbose, Color::Never, &global.env));
         let reached = link::stream(&mut invocation, proof, global, &ui).await?;
         let Reached { stream, dialer, .. } = reached;
         let ended = stdio::join(stream).await;

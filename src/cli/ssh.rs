@@ -13,6 +13,7 @@ use super::invocation::{Destination, Invocation};
 use super::machine::{Asked, SshOptions};
 use super::request::seconds;
 use super::task::drive;
+use super::warmth::Warmth;
 use super::{Global, Ui, complete, task};
 use crate::encoding;
 use crate::error::{Error, Result};
@@ -70,6 +71,8 @@ pub(super) struct Ssh {
     /// How long a network of higher priority may hold up one that has answered
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "prefer")]
     grace: Option<Duration>,
+    #[command(flatten)]
+    warmth: Warmth,
     #[command(flatten)]
     letters: Letters,
     #[command(flatten)]
@@ -129,6 +132,7 @@ async fn invocation(
     let installer = installer(arguments)?;
     let name = arguments.machine.as_deref().unwrap_or(installer::MACHINE);
     let mut asked = Asked::of(name, &SshOptions::default())?;
+    arguments.warmth.put(&mut asked.arguments);
     letters(arguments, &mut asked)?;
     asked.host_key_check = arguments.options.host_key_check();
     asked.network.clone_from(&arguments.network);

@@ -7,8 +7,10 @@ mod forwards;
 pub(super) mod mux;
 mod remote;
 pub(super) mod stdio;
+pub(super) mod warm;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::invocation::{Front, Invocation, Task};
 use super::link::{self, Begins, Link};
@@ -17,6 +19,7 @@ use super::role::Role;
 use super::{Global, Ui, shell};
 use crate::connect::Opens;
 use crate::error::{Error, Result};
+use crate::mux::master::First;
 use crate::openssh::Forwards;
 use crate::options::{Maybe, SessionType};
 use crate::printable::Printable;
@@ -74,7 +77,10 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
         say_what_changes_nothing(&invocation, ui);
     }
     let forwards = Forwards::of(&invocation.resolved)?;
-    let control = Control::of(&invocation, global)?;
+    let mut control = match Control::of(&invocation, global)? {
+        None if !is_master => warm::control(&invocation, remote.as_ref(), &forwards, global, ui),
+        control => control,
+    };
     if let Some(control) = control.as_ref().filter(|_| !is_master) {
         let wanted = match (&invocation.task, &remote) {
             (Task::Stdio(target), _) => Wanted::Stdio(target),
@@ -86,15 +92,25 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
             return Ok(code);
         }
     }
-    let begins = match has_more_to_do(&invocation, &forwards, control.as_ref()) {
-        true => Begins::Nothing,
-        false => {
+    // Else this is a connection of our own, for this alone.
+    control = control.filter(|control| is_master || !control.is_warm());
+    let first = match is_master && invocation.warm.is_some() {
+        true => Some(background::first().await?),
+        false => None,
+    };
+    let begins = match (&first, has_more_to_do(&invocation, &forwards, control.as_ref())) {
+        (Some(first), _) => {
+            let (remote, invocation) = (first.remote(true), invocation.clone());
+            Begins::Task(Box::new(|is_unnamed| opens_for(remote, invocation, is_unnamed)))
+        }
+        (None, true) => Begins::Nothing,
+        (None, false) => {
             let invocation = invocation.clone();
             Begins::Task(Box::new(|is_unnamed| opens(invocation, is_unnamed)))
         }
     };
     let link = link::open(&mut invocation, begins, global, ui).await?;
-    over(&link, &invocation, &forwards, control.as_ref(), ui).await
+    over(&link, &invocation, &forwards, control.as_ref(), first, ui).await
 }
 
 /// Of options that are accepted for the sake of those who have them in their files.
@@ -129,12 +145,20 @@ fn opens(invocation: Invocation, is_unnamed: bool) -> Opens {
             return Some(Opening::Stream(target.clone()));
         }
         // What is wrong is said when its turn comes.
-        let mut remote = remote::remote(&invocation).ok()??;
-        let agent = lent_agent(&invocation.resolved).ok()?;
-        let agent = agent.filter(|_| may_lend(&invocation, is_unnamed));
-        remote.with_agent &= agent.is_some();
-        Some(Opening::Remote(remote, agent))
+        opening(remote::remote(&invocation).ok()??, &invocation, is_unnamed)
     })
+}
+
+/// The same for who is handed over to a warm master.
+fn opens_for(remote: Remote, invocation: Invocation, is_unnamed: bool) -> Opens {
+    Arc::new(move |_| opening(remote.clone(), &invocation, is_unnamed))
+}
+
+fn opening(mut remote: Remote, invocation: &Invocation, is_unnamed: bool) -> Option<Opening> {
+    let agent = lent_agent(&invocation.resolved).ok()?;
+    let agent = agent.filter(|_| may_lend(invocation, is_unnamed));
+    remote.with_agent &= agent.is_some();
+    Some(Opening::Remote(remote, agent))
 }
 
 /// Whether the agent may be lent: what the files say of the name was not said of a
@@ -149,6 +173,7 @@ async fn over(
     invocation: &Invocation,
     forwards: &Forwards,
     control: Option<&Control>,
+    first: Option<First>,
     ui: &Arc<Ui>,
 ) -> Result<u8> {
     let (resolved, session) = (&invocation.resolved, &link.session);
@@ -160,10 +185,10 @@ async fn over(
         });
     }
     // Whom we log in as is a token, and is known by now.
-    let begun = session.begun();
+    let mut begun = session.begun();
     let mut remote = match &begun {
-        Some(begun) => Some(begun.remote().clone()),
-        None => remote::remote(invocation)?,
+        Some(begun) if first.is_none() => Some(begun.remote().clone()),
+        _ => remote::remote(invocation)?,
     };
     // As ssh(1), which has said so, too (sshconnect.c, `check_host_key`).
     let is_suspect = session.suspicion().is_some();
@@ -194,14 +219,27 @@ async fn over(
         let run = move || children::status(&mut run);
         let _ = tokio::task::spawn_blocking(run).await;
     }
-    let logs = resolved.verbosity() > 0 && invocation.log_file.is_none();
+    // Who waits for the end of what is said would wait for a warm master, too.
+    let logs = resolved.verbosity() > 0 && invocation.log_file.is_none() && first.is_none();
     background::ready(logs, remote.is_some() || invocation.is_stream())?;
+    if let (Some(first), Some(shared)) = (first, &shared) {
+        shared.attend_first(first, begun.take());
+        renew_host_keys(session);
+    }
     let talk = Talk { invocation, ui, session, info: &link.info, shared: shared.as_ref() };
     let ended = talk.until_the_end(remote, begun).await;
     drop(shared);
     drop(open);
     session.disconnect().await;
     ended
+}
+
+/// Keeps the user's known hosts up to date meanwhile, of which nobody hears.
+fn renew_host_keys(session: &Arc<Session>) {
+    let session = session.clone();
+    tokio::spawn(async move {
+        let _ = session.renew_host_keys().await;
+    });
 }
 
 /// What goes on over a session.
@@ -303,6 +341,9 @@ impl Talk<'_> {
         };
         tokio::select! {
             () = self.session.closed() => {
+                // Who uses it is told by who serves him.
+                let told = self.session.leases().none();
+                let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
                 let machine = self.invocation.name().to_owned();
                 let reason = self.session.loss();
                 Err(Error::ConnectionLost { machine, reason, login_at: None })

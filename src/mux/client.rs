@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::message::{MasterRequest, NewSession, Reply, VERSION};
@@ -144,9 +145,42 @@ impl Client {
         self.opened(id, &files).await
     }
 
+    /// Asks for a session before the master has one itself: it answers when it has.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn ahead(
+        stream: UnixStream,
+        wanted: NewSession,
+        files: [BorrowedFd<'_>; 3],
+    ) -> io::Result<Ahead> {
+        let mut client = Self { stream, next: 0, has_info: false };
+        let hello = MasterRequest::Hello { version: VERSION }.encode(0);
+        send(&mut client.stream, &hello).await?;
+        let session = MasterRequest::NewSession(wanted).encode(client.next);
+        send(&mut client.stream, &session).await?;
+        for file in files {
+            send_descriptor(&client.stream, file).await?;
+        }
+        Ok(Ahead(client))
+    }
+
     /// Waits until the master is gone.
     pub async fn gone(&mut self) {
         while self.receive().await.is_ok() {}
+    }
+
+    /// Joins two descriptors to a port of the machine, by the way that led there.
+    ///
+    /// # Errors
+    /// See [`MasterFailure`]; nothing was read from them.
+    pub async fn route(
+        mut self,
+        port: Option<u16>,
+        files: [BorrowedFd<'_>; 2],
+    ) -> Result<Running, MasterFailure> {
+        let id = self.send(&MasterRequest::NewRoute(port)).await?;
+        self.opened(id, &files).await
     }
 
     async fn opened(mut self, id: u32, files: &[BorrowedFd<'_>]) -> Result<Running, MasterFailure> {
@@ -184,6 +218,31 @@ impl Client {
     async fn receive(&mut self) -> Result<(u32, Reply), MasterFailure> {
         let message = receive(&mut self.stream).await?;
         Reply::decode(&message).map_err(|_| MasterFailure::Protocol)
+    }
+}
+
+/// A client whose master is about to be one.
+#[derive(Debug)]
+pub struct Ahead(Client);
+
+impl Ahead {
+    /// Waits for the byte by which a process says that it stands; whether it came.
+    pub async fn is_ready(&mut self) -> bool {
+        self.0.stream.read_u8().await.is_ok()
+    }
+
+    /// The session, when the master has said that it stands.
+    ///
+    /// # Errors
+    /// See [`MasterFailure`].
+    pub async fn opened(mut self) -> Result<Running, MasterFailure> {
+        let (_, Reply::Hello { version: VERSION, .. }) = self.0.receive().await? else {
+            return Err(MasterFailure::Protocol);
+        };
+        match self.0.answer(0).await? {
+            Reply::SessionOpened(number) => Ok(Running { client: self.0, number }),
+            _ => Err(MasterFailure::Protocol),
+        }
     }
 }
 

@@ -2,37 +2,50 @@
 //! conversation a client; who connects the session and how long it is kept is
 //! somebody else's.
 
-use std::fs::File;
-use std::io::{ErrorKind, Result, Write};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod sessions;
 
+use std::fs::File;
+use std::io::{ErrorKind, Result};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use super::message::{MasterRequest, NewSession, Reply, VERSION};
+use super::handed::Files;
+pub use super::handed::First;
+use super::message::{MasterRequest, Reply, VERSION};
 use super::passing::{receive, receive_descriptor, send};
 use super::socket::{self, ControlSocket, Name};
 use super::stdio::Input;
+use super::warm::{CARD, Card};
 use crate::printable::Printable;
 use crate::prompter::Prompter;
-use crate::ssh::Session;
-use crate::ssh::escape::{Action, help};
-use crate::ssh::forward::{Forward, ForwardTarget, Side, pipe};
+use crate::ssh::forward::{Duplex, Forward, ForwardTarget, Side, pipe};
 use crate::ssh::info::ConnectionInfo;
 use crate::ssh::open_forwards::OpenForwards;
-use crate::ssh::remote::{OnEscape, Process, Remote, Streams};
-use crate::term;
+use crate::ssh::{Lease, Session};
 
 /// OpenSSH's words for a server that opens no more sessions.
 const NO_SESSION: &str = "Session open refused by peer";
 const DENIED: &str = "Permission denied";
+/// Who is about to use the session; what for is listed beside it.
+const CLIENT: &str = "client";
+/// What a client is told that comes too late.
+const ENDING: &str = "it is about to end";
+/// How long the server of a warm connection may take to open a channel on it: else the
+/// connection counts as dead, and nothing was asked of it.
+const ALIVE: Duration = Duration::from_secs(4);
+/// How long one more stream by the same way may take: else it is looked for anew.
+const DIALLED: Duration = Duration::from_secs(10);
 
 /// A session that others may use.
 pub struct Master {
-    listener: UnixListener,
+    /// Where there is a place for one.
+    listener: Option<UnixListener>,
     /// While clients are taken.
     name: Mutex<Option<Name>>,
     session: Arc<Session>,
@@ -45,6 +58,11 @@ pub struct Master {
     lends_agent: bool,
     /// Who has to allow every request, if somebody has to.
     confirm: Option<Arc<dyn Prompter>>,
+    /// Whether it stays for our own programs without being asked for by name. Then nobody
+    /// minds losing it, and what a client has opened ends with it.
+    warm: Option<Warmth>,
+    /// Whether a warm one is about to end.
+    is_ending: AtomicBool,
     state: watch::Sender<MasterState>,
     resized: watch::Sender<()>,
     /// Numbers of the sessions.
@@ -59,27 +77,56 @@ enum MasterState {
     Terminated,
 }
 
+/// What a master is of.
+pub struct Shares {
+    /// What is shared.
+    pub session: Arc<Session>,
+    /// What there is to tell of it.
+    pub info: Arc<ConnectionInfo>,
+    /// What it forwards.
+    pub forwards: Arc<OpenForwards>,
+    /// The host, for questions and messages.
+    pub host: String,
+    /// Whether the user's agent is lent to the machine.
+    pub lends_agent: bool,
+    /// Who has to allow every request, if somebody has to.
+    pub confirm: Option<Arc<dyn Prompter>>,
+    /// If it is a warm one.
+    pub warm: Option<Warmth>,
+}
+
+/// What our own programs have of a warm master.
+pub struct Warmth {
+    /// What it tells of itself.
+    pub card: Card,
+    /// What opens more streams to the machine.
+    pub streams: Streams,
+}
+
+/// Opens a stream to a port of the machine, or to its SSH server, by the way that led
+/// there.
+pub type Streams =
+    Arc<dyn Fn(Option<u16>) -> BoxFuture<'static, Option<Box<dyn Duplex>>> + Send + Sync>;
+
 impl Master {
-    /// A master of `session`.
-    pub fn new(
-        socket: ControlSocket,
-        session: Arc<Session>,
-        info: Arc<ConnectionInfo>,
-        forwards: Arc<OpenForwards>,
-        host: String,
-        lends_agent: bool,
-        confirm: Option<Arc<dyn Prompter>>,
-    ) -> Arc<Self> {
-        let ControlSocket { listener, name } = socket;
+    /// A master of `shares`; without a socket only for who is handed to it.
+    pub fn new(socket: Option<ControlSocket>, shares: Shares) -> Arc<Self> {
+        let Shares { session, info, forwards, host, lends_agent, confirm, warm } = shares;
+        let (listener, name) = match socket {
+            Some(ControlSocket { listener, name }) => (Some(listener), Some(name)),
+            None => (None, None),
+        };
         Arc::new(Self {
             listener,
-            name: Mutex::new(Some(name)),
+            name: Mutex::new(name),
             session,
             info,
             forwards,
             host,
             lends_agent,
             confirm,
+            warm,
+            is_ending: AtomicBool::new(false),
             state: watch::Sender::new(MasterState::Listening),
             resized: watch::Sender::new(()),
             next: AtomicU32::new(0),
@@ -95,7 +142,7 @@ impl Master {
         let mut resized = signal(SignalKind::window_change())?;
         loop {
             tokio::select! {
-                client = socket::accept(&self.listener) => match client {
+                client = self.accept() => match client {
                     Ok(client) => {
                         let master = self.clone();
                         tokio::spawn(async move {
@@ -113,6 +160,41 @@ impl Master {
                 () = self.reached(MasterState::Stopped) => return Ok(()),
             }
         }
+    }
+
+    async fn accept(&self) -> Result<UnixStream> {
+        match &self.listener {
+            Some(listener) => socket::accept(listener).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether new clients may come.
+    pub fn is_listening(&self) -> bool {
+        self.listener.is_some() && *self.state.borrow() == MasterState::Listening
+    }
+
+    /// Takes no more clients, if none has a use for the session now; says whether it has
+    /// come to that. One that comes at this moment is told, and nothing is begun for it.
+    pub fn ends_unused(&self) -> bool {
+        self.is_ending.store(true, Ordering::SeqCst);
+        let is_unused = self.session.leases().all().is_empty();
+        match is_unused {
+            true => self.stop(MasterState::Stopped),
+            false => self.is_ending.store(false, Ordering::SeqCst),
+        }
+        is_unused
+    }
+
+    /// Whether it can be found by its name.
+    pub fn is_named(&self) -> bool {
+        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
+        name.as_ref().is_some_and(Name::is_there)
+    }
+
+    /// Takes no more clients.
+    pub fn no_more(&self) {
+        self.stop(MasterState::Stopped);
     }
 
     /// Removes the socket's name: there are no new clients from now on.
@@ -141,7 +223,18 @@ impl Master {
         let _ = self.state.subscribe().wait_for(|state| *state >= least).await;
     }
 
-    async fn client(&self, mut client: UnixStream) -> Result<()> {
+    async fn client(&self, client: UnixStream) -> Result<()> {
+        let mut opened = Vec::new();
+        let done = self.requests(client, &mut opened).await;
+        // Nobody asked for a connection that outlives him, less so for a listener.
+        for forward in &opened {
+            let _ = self.forwards.close(forward).await;
+        }
+        done
+    }
+
+    /// Does what a client asks for; notes in `opened` which forwards end with it.
+    async fn requests(&self, mut client: UnixStream, opened: &mut Vec<Forward>) -> Result<()> {
         send(&mut client, &Reply::Hello { version: VERSION, has_info: true }.encode(0)).await?;
         let mut is_greeted = false;
         loop {
@@ -179,15 +272,30 @@ impl Master {
                     }
                     false => Reply::PermissionDenied(DENIED.to_owned()),
                 },
+                MasterRequest::OpenForward(forward) if self.warm.is_some() => {
+                    self.open_own_forward(forward, opened).await
+                }
                 MasterRequest::OpenForward(forward) => self.open_forward(&forward).await,
+                MasterRequest::CloseForward(forward)
+                    if self.warm.is_some() && !opened.contains(&forward) =>
+                {
+                    Reply::Failure("port not forwarded".to_owned())
+                }
                 MasterRequest::CloseForward(forward) => match self.forwards.close(&forward).await {
-                    Ok(()) => Reply::Ok,
+                    Ok(()) => {
+                        opened.retain(|known| *known != forward);
+                        Reply::Ok
+                    }
                     Err(reason) => Reply::Failure(reason),
                 },
-                MasterRequest::NewSession(wanted) => return self.session(client, id, wanted).await,
+                MasterRequest::NewSession(wanted) => {
+                    let files = Files::receive(&client).await?;
+                    return self.session(client, id, wanted, files).await;
+                }
                 MasterRequest::NewStdioForward(target) => {
                     return self.stdio(client, id, &target).await;
                 }
+                MasterRequest::NewRoute(port) => return self.route(client, id, port).await,
                 MasterRequest::Info(name) => self.told(&name),
                 MasterRequest::Unknown => Reply::Failure("unsupported request".to_owned()),
             };
@@ -200,11 +308,32 @@ impl Master {
         let text = match name {
             "connection" => Some(self.info.text(&self.session)),
             "channels" => Some(self.session.channels_text()),
+            CARD => self.card(),
             _ => None,
         };
         let is_told = text.is_some();
         let text = text.unwrap_or_else(|| "info request type not supported".to_owned());
         Reply::Info { is_told, text }
+    }
+
+    fn card(&self) -> Option<String> {
+        let card = &self.warm.as_ref()?.card;
+        let leases = self.session.leases().all();
+        let sessions = leases.iter().filter(|(_, what)| what != CLIENT).count();
+        serde_json::to_string(&Card { sessions, ..card.clone() }).ok()
+    }
+
+    /// A forward that ends with the client that asks for it. What another one has opened
+    /// is not lent: it would end with that one.
+    async fn open_own_forward(&self, forward: Forward, opened: &mut Vec<Forward>) -> Reply {
+        if self.forwards.has(&forward) {
+            return Reply::Failure("Port forwarding failed: address in use".to_owned());
+        }
+        let reply = self.open_forward(&forward).await;
+        if matches!(reply, Reply::Ok | Reply::RemotePort(_)) {
+            opened.push(forward);
+        }
+        reply
     }
 
     async fn open_forward(&self, forward: &Forward) -> Reply {
@@ -220,105 +349,16 @@ impl Master {
         }
     }
 
-    /// A shell or command with the client's standard input, output and error.
-    async fn session(&self, mut client: UnixStream, id: u32, wanted: NewSession) -> Result<()> {
-        let input = receive_descriptor(&client).await?;
-        let output = File::from(receive_descriptor(&client).await?);
-        let errors = File::from(receive_descriptor(&client).await?);
-        if !self.allows("Allow use of").await {
-            let denied = Reply::PermissionDenied(DENIED.to_owned());
-            return send(&mut client, &denied.encode(id)).await;
+    /// Counts a use of a warm session from before it is begun, unless the master ends
+    /// just now.
+    fn lease(&self) -> Option<Option<Lease>> {
+        if self.warm.is_none() {
+            return Some(None);
         }
-        let tty = wanted.tty.then(|| input.try_clone()).transpose()?;
-        let remote = self.remote(&wanted, tty.as_ref());
-        let mut process = match self.session.start(&self.host, &remote).await {
-            Ok(process) => process,
-            Err(error) => {
-                tracing::debug!(%error, "a session for a client was refused");
-                return send(&mut client, &Reply::Failure(NO_SESSION.to_owned()).encode(id)).await;
-            }
-        };
-        let files = Files { input, output, errors, tty };
-        let done = self.attend(&mut client, id, &wanted, &mut process, files).await;
-        if done.is_err() {
-            process.close().await;
-        }
-        done
-    }
-
-    /// Waits for the end of a session, or of its client.
-    async fn attend(
-        &self,
-        client: &mut UnixStream,
-        id: u32,
-        wanted: &NewSession,
-        process: &mut Process<'_>,
-        files: Files,
-    ) -> Result<()> {
-        let Files { input, output, mut errors, tty } = files;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        send(client, &Reply::SessionOpened(number).encode(id)).await?;
-
-        let (size_changed, sizes) = mpsc::unbounded_channel();
-        let (told_no_terminal, mut no_terminal) = oneshot::channel();
-        let streams = Streams {
-            input: Input::new(input)?,
-            output: tokio::fs::File::from_std(output),
-            errors: tokio::fs::File::from_std(errors.try_clone()?),
-            sizes,
-            escapes: match wanted.escape.filter(|_| wanted.tty) {
-                Some(escape) => Some((escape, self.on_escape(escape, errors.try_clone()?))),
-                None => None,
-            },
-            no_terminal: Some(told_no_terminal),
-        };
-        let mut resized = self.resized.subscribe();
-        let ended = {
-            let conversing = process.converse(streams);
-            tokio::pin!(conversing);
-            let mut may_fail = wanted.tty;
-            loop {
-                tokio::select! {
-                    ended = &mut conversing => break Some(ended),
-                    () = gone(client) => break None,
-                    failed = &mut no_terminal, if may_fail => {
-                        may_fail = false;
-                        if failed.is_ok() {
-                            send(client, &Reply::TtyAllocFail(number).encode(id)).await?;
-                        }
-                    }
-                    _ = resized.changed() => {
-                        if let Some(size) = tty.as_ref().and_then(term::size_of) {
-                            let _ = size_changed.send(size);
-                        }
-                    }
-                }
-            }
-        };
-        let status = match ended {
-            // Nobody is left to be told.
-            None => return Err(ErrorKind::BrokenPipe.into()),
-            Some(Ok(ending)) => ending.shared_status(),
-            Some(Err(error)) => {
-                let _ = write!(errors, "{}\r\n", Printable(&error.to_string()));
-                255
-            }
-        };
-        let exit = Reply::Exit { session: number, status };
-        send(client, &exit.encode(id)).await
-    }
-
-    fn remote(&self, wanted: &NewSession, tty: Option<&OwnedFd>) -> Remote {
-        Remote {
-            command: (!wanted.command.is_empty()).then(|| wanted.command.clone()),
-            is_subsystem: wanted.subsystem,
-            with_agent: wanted.agent && self.lends_agent,
-            // Before the client changes its terminal, which it does when told
-            // that the session is open.
-            pty: tty.map(|tty| term::pty_like(tty, term::size_of(tty), wanted.term.clone())),
-            env: wanted.env.clone(),
-            escape: wanted.escape,
-        }
+        let lease = self.session.leases().begin(CLIENT);
+        let is_ending = self.is_ending.load(Ordering::SeqCst);
+        let takes_more = !is_ending && *self.state.borrow() == MasterState::Listening;
+        takes_more.then_some(Some(lease))
     }
 
     /// A stream from the machine to a place, joined to two descriptors.
@@ -329,8 +369,22 @@ impl Master {
             let denied = Reply::PermissionDenied(DENIED.to_owned());
             return send(&mut client, &denied.encode(id)).await;
         }
+        let Some(_first_use) = self.lease() else {
+            return send(&mut client, &Reply::Failure(ENDING.to_owned()).encode(id)).await;
+        };
         let _use = self.session.leases().begin(format!("stdio-forward (to {target})"));
-        let stream = match self.session.open(target).await {
+        let opening = self.session.open(target);
+        let opened = match &self.warm {
+            None => opening.await,
+            Some(_) => match tokio::time::timeout(ALIVE, opening).await {
+                Ok(opened) => opened,
+                Err(_) => {
+                    self.stop(MasterState::Stopped);
+                    Err(NO_SESSION.to_owned())
+                }
+            },
+        };
+        let stream = match opened {
             Ok(stream) => stream,
             Err(reason) => return send(&mut client, &Reply::Failure(reason).encode(id)).await,
         };
@@ -343,28 +397,28 @@ impl Master {
         Ok(())
     }
 
-    /// What is left of escape sequences where the terminal is another process's.
-    fn on_escape(&self, escape: u8, mut errors: File) -> OnEscape {
-        let (session, info) = (self.session.clone(), self.info.clone());
-        let shown = std::ascii::escape_default(escape).to_string();
-        Box::new(move |action| {
-            // What is asked of the whole connection is its master's own (clientloop.c).
-            let own = |letter: char| {
-                format!("{shown}{letter} escape not available to multiplexed sessions\r\n")
-            };
-            let text = match action {
-                Action::Help => help(escape),
-                Action::CommandLine => own('C'),
-                Action::Quieter => own('V'),
-                Action::Louder => own('v'),
-                Action::List => format!("{shown}#\r\n{}", session.channels_text()),
-                Action::Info => format!("{shown}I\r\n{}", info.text(&session)),
-                Action::Background => own('&'),
-                Action::Break => format!("{shown}B\r\n"),
-                Action::Suspend | Action::Disconnect | Action::Rekey => return,
-            };
-            let _ = errors.write_all(text.as_bytes());
-        })
+    /// A new stream by the way that led to the machine, joined to two descriptors.
+    async fn route(&self, mut client: UnixStream, id: u32, port: Option<u16>) -> Result<()> {
+        let input = Input::new(receive_descriptor(&client).await?)?;
+        let output = File::from(receive_descriptor(&client).await?);
+        let lease = self.lease().flatten();
+        let opened = match (&self.warm, &lease) {
+            (Some(warm), Some(_)) => tokio::time::timeout(DIALLED, (warm.streams)(port)).await,
+            _ => Ok(None),
+        };
+        if let Some(lease) = &lease {
+            lease.is("stream by the same way");
+        }
+        let Ok(Some(stream)) = opened else {
+            return send(&mut client, &Reply::Failure(NO_SESSION.to_owned()).encode(id)).await;
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        send(&mut client, &Reply::SessionOpened(number).encode(id)).await?;
+        tokio::select! {
+            () = pipe(stream, input, tokio::fs::File::from_std(output)) => {}
+            () = gone(&client) => {}
+        }
+        Ok(())
     }
 
     /// Whether the user allows it, where that is to be asked.
@@ -377,15 +431,6 @@ impl Master {
             answer.is_empty() || answer.eq_ignore_ascii_case("yes")
         })
     }
-}
-
-/// What a client has passed.
-struct Files {
-    input: OwnedFd,
-    output: File,
-    errors: File,
-    /// Its standard input once more, if it wants a terminal.
-    tty: Option<OwnedFd>,
 }
 
 /// Waits until the client has closed its end; it has nothing more to say.

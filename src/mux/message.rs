@@ -22,6 +22,8 @@ const NEW_STDIO_FORWARD: u32 = 0x1000_0008;
 const STOP_LISTENING: u32 = 0x1000_0009;
 /// Of the extension "info".
 const INFO: u32 = 0x2000_0001;
+/// Of our own.
+const NEW_ROUTE: u32 = 0x2fff_0001;
 const OK: u32 = 0x8000_0001;
 const PERMISSION_DENIED: u32 = 0x8000_0002;
 const FAILURE: u32 = 0x8000_0003;
@@ -65,6 +67,9 @@ pub enum MasterRequest {
     StopListening,
     /// Tell something, by its name.
     Info(String),
+    /// Join two descriptors, which follow, to a port of the machine, or to that of its SSH
+    /// server, by the way that led there. Asked of our own masters alone.
+    NewRoute(Option<u16>),
     /// Something that this program does not do.
     Unknown,
 }
@@ -164,6 +169,10 @@ impl MasterRequest {
                 start(INFO);
                 put_string(&mut out, name);
             }
+            Self::NewRoute(port) => {
+                start(NEW_ROUTE);
+                put_u32(&mut out, port.unwrap_or(0).into());
+            }
             Self::Unknown => start(0),
         }
         out
@@ -191,6 +200,10 @@ impl MasterRequest {
             }
             STOP_LISTENING => Self::StopListening,
             INFO => Self::Info(take_string(&mut rest)?),
+            NEW_ROUTE => {
+                let port = u16::try_from(take_u32(&mut rest)?).map_err(|_| Malformed)?;
+                Self::NewRoute(Some(port).filter(|port| *port != 0))
+            }
             _ => Self::Unknown,
         };
         Ok((id, request))

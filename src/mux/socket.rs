@@ -62,10 +62,17 @@ pub(super) async fn accept(listener: &UnixListener) -> Result<UnixStream> {
     }
 }
 
+impl Name {
+    /// Whether it is there, and this socket's.
+    pub(super) fn is_there(&self) -> bool {
+        let meta = std::fs::symlink_metadata(&self.path);
+        meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity)
+    }
+}
+
 impl Drop for Name {
     fn drop(&mut self) {
-        let meta = std::fs::symlink_metadata(&self.path);
-        if meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity) {
+        if self.is_there() {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -67,6 +67,11 @@ impl OpenForwards {
         Ok(port)
     }
 
+    /// Whether it is open.
+    pub fn has(&self, forward: &Forward) -> bool {
+        lock(&self.open).iter().any(|open| open.forward == *forward)
+    }
+
     /// Closes one; connections that came through it go on.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! A shell or a command on the machine (RFC 4254, section 6). Owns the session
 //! channel: what is asked for, how bytes flow, how it ends. Knows no terminal.
 
+use std::time::Duration;
+
 use russh::client::Msg;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -160,6 +162,17 @@ pub struct Streams<I, O, E> {
     pub no_terminal: Option<oneshot::Sender<()>>,
 }
 
+/// Why nothing runs on a connection that may be dead.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// The server opens no more sessions; nothing was asked of it.
+    Refused,
+    /// It has not answered in time, or is gone; nothing was asked of it.
+    Dead,
+    /// The connection was lost when it had been asked already.
+    Lost(Error),
+}
+
 /// A remote shell or command.
 pub struct Process<'a> {
     session: &'a Session,
@@ -180,7 +193,36 @@ impl Session {
     /// [`Error::Ssh`] when the server opens no session,
     /// [`Error::ConnectionLost`] when the connection breaks.
     pub async fn start(&self, machine: &str, remote: &Remote) -> Result<Process<'_>> {
-        let channel = self.session_opened(machine, self.handle.channel_open_session()).await?;
+        let opening = self.session_opened(machine, self.handle.channel_open_session());
+        let channel = opening.await?;
+        self.start_on(machine, remote, channel).await
+    }
+
+    /// The same on a connection that may be dead.
+    ///
+    /// # Errors
+    /// See [`NotStarted`].
+    pub async fn start_within(
+        &self,
+        machine: &str,
+        remote: &Remote,
+        patience: Duration,
+    ) -> Result<Process<'_>, NotStarted> {
+        let opening = tokio::time::timeout(patience, self.handle.channel_open_session());
+        let channel = match opening.await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(russh::Error::ChannelOpenFailure(_))) => return Err(NotStarted::Refused),
+            Ok(Err(_)) | Err(_) => return Err(NotStarted::Dead),
+        };
+        self.start_on(machine, remote, channel).await.map_err(NotStarted::Lost)
+    }
+
+    async fn start_on(
+        &self,
+        machine: &str,
+        remote: &Remote,
+        channel: Channel<Msg>,
+    ) -> Result<Process<'_>> {
         let (incoming, outgoing) = channel.split();
         // Also for the clients of a master.
         let lends_agent = remote.with_agent && self.suspicion().is_none();

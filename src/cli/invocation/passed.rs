@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Destination, Front, Invocation, Task};
+use super::{Destination, Front, Invocation, Task, Warm};
 use crate::cli::{Color, Global, tor};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake::Asker;
 use crate::openssh::Resolved;
-use crate::options::Options;
+use crate::options::{Options, Persist, Value as _};
 use crate::plan::{Overrides, TargetHost};
 use crate::secret::Secret;
 use crate::ssh::forward::ForwardTarget;
@@ -47,7 +47,17 @@ struct Passed {
     timeout: Option<Duration>,
     grace: Duration,
     log_file: Option<String>,
+    warm: Option<PassedWarm>,
     clan: PassedClan,
+}
+
+/// A warm master, and who looks on until it stands.
+#[derive(Serialize, Deserialize)]
+struct PassedWarm {
+    socket: OsString,
+    persist: Vec<String>,
+    clan: String,
+    color: Color,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +121,12 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
         timeout: invocation.timeout,
         grace: invocation.grace,
         log_file: invocation.log_file.clone(),
+        warm: invocation.warm.as_ref().map(|warm| PassedWarm {
+            socket: warm.socket.clone().into(),
+            persist: warm.persist.said(),
+            clan: warm.clan.clone(),
+            color: global.color,
+        }),
         clan: PassedClan {
             flake: global.flake.clone().map(Into::into),
             impure: global.impure,
@@ -145,12 +161,17 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         identity: paths(passed.clan.identity),
         verbose: resolved.verbosity(),
         quiet: resolved.is_quiet(),
-        color: Color::Never,
+        // Nobody looks on but where somebody waits for the command that begins it.
+        color: passed.warm.as_ref().map_or(Color::Never, |warm| warm.color),
         show_secrets: passed.clan.show_secrets,
         tor: passed.clan.tor,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
+    };
+    let warm = |warm: PassedWarm| -> Result<Warm> {
+        let persist = Persist::parse(&warm.persist).map_err(|_| Error::Internal)?;
+        Ok(Warm { socket: warm.socket.into(), persist, clan: warm.clan })
     };
     let check = passed.host_key_check.map(|check| check.parse()).transpose()?;
     let invocation = Invocation {
@@ -190,6 +211,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         timeout: passed.timeout,
         grace: passed.grace,
         log_file: passed.log_file,
+        warm: passed.warm.map(warm).transpose()?,
     };
     Ok((invocation, global))
 }
@@ -232,6 +254,11 @@ mod tests {
                 timeout: Some(Duration::from_millis(1500)),
                 grace: Duration::from_millis(360),
                 log_file: Some("log".to_owned()),
+                warm: Some(Warm {
+                    socket: "/run/x".into(),
+                    persist: Persist::Seconds(60),
+                    clan: "c".to_owned(),
+                }),
             };
             let global = Global {
                 flake: Some("/clan".into()),

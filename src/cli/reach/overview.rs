@@ -17,7 +17,7 @@ use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
 use crate::cli::request::technologies;
 use crate::cli::task::runtime;
-use crate::cli::{Global, Ui, print_json, print_text};
+use crate::cli::{Global, Ui, print_json, print_text, warm};
 use crate::connect::{Probed, Request, probe};
 use crate::dial::{Dialer, SocketOptions};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
@@ -71,10 +71,11 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     ui.progress.done();
     let text = table.text();
     drop(table);
+    let warm = warm::of_clan(global)?;
     if arguments.how.json {
-        print_json(&overview_json(&clan, &probed))?;
+        print_json(&warm::with_json(overview_json(&clan, &probed), &warm))?;
     } else {
-        print_text(&text)?;
+        print_text(&(text + &warm::text(&warm)))?;
     }
     Ok(0)
 }

@@ -6,13 +6,14 @@
 
 mod kin;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::children::Awaited;
 use crate::cli::Global;
@@ -21,6 +22,10 @@ use crate::cli::role::Role;
 use crate::descriptors;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::mux::client::{Ahead, Client, MasterFailure, Running};
+use crate::mux::master::First;
+use crate::mux::message::NewSession;
+use crate::ssh::Loss;
 
 /// What stands before an invocation on the socket to who waits, which is standard
 /// input until [`ready`]. Not in the environment, which programs that we start would
@@ -98,36 +103,132 @@ pub(super) async fn start(role: Role, invocation: &Invocation, global: &Global) 
     let bytes = passed::write(&invocation, global)?;
     let front = invocation.front;
     // It may take long, and a signal must end us meanwhile.
-    let started = tokio::task::spawn_blocking(move || spawn(head, &bytes, front)).await;
+    let started = tokio::task::spawn_blocking(move || wait(spawn(head, &bytes, front)?)).await;
     let failed = |source| Error::System { what: "cannot go to the background", source };
     started.unwrap_or(Err(ErrorKind::Other.into())).map_err(failed)
 }
 
-fn spawn(head: &[u8], bytes: &[u8], front: Front) -> std::io::Result<u8> {
+/// What has become of a command that began a warm master.
+pub(super) enum Began {
+    /// It is over with this status, and whatever there was to say was said.
+    Over(u8),
+    /// It runs in the master, which is this process.
+    Running(Running, u32),
+}
+
+/// Starts the process that stays as a warm master, which begins `wanted` along with its
+/// login: the command costs no more round trips than one that has a connection of its own.
+///
+/// # Errors
+/// [`Error::System`] when it cannot be started, and nothing has happened;
+/// [`Error::ConnectionLost`] and [`Error::Ssh`] when it was, and the command may have run.
+pub(super) async fn begin(
+    invocation: &Invocation,
+    global: &Global,
+    wanted: NewSession,
+    files: [std::os::fd::BorrowedFd<'_>; 3],
+) -> Result<Began> {
+    let failed = |source| Error::System { what: "cannot go to the background", source };
+    let invocation = Invocation { task: Task::Share, ..invocation.clone() };
+    let bytes = passed::write(&invocation, global)?;
+    let spawned = tokio::task::spawn_blocking(move || spawn_warm(&bytes)).await;
+    let spawned = spawned.unwrap_or(Err(ErrorKind::Other.into())).map_err(failed)?;
+    let Spawned { child, ours, awaited } = spawned;
+    let pid = child.id();
+    if let Ok(mut ahead) = ahead(ours, wanted, files).await
+        && ahead.is_ready().await
+    {
+        drop(awaited);
+        return match ahead.opened().await {
+            Ok(running) => Ok(Began::Running(running, pid)),
+            Err(MasterFailure::Refused(reason)) => Err(Error::Ssh(reason)),
+            Err(_) => {
+                let machine = invocation.name().to_owned();
+                Err(Error::ConnectionLost { machine, reason: Loss::Closed, login_at: None })
+            }
+        };
+    }
+    let status = tokio::task::spawn_blocking(move || status(child)).await;
+    status.unwrap_or(Err(ErrorKind::Other.into())).map(Began::Over).map_err(failed)
+}
+
+async fn ahead(
+    ours: UnixStream,
+    wanted: NewSession,
+    files: [std::os::fd::BorrowedFd<'_>; 3],
+) -> std::io::Result<Ahead> {
+    ours.set_nonblocking(true)?;
+    Client::ahead(tokio::net::UnixStream::from_std(ours)?, wanted, files).await
+}
+
+/// Who is handed over to this process along with what it is for.
+pub(super) async fn first() -> Result<First> {
+    let failed = |source| Error::System { what: "nobody waits for this any more", source };
+    let waiting = || -> std::io::Result<tokio::net::UnixStream> {
+        let socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin())?);
+        socket.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(socket)
+    };
+    First::receive(waiting().map_err(failed)?).await.map_err(failed)
+}
+
+/// The process that stays.
+struct Spawned {
+    child: Child,
+    /// Our end of the socket to it.
+    ours: UnixStream,
+    /// Until it is ready; then it stays whatever becomes of us.
+    awaited: Awaited,
+}
+
+fn spawn_warm(bytes: &[u8]) -> std::io::Result<Spawned> {
+    // Its command line is seen by everybody for as long as it stays: nothing of ours,
+    // such as a command with a password in it, is in it.
+    spawn_as(MASTER, bytes, "clan-connect".into(), &["[warm]".into()])
+}
+
+fn spawn(head: &[u8], bytes: &[u8], front: Front) -> std::io::Result<Spawned> {
+    let (name, arguments) = called(front);
+    spawn_as(head, bytes, name, &arguments)
+}
+
+fn spawn_as(
+    head: &[u8],
+    bytes: &[u8],
+    name: OsString,
+    arguments: &[OsString],
+) -> std::io::Result<Spawned> {
     let (mut ours, theirs) = UnixStream::pair()?;
     kin::send(&ours, head)?;
-    let (name, arguments) = called(front);
     #[allow(clippy::disallowed_methods, reason = "it is this program")]
-    let mut child = Command::new("/proc/self/exe")
+    let child = Command::new("/proc/self/exe")
         .arg0(name)
         .args(arguments)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()?;
-    // Until it is ready; then it stays whatever becomes of us.
-    let _awaited = Awaited::child(&child);
+    let awaited = Awaited::child(&child);
     // Where it is gone by now, its status says so.
     let _ = ours.write_all(&(bytes.len() as u64).to_le_bytes());
     let _ = ours.write_all(bytes);
+    Ok(Spawned { child, ours, awaited })
+}
+
+/// Waits until it is ready, and returns what this process ends with.
+fn wait(Spawned { child, mut ours, awaited: _awaited }: Spawned) -> std::io::Result<u8> {
     let mut byte = [0];
     if ours.read(&mut byte).is_ok_and(|count| count == 1) {
         return Ok(0);
     }
+    status(child)
+}
+
+fn status(mut child: Child) -> std::io::Result<u8> {
     let status = child.wait()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
 /// What we were called with, as `ssh` if we stand for it.
-fn called(front: Front) -> (std::ffi::OsString, Vec<std::ffi::OsString>) {
+fn called(front: Front) -> (OsString, Vec<OsString>) {
     let mut all = std::env::args_os();
     let program = all.next().unwrap_or_default();
     let is_ssh = Path::new(&program).file_name().is_some_and(|name| name == "ssh");

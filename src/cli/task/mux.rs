@@ -1,32 +1,35 @@
 //! ControlMaster, ControlPath, ControlPersist and `-O`: when a connection is shared,
 //! and what is said about it.
 
+mod orders;
+mod serving;
+
+pub(in crate::cli) use orders::command;
+pub(super) use serving::Shared;
+
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::background;
+use super::background::{self, Began};
 use super::forwards::allocated;
-use crate::cli::invocation::{Front, Invocation};
-use crate::cli::link::Link;
+use crate::cli::invocation::{Front, Invocation, Warm};
 use crate::cli::request::routes::{self, Scope};
 use crate::cli::role::Role;
-use crate::cli::{Global, Ui, print};
+use crate::cli::{Global, Ui};
 use crate::error::{Error, Result};
 use crate::mux::ControlSocket;
 use crate::mux::client::{Client, MasterFailure, Running, SessionEvent};
-use crate::mux::master::Master;
 use crate::mux::message::NewSession;
+use crate::mux::warm;
 use crate::openssh::Forwards;
 use crate::options::{ControlMaster, Maybe, Persist};
 use crate::printable::{self, Printable};
-use crate::ssh::Session;
+use crate::ssh::Loss;
 use crate::ssh::forward::{Forward, ForwardTarget};
-use crate::ssh::open_forwards::OpenForwards;
 use crate::ssh::remote::{Ending, Remote};
 use crate::{signals, term};
 
@@ -40,6 +43,8 @@ pub(in crate::cli) struct Control {
     /// Whether every use of it has to be confirmed.
     confirms: bool,
     persist: Persist,
+    /// Where it is no more than a way to be quicker: a connection of one's own will do.
+    warm: Option<Warm>,
 }
 
 /// What is to be done over a shared connection.
@@ -57,6 +62,9 @@ impl Control {
     pub(super) fn of(invocation: &Invocation, global: &Global) -> Result<Option<Self>> {
         let resolved = &invocation.resolved;
         let options = &resolved.options;
+        if let Some(warm) = &invocation.warm {
+            return Ok(Some(Self::of_warm(warm.clone(), true)));
+        }
         let Some(path) = Maybe::of(&options.control_path) else { return Ok(None) };
         let mut path = resolved.file(path)?.into_os_string();
         match routes::scope(invocation, global)? {
@@ -74,7 +82,33 @@ impl Control {
             ControlMaster::AutoAsk => (true, true, true),
         };
         let persist = options.control_persist();
-        Ok(Some(Self { path, tries_client, is_master, confirms, persist }))
+        Ok(Some(Self { path, tries_client, is_master, confirms, persist, warm: None }))
+    }
+
+    /// That of a warm master, which one is begun for only where it `may_begin`.
+    pub(super) fn of_warm(warm: Warm, may_begin: bool) -> Self {
+        Self {
+            path: warm.socket.clone(),
+            tries_client: true,
+            is_master: may_begin,
+            confirms: false,
+            persist: warm.persist,
+            warm: Some(warm),
+        }
+    }
+
+    /// Whether it is a warm one.
+    pub(super) fn is_warm(&self) -> bool {
+        self.warm.is_some()
+    }
+
+    /// Says why there is no master that will: where one was asked for to everybody, and
+    /// else to who wants to know.
+    fn say(&self, ui: &Ui, text: &str) {
+        match self.warm {
+            None => ui.say(text),
+            Some(_) => ui.verbose(&format!("not over a warm connection: {text}")),
+        }
     }
 
     /// Whether this connection may become one that others share.
@@ -95,6 +129,10 @@ impl Control {
     fn listen(&self, ui: &Ui) -> Result<Option<ControlSocket>> {
         match ControlSocket::listen(&self.path) {
             Ok(socket) => Ok(Some(socket)),
+            Err(error) if self.is_warm() => {
+                ui.verbose(&format!("the connection is not kept warm: {error}"));
+                Ok(None)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let path = self.shown();
                 if Role::of_this() != Some(Role::Master) {
@@ -119,68 +157,49 @@ async fn run(
     invocation: &Invocation,
     ui: &Ui,
 ) -> Result<Option<u8>> {
-    let resolved = &invocation.resolved;
-    let mut client = match Client::connect(&control.path).await {
-        Ok(client) => client,
-        Err(failure) => {
-            let kind = match &failure {
-                MasterFailure::Io(error) => Some(error.kind()),
-                _ => None,
-            };
-            match kind {
-                Some(ErrorKind::NotFound) => {}
-                // Its master is gone, and its place is ours.
-                Some(ErrorKind::ConnectionRefused) if control.is_master => {
-                    let _ = std::fs::remove_file(&control.path);
-                }
-                _ => ui.say(&format!("Control socket connect({}): {failure}", control.shown())),
-            }
-            return Ok(None);
-        }
-    };
-    let opened = async {
-        for forward in &forwards.all {
-            open_forward(&mut client, forward, ui).await?;
-        }
-        client.pid().await
-    };
-    let pid = match opened.await {
+    let Some(mut client) = connected(control, ui).await else { return Ok(None) };
+    let pid = match opened(&mut client, forwards, control, ui).await {
         Ok(pid) => pid,
         Err(failure) => {
-            ui.say(&format!("the master at {} is of no use: {failure}", control.shown()));
+            let path = control.shown();
+            control.say(ui, &format!("the master at {path} is of no use: {failure}"));
             return Ok(None);
         }
     };
-    let null = std::fs::File::open("/dev/null")
-        .map_err(|source| Error::System { what: "cannot open /dev/null", source })?;
-    let stdin = std::io::stdin();
-    let reads = !resolved.options.stdin_null() && Role::of_this().is_none();
-    let input = if reads { stdin.as_fd() } else { null.as_fd() };
-    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    let files = Files::of(invocation)?;
+    let [input, stdout, stderr] = files.all();
     // mux.c, `control_client_sighandler`.
     let end_as = |ending| {
         if invocation.front == Front::Ssh {
             signals::end_as(ending);
         }
     };
-    let (running, tty) = match wanted {
+    let running = match wanted {
         Wanted::Session(remote) => {
-            let files = [input, stdout.as_fd(), stderr.as_fd()];
-            (client.session(new_session(remote), files).await, remote.pty.is_some())
+            client.session(new_session(remote), [input, stdout, stderr]).await
         }
-        Wanted::Stdio(target) => (client.stdio(target, [input, stdout.as_fd()]).await, false),
+        Wanted::Stdio(target) => client.stdio(target, [input, stdout]).await,
         Wanted::Forwards => {
             end_as(signals::Ending::Ssh);
             background::ready(false, false)?;
             // As with OpenSSH the forwards stay as long as the master does.
             client.gone().await;
-            return Ok(Some(255));
+            return match control.is_warm() {
+                true => Err(gone(invocation)),
+                false => Ok(Some(255)),
+            };
         }
     };
     let running = match running {
         Ok(running) => running,
+        // It may have begun: it must not be begun once more.
+        Err(MasterFailure::Io(_) | MasterFailure::Protocol)
+            if control.is_warm() && matches!(wanted, Wanted::Session(_)) =>
+        {
+            return Err(gone(invocation));
+        }
         Err(failure) => {
-            ui.say(&format!("the master at {} refuses: {failure}", control.shown()));
+            control.say(ui, &format!("the master at {} refuses: {failure}", control.shown()));
             return Ok(None);
         }
     };
@@ -189,17 +208,140 @@ async fn run(
         _ => signals::Ending::Ssh,
     });
     background::ready(false, true)?;
-    let status = wait(running, tty, pid).await?;
-    if tty {
-        let host = Printable(&resolved.host_name);
-        if !resolved.is_quiet() {
-            ui.show(&format!("Shared connection to {host} closed.\r\n"));
+    attend(running, pid, wanted, control, invocation, ui).await.map(Some)
+}
+
+/// Joins standard input and output to a port of the machine by the way that a warm
+/// connection has, if there is one; whether that was done.
+pub(in crate::cli) async fn routed(control: &Control, port: Option<u16>, ui: &Ui) -> Result<bool> {
+    let Some(client) = connected(control, ui).await else { return Ok(false) };
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    match client.route(port, [stdin.as_fd(), stdout.as_fd()]).await {
+        Ok(running) => {
+            ui.verbose("over a warm connection");
+            // It is read raw, and by a process of ours: there is no terminal to change.
+            wait(running, false, 0).await.map(|_| true)
+        }
+        Err(failure) => {
+            control.say(ui, &failure.to_string());
+            Ok(false)
         }
     }
-    // Of a stream there is no status.
-    let none = if matches!(wanted, Wanted::Stdio(_)) { 0 } else { 255 };
-    let tells_signals = invocation.front.tells_signals();
-    Ok(Some(status.map_or(none, |status| Ending::exit_code_of(status, tells_signals))))
+}
+
+/// Connects to a master, if there is one.
+async fn connected(control: &Control, ui: &Ui) -> Option<Client> {
+    let connecting = match control.warm {
+        Some(_) => warm::connect(&control.path).await,
+        None => Client::connect(&control.path).await,
+    };
+    let failure = match connecting {
+        Ok(client) => return Some(client),
+        Err(failure) => failure,
+    };
+    let is_absent =
+        matches!(&failure, MasterFailure::Io(error) if error.kind() == ErrorKind::NotFound);
+    let is_gone = match control.warm {
+        Some(_) => warm::is_left_behind(&failure),
+        None => {
+            let kind = ErrorKind::ConnectionRefused;
+            let is_refused = matches!(&failure, MasterFailure::Io(error) if error.kind() == kind);
+            is_refused && control.is_master
+        }
+    };
+    if is_gone {
+        // Its master is gone, and its place is ours.
+        let _ = std::fs::remove_file(&control.path);
+    }
+    if !is_absent && (control.is_warm() || !is_gone) {
+        control.say(ui, &format!("Control socket connect({}): {failure}", control.shown()));
+    }
+    None
+}
+
+/// Opens the forwards, and learns which process the master is.
+async fn opened(
+    client: &mut Client,
+    forwards: &Forwards,
+    control: &Control,
+    ui: &Ui,
+) -> Result<u32, MasterFailure> {
+    let opening = async {
+        for forward in &forwards.all {
+            open_forward(client, forward, ui).await?;
+        }
+        client.pid().await
+    };
+    if !control.is_warm() {
+        return opening.await;
+    }
+    // What a forward waits for is the server.
+    let patience = if forwards.all.is_empty() { ALIVE } else { FORWARDED };
+    let opened = tokio::time::timeout(patience, opening).await;
+    let opened = opened.unwrap_or_else(|_| Err(MasterFailure::Io(ErrorKind::TimedOut.into())));
+    if opened.is_err() {
+        // A connection of our own may want to listen there.
+        for forward in &forwards.all {
+            let _ = tokio::time::timeout(ALIVE, client.close_forward(forward)).await;
+        }
+    }
+    opened
+}
+
+/// Whoever served us is gone.
+fn gone(invocation: &Invocation) -> Error {
+    Error::ConnectionLost {
+        machine: invocation.name().to_owned(),
+        reason: Loss::Closed,
+        login_at: None,
+    }
+}
+
+/// What a master reads and writes for us.
+struct Files {
+    input: OwnedFd,
+    stdout: std::io::Stdout,
+    stderr: std::io::Stderr,
+}
+
+impl Files {
+    fn of(invocation: &Invocation) -> Result<Self> {
+        let failed = |source| Error::System { what: "cannot open /dev/null", source };
+        let reads = !invocation.resolved.options.stdin_null() && Role::of_this().is_none();
+        let input = match reads {
+            true => std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?,
+            false => std::fs::File::open("/dev/null").map_err(failed)?.into(),
+        };
+        Ok(Self { input, stdout: std::io::stdout(), stderr: std::io::stderr() })
+    }
+
+    fn all(&self) -> [BorrowedFd<'_>; 3] {
+        [self.input.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()]
+    }
+}
+
+/// Waits for the end of what a master does for us, and returns the exit status.
+async fn attend(
+    running: Running,
+    pid: u32,
+    wanted: &Wanted<'_>,
+    control: &Control,
+    invocation: &Invocation,
+    ui: &Ui,
+) -> Result<u8> {
+    let tty = matches!(wanted, Wanted::Session(remote) if remote.pty.is_some());
+    let status = wait(running, tty, pid).await?;
+    let resolved = &invocation.resolved;
+    if tty && !control.is_warm() && !resolved.is_quiet() {
+        ui.show(&format!("Shared connection to {} closed.\r\n", Printable(&resolved.host_name)));
+    }
+    match (status, wanted) {
+        (Some(status), _) => Ok(Ending::exit_code_of(status, invocation.front.tells_signals())),
+        // Of a stream there is no status.
+        (None, Wanted::Stdio(_)) => Ok(0),
+        (None, _) if control.is_warm() => Err(gone(invocation)),
+        (None, _) => Ok(255),
+    }
 }
 
 fn new_session(remote: &Remote) -> NewSession {
@@ -262,164 +404,10 @@ async fn open_forward(
     Ok(())
 }
 
-/// What `-O` takes.
-const COMMANDS: [&str; 7] = ["check", "conninfo", "channels", "exit", "stop", "forward", "cancel"];
-
-/// `-O`: speaks to a master and returns the exit status.
-pub(in crate::cli) async fn command(
-    name: &str,
-    invocation: &Invocation,
-    global: &Global,
-) -> Result<u8> {
-    let resolved = &invocation.resolved;
-    let ui = &Ui::as_ssh(resolved, global.color);
-    let Some(control) = Control::of(invocation, global)? else {
-        let name = Printable(name);
-        return Err(Error::Usage(format!("No ControlPath specified for \"-O\" command {name}")));
-    };
-    let path = control.shown();
-    let failed = |failure: MasterFailure| match failure {
-        MasterFailure::Io(error) => Error::Control(format!(
-            "Control socket connect({path}): {}",
-            match error.kind() {
-                ErrorKind::NotFound => "No such file or directory".to_owned(),
-                ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
-                _ => error.to_string(),
-            }
-        )),
-        failure => Error::Control(format!("{}: master returned error: {failure}", Printable(name))),
-    };
-    if !COMMANDS.contains(&name) {
-        return Err(Error::Usage("Invalid multiplex command.".to_owned()));
-    }
-    let mut client = Client::connect(&control.path).await.map_err(failed)?;
-    let done = match name {
-        "conninfo" => return told(client.info("connection").await.map_err(failed)?),
-        "channels" => return told(client.info("channels").await.map_err(failed)?),
-        "check" => format!("Master running (pid={})\r", client.pid().await.map_err(failed)?),
-        "exit" => {
-            client.terminate().await.map_err(failed)?;
-            "Exit request sent.\r".to_owned()
-        }
-        "stop" => {
-            client.stop_listening().await.map_err(failed)?;
-            "Stop listening request sent.\r".to_owned()
-        }
-        _ => {
-            return forward(&mut client, name == "cancel", &Forwards::of(resolved)?, ui).await;
-        }
-    };
-    // As mux.c has it: an answer is shown whatever else is not.
-    if name == "check" || !resolved.is_silent() {
-        ui.show(&format!("{done}\n"));
-    }
-    Ok(0)
-}
-
-/// `-O conninfo` and `-O channels`: shows what a master has told, lines as it ends them.
-fn told(text: Option<String>) -> Result<u8> {
-    let Some(text) = text else {
-        // As OpenSSH's own before 10.3.
-        return Err(Error::Control("mux server does not support info request".to_owned()));
-    };
-    print(printable::shown(&text).as_bytes())?;
-    Ok(0)
-}
-
-/// `-O forward` and `-O cancel`. One that cannot be had is an error; one that is not
-/// there to be given up is none (`muxclient` of OpenSSH's mux.c).
-async fn forward(
-    client: &mut Client,
-    is_cancelled: bool,
-    forwards: &Forwards,
-    ui: &Ui,
-) -> Result<u8> {
-    let mut all_done = true;
-    for forward in &forwards.all {
-        let done = match is_cancelled {
-            true => client.close_forward(forward).await.map(|()| None),
-            false => client.open_forward(forward).await,
-        };
-        match done {
-            Ok(Some(port)) => print(format!("{port}\n").as_bytes())?,
-            Ok(None) => {}
-            Err(failure) => {
-                all_done = false;
-                let failure = format!("forwarding request failed: {failure}");
-                ui.say(&format!("mux_client_forward: {failure}"));
-            }
-        }
-    }
-    match (all_done, is_cancelled) {
-        (true, _) => Ok(0),
-        (false, true) => {
-            ui.say("muxclient: master cancel forward request failed");
-            Ok(0)
-        }
-        (false, false) => {
-            Err(Error::Control("muxclient: master forward request failed".to_owned()))
-        }
-    }
-}
-
-/// A session that others use, if it is shared.
-pub(super) struct Shared {
-    master: Arc<Master>,
-    persist: Persist,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.master.hide();
-    }
-}
-
-impl Shared {
-    /// Begins to serve; `None` when this connection is not shared.
-    pub(super) fn start(
-        control: Option<&Control>,
-        link: &Link,
-        forwards: &Arc<OpenForwards>,
-        host: &str,
-        lends_agent: bool,
-        ui: &Arc<Ui>,
-    ) -> Result<Option<Self>> {
-        let Some(control) = control.filter(|control| control.is_master) else { return Ok(None) };
-        let Some(socket) = control.listen(ui)? else { return Ok(None) };
-        let confirm = control.confirms.then(|| ui.clone() as Arc<dyn crate::prompter::Prompter>);
-        let (session, info) = (link.session.clone(), link.info.clone());
-        let (forwards, host) = (forwards.clone(), host.to_owned());
-        let master = Master::new(socket, session, info, forwards, host, lends_agent, confirm);
-        tokio::spawn(master.clone().serve());
-        Ok(Some(Self { master, persist: control.persist }))
-    }
-
-    /// Waits until a client ends the connection.
-    pub(super) async fn terminated(&self) {
-        self.master.terminated().await;
-    }
-
-    /// Waits until it is no longer of use: as ControlPersist says, or when it
-    /// takes no more clients.
-    pub(super) async fn unused(&self, session: &Session) {
-        let lasting = async {
-            loop {
-                session.leases().none().await;
-                match self.persist {
-                    Persist::Seconds(seconds) => tokio::select! {
-                        () = tokio::time::sleep(Duration::from_secs(seconds)) => return,
-                        () = session.leases().any() => {}
-                    },
-                    _ => std::future::pending().await,
-                }
-            }
-        };
-        tokio::select! {
-            () = lasting => {}
-            () = self.master.left() => {}
-        }
-    }
-}
+/// How long a warm master may take to answer.
+const ALIVE: Duration = Duration::from_millis(1500);
+/// The same to open forwards.
+const FORWARDED: Duration = Duration::from_secs(10);
 
 /// Tries a master, and starts one that stays if that is what ControlPersist asks
 /// for; `None` when this process has to connect itself.
@@ -435,6 +423,9 @@ pub(super) async fn shared(
         && let Some(code) = run(control, wanted, forwards, invocation, ui).await?
     {
         return Ok(Some(code));
+    }
+    if let Some(warm) = &control.warm {
+        return begin(control, warm, wanted, invocation, global, ui).await;
     }
     if !control.persists() {
         return Ok(None);
@@ -452,5 +443,35 @@ pub(super) async fn shared(
     match run(control, wanted, &forwards, invocation, ui).await? {
         Some(code) => Ok(Some(code)),
         None => Err(Error::Control("Failed to connect to new control master".to_owned())),
+    }
+}
+
+/// Starts a warm master for what is wanted and what comes after it; `None` when this
+/// process has to connect itself, and nothing has happened yet.
+async fn begin(
+    control: &Control,
+    warm: &Warm,
+    wanted: &Wanted<'_>,
+    invocation: &Invocation,
+    global: &Global,
+    ui: &Ui,
+) -> Result<Option<u8>> {
+    let Wanted::Session(remote) = wanted else { return Ok(None) };
+    if !control.is_master {
+        return Ok(None);
+    }
+    let files = Files::of(invocation)?;
+    let kept = Invocation { warm: Some(warm.clone()), ..invocation.clone() };
+    let began = background::begin(&kept, global, new_session(remote), files.all()).await;
+    match began {
+        Ok(Began::Over(code)) => Ok(Some(code)),
+        Ok(Began::Running(running, pid)) => {
+            attend(running, pid, wanted, control, invocation, ui).await.map(Some)
+        }
+        Err(error @ Error::System { .. }) => {
+            control.say(ui, &error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
