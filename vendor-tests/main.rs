@@ -93,4 +93,5 @@ mod unnamed_clan;
 mod vars;
 mod vars_trust;
 mod vendored;
+mod warm;
 mod windows;

@@ -2,6 +2,7 @@
 //! onion services and a client, all on loopback. No tor is in our path.
 
 mod network;
+mod warm;
 
 use std::fs;
 use std::io::{Read, Write};

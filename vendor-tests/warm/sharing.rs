@@ -1,0 +1,177 @@
+//! Which commands share a connection: those that would have made the same one.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use super::Warm;
+use crate::harness::{BINARY, Run, start, wait};
+
+#[test]
+fn what_decides_who_the_other_side_is_or_as_whom_or_over_what_is_never_shared() {
+    let warm = Warm::new();
+    warm.ssh(&[], "true").exits(0);
+    let mut logins = warm.logins();
+    warm.home.copy("home/.ssh/id_ed25519", "key");
+    warm.home.copy("home/.ssh/known_hosts", "known_hosts");
+    let path = |name: &str| warm.home.path(name).display().to_string();
+    let (key, known) = (path("key"), path("known_hosts"));
+    let known = format!("UserKnownHostsFile={known}");
+    for more in [
+        &["-l", "root"][..],
+        &["-i", &key],
+        &["-i", "key"],
+        &["--network", "net"],
+        &["--host-key-check", "strict"],
+        &["-o", &known],
+        &["-o", "Ciphers=aes256-ctr"],
+        &["-o", "ForwardAgent=yes"],
+        &["-C"],
+        &["-4"],
+        &["-o", "BindAddress=127.0.0.1"],
+        &["-o", "ServerAliveInterval=5"],
+        &["-o", "Pipelining=no"],
+        &["--grace", "2"],
+        &["--identity", &key],
+        &["--tor", "embedded"],
+        &["--show-secrets"],
+    ] {
+        warm.ssh(more, "true").exits(0);
+        logins += 1;
+        assert_eq!(warm.logins(), logins, "{more:?}");
+        // With itself it is shared.
+        warm.ssh(more, "true").exits(0);
+        assert_eq!(warm.logins(), logins, "{more:?}");
+    }
+    for (name, value) in [
+        ("SSH_AUTH_SOCK", "/nonexistent"),
+        ("AGE_KEY", "AGE-SECRET-KEY-1X"),
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("TOR_SOCKS", "127.0.0.1:9"),
+        ("LD_PRELOAD", "/lib/other.so"),
+        ("XDG_CONFIG_HOME", "/nonexistent"),
+        ("SOMETHING_NEW", "1"),
+    ] {
+        let mut command = warm.kept(&[], "true");
+        Run::of(wait(start(command.env(name, value), ""))).exits(0);
+        logins += 1;
+        assert_eq!(warm.logins(), logins, "{name}");
+    }
+    // The files of ssh_config(5), exports and the program itself as they were then.
+    let exports = warm.home.read("exports.json");
+    warm.home.write("exports.json", exports + "\n");
+    warm.ssh(&[], "true").exits(0);
+    logins += 1;
+    assert_eq!(warm.logins(), logins, "exports");
+    let config = warm.home.read("home/.ssh/config");
+    warm.home.write("home/.ssh/config", config + "# more\n");
+    warm.ssh(&[], "true").exits(0);
+    logins += 1;
+    assert_eq!(warm.logins(), logins, "ssh_config");
+    let upgraded = warm.home.path("clan-connect");
+    fs::copy(BINARY, &upgraded).unwrap();
+    fs::set_permissions(&upgraded, Permissions::from_mode(0o755)).unwrap();
+    let same = warm.kept(&[], "true");
+    let mut other = Command::new(&upgraded);
+    other.args(same.get_args().skip(1)).env_clear().current_dir(warm.home.dir.path());
+    other.envs(same.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Run::of(wait(start(&mut other, ""))).exits(0);
+    assert_eq!(warm.logins(), logins + 1, "another version");
+}
+
+#[test]
+fn what_each_command_has_of_its_own_is_shared_for_all() {
+    let warm = Warm::new();
+    warm.ssh(&[], "true").exits(0);
+    for more in [
+        &["-t"][..],
+        &["-T"],
+        &["-v"],
+        &["-q"],
+        &["-o", "SetEnv=LC_A=1"],
+        &["-o", "EscapeChar=none"],
+        &["-o", "ConnectTimeout=9"],
+        &["--timeout", "9"],
+    ] {
+        warm.ssh(more, "true").exits(0);
+        assert_eq!(warm.logins(), 1, "{more:?}");
+    }
+    // From elsewhere, in another window, in another language.
+    let mut command = warm.kept(&["-o", "SendEnv=LC_A"], "echo $LC_A; pwd");
+    command.current_dir(warm.home.path("home"));
+    command.env("TERM", "xterm-other").env("LC_A", "sent").env("WINDOWID", "7").env("SHLVL", "3");
+    let done = Run::of(wait(start(&mut command, ""))).exits(0);
+    assert!(done.text().starts_with("sent\n"), "{}", done.text());
+    assert_eq!(warm.logins(), 1);
+}
+
+#[test]
+fn a_relative_name_means_another_file_elsewhere() {
+    let warm = Warm::new();
+    for dir in ["a", "b"] {
+        warm.home.copy("home/.ssh/id_ed25519", &format!("{dir}/key"));
+        let run = || {
+            let mut command = warm.kept(&["-i", "key"], "true");
+            Run::of(wait(start(command.current_dir(warm.home.path(dir)), ""))).exits(0);
+        };
+        let before = warm.logins();
+        run();
+        run();
+        assert_eq!(warm.logins(), before + 1, "{dir}");
+    }
+}
+
+#[test]
+fn it_is_kept_only_where_somebody_asks_for_it() {
+    let warm = Warm::new();
+    let args = ["ssh", "m", "-c", "true"];
+    let with = |more: &[&str], env: &[(&str, &str)]| {
+        let mut command = warm.command(&[&args[..2], more, &args[2..]].concat());
+        Run::of(wait(start(command.envs(env.iter().copied()), ""))).exits(0);
+        let count = warm.sockets().len();
+        warm.run(&["close", "--all"]).exits(0);
+        count
+    };
+    let variable = "CLAN_CONNECT_PERSIST";
+    assert_eq!(with(&[], &[]), 0, "no terminal");
+    assert_eq!(with(&[], &[(variable, "1m")]), 1);
+    assert_eq!(with(&["--no-persist"], &[(variable, "1m")]), 0);
+    assert_eq!(with(&["--persist", "no"], &[(variable, "1m")]), 0);
+    assert_eq!(with(&["--persist", "0"], &[(variable, "1m")]), 0);
+    assert_eq!(with(&[], &[(variable, "0")]), 0);
+    assert_eq!(with(&[], &[(variable, "nonsense")]), 0);
+    assert_eq!(with(&["--persist", "1m"], &[(variable, "no")]), 1);
+    assert_eq!(with(&["-o", "ControlPersist=1m"], &[]), 1);
+    // What says how a connection is shared says that it is not shared in this way.
+    for line in ["ControlPath=none", "ControlMaster=no", "ControlMaster=ask"] {
+        assert_eq!(with(&["--persist", "1m", "-o", line], &[]), 0, "{line}");
+    }
+    let local = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=true"];
+    assert_eq!(with(&[&["--persist", "1m"], &local[..]].concat(), &[]), 0);
+    // A file that only this process has.
+    let lent = warm.home.script(
+        "lent",
+        "#!/bin/sh\nexec 7<home/.ssh/id_ed25519\nexec \"$@\" -i /dev/fd/7 -c true\n",
+    );
+    let mut through = Command::new("/bin/sh");
+    let kept = warm.command(&["ssh", "m", "--persist", "1m"]);
+    through.arg(lent).arg(kept.get_program()).args(kept.get_args()).env_clear();
+    through.current_dir(warm.home.dir.path());
+    through.envs(kept.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Run::of(wait(start(&mut through, ""))).exits(0);
+    assert!(warm.sockets().is_empty());
+    warm.run(&["ssh", "m", "--persist", "soon", "-c", "true"]).exits(255);
+    let config = warm.home.read("home/.ssh/config");
+    warm.home.write("home/.ssh/config", format!("{config}Host m\n  ControlPersist 5m\n"));
+    assert_eq!(with(&[], &[]), 1, "ssh_config(5)");
+    assert_eq!(with(&["--no-persist"], &[]), 0);
+    // As ssh it is as ssh(1).
+    symlink(BINARY, warm.home.path("ssh")).unwrap();
+    let port = warm.server.port();
+    let to = ["-p", &port, "-oStrictHostKeyChecking=accept-new", "-oControlPersist=1m"];
+    let mut ssh = Command::new(warm.home.path("ssh"));
+    ssh.args(to).args(["127.0.0.1", "true"]).env_clear().env("HOME", warm.home.path("home"));
+    ssh.env("XDG_RUNTIME_DIR", warm.home.path("run")).env(variable, "1m");
+    assert!(ssh.status().unwrap().success());
+    assert!(warm.sockets().is_empty());
+}
