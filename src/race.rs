@@ -5,11 +5,11 @@
 //!
 //! # The rules
 //! 1. Routes start in the order of their priority, the first one at once.
-//! 2. Every other route waits for its head start: 200 ms, for iroh half a second,
+//! 2. Every other route waits for its head start: 120 ms, for iroh half a second,
 //!    for Tor one second, because strangers see those begin. It counts from when
-//!    the youngest better attempt that is still running began or, if that one has
-//!    connected, from when it connected. When no better attempt is running, the
-//!    route starts at once.
+//!    each better attempt that is still running began. One that has connected has a
+//!    server, which gets 200 ms at least to say so. When no better attempt is running,
+//!    the route starts at once.
 //! 3. A failure therefore starts the next route only if no other better attempt
 //!    still holds that one back.
 //! 4. The route that last worked starts together with the first one, Tor too.
@@ -48,11 +48,14 @@ pub use attempt::Reachable;
 
 /// How long a better route that has not even connected may still hold up one
 /// that has answered, counted from its own start. One with a round trip of
-/// 300 ms is still preferred; two dead ones cost little more than half a second.
+/// 300 ms is still preferred; two dead ones cost less than half a second.
 pub const DEFAULT_GRACE: Duration = Duration::from_millis(360);
 /// How long after connecting it may take for its banner meanwhile: its server
 /// is there, and only slow.
 const BANNER_GRACE: Duration = Duration::from_secs(2);
+/// How long after connecting a better route is left alone at least: its banner takes a
+/// round trip, and the start of a process at the server.
+const BANNER_HEAD_START: Duration = Duration::from_millis(200);
 /// Later than the end of any attempt.
 const FAR: Duration = Duration::from_secs(3600);
 /// Routes tried at the same time. A machine with more has them tried in turn.

@@ -12,7 +12,7 @@ use crate::printable::Printable;
 
 /// How long an ordinary technology leaves the field to the better networks; RFC 8305,
 /// section 5, allows 100 ms to 2 s between addresses.
-pub(crate) const HEAD_START: Duration = Duration::from_millis(200);
+pub(crate) const HEAD_START: Duration = Duration::from_millis(120);
 
 /// What the program asks of a technology, apart from dialling. It is written in the file
 /// that dials.

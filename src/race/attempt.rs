@@ -3,12 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::banner;
-use super::{Proof, Revealed, Rules};
+use super::{BANNER_HEAD_START, Proof, Revealed, Rules};
 use crate::dial::{Dial, Phase, Stream, Target};
 use crate::error::BannerError;
 use crate::error::{Attempt, Cause};
@@ -104,9 +105,12 @@ impl RouteState {
         self.connected_at.get().copied()
     }
 
-    /// When it began, or better, when its server turned out to be there.
-    pub(super) fn showed_life(&self) -> Instant {
-        self.connected_at().unwrap_or(self.started)
+    /// Until when a worse route with this head start leaves it the field.
+    pub(super) fn is_alone_until(&self, head_start: Duration) -> Instant {
+        match self.connected_at() {
+            Some(at) => at + head_start.max(BANNER_HEAD_START),
+            None => self.started + head_start,
+        }
     }
 }
 

@@ -66,12 +66,11 @@ impl Schedule {
         turns.min_by_key(|(rank, at)| ((*at).max(now), *rank))
     }
 
-    /// When a route may start: its head start after the youngest better attempt
-    /// that still runs showed life, and at once when none runs.
+    /// When a route may start: once no better attempt that still runs is left alone any
+    /// longer, and at once when none runs.
     fn due(&self, waiting: &Waiting, now: Instant) -> Instant {
         let better = self.running().filter(|state| state.rank < waiting.rank);
-        let youngest = better.map(|state| state.showed_life()).max();
-        youngest.map_or(now, |youngest| youngest + waiting.head_start)
+        better.map(|state| state.is_alone_until(waiting.head_start)).max().unwrap_or(now)
     }
 
     fn running(&self) -> impl Iterator<Item = &Arc<RouteState>> {
@@ -197,6 +196,17 @@ mod tests {
         assert_eq!(schedule.turn(begin + ms(200)), Some((2, begin + ms(1200))));
         schedule.failed(&second[0]);
         assert_eq!(schedule.turn(begin + ms(210)), Some((2, begin + ms(1000))));
+    }
+
+    #[test]
+    fn a_server_that_is_there_is_left_alone_longer_than_one_that_is_silent() {
+        let begin = Instant::now();
+        let mut schedule = schedule(&[ORDINARY, ORDINARY], None, GRACE);
+        let first = started(&mut schedule, begin);
+        assert_eq!(schedule.turn(begin), Some((1, begin + HEAD_START)));
+        first[0].connect(begin + ms(100));
+        let after = begin + ms(100) + super::super::BANNER_HEAD_START;
+        assert_eq!(schedule.turn(begin + ms(150)), Some((1, after)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::HEAD_START;
 
 const DEADLINE: Duration = Duration::from_millis(2000);
 const NONSENSE: &str = "HTTP/1.1 400 no\r\n\r\nSSH-1.5-old\r\n";
@@ -65,9 +66,12 @@ impl Course {
         self.fails.is_some_and(|fails| fails <= at + TICK)
     }
 
-    /// The last sign of life that was surely seen.
-    fn sign(&self, at: Duration) -> Duration {
-        self.connects.filter(|connects| *connects + TICK < at).unwrap_or(self.started)
+    /// Until when it is left alone, by what was surely seen of it.
+    fn is_alone_until(&self, at: Duration, head_start: Duration) -> Duration {
+        match self.connects.filter(|connects| *connects + TICK < at) {
+            Some(connects) => connects + head_start.max(BANNER_HEAD_START),
+            None => self.started + head_start,
+        }
     }
 }
 
@@ -117,12 +121,12 @@ fn starts_are_in_turn(scripts: &[Script], courses: &[Option<Course>], early: Opt
         let late = courses[..rank].iter().any(answered(now.saturating_sub(TICK)));
         assert!(!late, "{rank} starts though a better one has answered");
         // Once one has answered, only what is costly still waits.
-        if courses.iter().any(answered(now + TICK)) && head_start <= ms(200) {
+        if courses.iter().any(answered(now + TICK)) && head_start <= HEAD_START {
             continue;
         }
         for better in courses[..rank].iter().flatten() {
             if better.started <= now && !better.is_over(now) {
-                let due = better.sign(now) + head_start;
+                let due = better.is_alone_until(now, head_start);
                 assert!(now + TICK >= due, "{rank} starts at {now:?}, not {due:?}");
             }
         }
@@ -145,7 +149,7 @@ fn the_best_wins(
     for (rank, better) in courses[..reachable].iter().enumerate() {
         let Some(better) = better else {
             // It would have started at once, had it been cheap.
-            let costly = scripts[rank].technology.head_start() > ms(200);
+            let costly = scripts[rank].technology.head_start() > HEAD_START;
             assert!(grace.is_zero() || costly, "{rank} was never tried");
             continue;
         };
