@@ -174,6 +174,19 @@ enum Network {
     Trust(trust::Command),
 }
 
+/// Prints the version if the first word asks for it. Whoever looks for a program asks so,
+/// and waits: nothing is set up, and no description of the command line is made.
+pub fn tells_version(args: impl Iterator<Item = OsString>) -> bool {
+    let args: Vec<OsString> = args.take(2).collect();
+    let asks = args.get(1).is_some_and(|first| first == "--version" || first == "-V");
+    if !asks || as_ssh(&args).is_some() {
+        return false;
+    }
+    // Nobody listens: that is no failure for clap, either.
+    let _ = print(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+    true
+}
+
 /// Runs a whole command line and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     if let Some(taken_over) = background::taken_over(&env) {

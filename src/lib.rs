@@ -119,6 +119,9 @@ pub mod internals {
 /// The program `clan-connect`: reads the arguments of this process and does what they
 /// say. Returns what the process ends with.
 pub fn main() -> std::process::ExitCode {
+    if cli::tells_version(std::env::args_os()) {
+        return std::process::ExitCode::SUCCESS;
+    }
     secret::guard_process();
     let env = env::Env::read();
     descriptors::close_inherited(&env);

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::clan::{SECRET_HOST, secret_machine};
-use crate::harness::{BINARY, Home, start, wait};
+use crate::harness::{BINARY, Home, Run, start, wait};
 
 /// Calls that take or return the peer's address in binary: the host itself.
 const MAY_NAME_THE_HOST: [&str; 3] = ["connect(", "getpeername(", "getsockname("];
@@ -53,4 +53,25 @@ fn no_program_is_started_and_a_secret_host_is_only_connected_to() {
     for file in ["/etc/nsswitch.conf", "/etc/gai.conf", "libnss_", "/etc/ld.so"] {
         assert!(!calls.contains(file), "{file} was opened");
     }
+}
+
+#[test]
+fn the_version_is_told_before_anything_is_set_up() {
+    let home = Home::new();
+    // As the description of the command line has it told.
+    let described = home.run(&["-q", "--version"]).exits(0).text();
+    assert!(described.starts_with("clan-connect ") && described.ends_with('\n'), "{described:?}");
+    let log = home.path("strace.log");
+    let through = ["/usr/bin/strace", "-f", "-o", log.to_str().unwrap()];
+    for args in [&["--version"][..], &["-V"], &["--version", "nonsense"]] {
+        let told = Run::of(wait(start(&mut home.command_with(&through, args), "strace")));
+        assert_eq!(told.exits(0).text(), described, "{args:?}");
+        let calls = home.read("strace.log");
+        for thread in ["clone(", "clone3(", "epoll_create1("] {
+            assert!(!calls.contains(thread), "{args:?}: {thread}");
+        }
+    }
+    // ssh(1) has another version, and another letter for it.
+    let of_ssh = home.run(&["openssh", "--version"]);
+    assert_ne!(of_ssh.code, Some(0), "{of_ssh:?}");
 }
