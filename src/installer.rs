@@ -2,6 +2,7 @@
 //! an onion, a password. Owns that format (`clan_lib/network/qr_code.py`); knows
 //! no terminal and dials nothing.
 
+mod picture;
 mod qr;
 
 use std::path::Path;

@@ -1,23 +1,17 @@
-//! QR codes in PNG and JPEG images, read in this process. Owns the bounds on
-//! images; what the codes say is the parent's business.
+//! QR codes in images, read in this process. Owns the bounds on a file and on the time;
+//! what the codes say is the parent's business.
 
-use std::io::Cursor;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use image::{GrayImage, ImageReader, Limits};
-
+use super::picture::Picture;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::secret::Secret;
 
 /// No photo of a screen is larger, in bytes.
 const MAX_FILE: u64 = 64 << 20;
-/// Nor has it more columns or rows.
-const MAX_SIDE: u32 = 12_000;
-/// Bound on the memory of a decoded image, in bytes.
-const MAX_MEMORY: u64 = 256 << 20;
 /// How long a code may be looked for: that takes longer the more of its corners there
 /// seem to be, and a picture of a few kilobytes can have thousands.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -30,21 +24,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub fn read(path: &Path) -> Result<Secret<String>> {
     let origin = path.display().to_string();
     let wrong = |reason: String| Error::Installer { origin: origin.clone(), reason };
-    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
     let bytes = file::read_named(path, MAX_FILE)?;
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(failed)?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_MEMORY);
-    reader.limits(limits);
-    let image = reader
-        .decode()
-        .map_err(|_| wrong("not a PNG or JPEG image, or a damaged one".to_owned()))?
-        .into_luma8();
+    let picture = Picture::decode(&bytes)
+        .ok_or_else(|| wrong("not a PNG or JPEG image, or a damaged one".to_owned()))?;
     let (tell, told) = mpsc::channel();
     // Left behind when it takes too long: this process ends with the error.
-    std::thread::spawn(move || tell.send(codes(image)));
+    std::thread::spawn(move || tell.send(codes(&picture)));
     let (found, texts) = told.recv_timeout(DEADLINE).map_err(|_| {
         wrong("it takes too long to find a QR code in it; picture nothing but the code".to_owned())
     })?;
@@ -63,9 +48,9 @@ pub fn read(path: &Path) -> Result<Secret<String>> {
 }
 
 /// How many codes there are, and what those say that can be read.
-fn codes(image: GrayImage) -> (usize, Vec<String>) {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let pixels = image.into_raw();
+fn codes(picture: &Picture) -> (usize, Vec<String>) {
+    let Picture { width, height, pixels } = picture;
+    let (width, height) = (*width, *height);
     let light = |x: usize, y: usize| pixels.get(y * width + x).copied().unwrap_or(u8::MAX);
     let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, light);
     let grids = prepared.detect_grids();
