@@ -136,7 +136,8 @@ def far(place):
 def kept_session(bench, place, prefix, address, where):
     """`clan-connect ssh` twice, beside OpenSSH as Clan calls it."""
     host, port = address.split(":")
-    ours = place.ours(address, "true", options=bench.persist)
+    exports = clan(place, "kept", [host], int(port))
+    ours = [place.binary, "-q", "--exports", exports, "ssh", "m", "-l", "root", *bench.persist, "-c", "true"]
     auto = ["-oControlMaster=auto", "-oControlPersist=1m", f"-oControlPath={place.path('auto')}"]
     theirs = place.theirs(*auto, "-p", port, host)
     run = lambda args: lambda: whole([*prefix, *args], place.env)
@@ -146,16 +147,18 @@ def kept_session(bench, place, prefix, address, where):
     return Row.ratio(f"second `clan-connect ssh`, {where}, warm by itself", *took, must=0.9)
 
 
+def clan(place, name, hosts, port=PORT):
+    """Exports of a clan whose machine `m` has these addresses, the best first."""
+    peers = lambda host: {"m": {"host": {"plain": host}, "port": port}}
+    networks = {f"net{at}": {"priority": 100 - at, "peers": peers(host)} for at, host in enumerate(hosts)}
+    return place.write(name, json.dumps(networks))
+
+
 def race(bench):
     """Two dead networks above one that works, and a slow one above a fast one."""
     place = bench.place()
     client, machine = links.three_networks(place)
     links.join(place, client, machine, "91.4", 300)
-
-    def clan(name, hosts):
-        peers = lambda host: {"m": {"host": {"plain": host}, "port": PORT}}
-        networks = {f"net{at}": {"priority": 100 - at, "peers": peers(host)} for at, host in enumerate(hosts)}
-        return place.write(name, json.dumps(networks))
 
     def ssh(exports, *more):
         # What worked last would start at once.
@@ -163,7 +166,7 @@ def race(bench):
         args = [place.binary, "--exports", exports, *more, "ssh", "m", "-l", "root"]
         return [*client.enter, *args, "-c", "echo", "hi"]
 
-    alone, dead = clan("alone", ["10.91.3.2"]), clan("dead", ["10.91.1.9", "10.91.2.9", "10.91.3.2"])
+    alone, dead = clan(place, "alone", ["10.91.3.2"]), clan(place, "dead", ["10.91.1.9", "10.91.2.9", "10.91.3.2"])
     run = lambda exports: lambda: to_output(ssh(exports, "-q"), place.env)
     after_dead, by_itself = median_pairs(bench.few * 2, run(dead), run(alone))
     more = after_dead - by_itself
@@ -172,7 +175,7 @@ def race(bench):
         "race: two black holes above a working network", seconds(after_dead),
         f"without them {seconds(by_itself)}", more, shown, 0.5, "≤ + 0.50 s",
     )
-    both, tries, won = clan("both", ["10.91.4.2", "10.91.1.2"]), bench.few * 2, 0
+    both, tries, won = clan(place, "both", ["10.91.4.2", "10.91.1.2"]), bench.few * 2, 0
     for _ in range(tries):
         done = subprocess.run(ssh(both, "-v"), env=place.env, capture_output=True, text=True)
         if done.returncode != 0:

@@ -39,7 +39,10 @@ class Place:
         self.home = self.path("home")
         os.makedirs(f"{self.home}/.ssh", mode=0o700)
         os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *SERVERS])
+        # Where connections are kept for the next command.
+        os.mkdir(self.path("run"), mode=0o700)
         self.env = {"HOME": self.home, "PATH": os.environ["PATH"], "USER": "root"}
+        self.env["XDG_RUNTIME_DIR"] = self.path("run")
         self.key = f"{self.home}/.ssh/id_ed25519"
         for key in [self.path("host_key"), self.key]:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
