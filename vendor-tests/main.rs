@@ -70,6 +70,7 @@ mod openssh_session;
 mod openssh_values;
 mod openssh_words;
 mod others_files;
+mod pieces;
 mod pipelining;
 mod preload;
 mod process;

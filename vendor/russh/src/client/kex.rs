@@ -149,6 +149,11 @@ impl ClientKex {
         !matches!(self.state, ClientKexState::Created)
     }
 
+    /// Whether our NEWKEYS has been written, and the peer's has not been read.
+    pub fn waits_for_newkeys(&self) -> bool {
+        matches!(self.state, ClientKexState::WaitingForNewKeys { .. })
+    }
+
     /// Whether strict kex was negotiated, as soon as the peer's KEXINIT has
     /// been read (i.e. before the exchange completes).
     pub fn strict_kex(&self) -> bool {

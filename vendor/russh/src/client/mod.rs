@@ -75,6 +75,7 @@ use crate::{
 
 mod early;
 mod encrypted;
+mod held;
 mod kex;
 mod session;
 
@@ -113,6 +114,8 @@ pub struct Session {
     unimplemented_count: u8,
     /// A channel that does not wait for authentication.
     early: early::Early,
+    /// Our NEWKEYS, while it may wait for what follows.
+    newkeys: held::NewKeys,
 }
 
 impl Drop for Session {
@@ -1489,6 +1492,7 @@ impl Session {
             ext_info_count: 0,
             unimplemented_count: 0,
             early: early::Early::default(),
+            newkeys: held::NewKeys::default(),
         }
     }
 
@@ -1634,6 +1638,7 @@ impl Session {
                     // The flush after the select sees the elapsed limit.
                     debug!("rekey time limit reached");
                 }
+                () = self.newkeys.patience() => {}
                 () = &mut keepalive_timer => {
                     keepalive_elapsed = true;
                     if let Some(ref mut enc) = self.common.encrypted
@@ -1704,12 +1709,14 @@ impl Session {
             };
 
             self.flush()?;
-            crate::flush_or_timeout(
-                &mut self.common.packet_writer,
-                stream_write,
-                inactivity_timer.as_mut(),
-            )
-            .await?;
+            if !self.holds_newkeys() {
+                crate::flush_or_timeout(
+                    &mut self.common.packet_writer,
+                    stream_write,
+                    inactivity_timer.as_mut(),
+                )
+                .await?;
+            }
 
             if let Some(ref mut enc) = self.common.encrypted
                 && let EncryptedState::InitCompression = enc.state
