@@ -230,7 +230,7 @@ async fn boot_up(
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(dirs.clone());
         dirs
     };
-    let dirs = keep(Dirs::open(&settings.state, &table, &settings.temporary)?);
+    let dirs = keep(Dirs::open(&settings.state, &table, &settings.temporary).await?);
     if dirs.is_shared() {
         let shared = tokio::time::timeout(SHARED_PATIENCE, bootstrap(&table, &dirs, sender)).await;
         if let Ok(Ok(client)) = shared {

@@ -4,7 +4,8 @@
 //! Arti's lock makes a second process wait for the first in steps of five
 //! seconds until the list of relays is there. So the first process that comes
 //! holds a lock of ours too; a later one shares the directories only if the list
-//! is there, and else takes directories of its own, with the same guards.
+//! is there, or comes within a moment, and else takes directories of its own, with
+//! the same guards.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use tokio::time::Instant;
 use toml::Table;
 
 use super::settings::State;
@@ -21,6 +23,11 @@ use crate::error::TorFailure;
 /// How long a process that shares the directories waits for the list of relays,
 /// which only has to be read, before it goes its own way.
 pub(super) const SHARED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first process is waited for to have the list of relays. In a quick
+/// network that is sooner than if each one had it sent, at the same time.
+const FIRST_PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(10);
 /// Where Arti keeps its guards, below its state.
 const GUARDS: &str = "state/guards.json";
 /// Says that a list of relays was there once.
@@ -68,7 +75,7 @@ impl Dirs {
     ///
     /// # Errors
     /// [`TorFailure::State`].
-    pub(super) fn open(
+    pub(super) async fn open(
         state: &State,
         config: &Table,
         temporary: &Path,
@@ -92,13 +99,19 @@ impl Dirs {
         for dir in [&state, &cache] {
             make(dir)?;
         }
-        let lock = lock(&state.join("lock")).map_err(|error| failure(&state, &error))?;
-        let ready = cache.join(READY).exists();
-        Ok(match lock {
-            Some(lock) => Self { state, cache, own: Own::Locked { _lock: lock } },
-            None if ready => Self { state, cache, own: Own::Shared },
-            None => Self::temporary(temporary, Some(&state))?,
-        })
+        let (begun, ready) = (Instant::now(), cache.join(READY));
+        loop {
+            let lock = lock(&state.join("lock")).map_err(|error| failure(&state, &error))?;
+            return Ok(match lock {
+                Some(lock) => Self { state, cache, own: Own::Locked { _lock: lock } },
+                None if ready.exists() => Self { state, cache, own: Own::Shared },
+                None if begun.elapsed() < FIRST_PATIENCE => {
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+                None => Self::temporary(temporary, Some(&state))?,
+            });
+        }
     }
 
     /// Directories that are removed in the end.
@@ -212,51 +225,79 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 mod tests {
     use super::*;
 
-    fn open(dir: &Path) -> Dirs {
-        Dirs::open(&State::below(dir), &Table::new(), Path::new("/tmp")).unwrap()
+    async fn open(dir: &Path) -> Dirs {
+        Dirs::open(&State::below(dir), &Table::new(), Path::new("/tmp")).await.unwrap()
     }
 
-    #[test]
-    fn only_the_first_process_writes_and_others_wait_for_nobody() {
+    #[tokio::test(start_paused = true)]
+    async fn only_the_first_process_writes_and_others_do_not_wait_long() {
         let dir = tempfile::tempdir().unwrap();
-        let first = open(dir.path());
+        let first = open(dir.path()).await;
         assert!(matches!(first.own, Own::Locked { .. }));
         fs::create_dir(first.state().join("state")).unwrap();
         fs::write(first.state().join(GUARDS), "guards").unwrap();
         // Cold: nothing to share but the guards.
-        let second = open(dir.path());
+        let begun = Instant::now();
+        let second = open(dir.path()).await;
+        assert!(begun.elapsed() < FIRST_PATIENCE + 2 * LOOK, "{:?}", begun.elapsed());
         assert!(matches!(second.own, Own::Temporary { .. }));
         assert_eq!(fs::read(second.state().join(GUARDS)).unwrap(), b"guards");
         let temporary = second.cache().to_owned();
         drop(second);
         assert!(!temporary.exists());
         first.ready();
-        let third = open(dir.path());
+        let third = open(dir.path()).await;
         assert!(third.is_shared() && third.cache() == first.cache());
         assert!(!third.apart(Path::new("/tmp")).unwrap().is_shared());
         drop(first);
-        assert!(matches!(open(dir.path()).own, Own::Locked { .. }));
+        assert!(matches!(open(dir.path()).await.own, Own::Locked { .. }));
     }
 
-    #[test]
-    fn networks_are_kept_apart() {
+    #[tokio::test(start_paused = true)]
+    async fn the_list_of_the_first_process_is_waited_for_a_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path()).await;
+        let begun = Instant::now();
+        let soon = async {
+            tokio::time::sleep(FIRST_PATIENCE / 2).await;
+            first.ready();
+        };
+        let (second, ()) = tokio::join!(open(dir.path()), soon);
+        assert!(second.is_shared() && second.cache() == first.cache());
+        assert!(begun.elapsed() < FIRST_PATIENCE, "{:?}", begun.elapsed());
+        // Or it has gone meanwhile.
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path()).await;
+        let gone = async {
+            tokio::time::sleep(LOOK).await;
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(open(dir.path()), gone);
+        assert!(matches!(second.own, Own::Locked { .. }));
+    }
+
+    #[tokio::test]
+    async fn networks_are_kept_apart() {
         let dir = tempfile::tempdir().unwrap();
         let config = |text: &str| text.parse::<Table>().unwrap();
-        let of = |table| Dirs::open(&State::below(dir.path()), &table, Path::new("/tmp")).unwrap();
-        let (one, two) = (
-            of(config("[tor_network]\nauthorities.v3idents = [\"A\"]")),
-            of(config("[tor_network]\nauthorities.v3idents = [\"B\"]")),
-        );
+        let of = async |text: &str| {
+            let state = State::below(dir.path());
+            Dirs::open(&state, &config(text), Path::new("/tmp")).await.unwrap()
+        };
+        let one = of("[tor_network]\nauthorities.v3idents = [\"A\"]").await;
+        let two = of("[tor_network]\nauthorities.v3idents = [\"B\"]").await;
         assert_ne!(one.state(), two.state());
         assert!(matches!(two.own, Own::Locked { .. }));
     }
 
-    #[test]
-    fn a_directory_that_cannot_be_made_is_named() {
-        let open = |state| Dirs::open(&state, &Table::new(), Path::new("/tmp"));
-        let error = open(State::below(Path::new("/proc/none"))).unwrap_err();
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_made_is_named() {
+        let open = async |state: State| {
+            Dirs::open(&state, &Table::new(), Path::new("/tmp")).await.unwrap_err()
+        };
+        let error = open(State::below(Path::new("/proc/none"))).await;
         assert!(error.to_string().contains("/proc/none"), "{error}");
-        let error = open(State::Nowhere).unwrap_err();
+        let error = open(State::Nowhere).await;
         assert!(error.to_string().contains("there is no home"), "{error}");
     }
 }
