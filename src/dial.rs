@@ -2,6 +2,7 @@
 //! between dials and the word for every way a dial can fail; never names SSH, and never
 //! puts a host into an error: the caller knows whether it may be shown.
 
+mod begun;
 mod carrier;
 mod direct;
 mod iroh;
@@ -28,6 +29,8 @@ use crate::model::Technology;
 use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
+pub(crate) use begun::Asked;
+pub use begun::Begun;
 use carrier::{Carrier, Setup};
 use direct::Direct;
 pub use registry::{DIRECT, TOR, of_host, of_module, of_service};
@@ -125,14 +128,26 @@ impl Default for SocketOptions {
 pub trait Dial: Send + Sync {
     /// Opens a stream to `target` and says by `enter` what it waits for.
     fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a>;
+
+    /// The same, but for waiting until the other side has confirmed the stream, where
+    /// something can be said on it before.
+    fn begin<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Beginning<'a> {
+        Box::pin(async move { self.dial(target, enter).await.map(Begun::open) })
+    }
 }
 
 /// What [`Dial::dial`] returns.
 pub type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Stream, DialError>> + Send + 'a>>;
+/// What [`Dial::begin`] returns.
+pub type Beginning<'a> = Pin<Box<dyn Future<Output = Result<Begun, DialError>> + Send + 'a>>;
 
 impl Dial for Dialer {
     fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
         Box::pin(Self::dial(self, target, enter))
+    }
+
+    fn begin<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Beginning<'a> {
+        Box::pin(async move { self.dialler_of(target)?.begin(target, enter).await })
     }
 }
 
@@ -178,10 +193,12 @@ impl Dialer {
         target: &Target,
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
-        let Some(carrier) = registry::carrier(&target.technology) else {
-            return Err(unsupported(target));
-        };
-        self.prepared(carrier).dial(target, enter).await
+        self.dialler_of(target)?.dial(target, enter).await
+    }
+
+    fn dialler_of(&self, target: &Target) -> Result<Arc<dyn Dial>, DialError> {
+        let carrier = registry::carrier(&target.technology);
+        carrier.map(|carrier| self.prepared(carrier)).ok_or_else(|| unsupported(target))
     }
 
     fn prepared(&self, carrier: &dyn Carrier) -> Arc<dyn Dial> {

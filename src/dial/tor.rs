@@ -4,6 +4,7 @@
 
 mod address;
 mod embedded;
+mod onions;
 mod owner;
 mod runtime;
 mod settings;
@@ -17,7 +18,9 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::carrier::{Carrier, Setup};
-use super::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
+use super::{
+    Beginning, Begun, Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Target,
+};
 use crate::error::Stage;
 use crate::model::{Kind, Network, Running};
 use embedded::Embedded;
@@ -94,6 +97,10 @@ struct Tor {
 
 impl Dial for Tor {
     fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+        Box::pin(async move { self.begin(target, enter).await?.confirmed().await })
+    }
+
+    fn begin<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Beginning<'a> {
         Box::pin(self.reach(target.host.expose(), target.port, enter))
     }
 }
@@ -109,7 +116,7 @@ impl Tor {
         host: &str,
         port: u16,
         enter: &(dyn Fn(Phase) + Sync),
-    ) -> Result<Stream, DialError> {
+    ) -> Result<Begun, DialError> {
         // Whoever has said which client connects knows better than the environment.
         let is_chosen = self.settings.mode != Mode::Auto;
         self.socket_options.unless(|preload| !preload.is_tor && !is_chosen)?;
@@ -119,9 +126,9 @@ impl Tor {
         let socks = self.settings.socks();
         let by_system = async {
             enter(Phase::Onion);
-            system::dial(socks, &onion, port).await
+            system::dial(socks, &onion, port).await.map(Begun::open)
         };
-        let by_embedded = async { self.embedded.dial(&onion, port, enter).await };
+        let by_embedded = async { self.embedded.begin(&onion, port, enter).await };
         match self.settings.mode {
             Mode::Embedded => by_embedded.await,
             Mode::System => by_system.await,

@@ -152,15 +152,28 @@ where
         }
     };
     let reached = tokio::time::timeout(rules.deadline_of(&route.technology), async {
-        let stream = dialer.dial(&target, &enter).await?;
+        let mut begun = dialer.begin(&target, &enter).await?;
+        // A loser is closed without a word; only the best route left speaks before it
+        // is chosen.
+        let first = || match &rules.proof {
+            Proof::Banner(Some(hello)) if state.leads() => hello(&target),
+            _ => Greeting::default(),
+        };
+        let mut said = Greeting::default();
+        if begun.may_speak() {
+            said = first();
+            begun.say(said.bytes()).await;
+        }
+        let stream = begun.confirmed().await?;
         state.connect(Instant::now());
         Ok::<_, Cause>(match &rules.proof {
-            Proof::Banner(hello) => {
-                // A loser is closed without a word; only the best route left speaks
-                // before it is chosen.
-                let hello = hello.as_ref().filter(|_| state.leads());
-                let said = hello.map(|hello| hello(&target)).unwrap_or_default();
-                let (stream, banner) = banner::receive(stream, said.bytes()).await?;
+            Proof::Banner(_) => {
+                let is_said = !said.bytes().is_empty();
+                if !is_said {
+                    said = first();
+                }
+                let now = if is_said { &[] } else { said.bytes() };
+                let (stream, banner) = banner::receive(stream, now).await?;
                 (stream, said, banner)
             }
             Proof::Connection => (stream, Greeting::default(), String::new()),

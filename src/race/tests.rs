@@ -1,6 +1,7 @@
 //! Races under a clock that stands still until everybody waits (tokio's
 //! `start_paused`), over peers that answer as a script says.
 
+mod early;
 mod property;
 
 use std::pin::Pin;

@@ -4,16 +4,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arti_client::{BootstrapBehavior, DataStream, ErrorKind, HasKind, TorClient};
+use arti_client::{BootstrapBehavior, ErrorKind, HasKind, TorClient};
 use futures_util::StreamExt;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tor_keymgr::KeystoreSelector;
+use tokio::time::Instant;
 
 use super::address::Onion;
+use super::onions::{Onions, RENEWAL};
 use super::settings::{Settings, config};
 use super::state::{Dirs, SHARED_PATIENCE};
-use crate::dial::{DialError, DialFailure, Phase, Stream};
+use crate::dial::{Begun, DialError, DialFailure, Phase};
 use crate::error::Stage;
 use crate::error::TorFailure;
 use crate::log::watch as watch_log;
@@ -24,10 +25,6 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(60);
 /// Bound on descriptor, introduction and rendezvous together: a service that
 /// was just killed is looked for during five minutes.
 const ONION_DEADLINE: Duration = Duration::from_secs(45);
-/// How often, and how long each time, a list of relays is waited for that is
-/// being replaced.
-const RENEWALS: usize = 20;
-const RENEWAL: Duration = Duration::from_millis(50);
 /// Bound on waiting for the client's threads in the end.
 const END_DEADLINE: Duration = Duration::from_millis(200);
 /// What whoever still waits for the client is told in the end.
@@ -40,8 +37,6 @@ const SHUT_DOWN: TorFailure = TorFailure::Other(ErrorKind::ArtiShuttingDown);
 /// private. A list that is known at the start is an error of that start
 /// ([`ErrorKind::SoftwareDeprecated`]), by type.
 const OBSOLETE_TARGET: &str = "arti_client::protostatus";
-
-type Client = Arc<TorClient<super::runtime::Runtime>>;
 
 /// Our own client, started when it is first needed.
 pub(super) struct Embedded {
@@ -70,7 +65,7 @@ type Slot = Arc<Mutex<Option<Arc<Dirs>>>>;
 #[derive(Clone)]
 enum Boot {
     Starting { percent: u8, stage: String },
-    Ready(Client),
+    Ready(Arc<Onions>),
     Failed(TorFailure),
 }
 
@@ -105,34 +100,29 @@ impl Embedded {
         running.get_or_insert_with(|| start(self.settings.clone())).boot.subscribe()
     }
 
-    pub(super) async fn dial(
+    /// Asks for a stream; the service may not have confirmed it yet.
+    pub(super) async fn begin(
         &self,
         onion: &Onion,
         port: u16,
         enter: &(dyn Fn(Phase) + Sync),
-    ) -> Result<Stream, DialError> {
-        let client = self
-            .bootstrapped(enter)
-            .await
-            .map_err(|failure| DialError::new(Stage::Bootstrap, DialFailure::Tor(failure)))?;
-        let failed = |failure| DialError::new(Stage::Dial, DialFailure::Tor(failure));
+    ) -> Result<Begun, DialError> {
+        let failed = |stage| move |failure| DialError::new(stage, DialFailure::Tor(failure));
+        let onions = self.bootstrapped(enter).await.map_err(failed(Stage::Bootstrap))?;
         enter(Phase::Onion);
-        for key in self.settings.client_auth.iter().filter_map(|auth| auth.key_for(onion)) {
-            // Again with the next route to the same service: it is there already.
-            let _ = client.insert_service_discovery_key(KeystoreSelector::Primary, onion.id, key);
-        }
-        match tokio::time::timeout(ONION_DEADLINE, connect(&client, onion, port)).await {
-            Ok(Ok(stream)) => Ok(Stream::new(stream, None)),
-            Ok(Err(error)) => Err(failed(TorFailure::from_kind(error.kind()))),
-            Err(_) => Err(failed(TorFailure::Silent)),
-        }
+        let keys = self.settings.keys_for(onion).map_err(failed(Stage::Dial))?;
+        let asked = onions.ask(onion, keys, port, Instant::now() + ONION_DEADLINE).await;
+        asked.map(Begun::asked).map_err(failed(Stage::Dial))
     }
 
-    async fn bootstrapped(&self, enter: &(dyn Fn(Phase) + Sync)) -> Result<Client, TorFailure> {
+    async fn bootstrapped(
+        &self,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<Arc<Onions>, TorFailure> {
         let mut boot = self.start();
         loop {
             match boot.borrow_and_update().clone() {
-                Boot::Ready(client) => return Ok(client),
+                Boot::Ready(onions) => return Ok(onions),
                 Boot::Failed(failure) => return Err(failure),
                 Boot::Starting { percent, stage } => enter(Phase::Bootstrapping { percent, stage }),
             }
@@ -141,25 +131,6 @@ impl Embedded {
             }
         }
     }
-}
-
-async fn connect(
-    client: &Client,
-    onion: &Onion,
-    port: u16,
-) -> Result<DataStream, arti_client::Error> {
-    let target = (onion.name.expose().as_str(), port);
-    for _ in 0..RENEWALS {
-        match client.connect(target).await {
-            // The list of relays that was there is just being replaced.
-            Err(error) if error.kind() == ErrorKind::BootstrapRequired => {
-                tokio::time::sleep(RENEWAL).await;
-                client.bootstrap().await?;
-            }
-            done => return done,
-        }
-    }
-    client.connect(target).await
 }
 
 fn start(settings: Arc<Settings>) -> Running {
@@ -194,7 +165,7 @@ fn start(settings: Arc<Settings>) -> Running {
     let task = async move {
         let booting = boot_up(&settings, &dirs, &sender);
         let outcome = match tokio::time::timeout(BOOTSTRAP_DEADLINE, booting).await {
-            Ok(Ok(client)) => Boot::Ready(client),
+            Ok(Ok(onions)) => Boot::Ready(Arc::new(onions)),
             Ok(Err(failure)) => Boot::Failed(failure),
             Err(_) => Boot::Failed(match sender.borrow().clone() {
                 Boot::Starting { percent, stage } => TorFailure::Slow { percent, stage },
@@ -220,7 +191,7 @@ async fn boot_up(
     settings: &Settings,
     slot: &Slot,
     sender: &watch::Sender<Boot>,
-) -> Result<Client, TorFailure> {
+) -> Result<Onions, TorFailure> {
     // Arti wants a provider for TLS and does not choose one (another module
     // may have).
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -233,8 +204,8 @@ async fn boot_up(
     let dirs = keep(Dirs::open(&settings.state, &table, &settings.temporary).await?);
     if dirs.is_shared() {
         let shared = tokio::time::timeout(SHARED_PATIENCE, bootstrap(&table, &dirs, sender)).await;
-        if let Ok(Ok(client)) = shared {
-            return Ok(client);
+        if let Ok(Ok(onions)) = shared {
+            return Ok(onions);
         }
         // The process that writes there may be stuck or gone.
         return bootstrap(&table, &keep(dirs.apart(&settings.temporary)?), sender).await;
@@ -246,12 +217,12 @@ async fn bootstrap(
     table: &toml::Table,
     dirs: &Dirs,
     sender: &watch::Sender<Boot>,
-) -> Result<Client, TorFailure> {
+) -> Result<Onions, TorFailure> {
     let config = config(table, dirs.cache(), dirs.state())?;
     let runtime = super::runtime::current()
         .map_err(|error| TorFailure::Config(format!("no runtime: {error}")))?;
     let client = TorClient::with_runtime(runtime)
-        .config(config)
+        .config(config.clone())
         .bootstrap_behavior(BootstrapBehavior::OnDemand)
         .create_unbootstrapped_async()
         .await
@@ -290,13 +261,13 @@ async fn bootstrap(
     if table.contains_key("bridges") {
         first_circuit(&client).await;
     }
-    Ok(client)
+    Onions::new(client, &config)
 }
 
 /// Waits until a circuit can be built. With bridges that is later than Arti
 /// says: their own descriptors come last, and a service asked for meanwhile
 /// counts as failed for long.
-async fn first_circuit(client: &Client) {
+async fn first_circuit(client: &TorClient<super::runtime::Runtime>) {
     loop {
         if let (Ok(directory), Ok(circuits)) = (client.dirmgr(), client.hs_circ_pool())
             && let Ok(relays) = directory.timely_netdir()
@@ -381,7 +352,7 @@ mod tests {
         let onion = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
         let onion = Onion::parse(onion).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let error = runtime.block_on(tor.dial(&onion, 22, &|_| ())).unwrap_err();
+        let error = runtime.block_on(tor.begin(&onion, 22, &|_| ())).err().unwrap();
         assert_eq!(error.failure, DialFailure::Tor(TorFailure::Obsolete));
     }
 

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use arti_client::TorClientConfig;
 use arti_client::config::TorClientConfigBuilder;
 use toml::{Table, Value};
+use tor_hsclient::{HsClientSecretKeys, HsClientSecretKeysBuilder};
+use tor_hscrypto::pk::{HsClientDescEncKey, HsClientDescEncKeypair};
 
-use super::address::ClientAuth;
+use super::address::{ClientAuth, Onion};
 use crate::error::TorFailure;
 
 /// No configuration is larger, in bytes.
@@ -85,6 +87,20 @@ impl Default for Settings {
 impl Settings {
     pub(super) fn socks(&self) -> SocketAddr {
         self.socks.unwrap_or(DEFAULT_SOCKS)
+    }
+
+    /// What we show to `onion`, if it admits only clients with a key.
+    ///
+    /// # Errors
+    /// [`TorFailure::Config`].
+    pub(super) fn keys_for(&self, onion: &Onion) -> Result<HsClientSecretKeys, TorFailure> {
+        let Some(key) = self.client_auth.iter().find_map(|auth| auth.key_for(onion)) else {
+            return Ok(HsClientSecretKeys::none());
+        };
+        let mut keys = HsClientSecretKeysBuilder::default();
+        let public = HsClientDescEncKey::from(&key);
+        keys.ks_hsc_desc_enc(HsClientDescEncKeypair::new(public, key));
+        keys.build().map_err(|error| TorFailure::Config(error.to_string()))
     }
 
     /// The files, merged; later ones win.
