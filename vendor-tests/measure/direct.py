@@ -106,7 +106,8 @@ def jump(bench):
 
 def warm(bench):
     """A second command, where the first one's connection is still there."""
-    for where, make in [("loopback", near), ("100 ms", far)]:
+    # Two round trips are two round trips for both.
+    for where, make, must in [("loopback", near, 0.9), ("100 ms", far, None)]:
         place = bench.place()
         prefix, address = make(place)
         host, port = address.split(":")
@@ -116,11 +117,11 @@ def warm(bench):
             subprocess.run([*prefix, *masters[name], "-f", "-M", "-N"], env=place.env, check=True)
         run = lambda name: lambda: whole([*prefix, *masters[name], "true"], place.env)
         took = median_pairs(bench.pairs, run("ours"), run("theirs"))
-        yield Row.ratio(f"second command, {where}, a master of each", *took, must=0.9)
+        yield Row.ratio(f"second command, {where}, a master of each", *took, must=must)
         for args in masters.values():
             subprocess.run([*prefix, *args, "-O", "exit"], env=place.env, stderr=subprocess.DEVNULL)
         if bench.keeps_sessions:
-            yield kept_session(bench, place, prefix, address, where)
+            yield kept_session(bench, place, prefix, address, where, must)
         place.end()
 
 
@@ -133,7 +134,7 @@ def far(place):
     return client.enter, f"{address}:{PORT}"
 
 
-def kept_session(bench, place, prefix, address, where):
+def kept_session(bench, place, prefix, address, where, must):
     """`clan-connect ssh` twice, beside OpenSSH as Clan calls it."""
     host, port = address.split(":")
     exports = clan(place, "kept", [host], int(port))
@@ -143,8 +144,8 @@ def kept_session(bench, place, prefix, address, where):
     run = lambda args: lambda: whole([*prefix, *args], place.env)
     took = median_pairs(bench.pairs, run(ours), run([*theirs, "true"]))
     subprocess.run([*prefix, *theirs, "-O", "exit"], env=place.env, stderr=subprocess.DEVNULL)
-    subprocess.run([*prefix, place.binary, "close", "--all"], env=place.env, stderr=subprocess.DEVNULL)
-    return Row.ratio(f"second `clan-connect ssh`, {where}, warm by itself", *took, must=0.9)
+    subprocess.run([*prefix, place.binary, "close", "--all"], env=place.env, capture_output=True)
+    return Row.ratio(f"second `clan-connect ssh`, {where}, warm by itself", *took, must=must)
 
 
 def clan(place, name, hosts, port=PORT):

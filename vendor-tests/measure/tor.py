@@ -86,7 +86,7 @@ def kept_session(bench, place, network):
         took = median_pairs(
             bench.pairs, lambda: whole(ours, place.env), lambda: whole([*theirs, "true"], place.env))
         subprocess.run([*theirs, "-O", "exit"], env=place.env, stderr=subprocess.DEVNULL)
-    subprocess.run([place.binary, "close", "--all"], env=place.env, stderr=subprocess.DEVNULL)
+    subprocess.run([place.binary, "close", "--all"], env=place.env, capture_output=True)
     return Row.ratio("second `clan-connect ssh` over Tor, warm by itself", *took, must=0.9, peer=PEER)
 
 
