@@ -661,14 +661,21 @@ impl Session {
                     return Ok(());
                 }
 
-                self.deliver(channel_num, ChannelMsg::OpenFailure(reason_code.clone()))?;
+                // Before whoever waits hears of it, who may end the process at once.
+                client
+                    .channel_open_failure(
+                        channel_num,
+                        reason_code.clone(),
+                        &descr,
+                        &language,
+                        self,
+                    )
+                    .await?;
+                self.deliver(channel_num, ChannelMsg::OpenFailure(reason_code))?;
                 self.channels.remove(&channel_num);
 
                 let _ = self.sender.send(Reply::ChannelOpenFailure);
-
-                client
-                    .channel_open_failure(channel_num, reason_code, &descr, &language, self)
-                    .await
+                Ok(())
             }
             Some((&msg::CHANNEL_DATA, mut r)) => {
                 trace!("channel_data");
