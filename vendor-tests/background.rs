@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Run, THEIRS, free_port, signal, start, until, wait};
+use crate::harness::{Run, THEIRS, copy_program, free_port, signal, start, until, wait};
 use crate::openssh_personality::Place;
 
 /// A place where a command of the configuration leaves a line each time that it runs.
@@ -150,7 +150,7 @@ fn who_is_not_root_goes_there_as_well() {
     run("chown", &["-R", "12345:12345", place.home.path("home").to_str().unwrap()]);
     // Where everybody may run it.
     let binary = place.home.path("bin/own");
-    std::fs::copy(crate::harness::BINARY, &binary).unwrap();
+    copy_program(crate::harness::BINARY, &binary);
     let config = place.home.path("home/.ssh/config").display().to_string();
     let key = place.home.path("home/.ssh/id_ed25519").display().to_string();
     run("chmod", &["600", &key]);

@@ -41,6 +41,12 @@ pub fn run(program: &str, args: &[&str], package: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Copies a program. Another process writes it: a child that this one starts meanwhile
+/// would have it open for writing, and nobody could run it.
+pub fn copy_program(from: &str, to: &Path) {
+    run("install", &["-m", "755", from, to.to_str().unwrap()], "coreutils");
+}
+
 /// Waits for a child, but not for ever; reads all its output.
 pub fn wait(mut child: Child) -> Output {
     let reader = |stream: Option<Box<dyn Read + Send>>| {

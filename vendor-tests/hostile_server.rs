@@ -320,13 +320,17 @@ fn messages_that_are_no_data_end_the_connection_when_there_are_too_many() {
 
 #[test]
 fn a_window_grows_for_a_reader_that_is_quick_and_for_no_other() {
-    let hostile = Hostile::new("windows");
-    let (_, _, done) = peak(&hostile, &[]);
-    done.exits(7);
-    let number = |start: &str| *hostile.numbers(start).last().unwrap();
-    assert_eq!(number("first window"), 2 << 20);
-    assert!(number("most") > 6 << 20, "{}", number("most"));
-    assert!(number("most") <= 16 << 20, "{}", number("most"));
+    // On a computer that does something else just then, nobody is quick.
+    let most = || {
+        let hostile = Hostile::new("windows");
+        let (_, _, done) = peak(&hostile, &[]);
+        done.exits(7);
+        let number = |start: &str| *hostile.numbers(start).last().unwrap();
+        assert_eq!(number("first window"), 2 << 20);
+        assert!(number("most") <= 16 << 20, "{}", number("most"));
+        number("most")
+    };
+    assert!((0..5).any(|_| most() > 6 << 20), "five times it has not grown");
     // Nobody reads, so that all the server can send is the first window.
     let hostile = Hostile::new("windows");
     let mut child = start(&mut hostile.ours(&[], &["root@127.0.0.1", "cmd"]), "");

@@ -1,11 +1,10 @@
 //! Which commands share a connection: those that would have made the same one.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use super::Warm;
-use crate::harness::{BINARY, Run, start, wait};
+use crate::harness::{BINARY, Run, copy_program, start, wait};
 
 #[test]
 fn what_decides_who_the_other_side_is_or_as_whom_or_over_what_is_never_shared() {
@@ -69,8 +68,7 @@ fn what_decides_who_the_other_side_is_or_as_whom_or_over_what_is_never_shared() 
     logins += 1;
     assert_eq!(warm.logins(), logins, "ssh_config");
     let upgraded = warm.home.path("clan-connect");
-    fs::copy(BINARY, &upgraded).unwrap();
-    fs::set_permissions(&upgraded, Permissions::from_mode(0o755)).unwrap();
+    copy_program(BINARY, &upgraded);
     let same = warm.kept(&[], "true");
     let mut other = Command::new(&upgraded);
     other.args(same.get_args().skip(1)).env_clear().current_dir(warm.home.dir.path());
