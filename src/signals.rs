@@ -112,11 +112,14 @@ struct Signals {
 impl Signals {
     fn listen() -> Self {
         let ignored = ignored();
+        let is_ignored = |kind: SignalKind| ignored & (1 << (kind.as_raw_value() - 1)) != 0;
         // Where nobody can listen, the signal ends us by itself.
-        let on = |kind: SignalKind| {
-            let bit = 1 << (kind.as_raw_value() - 1);
-            (ignored & bit == 0).then(|| signal(kind).ok()).flatten()
-        };
+        let on = |kind| if is_ignored(kind) { None } else { signal(kind).ok() };
+        if is_ignored(SignalKind::child()) {
+            // Who started us waits for no child; nobody could wait for ours (ssh.c,
+            // `main`). To listen once is enough.
+            let _ = signal(SignalKind::child());
+        }
         Self {
             hangup: on(SignalKind::hangup()),
             interrupt: on(SignalKind::interrupt()),

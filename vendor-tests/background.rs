@@ -173,3 +173,30 @@ fn who_is_not_root_goes_there_as_well() {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Run::of(wait(start(&mut command, "util-linux"))).exits(0);
 }
+
+/// Some daemons wait for none of their children, and what they start inherits that.
+#[test]
+fn who_was_started_with_sigchld_ignored_waits_for_its_own_all_the_same() {
+    let place = Place::shared("");
+    let config = place.home.path("home/.ssh/config").display().to_string();
+    let ignoring = |program: &str, args: &[&str]| {
+        let ignore = "import os, signal, sys\n\
+                      signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
+                      os.execv(sys.argv[1], sys.argv[1:])";
+        let through = ["-c", ignore, program, "-F", &config];
+        let mut command = place.command("/usr/bin/python3", &[&through, args].concat());
+        Run::of(wait(start(&mut command, "python3-paramiko")))
+    };
+    for program in [place.ours(), THEIRS.to_owned()] {
+        let exec = ["-oPermitLocalCommand=yes", "-oLocalCommand=echo here", "box", "echo there"];
+        let done = ignoring(&program, &exec).exits(0);
+        assert_eq!(done.text(), "here\nthere\n", "{program}");
+        let refused = ignoring(&program, &["-f", "-p1", "box", "true"]).exits(255);
+        let lines = refused.stderr.lines().count();
+        assert!(lines == 1 && refused.stderr.contains("refused"), "{program}: {}", refused.stderr);
+    }
+    // OpenSSH asks such commands before it minds SIGCHLD, and ends here.
+    place.home.write("exec", "Match exec false\n Port 8\nMatch exec true\n User met\n");
+    let done = ignoring(&place.ours(), &["-F", "exec", "-G", "-oPort=7", "box"]).exits(0);
+    assert!(done.text().contains("user met\nhostname box\nport 7\n"), "{}", done.text());
+}

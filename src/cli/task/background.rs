@@ -148,8 +148,10 @@ pub(super) async fn begin(
             }
         };
     }
+    // It has said what was wrong. Whatever becomes of the waiting, nothing may be begun
+    // once more.
     let status = tokio::task::spawn_blocking(move || status(child)).await;
-    status.unwrap_or(Err(ErrorKind::Other.into())).map(Began::Over).map_err(failed)
+    Ok(Began::Over(status.ok().and_then(std::io::Result::ok).unwrap_or(255)))
 }
 
 async fn ahead(
