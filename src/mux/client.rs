@@ -157,12 +157,9 @@ impl Client {
         let mut client = Self { stream, next: 0, has_info: false };
         let hello = MasterRequest::Hello { version: VERSION }.encode(0);
         send(&mut client.stream, &hello).await?;
-        let session = MasterRequest::NewSession(wanted).encode(client.next);
-        send(&mut client.stream, &session).await?;
-        for file in files {
-            send_descriptor(&client.stream, file).await?;
-        }
-        Ok(Ahead(client))
+        let id = client.send(&MasterRequest::NewSession(wanted)).await?;
+        client.pass(&files).await?;
+        Ok(Ahead { client, id })
     }
 
     /// Waits until the master is gone.
@@ -183,10 +180,19 @@ impl Client {
         self.opened(id, &files).await
     }
 
-    async fn opened(mut self, id: u32, files: &[BorrowedFd<'_>]) -> Result<Running, MasterFailure> {
+    async fn opened(self, id: u32, files: &[BorrowedFd<'_>]) -> Result<Running, MasterFailure> {
+        self.pass(files).await?;
+        self.running(id).await
+    }
+
+    async fn pass(&self, files: &[BorrowedFd<'_>]) -> io::Result<()> {
         for file in files {
             send_descriptor(&self.stream, *file).await?;
         }
+        Ok(())
+    }
+
+    async fn running(mut self, id: u32) -> Result<Running, MasterFailure> {
         match self.answer(id).await? {
             Reply::SessionOpened(number) => Ok(Running { client: self, number }),
             _ => Err(MasterFailure::Protocol),
@@ -198,7 +204,7 @@ impl Client {
         self.answer(id).await
     }
 
-    async fn send(&mut self, request: &MasterRequest) -> Result<u32, MasterFailure> {
+    async fn send(&mut self, request: &MasterRequest) -> io::Result<u32> {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         send(&mut self.stream, &request.encode(id)).await?;
@@ -223,12 +229,16 @@ impl Client {
 
 /// A client whose master is about to be one.
 #[derive(Debug)]
-pub struct Ahead(Client);
+pub struct Ahead {
+    client: Client,
+    /// The number of its request.
+    id: u32,
+}
 
 impl Ahead {
     /// Waits for the byte by which a process says that it stands; whether it came.
     pub async fn is_ready(&mut self) -> bool {
-        self.0.stream.read_u8().await.is_ok()
+        self.client.stream.read_u8().await.is_ok()
     }
 
     /// The session, when the master has said that it stands.
@@ -236,11 +246,8 @@ impl Ahead {
     /// # Errors
     /// See [`MasterFailure`].
     pub async fn opened(mut self) -> Result<Running, MasterFailure> {
-        let (_, Reply::Hello { version: VERSION, .. }) = self.0.receive().await? else {
-            return Err(MasterFailure::Protocol);
-        };
-        match self.0.answer(0).await? {
-            Reply::SessionOpened(number) => Ok(Running { client: self.0, number }),
+        match self.client.receive().await? {
+            (_, Reply::Hello { version: VERSION, .. }) => self.client.running(self.id).await,
             _ => Err(MasterFailure::Protocol),
         }
     }

@@ -388,13 +388,7 @@ impl Master {
             Ok(stream) => stream,
             Err(reason) => return send(&mut client, &Reply::Failure(reason).encode(id)).await,
         };
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        send(&mut client, &Reply::SessionOpened(number).encode(id)).await?;
-        tokio::select! {
-            () = pipe(stream, input, tokio::fs::File::from_std(output)) => {}
-            () = gone(&client) => {}
-        }
-        Ok(())
+        self.join(client, id, stream, input, output).await
     }
 
     /// A new stream by the way that led to the machine, joined to two descriptors.
@@ -412,13 +406,31 @@ impl Master {
         let Ok(Some(stream)) = opened else {
             return send(&mut client, &Reply::Failure(NO_SESSION.to_owned()).encode(id)).await;
         };
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        send(&mut client, &Reply::SessionOpened(number).encode(id)).await?;
+        self.join(client, id, stream, input, output).await
+    }
+
+    /// Joins a stream to what a client has passed, until either ends or the client does.
+    async fn join(
+        &self,
+        mut client: UnixStream,
+        id: u32,
+        stream: impl Duplex,
+        input: Input,
+        output: File,
+    ) -> Result<()> {
+        self.opened(&mut client, id).await?;
         tokio::select! {
             () = pipe(stream, input, tokio::fs::File::from_std(output)) => {}
             () = gone(&client) => {}
         }
         Ok(())
+    }
+
+    /// Tells a client the number of what was opened for it.
+    async fn opened(&self, client: &mut UnixStream, id: u32) -> Result<u32> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        send(client, &Reply::SessionOpened(number).encode(id)).await?;
+        Ok(number)
     }
 
     /// Whether the user allows it, where that is to be asked.

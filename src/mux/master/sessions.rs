@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{ErrorKind, Result, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -41,7 +40,7 @@ impl Master {
             None => self.session.start(&self.host, &remote).await.map_err(|_| NotStarted::Refused),
             Some(_) => self.session.start_within(&self.host, &remote, ALIVE).await,
         };
-        let mut process = match started {
+        let process = match started {
             Ok(process) => process,
             // It may have begun, and must not be begun once more elsewhere.
             Err(NotStarted::Lost(error)) => return Err(std::io::Error::other(error)),
@@ -53,11 +52,7 @@ impl Master {
                 return send(&mut client, &Reply::Failure(NO_SESSION.to_owned()).encode(id)).await;
             }
         };
-        let done = self.attend(&mut client, id, &wanted, &mut process, files).await;
-        if done.is_err() {
-            process.close().await;
-        }
-        done
+        self.attend(client, id, &wanted, process, files).await
     }
 
     /// Serves who was handed over along with the connection, as what has been begun along
@@ -82,22 +77,33 @@ impl Master {
                 self.session.start(&self.host, &remote).await
             }
         };
-        let mut process = match started {
+        let process = match started {
             Ok(process) => process,
             Err(error) => {
                 let failure = Reply::Failure(error.to_string());
                 return send(&mut client, &failure.encode(id)).await;
             }
         };
-        let done = self.attend(&mut client, id, &wanted, &mut process, files).await;
+        self.attend(client, id, &wanted, process, files).await
+    }
+
+    /// Waits for the end of a session, or of its client, with which it is over.
+    async fn attend(
+        &self,
+        mut client: UnixStream,
+        id: u32,
+        wanted: &NewSession,
+        mut process: Process<'_>,
+        files: Files,
+    ) -> Result<()> {
+        let done = self.joined(&mut client, id, wanted, &mut process, files).await;
         if done.is_err() {
             process.close().await;
         }
         done
     }
 
-    /// Waits for the end of a session, or of its client.
-    async fn attend(
+    async fn joined(
         &self,
         client: &mut UnixStream,
         id: u32,
@@ -107,8 +113,7 @@ impl Master {
     ) -> Result<()> {
         let Files { input, output, mut errors } = files;
         let tty = wanted.tty.then(|| input.try_clone()).transpose()?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        send(client, &Reply::SessionOpened(number).encode(id)).await?;
+        let number = self.opened(client, id).await?;
 
         let (size_changed, sizes) = mpsc::unbounded_channel();
         let (told_no_terminal, mut no_terminal) = oneshot::channel();
