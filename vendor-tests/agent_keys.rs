@@ -20,7 +20,7 @@ struct Agent {
 impl Agent {
     fn start(home: &Home) -> Self {
         let socket = home.path("agent").to_str().unwrap().to_owned();
-        let mut command = Command::new(crate::hostile_server::python());
+        let mut command = Command::new(crate::scripted::python());
         command.args([SCRIPT, &socket]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = start(&mut command, "python3-cryptography");
         let mut public = String::new();

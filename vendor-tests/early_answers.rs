@@ -2,21 +2,17 @@
 //! ahead of its answers: nothing is run twice, a refusal is one whatever its form, and the
 //! words are OpenSSH's where it has some.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
 
-use crate::harness::{Home, Run, THEIRS, start, until, wait};
-use crate::hostile_server::python;
+use crate::harness::{Home, Run, THEIRS, start, wait};
+use crate::scripted::Scripted;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/early-server");
 
 /// A server with a script, and two keys of which it knows none.
 pub(crate) struct Early {
     pub(crate) home: Home,
-    child: Child,
-    seen: Arc<Mutex<Vec<String>>>,
-    pub(crate) port: String,
+    pub(crate) server: Scripted,
 }
 
 impl Early {
@@ -30,28 +26,18 @@ impl Early {
 
     /// The same with this host key.
     pub(crate) fn at(home: Home, scenario: &str, host_key: &str) -> Self {
-        let mut command = Command::new(python());
-        command.args([SCRIPT, scenario, host_key]).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = start(&mut command, "python3-paramiko");
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (lines, sink) = (BufReader::new(child.stdout.take().unwrap()).lines(), seen.clone());
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                sink.lock().unwrap().push(line);
-            }
-        });
-        until("the server's port", || !seen.lock().unwrap().is_empty());
-        let port = seen.lock().unwrap()[0].trim_start_matches("port ").to_owned();
-        Self { home, child, seen, port }
+        let server = Scripted::start(&[SCRIPT, scenario, host_key]);
+        Self { home, server }
     }
 
     fn times(&self) -> usize {
-        self.seen.lock().unwrap().iter().filter(|line| *line == "ran").count()
+        self.server.seen().iter().filter(|line| *line == "ran").count()
     }
 
     fn options(&self) -> Vec<String> {
         let path = |name: &str| self.home.path(name).display().to_string();
-        let files = ["-i", &path("one"), "-i", &path("two"), "-p", &self.port].map(str::to_owned);
+        let files =
+            ["-i", &path("one"), "-i", &path("two"), "-p", &self.server.port].map(str::to_owned);
         let fixed = [
             "-Fnone",
             "-oIdentitiesOnly=yes",
@@ -80,13 +66,6 @@ impl Early {
     }
 }
 
-impl Drop for Early {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_channel_that_is_refused_as_a_channel_is_asked_for_again_after_the_login() {
     for scenario in ["refuses", "refuses-all"] {
@@ -108,7 +87,7 @@ fn what_is_passed_over_in_silence_ends_the_login_and_names_the_option() {
         // The advice is good.
         assert_eq!(early.ours(&["-oPipelining=no"]).exits(0).text(), "hi\n");
         assert_eq!(early.times(), 1, "{scenario}");
-        let target = format!("127.0.0.1:{}", early.port);
+        let target = format!("127.0.0.1:{}", early.server.port);
         let path = |name: &str| early.home.path(name).display().to_string();
         let (one, two) = (path("one"), path("two"));
         let to = ["ssh", "m", "--target-host", &target, "-i", &one, "-i", &two];

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::early_answers::Early;
 use crate::harness::{
-    Account, BINARY, Home, Run, Server, THEIRS, dropbear_with_key, newer_sshd, noise, run, sshd,
-    start, wait,
+    Account, BINARY, Home, Run, Server, THEIRS, dropbear_with_key, newer_sshd, noise, returns, run,
+    sshd, start, wait,
 };
 use crate::round_trips::{COMMAND, FarLink, WAY};
 
@@ -226,13 +226,7 @@ fn sequence_numbers_hold_after_a_guess_and_keys_are_exchanged_again_without() {
         machine.believe(NEW);
         let args = ["-oRekeyLimit=1M", "machine", "cat"];
         let mut command = machine.command(&machine.ours(), server.address.port(), &args);
-        let mut child = start(command.stdin(Stdio::piped()), "");
-        let mut stdin = child.stdin.take().unwrap();
-        let sent = data.clone();
-        let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &sent));
-        let done = Run::of(wait(child)).exits(0);
-        writer.join().unwrap().unwrap();
-        assert!(done.stdout == data, "{} bytes came back", done.stdout.len());
+        returns(&mut command, &data);
         let log = server.log();
         assert_eq!(guesses(server), 1);
         assert!(log.contains("will use strict KEX ordering"), "{log}");
@@ -271,7 +265,7 @@ fn who_is_there_instead_is_spoken_to_in_its_own_way() {
     let host_key = home.write("host_key", std::fs::read(&machine.host_key).unwrap());
     run("chmod", &["600", host_key.to_str().unwrap()], "coreutils");
     let other = Early::at(home, "honest", host_key.to_str().unwrap());
-    let port = other.port.parse().unwrap();
+    let port = other.server.port.parse().unwrap();
     let second = machine.home.keygen("second", "ed25519", "").display().to_string();
     let args = ["-v", "-i", &second, "-oKexAlgorithms=mlkem768x25519-sha256,ecdh-sha2-nistp256"];
     let done = machine.run_at(port, &args).exits(0).says(&["failed: "]);

@@ -214,6 +214,17 @@ impl Home {
     }
 }
 
+/// Gives `data` to a command that returns it, such as cat, and fails unless it does.
+pub fn returns(command: &mut Command, data: &[u8]) {
+    let mut child = start(command.stdin(Stdio::piped()), "");
+    let mut stdin = child.stdin.take().unwrap();
+    let sent = data.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&sent));
+    let done = Run::of(wait(child)).exits(0);
+    writer.join().unwrap().unwrap();
+    assert!(done.stdout == data, "{} bytes came back", done.stdout.len());
+}
+
 /// What a run of our binary gave.
 #[derive(Debug)]
 pub struct Run {

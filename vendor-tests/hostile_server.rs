@@ -2,13 +2,14 @@
 //! with messages of its own): what that costs is bounded, what is legal is never
 //! lost, and the terminal sees no control character.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Home, LIMIT, Run, THEIRS, run, start, until, wait};
+use crate::scripted::{Scripted, python};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/hostile-server");
 /// What a scenario may cost more than an honest session: windows, messages that
@@ -17,64 +18,23 @@ const MOST_MORE: u64 = 64 << 10;
 /// A flood lasts four seconds; several run at once.
 const MOST_TIME: Duration = Duration::from_secs(40);
 
-/// A Python that has paramiko.
-pub(crate) fn python() -> &'static str {
-    let has = |python: &&&str| {
-        let mut command = Command::new(python);
-        let command = command.args(["-c", "import paramiko"]).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let all = ["python3", "/usr/bin/python3"];
-    all.iter().find(has).expect("apt-get install python3-paramiko")
-}
-
 pub(crate) struct Hostile {
     pub(crate) home: Home,
-    child: Child,
-    seen: Arc<Mutex<Vec<String>>>,
-    pub(crate) port: String,
+    pub(crate) server: Scripted,
 }
 
 impl Hostile {
     pub(crate) fn new(scenario: &str) -> Self {
         let home = Home::new();
         home.default_key();
-        let mut command = Command::new(python());
-        command.arg(SCRIPT).arg(scenario).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = start(&mut command, "python3-paramiko");
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (lines, sink) = (BufReader::new(child.stdout.take().unwrap()).lines(), seen.clone());
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                sink.lock().unwrap().push(line);
-            }
-        });
-        let mut hostile = Self { home, child, seen, port: String::new() };
-        hostile.waits_for("port ");
-        let first = hostile.seen.lock().unwrap()[0].clone();
-        hostile.port = first.trim_start_matches("port ").to_owned();
-        hostile
-    }
-
-    /// Waits until the server says a line that begins so.
-    fn waits_for(&self, start: &str) {
-        let started = Instant::now();
-        // Python takes its time, on a busy machine more than others.
-        while !self.says(start) {
-            assert!(started.elapsed() < LIMIT, "the server did not say {start:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        Self { home, server: Scripted::start(&[SCRIPT, scenario]) }
     }
 
     /// The numbers in the line that begins so.
     fn numbers(&self, start: &str) -> Vec<u64> {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.server.seen();
         let line = seen.iter().find(|line| line.starts_with(start)).unwrap();
         line.split(' ').filter_map(|word| word.parse().ok()).collect()
-    }
-
-    pub(crate) fn says(&self, start: &str) -> bool {
-        self.seen.lock().unwrap().iter().any(|line| line.starts_with(start))
     }
 
     pub(crate) fn options(&self) -> Vec<String> {
@@ -93,7 +53,7 @@ impl Hostile {
             "-i",
             &path("home/.ssh/id_ed25519"),
             "-p",
-            &self.port,
+            &self.server.port,
         ]
         .map(str::to_owned)
         .to_vec()
@@ -113,13 +73,6 @@ impl Hostile {
         command.args(self.options()).args(args).env_clear().env("HOME", self.home.path("home"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
-    }
-}
-
-impl Drop for Hostile {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -150,7 +103,7 @@ fn messages_that_nobody_knows_are_said_to_be_unknown_and_end_nothing() {
             assert_eq!(done.code, Some(7), "{scenario}, ours {ours}: {done:?}");
             assert_eq!(done.text(), "hello\n", "{scenario}");
             if scenario == "unknown-messages" {
-                hostile.waits_for("unknown 2");
+                hostile.server.waits_for("unknown 2");
             }
         }
     }
@@ -207,7 +160,7 @@ fn the_key_of_a_server_stays_the_same_in_later_key_exchanges() {
 fn channels_that_nobody_asked_for_are_refused_once_with_the_reason() {
     let hostile = Hostile::new("refusals");
     Run::of(wait(start(&mut hostile.ours(&[], &["root@127.0.0.1", "cmd"]), ""))).exits(7);
-    let mut seen = hostile.seen.lock().unwrap().clone();
+    let mut seen = hostile.server.seen().clone();
     seen.retain(|line| !line.starts_with("port "));
     seen.sort();
     let expected = [
@@ -234,7 +187,7 @@ fn connections_through_a_listener_are_bounded_in_number() {
     let args = ["-R", &forward, "root@127.0.0.1", "cmd"];
     let through = ["/usr/bin/prlimit", "--nofile=4096"];
     wait(start(&mut hostile.ours(&through, &args), "util-linux"));
-    let mut seen = hostile.seen.lock().unwrap().clone();
+    let mut seen = hostile.server.seen().clone();
     seen.retain(|line| line.starts_with("accepted") || line.starts_with("refused"));
     // 4 is a shortage of resources (RFC 4254, section 5.1).
     assert_eq!(seen, ["accepted 1000", "refused 4 50"]);
@@ -244,8 +197,8 @@ fn connections_through_a_listener_are_bounded_in_number() {
 /// everything.
 fn paused(hostile: &Hostile, mut command: Command) -> Run {
     let child = start(&mut command, "openssh-client");
-    hostile.waits_for("sent all");
-    hostile.seen.lock().unwrap().retain(|line| !line.starts_with("sent all"));
+    hostile.server.waits_for("sent all");
+    hostile.server.seen().retain(|line| !line.starts_with("sent all"));
     Run::of(wait(child))
 }
 
@@ -283,7 +236,7 @@ fn a_session_whose_reader_pauses_is_no_matter_to_others_of_its_master() {
     until("the master", || socket.exists());
     let session = || start(&mut hostile.ours(&[], &[&to[..], &["cmd"]].concat()), "");
     let pausing = session();
-    hostile.waits_for("sent all");
+    hostile.server.waits_for("sent all");
     let expected = pieces(&"x".repeat(53), 18_000);
     let other = Run::of(wait(session())).exits(7);
     assert!(other.stderr == expected, "{} bytes", other.stderr.len());
@@ -301,7 +254,7 @@ fn messages_that_are_no_data_end_the_connection_when_there_are_too_many() {
     let mut command = hostile.ours(&time, &["root@127.0.0.1", "cmd"]);
     let child = start(&mut command, "time");
     // Nobody reads what comes before them until they have been sent.
-    hostile.waits_for("flood");
+    hostile.server.waits_for("flood");
     // The last word on how it ended is one of them: by a signal.
     let done = Run::of(wait(child)).exits(255);
     assert_eq!(done.stdout.len(), 200_000, "what came before is not lost");
@@ -312,7 +265,7 @@ fn messages_that_are_no_data_end_the_connection_when_there_are_too_many() {
     assert!(peak < honest + MOST_MORE, "{peak} KiB against {honest} KiB");
     let hostile = Hostile::new("unread-answers");
     let child = start(&mut hostile.ours(&[], &["root@127.0.0.1", "cmd"]), "");
-    hostile.waits_for("flood");
+    hostile.server.waits_for("flood");
     let done = Run::of(wait(child)).exits(255);
     assert_eq!(done.stdout.len(), 200_000, "what came before is not lost");
     done.says(&["more messages than anybody has use for"]);
@@ -334,10 +287,10 @@ fn a_window_grows_for_a_reader_that_is_quick_and_for_no_other() {
     // Nobody reads, so that all the server can send is the first window.
     let hostile = Hostile::new("windows");
     let mut child = start(&mut hostile.ours(&[], &["root@127.0.0.1", "cmd"]), "");
-    hostile.waits_for("first window");
+    hostile.server.waits_for("first window");
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(2) {
-        assert!(!hostile.says("most"), "32 MiB were sent to a reader that does not read");
+        assert!(!hostile.server.says("most"), "32 MiB were sent to a reader that does not read");
         std::thread::sleep(Duration::from_millis(50));
     }
     let mut bytes = 0;

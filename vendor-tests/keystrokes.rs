@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::harness::{Home, Terminal, start, until};
-use crate::hostile_server::python;
+use crate::scripted::python;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/ping-server");
 

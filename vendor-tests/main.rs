@@ -79,6 +79,7 @@ mod proxy_fdpass;
 mod reach;
 mod remote_listen;
 mod round_trips;
+mod scripted;
 mod shells;
 mod sops;
 mod ssh_audit;

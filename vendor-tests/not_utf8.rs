@@ -120,7 +120,7 @@ fn questions_in_another_encoding_are_asked() {
         terminal.send("answer\r");
         assert_eq!(terminal.exit_code(), Some(255), "{ssh}: {}", terminal.text());
     }
-    assert!(hostile.says("answers 1"));
+    assert!(hostile.server.says("answers 1"));
 }
 
 /// What the terminal shows while the password is changed.
@@ -193,7 +193,7 @@ fn one_number_is_three_messages_in_one_login() {
         assert_eq!(terminal.exit_code(), Some(7), "{program}: {}", terminal.text());
         assert!(terminal.text().contains("hello"), "{program}: {}", terminal.text());
     }
-    assert!(hostile.says("key 2") && hostile.says("answers 1"));
+    assert!(hostile.server.says("key 2") && hostile.server.says("answers 1"));
 }
 
 #[test]
@@ -204,5 +204,5 @@ fn a_password_that_has_expired_is_changed() {
     for line in ["It has expired, says J\\374rgen\n", "It is too weak\n", "Mismatch; try again"] {
         assert!(ours.contains(line), "{ours}");
     }
-    assert!(ours.ends_with("hello\n") && hostile.says("password old good"), "{ours}");
+    assert!(ours.ends_with("hello\n") && hostile.server.says("password old good"), "{ours}");
 }

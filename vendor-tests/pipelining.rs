@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::{
-    Account, Home, Run, Server, THEIRS, Terminal, dropbear, noise, run, sshd, start, until, wait,
+    Account, Home, Run, Server, THEIRS, Terminal, dropbear, noise, returns, run, sshd, start,
+    until, wait,
 };
 use crate::openssh_personality::Place;
 
@@ -316,13 +317,7 @@ fn input_waits_for_the_window() {
     let counted = Counted::new("");
     let data = noise(5 << 20);
     let mut command = counted.place.client(&counted.place.ours(), &["box", "cat"]);
-    let mut child = start(command.stdin(Stdio::piped()), "");
-    let mut stdin = child.stdin.take().unwrap();
-    let sent = data.clone();
-    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &sent));
-    let done = Run::of(wait(child)).exits(0);
-    writer.join().unwrap().unwrap();
-    assert!(done.stdout == data, "{} bytes came back", done.stdout.len());
+    returns(&mut command, &data);
 }
 
 #[test]
