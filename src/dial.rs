@@ -6,6 +6,7 @@ mod begun;
 mod carrier;
 mod direct;
 mod iroh;
+mod own_runtime;
 mod registry;
 mod sshfp;
 mod tcp;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use arti_client::{BootstrapBehavior, ErrorKind, HasKind, TorClient};
 use futures_util::StreamExt;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -14,6 +13,7 @@ use super::address::Onion;
 use super::onions::{Onions, RENEWAL};
 use super::settings::{Settings, config};
 use super::state::{Dirs, SHARED_PATIENCE};
+use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::{Begun, DialError, DialFailure, Phase};
 use crate::error::Stage;
 use crate::error::TorFailure;
@@ -25,8 +25,6 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(60);
 /// Bound on descriptor, introduction and rendezvous together: a service that
 /// was just killed is looked for during five minutes.
 const ONION_DEADLINE: Duration = Duration::from_secs(45);
-/// Bound on waiting for the client's threads in the end.
-const END_DEADLINE: Duration = Duration::from_millis(200);
 /// What whoever still waits for the client is told in the end.
 const SHUT_DOWN: TorFailure = TorFailure::Other(ErrorKind::ArtiShuttingDown);
 /// Where Arti says that the network no longer supports it, five seconds before
@@ -67,26 +65,6 @@ enum Boot {
     Starting { percent: u8, stage: String },
     Ready(Arc<Onions>),
     Failed(TorFailure),
-}
-
-/// A runtime that can be dropped anywhere, and taken away from its tasks.
-struct OwnRuntime(Mutex<Option<Runtime>>);
-
-impl OwnRuntime {
-    fn shut_down(&self) {
-        let runtime = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            // On a thread where waiting is allowed.
-            let ending = std::thread::spawn(move || runtime.shutdown_timeout(END_DEADLINE));
-            let _ = ending.join();
-        }
-    }
-}
-
-impl Drop for OwnRuntime {
-    fn drop(&mut self) {
-        self.shut_down();
-    }
 }
 
 impl Embedded {
@@ -138,17 +116,12 @@ fn start(settings: Arc<Settings>) -> Running {
     let sender = Arc::new(watch::Sender::new(starting));
     // Its own, because Arti ends the whole process when it is obsolete: without
     // threads it cannot, and a session on another network goes on.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("tor")
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => Arc::new(OwnRuntime(Mutex::new(Some(runtime)))),
+    let runtime = match OwnRuntime::new("tor") {
+        Ok(runtime) => Arc::new(runtime),
         Err(error) => {
             let reason = format!("no threads: {error}");
             sender.send_replace(Boot::Failed(TorFailure::Config(reason)));
-            let runtime = Arc::new(OwnRuntime(Mutex::new(None)));
+            let runtime = Arc::new(OwnRuntime::ended());
             return Running { boot: sender, _runtime: runtime, _dirs: Slot::default() };
         }
     };
@@ -157,7 +130,7 @@ fn start(settings: Arc<Settings>) -> Running {
         if let (Some(runtime), Some(told)) = (watched.upgrade(), told.upgrade()) {
             told.send_replace(Boot::Failed(TorFailure::Obsolete));
             // Not by the thread that logs, which is one of the runtime's.
-            std::thread::spawn(move || runtime.shut_down());
+            std::thread::spawn(move || runtime.end());
         }
     });
     let slot = Slot::default();
@@ -181,7 +154,7 @@ fn start(settings: Arc<Settings>) -> Running {
             open
         });
     };
-    if let Some(runtime) = &*runtime.0.lock().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(runtime) = runtime.handle() {
         runtime.spawn(task);
     }
     Running { boot, _runtime: runtime, _dirs: slot }
@@ -345,7 +318,7 @@ mod tests {
         tracing::error!(target: OBSOLETE_TARGET, "at least one protocol is not implemented");
         until(2, || {
             let running = tor.running.lock().unwrap();
-            running.as_ref().is_some_and(|running| running._runtime.0.lock().unwrap().is_none())
+            running.as_ref().is_some_and(|running| running._runtime.handle().is_none())
         });
         assert!(matches!(&*boot.borrow(), Boot::Failed(TorFailure::Obsolete)));
         // Whoever dials now hears why.
