@@ -8,6 +8,8 @@ mod columns;
 mod complete;
 mod exports;
 mod invocation;
+#[cfg(feature = "iroh")]
+mod iroh;
 mod link;
 mod live_table;
 mod machine;
@@ -93,6 +95,9 @@ struct Global {
     show_secrets: bool,
     #[command(flatten)]
     tor: tor::TorOptions,
+    #[cfg(feature = "iroh")]
+    #[command(flatten)]
+    iroh: iroh::IrohOptions,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,

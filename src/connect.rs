@@ -363,8 +363,14 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
     let Route { technology, host, port, .. } = route;
     let var = match host {
         Host::Plain(host) => {
-            let (host, label) = (Secret::new(host.clone()), host);
-            return Ok(Target { technology, host, label, secret: false, port });
+            let secret = technology.hides_hosts();
+            let hidden = secret && !show_secrets;
+            let label = if hidden { "<secret>".to_owned() } else { host.clone() };
+            let host = Secret::new(host);
+            if hidden {
+                secret::conceal(&host);
+            }
+            return Ok(Target { technology, host, label, secret, port });
         }
         Host::Var(var) => var,
     };
@@ -389,13 +395,14 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
     if value.secret && !may_ask_dns && !is_address {
         return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }
-    let shown = show_secrets || !value.secret;
+    let secret = value.secret || technology.hides_hosts();
+    let shown = show_secrets || !secret;
     if !shown {
         secret::conceal(&written);
         secret::conceal(&host);
     }
     let label = if shown { host.expose().clone() } else { label };
-    Ok(Target { technology, host, label, secret: value.secret, port })
+    Ok(Target { technology, host, label, secret, port })
 }
 
 #[cfg(test)]

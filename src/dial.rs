@@ -5,7 +5,7 @@
 mod begun;
 mod carrier;
 mod direct;
-mod iroh;
+pub mod iroh;
 mod own_runtime;
 mod registry;
 mod sshfp;
@@ -24,8 +24,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::env::Env;
-use crate::error::Stage;
 pub use crate::error::{DialError, DialFailure, ProxyFailure};
+use crate::error::{IrohFailure, Stage};
 use crate::model::Technology;
 use crate::preload::Preload;
 use crate::secret::Secret;
@@ -34,6 +34,8 @@ pub(crate) use begun::Asked;
 pub use begun::Begun;
 use carrier::{Carrier, Setup};
 use direct::Direct;
+#[cfg(feature = "iroh")]
+pub use registry::IROH;
 pub use registry::{DIRECT, TOR, of_host, of_module, of_service};
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
@@ -157,6 +159,9 @@ impl Dial for Dialer {
 pub struct Settings {
     /// Of Tor.
     pub tor: tor::Settings,
+    /// Of iroh.
+    #[cfg(feature = "iroh")]
+    pub iroh: iroh::Settings,
 }
 
 /// Dials every technology; keeps what they share between dials.
@@ -269,6 +274,12 @@ pub enum Phase {
     },
     /// The onion service.
     Onion,
+    /// Whoever knows where a ticket leads.
+    #[cfg_attr(not(feature = "iroh"), expect(dead_code, reason = "nobody dials tickets"))]
+    Discovering,
+    /// The machine, wherever its ticket leads.
+    #[cfg_attr(not(feature = "iroh"), expect(dead_code, reason = "nobody dials tickets"))]
+    Meeting,
     /// A remark: what listens at a tor's address is left alone.
     Distrusting {
         /// The address.
@@ -287,6 +298,8 @@ impl fmt::Display for Phase {
                 write!(f, "starting Tor, {percent} %: {stage}")
             }
             Self::Onion => f.write_str("waiting for the onion service"),
+            Self::Discovering => f.write_str("asking where its ticket leads"),
+            Self::Meeting => f.write_str("knocking, directly and by relay"),
             Self::Distrusting { socks, why } => {
                 write!(f, "what listens on {socks} is told nothing: {why}")
             }
@@ -303,11 +316,14 @@ impl Phase {
     /// The error when it takes too long.
     pub fn timed_out(self) -> DialError {
         let tor = |stage, failure| DialError::new(stage, DialFailure::Tor(failure));
+        let iroh = |stage, failure| DialError::new(stage, DialFailure::Iroh(failure));
         match self {
             Self::Bootstrapping { percent, stage } => {
                 tor(Stage::Bootstrap, tor::TorFailure::Slow { percent, stage })
             }
             Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, tor::TorFailure::Silent),
+            Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
+            Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
             Self::Connecting => DialError::new(Stage::Dial, DialFailure::TimedOut),
         }

@@ -5,6 +5,7 @@
 mod attempt;
 mod banner;
 mod dial;
+mod iroh;
 mod loss;
 mod nix;
 mod stage;
@@ -17,6 +18,7 @@ pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
 pub use banner::BannerError;
 pub use dial::{DialError, DialFailure, ProxyFailure};
+pub use iroh::IrohFailure;
 pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
 pub use nix::NixFault;

@@ -90,6 +90,15 @@ impl Route {
         Self { priority: i64::MIN, ..Self::to(target, CONFIGURATION, overrides) }
     }
 
+    /// Its host as it may be shown before anybody has looked: one that is as good as a
+    /// credential may lie open in the exports.
+    pub fn shown_host(&self) -> String {
+        match &self.host {
+            Host::Plain(_) if self.technology.hides_hosts() => "<secret>".to_owned(),
+            host => host.to_string(),
+        }
+    }
+
     fn through(network: &Network, peer: &Peer, host: &Host, overrides: &Overrides) -> Self {
         // People also write `user@host:port` into a clan; the exports refuse
         // what does not parse, so the fallback is for clans built by hand.

@@ -4,7 +4,7 @@
 
 use crate::dial::tor::TorFailure;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
-use crate::error::{Cause, Error, NixFault, distinct, joined, tried_or};
+use crate::error::{Cause, Error, IrohFailure, NixFault, distinct, joined, tried_or};
 use crate::preload::Preload;
 use crate::race::BannerError;
 use crate::ssh::hostkey::Advice;
@@ -83,6 +83,7 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
     match cause {
         Cause::Decrypt(error) | Cause::Configuration(error) => joined(&native(error)),
         Cause::Dial(DialError { failure: DialFailure::Tor(failure), .. }) => of_tor(failure),
+        Cause::Dial(DialError { failure: DialFailure::Iroh(failure), .. }) => of_iroh(*failure),
         Cause::Dial(DialError { failure: DialFailure::TimedOut, .. }) => {
             with(cause.hint(), "; allow more time with --timeout SECONDS")
         }
@@ -171,6 +172,22 @@ fn of_tor(failure: &TorFailure) -> Option<String> {
     Some(own.to_owned())
 }
 
+fn of_iroh(failure: IrohFailure) -> Option<String> {
+    let hint = failure.hint().map(str::to_owned);
+    match failure {
+        IrohFailure::NoTicket(_) => Some(
+            "generate it anew and deploy it: clan vars generate MACHINE --generator \
+             p2p-ssh-iroh-INSTANCE --regenerate, then clan machines update MACHINE"
+                .to_owned(),
+        ),
+        IrohFailure::Unpublished | IrohFailure::Undiscovered => {
+            with(hint, "; name another place with --iroh-discovery")
+        }
+        IrohFailure::Silent => with(hint, "; allow more time with --timeout SECONDS"),
+        _ => hint,
+    }
+}
+
 /// The advice of the `ssh` personality about one route, beyond what ssh(1) says.
 pub(super) fn of_cause_as_ssh(cause: &Cause) -> Option<String> {
     match cause {
@@ -226,6 +243,9 @@ mod tests {
         assert_eq!(wrong, "is that port really sshd's? set the right one with -p PORT");
         for failure in TorFailure::examples() {
             assert!(of_tor(&failure).is_some(), "{failure}");
+        }
+        for failure in IrohFailure::examples().filter(|it| *it != IrohFailure::Ended) {
+            assert!(of_iroh(failure).is_some(), "{failure}");
         }
     }
 

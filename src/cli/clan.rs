@@ -94,6 +94,8 @@ impl Global {
             exports: None,
             identity: self.identity.clone(),
             tor: self.tor.clone(),
+            #[cfg(feature = "iroh")]
+            iroh: self.iroh.clone(),
             asker: Asker::Nobody,
             found: Default::default(),
             env: self.env.clone(),

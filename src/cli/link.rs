@@ -136,8 +136,11 @@ pub(super) async fn stream(
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<Reached> {
-    let Prepared { request, memory } =
+    let Prepared { mut request, memory } =
         prepare(invocation, true, &Jumps::new(0), global, ui).await?;
+    if matches!(proof, Proof::Connection) {
+        to_any_port(&mut request)?;
+    }
     let machine = request.machine.clone();
     let reached = reach(request, proof, &mut watch(&machine, ui)).await?;
     memory.note(&reached.route.network);
@@ -149,6 +152,19 @@ pub(super) async fn stream(
         reached.route.port
     ));
     Ok(reached)
+}
+
+/// Leaves out what leads to the SSH server whatever port is asked for.
+fn to_any_port(request: &mut Request) -> Result<()> {
+    let before = request.routes.len();
+    request.routes.retain(|route| route.technology.has_ports());
+    match before != 0 && request.routes.is_empty() && request.last_resort.is_none() {
+        true => Err(Error::NoRoute {
+            machine: request.machine.clone(),
+            reason: "its networks lead to its SSH server, and to no other port".to_owned(),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// All that connecting takes, and who remembers how it went.
@@ -172,8 +188,8 @@ pub(super) async fn prepare(
     let found = routes::find(invocation, global, ui)?;
     let prepared = prepare_found(invocation, found, is_way, jumps, global, ui).await?;
     let Request { routes, machine, vars, .. } = &prepared.request;
-    let auth = &invocation.resolved.options.tor_auth;
-    let settings = request::technologies(routes.iter(), global, auth, machine, vars)?;
+    let options = &invocation.resolved.options;
+    let settings = request::technologies(routes.iter(), global, options, machine, vars)?;
     Ok(Prepared { request: Request { settings, ..prepared.request }, ..prepared })
 }
 
@@ -282,7 +298,7 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
                 (Front::Ssh, true) => {
                     ui.verbose(&format!("Connecting to {} port {}.", route.host, route.port));
                 }
-                _ => ui.verbose(&format!("trying {} ({})", route.network, route.host)),
+                _ => ui.verbose(&format!("trying {} ({})", route.network, route.shown_host())),
             }
             ui.progress.doing(format!("connecting to {machine} over {}", route.network));
         }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::columns;
-use crate::model::{Clan, Host, Kind, Network, Peer, Running};
+use crate::model::{Clan, Host, Kind, Network, Peer, Running, Technology};
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;
 
@@ -82,6 +82,10 @@ pub fn show_text(clan: &Clan) -> String {
 ///     "module": "clan_lib.network.tor",  // or null
 ///     "technology": "tor",               // direct, tor, zerotier, iroh, unsupported
 ///     "running": "in-process",           // n/a, in-process, yes, no, unknown
+///     "on_demand": true,                 // a node of our own, for as long as it is needed
+///     "costly": true,                    // takes seconds, and the work of others
+///     "head_start": 1.0,                 // seconds that it leaves to better ones
+///     "deadline": 120.0,                 // seconds that it may take
 ///     "peers": [{
 ///       "machine": "peer1",
 ///       "hosts": [{"plain": "192.0.2.1"},
@@ -176,21 +180,26 @@ fn network_json(network: &Network) -> Value {
         "module": network.module,
         "technology": technology,
         "running": running(network).word(),
-        "peers": network.peers.iter().map(peer_json).collect::<Vec<_>>(),
+        "on_demand": running(network) == Running::InProcess,
+        "costly": network.technology.is_costly(),
+        "head_start": network.technology.head_start().as_secs_f64(),
+        "deadline": network.technology.deadline().as_secs_f64(),
+        "peers": network.peers.iter().map(|peer| peer_json(peer, &network.technology)).collect::<Vec<_>>(),
     })
 }
 
-fn peer_json(peer: &Peer) -> Value {
+fn peer_json(peer: &Peer, technology: &Technology) -> Value {
     json!({
         "machine": peer.machine,
-        "hosts": peer.hosts.iter().map(host_json).collect::<Vec<_>>(),
+        "hosts": peer.hosts.iter().map(|host| host_json(host, technology)).collect::<Vec<_>>(),
         "port": peer.port,
         "user": peer.user.as_deref().unwrap_or(DEFAULT_USER),
     })
 }
 
-fn host_json(host: &Host) -> Value {
+fn host_json(host: &Host, technology: &Technology) -> Value {
     match host {
+        Host::Plain(_) if technology.hides_hosts() => json!({ "plain": "<secret>" }),
         Host::Plain(plain) => json!({ "plain": plain }),
         Host::Var(var) => json!({ "var": {
             "machine": var.machine(),
@@ -212,13 +221,15 @@ mod tests {
         let expected = "\
 Network          Priority  Module        Running     Peers
 ----------------------------------------------------------
-p2p              3000      p2p_ssh_iroh  no          web, db
+p2p              3000      p2p_ssh_iroh  in-process  web, db
 mine/vpn:office  2000      direct        n/a         web, db, build ...(2 more)
 zt               900       zerotier      unknown     web
 lab              800       pigeons       unknown     No peers
 mine/tor:office  10        tor           in-process  web
 ";
         let text = list_text(&clan, false);
+        #[cfg(not(feature = "iroh"))]
+        let expected = expected.replace("p2p_ssh_iroh  in-process", "p2p_ssh_iroh  no        ");
         assert_eq!(text, expected);
         let all = list_text(&clan, true);
         assert!(all.contains("web, db, build, mail, empty\n"), "{all}");
@@ -233,7 +244,8 @@ mine/tor:office  10        tor           in-process  web
             json!({
                 "name": "office", "label": "mine/tor:office", "service": "mine/tor",
                 "priority": 10, "module": "clan_lib.network.tor",
-                "technology": "tor", "running": "in-process",
+                "technology": "tor", "running": "in-process", "on_demand": true,
+                "costly": true, "head_start": 1.0, "deadline": 120.0,
                 "peers": [{
                     "machine": "web", "port": 22, "user": "root",
                     "hosts": [{"var": {
@@ -246,6 +258,18 @@ mine/tor:office  10        tor           in-process  web
         assert_eq!(value["networks"].as_array().unwrap().len(), 5);
         assert_eq!(value["problems"], json!([]));
         assert_eq!(value["warnings"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_ticket_in_the_exports_is_not_listed() {
+        let text = r#"{"p2p": {"module": "clan_lib.network.p2p_ssh_iroh",
+                               "peers": {"m": {"host": {"plain": "endpointabc"}}}}}"#;
+        let clan = Clan::parse("x", text.as_bytes()).unwrap();
+        let listed = list_json(&clan);
+        assert_eq!(listed["networks"][0]["peers"][0]["hosts"], json!([{ "plain": "<secret>" }]));
+        assert!(!listed.to_string().contains("endpointabc"));
+        let route = &crate::plan::plan(&clan, "m", &Default::default()).unwrap()[0];
+        assert_eq!(route.shown_host(), "<secret>");
     }
 
     #[test]

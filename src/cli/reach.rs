@@ -19,7 +19,7 @@ use super::request::{deadline, seconds};
 use super::task::drive;
 use super::{Global, Ui, advice, complete, print_json, print_text};
 use crate::connect::{Probed, Request, Trust, probe};
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Phase};
 use crate::error::{Error, Result};
 use crate::plan::Route;
 use crate::printable::Printable;
@@ -32,8 +32,8 @@ const FAN_OUT: usize = 800;
 const COSTLY_FAN_OUT: usize = 16;
 /// How long a peer may take, unless the user says.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The same over Tor, which has to start.
-const TOR_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most of that where it is costly, as over Tor, which has to start.
+const COSTLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub(super) struct Ping {
@@ -50,7 +50,7 @@ pub(super) struct Ping {
 /// How a probe is made and told.
 #[derive(Debug, Args)]
 struct How {
-    /// How long an answer may take [default: 5, but 60 for Tor]
+    /// How long an answer may take [default: 5, but 60 for Tor and 20 for iroh]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Print JSON
@@ -157,7 +157,10 @@ fn is_costly(route: &Route) -> bool {
 
 /// How long an answer may take.
 fn allowed(said: Option<Duration>, route: &Route) -> Duration {
-    said.unwrap_or(if is_costly(route) { TOR_TIMEOUT } else { TIMEOUT })
+    said.unwrap_or(match is_costly(route) {
+        true => route.technology.deadline().min(COSTLY_TIMEOUT),
+        false => TIMEOUT,
+    })
 }
 
 fn as_line(probed: &Probed) -> String {
@@ -181,7 +184,10 @@ fn as_line(probed: &Probed) -> String {
 }
 
 fn as_json(probed: &Probed) -> Value {
-    let Route { network, port, .. } = &probed.route;
+    let Route { network, port, technology, .. } = &probed.route;
+    let phase = |(phase, at): &(Phase, Duration)| json!({ "waits_for": phase.to_string(), "seconds": at.as_secs_f64() });
+    let phases: Vec<Value> = probed.phases.iter().map(phase).collect();
+    let costly = technology.is_costly();
     match &probed.outcome {
         Ok(answer) => json!({
             "network": network, "port": port, "ok": true,
@@ -189,6 +195,8 @@ fn as_json(probed: &Probed) -> Value {
             "seconds": answer.elapsed.as_secs_f64(),
             "banner": answer.banner,
             "host_key": answer.key.map(|key| key.name()),
+            "costly": costly,
+            "phases": phases,
         }),
         Err(attempt) => json!({
             "network": network, "port": port, "ok": false,
@@ -197,6 +205,8 @@ fn as_json(probed: &Probed) -> Value {
             "stage": attempt.cause.stage().to_string(),
             "reason": attempt.cause.to_string(),
             "hint": advice::of_cause(&attempt.cause),
+            "costly": costly,
+            "phases": phases,
         }),
     }
 }

@@ -5,7 +5,7 @@ mod login;
 pub(super) mod routes;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use super::{Global, Ui, tor};
 use crate::connect::{HostKeySettings, Request};
 use crate::dial::{self, Settings};
 use crate::error::{Error, Result};
+use crate::model::Technology;
 use crate::openssh::{Forwards, Resolved};
-use crate::options::Tunnel;
+use crate::options::{Options, Tunnel};
 use crate::plan::Route;
 use crate::printable::Printable;
 use crate::remembered::Servers;
@@ -90,17 +91,22 @@ pub(super) fn request(
 /// What the user says of the technologies that these routes need, and of no other: the
 /// keys for onion services may be vars that somebody has to open.
 pub(super) fn technologies<'a>(
-    mut routes: impl Iterator<Item = &'a Route>,
+    routes: impl Iterator<Item = &'a Route>,
     global: &Global,
-    auth: &[String],
+    options: &Options,
     machine: &str,
     vars: &Vars,
 ) -> Result<Settings> {
-    let tor = match routes.any(|route| route.technology == dial::TOR) {
-        true => tor::settings(global, auth, machine, vars)?,
-        false => Default::default(),
-    };
-    Ok(Settings { tor })
+    let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
+    let mut settings = Settings::default();
+    if used.contains(&dial::TOR) {
+        settings.tor = tor::settings(global, &options.tor_auth, machine, vars)?;
+    }
+    #[cfg(feature = "iroh")]
+    if used.contains(&dial::IROH) {
+        settings.iroh = super::iroh::settings(&global.iroh, options)?;
+    }
+    Ok(settings)
 }
 
 /// How long connecting may take, if anybody says.

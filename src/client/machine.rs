@@ -140,7 +140,7 @@ impl Machine {
         let connection = connect::connect(request, &mut |event| {
             watch(match &event {
                 race::RaceEvent::Started(route) => {
-                    Event::Trying { network: &route.network, host: route.host.to_string() }
+                    Event::Trying { network: &route.network, host: route.shown_host() }
                 }
                 race::RaceEvent::Waiting(route, phase) => {
                     Event::Waiting { network: &route.network, phase: phase.to_string() }

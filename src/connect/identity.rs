@@ -15,7 +15,9 @@ use crate::vars::Vars;
 pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
     let mut names = vec![(machine.to_owned(), DEFAULT_PORT)];
     // Whatever this command line says of addresses, the machine is the same.
-    for route in plan(clan, machine, &Overrides::default()).unwrap_or_default() {
+    let routes = plan(clan, machine, &Overrides::default()).unwrap_or_default();
+    // Nor are those that are as good as a credential.
+    for route in routes.into_iter().filter(|route| !route.technology.hides_hosts()) {
         let host = match &route.host {
             Host::Plain(host) => Some(host.clone()),
             Host::Var(var) => {
@@ -55,6 +57,9 @@ mod tests {
     #[test]
     fn all_addresses_in_the_clear_count_and_what_cannot_be_read_does_not() {
         let dir = tempfile::tempdir().unwrap();
+        let ticket = dir.path().join("vars/per-machine/m/p2p-ssh-iroh-d/ticket/value");
+        std::fs::create_dir_all(ticket.parent().unwrap()).unwrap();
+        std::fs::write(ticket, "endpointabc").unwrap();
         let value = dir.path().join("vars/per-machine/m/net/ip/value");
         std::fs::create_dir_all(value.parent().unwrap()).unwrap();
         std::fs::write(value, "10.0.0.3\n").unwrap();
@@ -71,7 +76,10 @@ mod tests {
             "b": {"module": "clan_lib.network.direct", "peers": {
                 "m": {"host": {"var": {"machine": "m", "generator": "net", "file": "ip"}}}}},
             "c": {"module": "clan_lib.network.tor", "peers": {
-                "m": {"host": {"var": {"machine": "m", "generator": "tor", "file": "name"}}}}}
+                "m": {"host": {"var": {"machine": "m", "generator": "tor", "file": "name"}}}}},
+            "d": {"module": "clan_lib.network.p2p_ssh_iroh", "peers": {"m": {}}},
+            "e": {"module": "clan_lib.network.p2p_ssh_iroh", "peers": {
+                "m": {"host": {"plain": "endpointabd"}}}}
         }"#;
         let clan = Clan::parse("test", json.as_bytes()).unwrap();
         let names: Vec<String> = identity(&clan, "m", &vars)

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Request, Trust, hello, race};
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Phase};
 use crate::error::{Attempt, Cause, Error};
 use crate::plan::Route;
 use crate::prompter::Nobody;
-use crate::race::{Proof, Rules};
+use crate::race::{Proof, RaceEvent, Rules};
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh::{HandshakeError, Session};
 
@@ -19,6 +19,8 @@ use crate::ssh::{HandshakeError, Session};
 pub struct Probed {
     /// The route that was tried.
     pub route: Route,
+    /// What was waited for, each with the time from the start until it began to be.
+    pub phases: Vec<(Phase, Duration)>,
     /// The answer, or how far it got and why.
     pub outcome: Result<Answer, Attempt>,
 }
@@ -61,6 +63,9 @@ impl KeyState {
     }
 }
 
+/// The most phases that are noted: Tor's start is told in percent.
+const MOST_PHASES: usize = 32;
+
 /// Tries `route` of `request`. With `trust`, goes on to the key exchange and
 /// compares the key; else it closes when the banner has come, without a word.
 pub async fn probe(
@@ -73,15 +78,22 @@ pub async fn probe(
     let rules = Rules { deadline: request.deadline, grace: Duration::ZERO, early: None, proof };
     let started = Instant::now();
     let mut race = race(request, vec![route.clone()], dialer, rules);
-    let Some(reachable) = race.next(&mut |_| ()).await else {
+    let mut phases = Vec::new();
+    let mut note = |event: RaceEvent<'_>| match event {
+        RaceEvent::Waiting(_, phase) if phases.len() < MOST_PHASES => {
+            phases.push((phase.clone(), started.elapsed()));
+        }
+        _ => {}
+    };
+    let Some(reachable) = race.next(&mut note).await else {
         // A route that was not won has failed, and says how.
         let attempt = race.into_attempts().pop().unwrap_or_else(|| Attempt {
             network: route.network.clone(),
-            host: route.host.to_string(),
+            host: route.shown_host(),
             cause: Cause::Decrypt(Box::new(Error::Internal)),
             elapsed: started.elapsed(),
         });
-        return Probed { route, outcome: Err(attempt) };
+        return Probed { route, phases, outcome: Err(attempt) };
     };
     let elapsed = started.elapsed();
     let key = match trust {
@@ -102,5 +114,5 @@ pub async fn probe(
         }
     };
     let answer = Answer { host: reachable.target.label, banner: reachable.banner, elapsed, key };
-    Probed { route, outcome: Ok(answer) }
+    Probed { route, phases, outcome: Ok(answer) }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{Dial, Settings, SocketOptions};
+#[cfg(not(feature = "iroh"))]
+use super::{Dialling, Phase, Target, unsupported};
 use crate::model::Kind;
 
 /// A technology that can be dialled.
@@ -19,4 +21,15 @@ pub struct Setup<'a> {
     pub(super) socket_options: &'a SocketOptions,
     /// The dialler by sockets.
     pub(super) direct: &'a Arc<dyn Dial>,
+}
+
+/// What dials a technology that is not in this build.
+#[cfg(not(feature = "iroh"))]
+pub(super) struct Missing;
+
+#[cfg(not(feature = "iroh"))]
+impl Dial for Missing {
+    fn dial<'a>(&'a self, target: &'a Target, _: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+        Box::pin(async { Err(unsupported(target)) })
+    }
 }

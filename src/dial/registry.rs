@@ -15,6 +15,9 @@ const LIBRARY: &str = "clan_lib.network.";
 pub const DIRECT: Technology = Technology::of(&direct::Row);
 /// Onion services.
 pub const TOR: Technology = Technology::of(&tor::Row);
+/// Tickets.
+#[cfg(feature = "iroh")]
+pub const IROH: Technology = Technology::of(&iroh::Row);
 
 /// The technology of a module's full Python name, such as `clan_lib.network.tor`.
 pub fn of_module(module: &str) -> Technology {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Stage, TorFailure};
+use super::{IrohFailure, Stage, TorFailure};
 
 /// Why no stream could be opened. Holds no host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ impl DialError {
             DialFailure::TimedOut => "the machine may be off, or a firewall drops packets".into(),
             DialFailure::Refused => "is sshd running there, on that port?".into(),
             DialFailure::Tor(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::Iroh(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")
             }
@@ -68,6 +69,8 @@ pub enum DialFailure {
     Io(std::io::ErrorKind),
     /// Tor has words of its own.
     Tor(TorFailure),
+    /// And so has iroh.
+    Iroh(IrohFailure),
     /// What the user has put in the way does, too.
     Proxy(ProxyFailure),
     /// The user relies on this library, which cannot lead us; its file, printable.
@@ -97,6 +100,7 @@ impl fmt::Display for DialFailure {
             Self::TimedOut => f.write_str("connection timed out"),
             Self::Io(kind) => write!(f, "{kind}"),
             Self::Tor(failure) => write!(f, "{failure}"),
+            Self::Iroh(failure) => write!(f, "{failure}"),
             Self::Proxy(failure) => write!(f, "{failure}"),
             Self::Preload(name) => write!(
                 f,

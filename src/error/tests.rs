@@ -44,6 +44,7 @@ fn attempts() -> Vec<Attempt> {
     let dial = |failure| Cause::from(DialError { stage: Stage::Dial, failure });
     causes.extend(failures.map(dial));
     causes.extend(TorFailure::examples().map(|it| dial(DialFailure::Tor(it))));
+    causes.extend(IrohFailure::examples().map(|it| dial(DialFailure::Iroh(it))));
     causes.extend(
         [BannerError::TimedOut, BannerError::Closed, BannerError::Busy, BannerError::NotSsh]
             .map(Cause::Banner),

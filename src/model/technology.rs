@@ -38,10 +38,21 @@ pub trait Kind: Sync {
         bare.parse::<IpAddr>().is_ok()
     }
 
+    /// Whether its hosts are shown to nobody, even where they lie open in the clan: who has
+    /// one can reach the machine from anywhere.
+    fn hides_hosts(&self) -> bool {
+        false
+    }
+
     /// The var with the host of a peer whose export has none. `None` where it has to
     /// have one.
     fn host_of(&self, _machine: &str, _instance: &str) -> Option<Result<VarRef>> {
         None
+    }
+
+    /// Whether its hosts have other ports than that of the SSH server.
+    fn has_ports(&self) -> bool {
+        true
     }
 
     /// How long a route leaves the field to the better ones: more where strangers see it
@@ -156,6 +167,16 @@ impl Technology {
     /// Whether it is costly; what we do not know costs nothing.
     pub fn is_costly(&self) -> bool {
         self.known().is_some_and(Kind::is_costly)
+    }
+
+    /// As [`Kind::has_ports`].
+    pub fn has_ports(&self) -> bool {
+        self.known().is_none_or(Kind::has_ports)
+    }
+
+    /// As [`Kind::hides_hosts`].
+    pub fn hides_hosts(&self) -> bool {
+        self.known().is_some_and(Kind::hides_hosts)
     }
 
     /// As [`Kind::is_direct`].

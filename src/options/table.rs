@@ -322,6 +322,10 @@ options! {
     "Pipelining" pipelining: Option<bool> = true, HONOURED.shown(Never).note("ours");
     /// A key that an onion service wants to see: a file or a var; an option of our own
     "TorAuth" tor_auth: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// Where machines are met by iroh: URLs of relays, or `none`; an option of our own
+    "IrohRelay" iroh_relay: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// Where tickets of iroh are looked up: domains, URLs, or `none`; an option of our own
+    "IrohDiscovery" iroh_discovery: Vec<String>, HONOURED.shown(Never).note("ours");
 }
 
 /// Options of the past, which are read over.

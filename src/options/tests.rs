@@ -289,6 +289,8 @@ fn what_was_said_can_be_said_again() {
         "Ciphers -chacha20*",
         "HostKeyAlgorithms ^ssh-ed25519",
         "TorAuth var:a/b",
+        "IrohRelay none",
+        "IrohDiscovery d.test@127.0.0.1:53",
         "ConnectTimeout none",
         "IPQoS lowdelay throughput",
         "SyslogFacility local3",

@@ -141,7 +141,7 @@ where
     let target = match reveal(route.clone()).await {
         Ok(target) => target,
         Err(error) => {
-            let host = route.host.to_string();
+            let host = route.shown_host();
             return (state.clone(), Err(failed(host, Cause::Decrypt(error))));
         }
     };

@@ -280,11 +280,12 @@ async fn a_host_that_cannot_be_revealed_is_an_attempt_like_any_other() {
 
 #[tokio::test]
 async fn technologies_that_are_not_there_are_named() {
-    let mut watched = watched(vec![Script::black_hole().over(iroh())]);
+    let pigeons = Technology::unsupported("my.pigeons");
+    let mut watched = watched(vec![Script::black_hole().over(pigeons)]);
     watched.race.dialer = Arc::new(Dialer::new(Default::default(), Default::default()));
     assert!(watched.race.next(&mut |_| {}).await.is_none());
     let attempts = watched.race.into_attempts();
-    assert!(attempts.iter().any(|it| it.cause.to_string().contains("iroh")), "{attempts:?}");
+    assert!(attempts.iter().any(|it| it.cause.to_string().contains("my.pigeons")), "{attempts:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,6 +77,8 @@ struct PassedClan {
     identity: Vec<OsString>,
     show_secrets: bool,
     tor: tor::TorOptions,
+    #[cfg(feature = "iroh")]
+    iroh: crate::cli::iroh::IrohOptions,
 }
 
 /// Writes it down.
@@ -134,6 +136,8 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
             identity: global.identity.iter().map(OsString::from).collect(),
             show_secrets: global.show_secrets,
             tor: global.tor.clone(),
+            #[cfg(feature = "iroh")]
+            iroh: global.iroh.clone(),
         },
     };
     serde_json::to_vec(&passed).map_err(|_| Error::Internal)
@@ -165,6 +169,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         color: passed.warm.as_ref().map_or(Color::Never, |warm| warm.color),
         show_secrets: passed.clan.show_secrets,
         tor: passed.clan.tor,
+        #[cfg(feature = "iroh")]
+        iroh: passed.clan.iroh,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -270,6 +276,8 @@ mod tests {
                 color: Color::Auto,
                 show_secrets: true,
                 tor: tor::TorOptions::default(),
+                #[cfg(feature = "iroh")]
+                iroh: crate::cli::iroh::IrohOptions::default(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),

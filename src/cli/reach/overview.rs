@@ -22,6 +22,7 @@ use crate::connect::{Probed, Request, probe};
 use crate::dial::{Dialer, SocketOptions};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::Clan;
+use crate::options::Options;
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
 
@@ -58,7 +59,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     };
     let vars = global.vars(ui)?;
     let used = routes.iter().map(|(_, route)| route);
-    let settings = technologies(used, global, &[], "", &vars)?;
+    let settings = technologies(used, global, &Options::default(), "", &vars)?;
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
     let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
@@ -149,11 +150,11 @@ fn failed(route: Route, error: &Error) -> Probed {
     let why = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
     let attempt = Attempt {
         network: route.network.clone(),
-        host: route.host.to_string(),
+        host: route.shown_host(),
         cause: Cause::Proxy(ProxyFailure::Jump(why)),
         elapsed: Duration::ZERO,
     };
-    Probed { route, outcome: Err(attempt) }
+    Probed { route, phases: Vec::new(), outcome: Err(attempt) }
 }
 
 /// One dialler for all that come from the same place, and one Tor for all of them.

@@ -1,0 +1,36 @@
+//! The options for iroh: from the command line and ssh_config(5) to the dialler's
+//! settings.
+
+use clap::{ArgAction, Args};
+use serde::{Deserialize, Serialize};
+
+use crate::dial::iroh::Settings;
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::printable::Printable;
+
+#[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "iroh")]
+pub(super) struct IrohOptions {
+    /// Meet machines at this relay instead of the public ones, or at none with `none`
+    #[arg(long = "iroh-relay", global = true, value_name = "URL|none", action = ArgAction::Append)]
+    relay: Vec<String>,
+    /// Look up where tickets lead in this domain of the DNS or at this server of pkarr
+    /// instead of the public ones, or nowhere with `none`
+    #[arg(long = "iroh-discovery", global = true, value_name = "DOMAIN[@ADDRESS:PORT]|URL|none",
+          action = ArgAction::Append)]
+    discovery: Vec<String>,
+}
+
+/// The settings for a connection with these options of ssh_config(5), which count where
+/// the command line says nothing.
+pub(super) fn settings(said: &IrohOptions, options: &Options) -> Result<Settings> {
+    let or = |said: &[String], other: &[String]| match said.is_empty() {
+        true => other.to_vec(),
+        false => said.to_vec(),
+    };
+    let relay = or(&said.relay, &options.iroh_relay);
+    let discovery = or(&said.discovery, &options.iroh_discovery);
+    Settings::of(&relay, &discovery)
+        .map_err(|(text, why)| Error::Usage(format!("for iroh, \"{}\": {why}", Printable(&text))))
+}

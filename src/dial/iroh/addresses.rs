@@ -1,0 +1,138 @@
+//! Where an endpoint may be, by its ticket or by whoever publishes it, and where servers
+//! are that the user names. Owns which of that is dialled: tickets and the answers of name
+//! servers are foreign text.
+
+use std::net::{IpAddr, SocketAddr};
+
+use iroh::{EndpointAddr, RelayUrl, TransportAddr};
+use iroh_tickets::endpoint::EndpointTicket;
+
+/// More addresses than any machine has, and few enough to knock at all of them.
+pub(super) const MOST: usize = 64;
+
+/// What a ticket says, or what is wrong with it, which says nothing of its text.
+pub(super) fn of_ticket(ticket: &str, own: &[RelayUrl]) -> Result<EndpointAddr, &'static str> {
+    let Ok(ticket) = ticket.trim().parse::<EndpointTicket>() else {
+        return Err("a ticket begins with \"endpoint\" and has only letters and digits");
+    };
+    let EndpointAddr { id, addrs } = EndpointAddr::from(ticket);
+    // One of the few with which everybody can sign.
+    if id.as_verifying_key().is_weak() {
+        return Err("its key proves nothing");
+    }
+    if addrs.len() > MOST {
+        return Err("it has more than 64 addresses");
+    }
+    if addrs.iter().any(|address| is_plain_relay(address, own)) {
+        return Err("its relay is not at an https:// address");
+    }
+    Ok(EndpointAddr::from_parts(id, usable(addrs, own)))
+}
+
+/// The address of a server. One in the clear is for those who run it themselves.
+pub(super) fn url(text: &str) -> Result<RelayUrl, &'static str> {
+    let url: RelayUrl = text.parse().map_err(|_| "it is no URL")?;
+    match url.scheme() {
+        "https" | "http" if url.has_host() => Ok(url),
+        _ => Err("it is no URL of a server, such as https://relay.example"),
+    }
+}
+
+/// Those that are dialled.
+pub(super) fn usable(
+    addresses: impl IntoIterator<Item = TransportAddr>,
+    own: &[RelayUrl],
+) -> impl Iterator<Item = TransportAddr> {
+    addresses.into_iter().filter(move |address| is_usable(address, own)).take(MOST)
+}
+
+fn is_usable(address: &TransportAddr, own: &[RelayUrl]) -> bool {
+    match address {
+        TransportAddr::Relay(_) => !is_plain_relay(address, own),
+        TransportAddr::Ip(address) => is_a_hosts(address),
+        _ => false,
+    }
+}
+
+/// What is said to a relay in the clear is only said to one that the user has named.
+fn is_plain_relay(address: &TransportAddr, own: &[RelayUrl]) -> bool {
+    matches!(address, TransportAddr::Relay(url) if url.scheme() != "https" && !own.contains(url))
+}
+
+/// Not all hosts of a network, and not none. Private ones are where the machine is at
+/// home.
+fn is_a_hosts(address: &SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+
+    use super::*;
+
+    fn ticket(addresses: impl IntoIterator<Item = TransportAddr>) -> String {
+        let id = SecretKey::from_bytes(&[7; 32]).public();
+        EndpointTicket::new(EndpointAddr::from_parts(id, addresses)).to_string()
+    }
+
+    fn relay(url: &str) -> TransportAddr {
+        TransportAddr::Relay(url.parse().unwrap())
+    }
+
+    fn ip(text: &str) -> TransportAddr {
+        TransportAddr::Ip(text.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_no_ticket_is_said_without_it() {
+        let long = format!("endpoint{}", "b".repeat(4000));
+        let texts = ["", "web01", "endpoint", "endpointaaaa", "nodeabc", "endpoint\x1b[2J", &long];
+        for text in texts {
+            let why = of_ticket(text, &[]).unwrap_err();
+            assert!(why.starts_with("a ticket begins"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_which_everybody_can_sign_is_nobodys() {
+        for first in [0, 1] {
+            let key = std::array::from_fn(|at| if at == 0 { first } else { 0 });
+            let id = iroh::PublicKey::from_bytes(&key).unwrap();
+            let ticket = EndpointTicket::new(EndpointAddr::new(id)).to_string();
+            assert!(of_ticket(&ticket, &[]).unwrap_err().contains("proves nothing"));
+        }
+    }
+
+    #[test]
+    fn a_ticket_of_clan_is_an_id_and_one_of_dumbpipe_has_addresses() {
+        assert!(of_ticket(&ticket([]), &[]).unwrap().addrs.is_empty());
+        let full = [relay("https://relay.example/"), ip("192.168.1.2:4"), ip("[2001:db8::1]:4")];
+        let read = of_ticket(&format!("{}\n", ticket(full.clone())), &[]).unwrap();
+        assert_eq!(read.addrs, full.into_iter().collect());
+    }
+
+    #[test]
+    fn nobody_is_sent_to_many_or_to_everybody() {
+        let many = (1..=65).map(|port| TransportAddr::Ip(([10, 0, 0, 1], port).into()));
+        assert!(of_ticket(&ticket(many), &[]).unwrap_err().contains("64"));
+        let nobody = ["0.0.0.0:1", "10.0.0.1:0", "224.0.0.1:1", "255.255.255.255:1", "[::]:1"];
+        let nobody = nobody.into_iter().chain(["[ff02::1]:1", "[::ffff:224.0.0.1]:1"]).map(ip);
+        let read = of_ticket(&ticket(nobody), &[]).unwrap();
+        assert!(read.addrs.is_empty(), "{read:?}");
+    }
+
+    #[test]
+    fn a_relay_in_the_clear_has_to_be_the_users_own() {
+        let own: RelayUrl = "http://127.0.0.1:3340/".parse().unwrap();
+        let of_own = ticket([TransportAddr::Relay(own.clone())]);
+        assert!(of_ticket(&of_own, &[]).unwrap_err().contains("https"));
+        assert_eq!(of_ticket(&of_own, std::slice::from_ref(&own)).unwrap().addrs.len(), 1);
+        let other = ticket([relay("http://169.254.169.254/latest")]);
+        assert!(of_ticket(&other, std::slice::from_ref(&own)).is_err());
+        let found = usable([relay("http://x.example"), relay("https://x.example")], &[]);
+        assert_eq!(found.collect::<Vec<_>>(), [relay("https://x.example")]);
+    }
+}

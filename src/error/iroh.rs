@@ -1,0 +1,84 @@
+//! The ways iroh fails, in words for people, and what each calls for. Owns no text of
+//! iroh's own, which may hold what a ticket says.
+
+use std::fmt;
+
+/// Why a machine was not reached by its ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IrohFailure {
+    /// What should be a ticket is none, or not one to be followed; why.
+    NoTicket(&'static str),
+    /// Nobody knows where the machine is.
+    Unpublished,
+    /// Whoever may know it did not answer before the deadline.
+    Undiscovered,
+    /// The machine did not answer anywhere before the deadline.
+    Silent,
+    /// Somebody answers who does not have the ticket's key.
+    Impostor,
+    /// The machine answers, and does not take dumbpipe's protocol.
+    OtherProtocol,
+    /// The connection broke off while it began.
+    Lost,
+    /// This computer has no socket for it.
+    NoSocket,
+    /// Our own endpoint has ended.
+    Ended,
+}
+
+impl IrohFailure {
+    /// What would help, if that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoTicket(_) => "let the clan generate the machine's ticket anew, and deploy it",
+            Self::Unpublished | Self::Undiscovered => {
+                "is the machine online, and its p2p-ssh-iroh service running? this computer asks \
+                 name servers and an https server for it"
+            }
+            Self::Silent => "the machine may be off, or neither UDP nor a relay leads there",
+            Self::Impostor => "an old address of the machine may be another's by now; try again",
+            Self::OtherProtocol => "is dumbpipe running there, as Clan's p2p-ssh-iroh starts it?",
+            Self::Lost => "the machine may just have gone down; try again",
+            Self::NoSocket => "may this program use UDP here?",
+            Self::Ended => return None,
+        })
+    }
+}
+
+impl fmt::Display for IrohFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTicket(why) => write!(f, "its ticket cannot be used: {why}"),
+            Self::Unpublished => f.write_str("nobody knows where its ticket leads"),
+            Self::Undiscovered => {
+                f.write_str("whoever may know where its ticket leads did not answer in time")
+            }
+            Self::Silent => f.write_str("the machine did not answer in time, directly or by relay"),
+            Self::Impostor => f.write_str("who answers does not have the key of its ticket"),
+            Self::OtherProtocol => f.write_str("the machine does not speak dumbpipe's protocol"),
+            Self::Lost => f.write_str("the connection broke off while it began"),
+            Self::NoSocket => f.write_str("no socket for UDP can be opened"),
+            Self::Ended => f.write_str("our own endpoint has ended"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl IrohFailure {
+    /// One of each kind.
+    pub(crate) fn examples() -> impl Iterator<Item = Self> {
+        [
+            Self::NoTicket("x"),
+            Self::Unpublished,
+            Self::Undiscovered,
+            Self::Silent,
+            Self::Impostor,
+            Self::OtherProtocol,
+            Self::Lost,
+            Self::NoSocket,
+            Self::Ended,
+        ]
+        .into_iter()
+    }
+}
