@@ -27,6 +27,8 @@ mod clan_reference;
 mod clan_trust;
 mod dependencies;
 mod dropbear;
+#[cfg(feature = "iroh")]
+mod dumbpipe;
 mod early_answers;
 mod environment;
 mod front_ends;
@@ -39,6 +41,12 @@ mod host_key_worth;
 mod hostile_server;
 mod identity_files;
 mod installer;
+#[cfg(feature = "iroh")]
+mod iroh;
+#[cfg(feature = "iroh")]
+mod iroh_peer;
+#[cfg(feature = "iroh")]
+mod iroh_silence;
 mod keystrokes;
 mod known_hosts;
 mod known_hosts_matrix;
