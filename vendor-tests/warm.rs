@@ -1,6 +1,7 @@
 //! Sessions that stay warm: the connection of one command serves the next ones, against
 //! OpenSSH's sshd, with its log as the witness of who has connected.
 
+mod called_off;
 mod places;
 mod sharing;
 
@@ -275,6 +276,7 @@ fn below(root: i32) -> Vec<i32> {
 struct Relay {
     port: u16,
     is_silent: Arc<AtomicBool>,
+    is_used: Arc<AtomicBool>,
 }
 
 impl Relay {
@@ -283,9 +285,12 @@ impl Relay {
         let port = listener.local_addr().unwrap().port();
         let is_silent = Arc::new(AtomicBool::new(false));
         let silent = is_silent.clone();
+        let is_used = Arc::new(AtomicBool::new(false));
+        let used = is_used.clone();
         std::thread::spawn(move || {
             for (number, ours) in listener.incoming().flatten().enumerate() {
                 let Ok(theirs) = TcpStream::connect(address) else { return };
+                used.store(true, Ordering::Relaxed);
                 // Only the first one falls silent.
                 let silent = (number == 0).then(|| silent.clone());
                 for (mut from, mut to) in [
@@ -310,7 +315,7 @@ impl Relay {
                 }
             }
         });
-        Self { port, is_silent }
+        Self { port, is_silent, is_used }
     }
 }
 

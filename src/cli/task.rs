@@ -41,6 +41,7 @@ pub(super) fn drive(work: impl Future<Output = Result<u8>>) -> Result<u8> {
         tokio::select! {
             done = work => done,
             code = stop.signalled() => Ok(code),
+            () = background::called_off() => Ok(255),
         }
     });
     // A read of standard input may never return; nothing waits for it.

@@ -7,13 +7,20 @@
 mod kin;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Read, Write};
+use std::future::pending;
+use std::io::{ErrorKind, PipeWriter, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::oneshot;
 
 use crate::children::Awaited;
 use crate::cli::Global;
@@ -71,6 +78,53 @@ fn head() -> Option<[u8; HEAD]> {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     let count = is_socket.then(|| recv(rustix::stdio::stdin(), &mut head, flags).ok())??.0;
     (count == head.len()).then_some(head)
+}
+
+/// Watches whether who has started this process is still there, until it is [`ready`]. It
+/// holds the socket to him, whose end he waits for later, and must let go of it before.
+struct Watch {
+    stop: PipeWriter,
+    thread: JoinHandle<()>,
+}
+
+static WATCH: Mutex<Option<Watch>> = Mutex::new(None);
+
+impl Watch {
+    fn start(gone: oneshot::Sender<()>) -> std::io::Result<Self> {
+        let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        let (stopped, stop) = std::io::pipe()?;
+        let watch = move || {
+            let mut polled =
+                [PollFd::new(&socket, PollFlags::RDHUP), PollFd::new(&stopped, PollFlags::empty())];
+            while poll(&mut polled, None).is_err() {}
+            // A writer that is gone is said so whatever was asked for (poll(2)).
+            let is_stopped = polled.last().is_some_and(|stopped| !stopped.revents().is_empty());
+            if !is_stopped {
+                let _ = gone.send(());
+            }
+        };
+        let thread = std::thread::Builder::new().name("waited-for".into()).spawn(watch)?;
+        Ok(Self { stop, thread })
+    }
+
+    fn end(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
+    }
+}
+
+/// Waits until who has started this process is gone, however it was ended; for ever where
+/// nobody has, and from [`ready`] on. What nobody waits for any more is not to be done, nor
+/// asked for on a terminal.
+pub(super) async fn called_off() {
+    let (gone, told) = oneshot::channel();
+    if Role::of_this().is_some() {
+        *WATCH.lock().unwrap_or_else(PoisonError::into_inner) = Watch::start(gone).ok();
+        if told.await.is_ok() {
+            return;
+        }
+    }
+    pending().await
 }
 
 /// What the process that started us hands over, which has shown that it is one of this
@@ -134,11 +188,13 @@ pub(super) async fn begin(
     let spawned = tokio::task::spawn_blocking(move || spawn_warm(&bytes)).await;
     let spawned = spawned.unwrap_or(Err(ErrorKind::Other.into())).map_err(failed)?;
     let Spawned { child, ours, awaited } = spawned;
+    // A signal that ends us ends it, too, also where it has us stop waiting here.
+    let awaited = ManuallyDrop::new(awaited);
     let pid = child.id();
     if let Ok(mut ahead) = ahead(ours, wanted, files).await
         && ahead.is_ready().await
     {
-        drop(awaited);
+        drop(ManuallyDrop::into_inner(awaited));
         return match ahead.opened().await {
             Ok(running) => Ok(Began::Running(running, pid)),
             Err(MasterFailure::Refused(reason)) => Err(Error::Ssh(reason)),
@@ -151,6 +207,7 @@ pub(super) async fn begin(
     // It has said what was wrong. Whatever becomes of the waiting, nothing may be begun
     // once more.
     let status = tokio::task::spawn_blocking(move || status(child)).await;
+    drop(ManuallyDrop::into_inner(awaited));
     Ok(Began::Over(status.ok().and_then(std::io::Result::ok).unwrap_or(255)))
 }
 
@@ -251,6 +308,9 @@ fn called(front: Front) -> (OsString, Vec<OsString>) {
 /// When nobody waits any more: who called us is gone.
 pub(super) fn ready(logs: bool, writes: bool) -> Result<()> {
     let Some(role) = Role::of_this() else { return Ok(()) };
+    if let Some(watch) = WATCH.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        watch.end();
+    }
     let failed = |source| Error::System { what: "nobody waits for this any more", source };
     let waiting = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| failed(error.into()))?;
     let _ = rustix::process::setsid();
