@@ -13,6 +13,7 @@
 )]
 
 mod age;
+mod agent_gone;
 mod agent_keys;
 mod another_clan;
 mod argument_bytes;

@@ -134,14 +134,20 @@ impl client::Handler for Client {
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let agent = lock(&self.remotes).agent();
-        let Some(agent) = agent else {
+        let Some((path, binding)) = agent else {
             self.opened.prohibit("auth-agent", reply).await;
+            return Ok(());
+        };
+        // Who asks over there is told that nobody is there (clientloop.c,
+        // `client_request_agent`).
+        let Ok(agent) = tokio::net::UnixStream::connect(path).await else {
+            self.opened.refuse("auth-agent", ChannelOpenFailure::ConnectFailed, reply).await;
             return Ok(());
         };
         if let Some(open) = self.opened.accept("auth-agent", reply).await {
             let using = self.leases.begin("auth-agent");
             tokio::spawn(async move {
-                forward::accept_agent(channel, agent).await;
+                forward::accept_agent(channel, agent, binding).await;
                 drop((using, open));
             });
         }

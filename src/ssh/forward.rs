@@ -459,9 +459,10 @@ async fn answer(stream: &mut (impl AsyncWrite + Unpin), proxy: &SocksRequest, ok
 /// A connection that the server has accepted for the user's agent.
 pub(super) async fn accept_agent(
     channel: Channel<Msg>,
-    (path, binding): (PathBuf, Option<AgentSessionBinding>),
+    agent: tokio::net::UnixStream,
+    binding: Option<AgentSessionBinding>,
 ) {
-    let Ok(mut agent) = AgentClient::connect_uds(path).await else { return };
+    let mut agent = AgentClient::connect(agent);
     if let Some(binding) = &binding {
         // Old agents refuse what they do not know, and lose nothing.
         let _ = agent.bind_session(binding, true).await;

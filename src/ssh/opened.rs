@@ -42,7 +42,13 @@ impl Opened {
         self.refuse(kind, ChannelOpenFailure::AdministrativelyProhibited, reply).await;
     }
 
-    async fn refuse(&mut self, kind: &str, reason: ChannelOpenFailure, reply: ChannelOpenHandle) {
+    /// Refuses what nobody can serve.
+    pub(super) async fn refuse(
+        &mut self,
+        kind: &str,
+        reason: ChannelOpenFailure,
+        reply: ChannelOpenHandle,
+    ) {
         self.refused += 1;
         // A server that goes on and on must not fill the log as well.
         if self.refused.is_power_of_two() {

@@ -1,7 +1,7 @@
 //! What the options of ssh_config(5) say about authenticating. Owns their values;
 //! authenticates nobody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::Ui;
@@ -47,13 +47,28 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The agent that the machine may use (`ForwardAgent`).
+/// The agent that the machine may use (`ForwardAgent`), if there is one (ssh.c,
+/// `check_agent_present`).
 pub(in crate::cli) fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
-    match resolved.options.forward_agent() {
-        ForwardAgent::No => Ok(None),
-        ForwardAgent::Yes => Ok(resolved.env.agent()),
-        ForwardAgent::Other(agent) => resolved.agent(&agent, resolved.env.agent()),
-    }
+    let agent = match resolved.options.forward_agent() {
+        ForwardAgent::No => None,
+        ForwardAgent::Yes => resolved.env.agent(),
+        ForwardAgent::Other(agent) => resolved.agent(&agent, resolved.env.agent())?,
+    };
+    Ok(agent.filter(|path| is_served(path)))
+}
+
+/// Whether somebody listens at this socket. Nobody is waited for.
+fn is_served(path: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let connect = || -> rustix::io::Result<()> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    // With many who wait for it, it is there.
+    matches!(connect(), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
 /// What may be tried, in the order of `PreferredAuthentications`.
