@@ -41,6 +41,8 @@ pub struct Resolved {
     pub env: Env,
     /// Everything else.
     pub options: Options,
+    /// The files that it is from.
+    pub files: Vec<PathBuf>,
 }
 
 /// How the configuration files are read.
@@ -112,6 +114,7 @@ pub async fn resolve(
         read(&mut config, &name, true)?;
     }
     let mut resolved = finished(host, reading.login, env, config.options);
+    resolved.files = config.files;
     resolved.expand_user()?;
     Ok(resolved)
 }
@@ -122,7 +125,8 @@ fn finished(host: &str, login: Option<&str>, env: &Env, options: Options) -> Res
     let user = options.user.as_deref().or(login).unwrap_or(&local_user).to_owned();
     let host_name = in_one_spelling(&host_name(&options, host));
     let (original_host, env) = (host.to_owned(), env.clone());
-    Resolved { original_host, host_name, port, user, local_user, env, options }
+    let files = Vec::new();
+    Resolved { original_host, host_name, port, user, local_user, env, options, files }
 }
 
 /// A name in lower case, or an address, by which its key is known.
@@ -207,7 +211,11 @@ impl Resolved {
         self.file_name(name.written())
     }
 
-    fn file_name(&self, text: &str) -> Result<PathBuf> {
+    /// The same, as it was written.
+    ///
+    /// # Errors
+    /// [`Error::OptionValue`].
+    pub fn file_name(&self, text: &str) -> Result<PathBuf> {
         let (home, rest) = tokens::split_home(text, &self.env)?;
         Ok(encoding::path(&(home + &self.path(rest)?)))
     }

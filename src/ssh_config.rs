@@ -23,6 +23,8 @@ const MAX_INCLUDED: usize = 1000;
 pub struct Config {
     /// The options that apply by now.
     pub options: Options,
+    /// The files that were read, whether or not anything in them applies.
+    pub files: Vec<PathBuf>,
     /// Whether a `Match final` waits for the second pass.
     wants_final: bool,
 }
@@ -50,7 +52,7 @@ pub struct MatchContext<'a> {
 impl Config {
     /// What the command line says, before anything is read.
     pub fn new(options: Options) -> Self {
-        Self { options, wants_final: false }
+        Self { options, ..Self::default() }
     }
 
     /// Reads the user's file; a missing one is an empty one unless it was named.
@@ -101,6 +103,7 @@ impl Config {
         context: &MatchContext<'_>,
     ) -> Result<()> {
         let Some(text) = read_file(path, reading)? else { return Ok(()) };
+        self.files.push(path.to_owned());
         let (mut failures, mut first) = (Vec::new(), None);
         for (at, text) in text.lines().enumerate() {
             let origin = Origin::line(path, at + 1);

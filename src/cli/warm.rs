@@ -66,7 +66,7 @@ pub(super) fn of_clan(global: &Global) -> Result<Vec<Card>> {
 
 /// What tells the clan from others, if anything does.
 fn clan(global: &Global) -> Option<String> {
-    global.source().map(|source| short_hash(&source))
+    global.source().map(|_| short_hash(&global.place()))
 }
 
 /// What stands below a table.

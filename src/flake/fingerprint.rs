@@ -1,8 +1,9 @@
-//! Whether a clan has changed: a hash over its files. Owns what counts; knows
-//! nothing of nix.
+//! Whether a clan has changed: a hash over its files, or over when they were written.
+//! Owns what counts; knows nothing of nix.
 
-use std::fs;
+use std::fs::{self, FileType};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -12,6 +13,8 @@ use crate::file;
 
 /// Most files of a clan; with more there is no fingerprint.
 const MAX_FILES: usize = 100_000;
+/// The same for a stamp, which every command waits for.
+const MAX_STAMPED: usize = 20_000;
 /// Larger files count by their size only, in bytes.
 const MAX_HASHED: u64 = 1 << 20;
 /// What no evaluation depends on.
@@ -23,11 +26,40 @@ const IGNORED: [&str; 4] = [".git", ".direnv", "node_modules", snapshot::NAME];
 pub fn fingerprint(dir: &Path) -> Option<String> {
     let mut hash = Sha256::new();
     let mut left = MAX_FILES;
-    walk(dir, Path::new(""), &mut hash, &mut left)?;
+    walk(dir, Path::new(""), &mut left, &|_| false, &mut |file| content(file, &mut hash))?;
     Some(data_encoding::HEXLOWER.encode(&hash.finalize()))
 }
 
-fn walk(dir: &Path, below: &Path, hash: &mut Sha256, left: &mut usize) -> Option<()> {
+/// A hash over names and times of all files below `dir` that say something of `machine`,
+/// which costs next to nothing and means something on this computer alone. `None` when
+/// there are too many files or one cannot be seen.
+pub fn stamp(dir: &Path, machine: &str) -> Option<String> {
+    let mut hash = Sha256::new();
+    let mut left = MAX_STAMPED;
+    let is_others = |below: &Path| {
+        let own = Path::new("vars/per-machine").join(machine);
+        below.starts_with("vars/per-machine") && !own.starts_with(below) && !below.starts_with(own)
+    };
+    walk(dir, Path::new(""), &mut left, &is_others, &mut |file| times(file, &mut hash))?;
+    Some(data_encoding::HEXLOWER.encode(&hash.finalize()))
+}
+
+/// What is found below a clan's directory, but directories.
+struct Found<'a> {
+    path: &'a Path,
+    /// The name from there on.
+    below: &'a Path,
+    kind: FileType,
+}
+
+/// Has all of them seen, in the order of their names; what `is_left_out` is not entered.
+fn walk(
+    dir: &Path,
+    below: &Path,
+    left: &mut usize,
+    is_left_out: &dyn Fn(&Path) -> bool,
+    see: &mut dyn FnMut(&Found<'_>) -> Option<()>,
+) -> Option<()> {
     let mut entries = fs::read_dir(dir).ok()?.collect::<Result<Vec<_>, _>>().ok()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -41,25 +73,45 @@ fn walk(dir: &Path, below: &Path, hash: &mut Sha256, left: &mut usize) -> Option
         if IGNORED.iter().any(|ignored| *ignored == text) || is_result {
             continue;
         }
-        if kind.is_dir() {
-            walk(&path, &below, hash, left)?;
-            continue;
+        match kind.is_dir() {
+            true if is_left_out(&below) => {}
+            true => walk(&path, &below, left, is_left_out, see)?,
+            false => see(&Found { path: &path, below: &below, kind })?,
         }
-        let mut field = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
+    }
+    Some(())
+}
+
+/// Puts a part with its length, lest two say what others say together.
+fn put(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+}
+
+fn content(found: &Found<'_>, hash: &mut Sha256) -> Option<()> {
+    let &Found { path, below, kind } = found;
+    put(hash, below.as_os_str().as_bytes());
+    if kind.is_symlink() {
+        put(hash, fs::read_link(path).ok()?.as_os_str().as_bytes());
+    } else if kind.is_file() && !is_encrypted(below) {
+        let size = fs::symlink_metadata(path).ok()?.len();
+        if size > MAX_HASHED {
+            put(hash, &size.to_le_bytes());
+        } else {
+            put(hash, &file::read_unlinked(path, MAX_HASHED).ok()?);
+        }
+    }
+    Some(())
+}
+
+fn times(found: &Found<'_>, hash: &mut Sha256) -> Option<()> {
+    put(hash, found.below.as_os_str().as_bytes());
+    // A link leads to something that may change, too, or to nothing.
+    for meta in [fs::symlink_metadata(found.path), fs::metadata(found.path)] {
+        let when = |meta: fs::Metadata| {
+            (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec())
         };
-        field(below.as_os_str().as_bytes());
-        if kind.is_symlink() {
-            field(fs::read_link(&path).ok()?.as_os_str().as_bytes());
-        } else if kind.is_file() && !is_encrypted(&below) {
-            let size = entry.metadata().ok()?.len();
-            if size > MAX_HASHED {
-                field(&size.to_le_bytes());
-            } else {
-                field(&file::read_unlinked(&path, MAX_HASHED).ok()?);
-            }
-        }
+        put(hash, format!("{:?}", meta.ok().map(when)).as_bytes());
     }
     Some(())
 }
@@ -105,5 +157,47 @@ mod tests {
             assert_ne!(of(), before, "{path}");
         }
         assert_eq!(fingerprint(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn a_stamp_changes_with_every_file_that_says_something_of_the_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("flake.nix", "{}");
+        write("vars/per-machine/m/g/host/value", "127.0.0.1");
+        write("vars/per-machine/other/g/host/value", "127.0.0.1");
+        write("vars/shared/g/host/value", "127.0.0.1");
+        let of = || stamp(dir.path(), "m").unwrap();
+        let before = of();
+        write("vars/per-machine/other/g/host/value", "127.0.0.2");
+        write("vars/per-machine/other/g/more/value", "127.0.0.2");
+        write(".git/HEAD", "x");
+        assert_eq!(of(), before);
+        for path in [
+            "vars/per-machine/m/g/host/value",
+            "vars/per-machine/m/g/secret/secret",
+            "vars/shared/g/host/value",
+            "machines/m/configuration.nix",
+        ] {
+            let before = of();
+            // Of the same length, and at the same time as before.
+            let path_is = dir.path().join(path);
+            let written = fs::metadata(&path_is).and_then(|meta| meta.modified());
+            write(path, "127.0.0.2");
+            if let Ok(written) = written {
+                fs::File::options()
+                    .write(true)
+                    .open(&path_is)
+                    .unwrap()
+                    .set_modified(written)
+                    .unwrap();
+            }
+            assert_ne!(of(), before, "{path}");
+        }
+        assert_eq!(stamp(Path::new("/nonexistent"), "m"), None);
     }
 }

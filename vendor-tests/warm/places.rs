@@ -27,10 +27,14 @@ fn a_place_that_is_no_good_costs_warmth_alone() {
             let done = warm.ssh(&["-v"], "echo done").exits(0);
             assert_eq!(done.text(), "done\n");
             assert!(done.stderr.contains(why), "{why} is not in: {}", done.stderr);
-            // Without -v nothing is said of it.
-            assert_eq!(warm.ssh(&[], "true").exits(0).stderr, "");
+            // Who has asked for it is told without -v, and nobody else.
+            let said = warm.ssh(&[], "true").exits(0).stderr;
+            assert!(said.starts_with("warning: no connection is kept warm: "), "{said}");
+            let mut unasked = warm.command(&["ssh", "m", "-c", "true"]);
+            unasked.env("CLAN_CONNECT_PERSIST", "1m");
+            assert_eq!(Run::of(wait(start(&mut unasked, ""))).exits(0).stderr, "");
         }
-        assert_eq!(warm.logins(), before + 4, "{why}");
+        assert_eq!(warm.logins(), before + 6, "{why}");
     };
     let mut nowhere = warm.kept(&["-v"], "true");
     let nowhere = Run::of(wait(start(nowhere.env_remove("XDG_RUNTIME_DIR"), ""))).exits(0);

@@ -3,6 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::Warm;
 use crate::harness::{BINARY, Run, copy_program, start, wait};
 
@@ -75,6 +77,67 @@ fn what_decides_who_the_other_side_is_or_as_whom_or_over_what_is_never_shared() 
     other.envs(same.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Run::of(wait(start(&mut other, ""))).exits(0);
     assert_eq!(warm.logins(), logins + 1, "another version");
+}
+
+/// The machine is the first or the second server, which tell who they are.
+#[test]
+fn what_the_clan_says_of_the_machine_counts_as_it_is_now() {
+    let warm = Warm::new();
+    warm.home.write("clan/.clan-flake", "");
+    let host = "clan/vars/per-machine/m/net/hostname/value";
+    warm.home.write(host, "127.0.0.1");
+    let var = json!({ "machine": "m", "generator": "net", "file": "hostname" });
+    let peer = json!({ "host": { "var": var }, "port": warm.server.address.port() });
+    let exports = json!({ "net": { "priority": 10, "peers": { "m": peer } } });
+    warm.home.write("exports.json", exports.to_string());
+    let clan = warm.home.path("clan").display().to_string();
+    let check = ["--host-key-check", "none"];
+    let run = || {
+        let words = ["--flake", &clan, "ssh", "m", "--persist", "1m"];
+        warm.run(&[&words[..], &check, &["-c", "true"]].concat())
+    };
+    run().exits(0);
+    run().exits(0);
+    assert_eq!(warm.logins(), 1);
+    // Nobody listens there.
+    warm.home.write(host, "127.0.0.9");
+    run().exits(255).says(&["refused"]);
+    assert_eq!(warm.logins(), 1);
+    warm.home.write(host, "127.0.0.1");
+    run().exits(0);
+    assert_eq!(warm.logins(), 2);
+    // All that were kept are told of, and found.
+    let told = warm.run(&["network", "list", "--json"]).exits(0).text();
+    assert_eq!(told.matches("\"sessions\"").count(), 2, "{told}");
+    let closed = warm.run(&["close", "m"]).exits(0).text();
+    assert_eq!(closed.matches("closed m").count(), 2, "{closed}");
+}
+
+#[test]
+fn another_key_at_the_same_place_has_a_connection_of_its_own() {
+    let warm = Warm::new();
+    warm.home.copy("home/.ssh/id_ed25519", "key");
+    let key = warm.home.path("key").display().to_string();
+    for expected in [1, 1] {
+        warm.ssh(&["-i", &key], "true").exits(0);
+        assert_eq!(warm.logins(), expected);
+    }
+    std::fs::remove_file(&key).unwrap();
+    warm.home.copy("home/.ssh/id_ed25519", "key");
+    warm.ssh(&["-i", &key], "true").exits(0);
+    assert_eq!(warm.logins(), 2);
+    // So has another file that one of the configuration takes in.
+    let config = warm.home.read("home/.ssh/config");
+    warm.home.write("home/.ssh/more", "Host elsewhere\n User a\n");
+    warm.home.write("home/.ssh/config", format!("Include more\n{config}"));
+    for (user, expected) in [("a", 3), ("a", 3), ("bb", 4)] {
+        let more = format!("Host elsewhere\n User {user}\n");
+        if warm.home.read("home/.ssh/more") != more {
+            warm.home.write("home/.ssh/more", more);
+        }
+        warm.ssh(&["-i", &key], "true").exits(0);
+        assert_eq!(warm.logins(), expected);
+    }
 }
 
 #[test]

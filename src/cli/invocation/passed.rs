@@ -157,6 +157,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         local_user: passed.local_user,
         options: Options::of_said(&passed.options)?,
         env: env.clone(),
+        // Which only who looks for a connection to share asks about.
+        files: Vec::new(),
     };
     let global = Global {
         flake: passed.clan.flake.map(PathBuf::from),

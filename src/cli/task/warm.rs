@@ -5,10 +5,11 @@
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
+use std::fs::Metadata;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -16,8 +17,9 @@ use super::mux::Control;
 use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm};
 use crate::cli::{Global, Ui, tor, warmth};
+use crate::flake;
 use crate::mux::warm;
-use crate::openssh::Forwards;
+use crate::openssh::{DEFAULT_IDENTITIES, Forwards};
 use crate::options::{ControlMaster, Maybe, Options, Persist, SessionType, Value as _};
 use crate::ssh::remote::Remote;
 use crate::term;
@@ -67,6 +69,10 @@ const FILES: [&str; 13] = [
     "PKCS11Provider",
     "SecurityKeyProvider",
 ];
+
+/// Options that name what we log in with, which may become another at the same place.
+const IDENTITIES: [&str; 5] =
+    ["IdentityFile", "CertificateFile", "RevokedHostKeys", "IdentityAgent", "ForwardAgent"];
 
 /// Options by which a program of the user's runs, which sees all variables.
 const PROGRAMS: [&str; 3] = ["ProxyCommand", "KnownHostsCommand", "ProxyJump"];
@@ -132,18 +138,25 @@ pub(in crate::cli) fn control(
     }
     let is_piped = global.exports.as_ref().is_some_and(|file| file.as_os_str() == "-");
     let source = global.source().filter(|_| !is_piped)?;
-    let digest = digest(invocation, global, &source);
+    let Some(digest) = digest(invocation, global, &source) else {
+        ui.verbose("no connection is kept warm: the clan has too many files to see a change");
+        return None;
+    };
     let socket = match warm::socket(&digest, &global.env) {
         Ok(socket) => socket,
         Err(why) => {
-            ui.verbose(&format!("no connection is kept warm: {why}"));
+            let text = format!("no connection is kept warm: {why}");
+            match invocation.resolved.options.control_persist.is_some() {
+                true => ui.warning(&text),
+                false => ui.verbose(&text),
+            }
             return None;
         }
     };
     // A forward is for as long as who has asked for it; it may go over a connection that
     // is warm, but is none to begin one with.
     let may_begin = remote.is_some() && forwards.all.is_empty();
-    Some(Control::of_warm(Warm { socket, persist, clan: short_hash(&source) }, may_begin))
+    Some(Control::of_warm(Warm { socket, persist, clan: short_hash(&global.place()) }, may_begin))
 }
 
 /// How long, if at all. Where nobody says, somebody at a terminal gets it: what stays
@@ -191,13 +204,13 @@ fn may_share(invocation: &Invocation, remote: Option<&Remote>) -> bool {
     is_ours && !is_lent && !said_otherwise && !runs_here && !is_alone && !has_tokens && !reads_shell
 }
 
-/// What all that matters comes to.
-fn digest(invocation: &Invocation, global: &Global, source: &str) -> Vec<u8> {
+/// What all that matters comes to; `None` where it cannot be seen whether it has changed.
+fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<u8>> {
     let mut hash = Hash::new();
     hash.process();
     hash.invocation(invocation, source);
-    hash.clan(global);
-    let env = &global.env;
+    hash.clan(global, invocation.name())?;
+    let (env, resolved) = (&global.env, &invocation.resolved);
     let said: Vec<(String, Vec<String>)> = invocation.resolved.options.said();
     let is_shared = |name: &str| !OWN.iter().any(|own| own.eq_ignore_ascii_case(name));
     let shared = || said.iter().filter(|(name, _)| is_shared(name));
@@ -219,11 +232,16 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Vec<u8> {
         || format!("{:?}", global.tor) != format!("{:?}", tor::TorOptions::default());
     hash.debug(is_relative.then(|| env.dir()));
     // What they say of jump hosts is read again on the way.
-    let of_user = env.home().map(|home| home.join(".ssh/config"));
-    let named = invocation.config_file.as_ref().map(PathBuf::from);
-    let of_system = Some(PathBuf::from("/etc/ssh/ssh_config"));
-    [named, of_user, of_system].into_iter().flatten().for_each(|file| hash.file(&file));
-    hash.0.finalize().to_vec()
+    invocation.resolved.files.iter().for_each(|file| hash.file(file));
+    let named = shared().filter(|(name, _)| IDENTITIES.contains(&name.as_str()));
+    let named = named.flat_map(|(_, words)| words).filter_map(|word| resolved.file_name(word).ok());
+    let by_default = env
+        .home()
+        .into_iter()
+        .flat_map(|home| DEFAULT_IDENTITIES.into_iter().map(|name| home.join(".ssh").join(name)));
+    let given = invocation.identities.iter().chain(&global.identity).cloned();
+    named.chain(by_default).chain(given).for_each(|file| hash.file(&file));
+    Some(hash.0.finalize().to_vec())
 }
 
 fn is_idle(name: &OsStr) -> bool {
@@ -263,7 +281,8 @@ impl Hash {
     /// Which file this is, as it is now.
     fn file(&mut self, path: &Path) {
         let meta = path.metadata().ok();
-        self.debug(meta.map(|meta| (meta.dev(), meta.ino(), meta.len(), meta.modified().ok())));
+        let changed = |meta: &Metadata| (meta.modified().ok(), meta.ctime(), meta.ctime_nsec());
+        self.debug(meta.map(|meta| (meta.dev(), meta.ino(), meta.len(), changed(&meta))));
     }
 
     /// Where it goes, by which way, as whom, and how much is believed.
@@ -278,12 +297,17 @@ impl Hash {
         self.debug(invocation.host_key_check);
     }
 
-    /// Which clan is asked, how much it is trusted, and what opens its vars.
-    fn clan(&mut self, global: &Global) {
+    /// Which clan is asked, what it may say of the machine, how much it is trusted, and
+    /// what opens its vars.
+    fn clan(&mut self, global: &Global, machine: &str) -> Option<()> {
+        if let Ok(dir) = global.flake() {
+            self.put(flake::stamp(&dir, machine)?.as_bytes());
+        }
         self.debug((&global.flake, &global.exports, &global.identity));
         self.debug((global.impure, global.show_secrets, global.asker));
         self.debug((global.clan_is_named(), global.exports_are_named()));
         self.debug(&global.tor);
+        Some(())
     }
 }
 
@@ -315,7 +339,7 @@ mod tests {
     #[test]
     fn the_names_of_options_are_those_of_the_table() {
         let table: Vec<&str> = crate::options::TABLE.iter().map(|row| row.name).collect();
-        for name in OWN.iter().chain(&FILES).chain(&PROGRAMS) {
+        for name in OWN.iter().chain(&FILES).chain(&PROGRAMS).chain(&IDENTITIES) {
             assert!(table.contains(name), "{name}");
         }
     }
