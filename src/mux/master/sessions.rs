@@ -170,19 +170,20 @@ impl Master {
         let shown = std::ascii::escape_default(escape).to_string();
         Box::new(move |action| {
             // What is asked of the whole connection is its master's own (clientloop.c).
-            let own = |letter: char| {
+            let own = |letter: &str| {
                 format!("{shown}{letter} escape not available to multiplexed sessions\r\n")
             };
             let text = match action {
                 Action::Help => help(escape),
-                Action::CommandLine => own('C'),
-                Action::Quieter => own('V'),
-                Action::Louder => own('v'),
+                Action::CommandLine => own("C"),
+                Action::Quieter => own("V"),
+                Action::Louder => own("v"),
                 Action::List => format!("{shown}#\r\n{}", session.channels_text()),
                 Action::Info => format!("{shown}I\r\n{}", info.text(&session)),
-                Action::Background => own('&'),
+                Action::Background => own("&"),
                 Action::Break => format!("{shown}B\r\n"),
-                Action::Suspend | Action::Disconnect | Action::Rekey => return,
+                Action::Suspend => own("^Z"),
+                Action::Disconnect | Action::Rekey => return,
             };
             let _ = errors.write_all(text.as_bytes());
         })
