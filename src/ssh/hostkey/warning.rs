@@ -55,7 +55,7 @@ pub(super) fn changed(
                 .into(),
         );
     }
-    if policy.uncontradicted.is_some() {
+    if policy.of_clan && policy.uncontradicted.is_some() {
         lines.push(
             "the clan here says that it is this one, but your own files say otherwise;".into(),
         );
