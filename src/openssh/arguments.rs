@@ -13,7 +13,7 @@ use crate::tokens;
 
 /// Letters with an argument; all others that ssh(1) knows have none.
 pub(crate) const WITH_ARGUMENT: &str = "BDEFIJLOPQRSWbceilmopw";
-pub(crate) const ALONE: &str = "1246ACGKMNTVXYZafgknqstvxy";
+pub(crate) const ALONE: &str = "1246ACGKMNTVXYafgknqstvxy";
 
 /// A command line, understood.
 #[derive(Debug, Clone, Default)]

@@ -92,6 +92,8 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
     let over = if network == DIRECT { String::new() } else { format!("{network}: ") };
     let text = match cause {
         Cause::Dial(DialError { failure, .. }) => match of_dial(failure) {
+            // Which port it is in a network, the clan says.
+            Ok(words) if network != DIRECT => format!("ssh: connect to host {host}: {words}"),
             Ok(words) => format!("ssh: connect to host {host} port {port}: {words}"),
             Err(words) => format!("ssh: Could not resolve hostname {host}: {words}"),
         },
@@ -119,6 +121,7 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
         Cause::KeyExchange(Loss::TimedOut | Loss::Silent) => {
             format!("Connection to {host} port {port} timed out")
         }
+        cause if network != DIRECT => format!("ssh: connect to host {host}: {cause}"),
         cause => format!("ssh: connect to host {host} port {port}: {cause}"),
     };
     match advice::of_cause_as_ssh(cause) {
@@ -230,7 +233,7 @@ mod tests {
             assert_eq!(said("direct", cause), words);
         }
         let tor = said("tor", dial(DialFailure::Tor(TorFailure::NoDescriptor)));
-        assert!(tor.starts_with("tor: ssh: connect to host web port 22: the onion"), "{tor}");
+        assert!(tor.starts_with("tor: ssh: connect to host web: the onion"), "{tor}");
     }
 
     #[test]
