@@ -66,6 +66,11 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
 
 /// Writes it, and says what is where.
 fn written(snapshot: &Snapshot, file: &Path, ui: &Ui) -> Result<()> {
+    // What is misspelt is not to become a new directory.
+    let above = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(Err(source)) = above.map(std::fs::metadata) {
+        return Err(Error::File { action: "write", path: file.to_owned(), source });
+    }
     snapshot.write(file)?;
     let clan = snapshot.clan("")?;
     let (machines, networks) = (clan.machines().len(), clan.networks.len());

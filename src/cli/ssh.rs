@@ -19,6 +19,7 @@ use crate::encoding;
 use crate::error::{Error, Result};
 use crate::installer;
 use crate::options::RequestTty;
+use crate::printable::Printable;
 use crate::secret::Secret;
 use crate::ssh::words::quote;
 
@@ -213,7 +214,9 @@ fn command(arguments: &Ssh) -> Result<Option<String>> {
         && word.contains(' ')
     {
         return Err(Error::Usage(format!(
-            "the remote command {word:?} is one word; leave out the quotes, or use: sh -c {word:?}"
+            "the remote command {} is one word; leave out the quotes, or use: sh -c {}",
+            Printable(word),
+            Printable(&quote(std::slice::from_ref(word)))
         )));
     }
     Ok((!words.is_empty()).then(|| quote(&words)))

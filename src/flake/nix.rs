@@ -261,7 +261,7 @@ pub fn target_host(nix: &Path, flake: &Flake, machine: &str) -> Result<Option<Ta
     // A pure evaluation does not know the system; the address is the same for all.
     let expression = format!(
         "let
-           all = flake.clanInternals.machines;
+           all = flake.clanInternals.machines or {{ }};
            names = builtins.attrNames all;
            own = {};
            system = if all ? ${{own}} || names == [ ] then own else builtins.head names;
