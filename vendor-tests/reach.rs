@@ -227,9 +227,10 @@ fn a_list_of_a_thousand_machines_in_seven_networks_takes_no_time() {
     let load = "import json; json.load(open('snapshot.json'))";
     let (ours, theirs) = fastest(&home, &list, &["/usr/bin/python3", "-S", "-c", load]);
     println!("1,000 machines in 7 networks: listed in {ours} s, read by Python in {theirs} s");
-    // Compiled for tests it is an order of magnitude slower.
+    // Compiled for tests it is an order of magnitude slower. Else it is about twice as long:
+    // what we read becomes a tree, and that becomes machines and networks.
     let limit = if cfg!(debug_assertions) { 0.5 } else { 0.05 };
-    assert!(ours <= limit || ours <= 2.0 * theirs, "{ours} s, {theirs} s");
+    assert!(ours <= limit || ours <= 4.0 * theirs, "{ours} s, {theirs} s");
 }
 
 /// The time of a processor that each of two programs takes at best when they run in turn,
