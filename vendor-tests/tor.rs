@@ -1,6 +1,7 @@
 //! Our binary with Arti inside, C tor for everything else: relays, directory,
 //! onion services and a client, all on loopback. No tor is in our path.
 
+mod descriptors;
 mod first_words;
 mod network;
 mod warm;

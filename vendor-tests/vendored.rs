@@ -1,5 +1,5 @@
-//! What lies in `vendor/russh` is the crate as it was published, with the patches
-//! beside it and nothing else.
+//! What lies in `vendor/russh` and `vendor/tor-hsclient` is the crates as they were
+//! published, with the patches beside them and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,15 @@ const LEFT_OUT: [&str; 10] = [
     "tests/",
 ];
 
-/// The published crate of the version that the manifest names, from the registry or
-/// from what cargo has of it already.
-fn published(dir: &Path) -> PathBuf {
+/// The published crate `name` of the version that the manifest names, from the registry
+/// or from what cargo has of it already.
+fn published(name: &str, dir: &Path) -> PathBuf {
     let manifest = std::fs::read_to_string(format!("{ROOT}/Cargo.toml")).unwrap();
-    let line = manifest.lines().find(|line| line.starts_with("russh = ")).unwrap();
-    let line = line.replace("path = \"vendor/russh\", version = \"", "version = \"=");
+    let line =
+        manifest.lines().find(|line| line.starts_with(&format!("{name} = {{ path"))).unwrap();
+    let ours = format!("path = \"vendor/{name}\", version = \"");
+    assert!(line.contains(&ours), "{line}");
+    let line = line.replace(&ours, "version = \"=");
     let text = format!(
         "[package]\nname = \"published\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
          [lib]\npath = \"lib.rs\"\n[workspace]\n[dependencies]\n{line}\n"
@@ -47,13 +50,13 @@ fn published(dir: &Path) -> PathBuf {
         let done = vendor(&[]);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
-    dir.join("all/russh")
+    dir.join("all").join(name)
 }
 
-/// The manifest as it was published, of the crate in `all` below `dir`.
+/// The manifest of russh as it was published.
 fn original_manifest(dir: &Path) -> String {
     let again = tempfile::tempdir_in(dir).unwrap();
-    std::fs::read_to_string(published(again.path()).join("Cargo.toml")).unwrap()
+    std::fs::read_to_string(published("russh", again.path()).join("Cargo.toml")).unwrap()
 }
 
 /// The files below `dir`, by their names from there.
@@ -76,9 +79,9 @@ fn files(dir: &Path) -> BTreeSet<String> {
 }
 
 /// The published crate with our patches, below `dir`.
-fn patched(dir: &Path) -> PathBuf {
-    let patched = published(dir);
-    let mut patches: Vec<_> = std::fs::read_dir(format!("{ROOT}/vendor/russh-patches"))
+fn patched(name: &str, dir: &Path) -> PathBuf {
+    let patched = published(name, dir);
+    let mut patches: Vec<_> = std::fs::read_dir(format!("{ROOT}/vendor/{name}-patches"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "patch"))
@@ -98,19 +101,32 @@ fn patched(dir: &Path) -> PathBuf {
     patched
 }
 
+/// Compares what lies in `vendor` with the published crate and its patches, but for the
+/// files that are left out.
+fn is_published_but_for_the_patches(name: &str, left_out: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let patched = patched(name, dir.path());
+    let ours = PathBuf::from(format!("{ROOT}/vendor/{name}"));
+    let mut expected = files(&patched);
+    expected.retain(|file| !left_out.iter().any(|left_out| file.starts_with(left_out)));
+    assert_eq!(files(&ours), expected);
+    for file in expected {
+        let same =
+            std::fs::read(ours.join(&file)).unwrap() == std::fs::read(patched.join(&file)).unwrap();
+        assert!(same, "vendor/{name}/{file} has changes that are in no patch");
+    }
+}
+
 #[test]
 fn russh_is_the_published_crate_with_the_patches_beside_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let patched = patched(dir.path());
-    let ours = PathBuf::from(format!("{ROOT}/vendor/russh"));
-    let mut expected = files(&patched);
-    expected.retain(|name| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)));
-    assert_eq!(files(&ours), expected);
-    for name in expected {
-        let same =
-            std::fs::read(ours.join(&name)).unwrap() == std::fs::read(patched.join(&name)).unwrap();
-        assert!(same, "vendor/russh/{name} has changes that are in no patch");
-    }
+    is_published_but_for_the_patches("russh", &LEFT_OUT);
+}
+
+#[test]
+fn tor_hsclient_is_the_published_crate_with_the_patches_beside_it() {
+    // Its documentation takes in its README.
+    let left_out: Vec<_> = LEFT_OUT.into_iter().filter(|name| *name != "README.md").collect();
+    is_published_but_for_the_patches("tor-hsclient", &left_out);
 }
 
 /// The published manifest without what examples and benchmarks need, which are not run.
@@ -135,7 +151,7 @@ fn manifest_for_tests(published: &str) -> String {
 fn russhs_own_tests_pass_with_the_patches() {
     // Below our configuration and beside what was compiled for us.
     let dir = tempfile::tempdir_in(format!("{ROOT}/target")).unwrap();
-    let patched = patched(dir.path());
+    let patched = patched("russh", dir.path());
     let name = format!("{}/Cargo.toml", patched.display());
     let original = original_manifest(dir.path());
     std::fs::write(&name, manifest_for_tests(&original)).unwrap();

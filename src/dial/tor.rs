@@ -3,6 +3,7 @@
 //! take; the rest is in the modules below.
 
 mod address;
+mod descriptors;
 mod embedded;
 mod onions;
 mod owner;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::address::Onion;
+use super::descriptors::Descriptors;
 use super::onions::{Onions, RENEWAL};
 use super::settings::{Settings, config};
 use super::state::{Dirs, SHARED_PATIENCE};
@@ -234,7 +235,7 @@ async fn bootstrap(
     if table.contains_key("bridges") {
         first_circuit(&client).await;
     }
-    Onions::new(client, &config)
+    Onions::new(client, &config, dirs.kept().map(Descriptors::below))
 }
 
 /// Waits until a circuit can be built. With bridges that is later than Arti

@@ -29,6 +29,7 @@ use tor_netdoc::doc::netstatus::ProtoStatuses;
 use tor_proto::client::stream::StreamParameters;
 
 use super::address::Onion;
+use super::descriptors::Descriptors;
 use super::runtime::Runtime;
 use crate::dial::{Asked, DialError, DialFailure, Stream};
 use crate::error::{Stage, TorFailure};
@@ -52,13 +53,15 @@ pub(super) struct Onions {
 }
 
 impl Onions {
-    /// Over the circuits of `client`, which has been bootstrapped with `config`.
+    /// Over the circuits of `client`, which has been bootstrapped with `config`, with the
+    /// descriptors that are kept.
     ///
     /// # Errors
     /// A [`TorFailure`].
     pub(super) fn new(
         client: Arc<TorClient<Runtime>>,
         config: &TorClientConfig,
+        kept: Option<Descriptors>,
     ) -> Result<Self, TorFailure> {
         let failed = |error: &dyn HasKind| TorFailure::from_kind(error.kind());
         let circuits = client.circmgr().map_err(|error| failed(&error))?;
@@ -72,6 +75,10 @@ impl Onions {
         let housekeeping = directory.events().filter_map(is_new).boxed();
         let connector = HsClientConnector::new(runtime.clone(), pool, config, housekeeping)
             .map_err(|error| failed(&error))?;
+        let connector = match kept {
+            Some(kept) => connector.with_descriptor_store(Arc::new(kept)),
+            None => connector,
+        };
         Ok(Self { client, connector, directory, ahead })
     }
 

@@ -162,6 +162,11 @@ impl Dirs {
         &self.cache
     }
 
+    /// The cache, where it is there for the processes to come.
+    pub(super) fn kept(&self) -> Option<&Path> {
+        (!matches!(self.own, Own::Temporary { .. })).then_some(self.cache.as_path())
+    }
+
     /// Whether another process may hold this one up.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.own, Own::Shared)
