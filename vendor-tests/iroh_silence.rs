@@ -79,6 +79,30 @@ fn whoever_says_nothing_is_named_when_the_time_is_up() {
     });
 }
 
+/// glibc's would load modules of whatever system this runs on.
+#[test]
+fn names_of_relays_and_servers_are_looked_up_without_the_c_library() {
+    let (relay, server) = ("http://relay.test:81", "http://server.test:82/pkarr");
+    for (ticket, relay, discovery) in
+        [(at_relay(relay), relay, "none"), (bare(), relay, server), (bare(), "none", "d.test")]
+    {
+        let clan = Clan::new();
+        clan.machine("m", &ticket);
+        let with = ["--iroh-relay", relay, "--iroh-discovery", discovery];
+        let args = Clan::args(&with, &["ssh", "m", "--timeout", "3", "-c", "true"]);
+        // Nobody is there to be asked.
+        let trace = ["/usr/bin/unshare", "-n", "/usr/bin/strace", "-f", "-o", "calls"];
+        let trace = [&trace[..], &["-e", "trace=openat,connect,execve"]].concat();
+        let mut command = clan.home.command_with(&trace, &args);
+        Run::of(wait(start(&mut command, "strace"))).exits(255).says(&["p2p via"]);
+        let calls = clan.home.read("calls");
+        assert!(calls.contains("/etc/resolv.conf"), "{relay} {discovery}: no name was looked up");
+        for file in ["gai.conf", "nsswitch.conf", "libnss_", "nscd"] {
+            assert!(!calls.contains(file), "{relay} {discovery}: {file} was opened");
+        }
+    }
+}
+
 #[test]
 fn a_signal_ends_at_once_whatever_is_waited_for() {
     let mute = Mute::new();
