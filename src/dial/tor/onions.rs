@@ -22,7 +22,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tor_circmgr::hspool::HsCircPool;
 use tor_circmgr::isolation::StreamIsolation;
-use tor_hsclient::{HsClientConnector, HsClientSecretKeys};
+use tor_hsclient::{DescriptorStore, HsClientConnector, HsClientSecretKeys};
+use tor_hscrypto::pk::HsBlindId;
 use tor_netdir::params::NetParameters;
 use tor_netdir::{DirEvent, NetDir, NetDirProvider, Timeliness};
 use tor_netdoc::doc::netstatus::ProtoStatuses;
@@ -75,6 +76,7 @@ impl Onions {
         let housekeeping = directory.events().filter_map(is_new).boxed();
         let connector = HsClientConnector::new(runtime.clone(), pool, config, housekeeping)
             .map_err(|error| failed(&error))?;
+        let kept = kept.map(|descriptors| Kept { descriptors, ahead: ahead.clone() });
         let connector = match kept {
             Some(kept) => connector.with_descriptor_store(Arc::new(kept)),
             None => connector,
@@ -180,6 +182,33 @@ impl Ahead {
     fn want(&self, more: usize) {
         self.wanted.fetch_add(more, Ordering::Relaxed);
     }
+
+    /// None at all: who needs one makes it.
+    fn want_none(&self) {
+        self.wanted.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Descriptors for who connects. With one that is there, nothing has to be waited for while
+/// circuits are made ahead: both that a connection takes are wanted at once, and are made
+/// for it.
+struct Kept {
+    descriptors: Descriptors,
+    ahead: Arc<Ahead>,
+}
+
+impl DescriptorStore for Kept {
+    fn load(&self, id: &HsBlindId) -> Option<String> {
+        self.descriptors.load(id).inspect(|_| self.ahead.want_none())
+    }
+
+    fn keep(&self, id: &HsBlindId, text: &str) {
+        self.descriptors.keep(id, text);
+    }
+
+    fn forget(&self, id: &HsBlindId) {
+        self.descriptors.forget(id);
+    }
 }
 
 #[async_trait]
@@ -252,5 +281,9 @@ mod tests {
         ahead.want(CIRCUITS);
         ahead.want(CIRCUITS);
         assert_eq!(asks(9), 3 * CIRCUITS);
+        // What is known already leaves no time for them.
+        ahead.want(CIRCUITS);
+        ahead.want_none();
+        assert_eq!(asks(1), 3 * CIRCUITS);
     }
 }
