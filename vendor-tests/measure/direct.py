@@ -20,7 +20,7 @@ def start(bench):
     yield Row.bound("`--version`, time", *took, must=0.005, peer="`ssh -V`")
     yield memory_row(bench, place, "`--version`, memory", ours, theirs, must=6, peer="`ssh -V`")
     size = os.path.getsize(place.binary) / (1 << 20)
-    yield Row.bound("the executable", size, None, must=25, unit=mebibytes)
+    yield Row.bound("the executable", size, None, must=40, unit=mebibytes)
 
 
 def memory_row(bench, place, work, ours, theirs, must, peer="OpenSSH"):
