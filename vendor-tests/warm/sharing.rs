@@ -35,6 +35,10 @@ fn what_decides_who_the_other_side_is_or_as_whom_or_over_what_is_never_shared() 
         &["--grace", "2"],
         &["--identity", &key],
         &["--tor", "embedded"],
+        #[cfg(feature = "iroh")]
+        &["--iroh-relay", "none"],
+        #[cfg(feature = "iroh")]
+        &["--iroh-discovery", "none"],
         &["--show-secrets"],
     ] {
         warm.ssh(more, "true").exits(0);

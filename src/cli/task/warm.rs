@@ -307,6 +307,8 @@ impl Hash {
         self.debug((global.impure, global.show_secrets, global.asker));
         self.debug((global.clan_is_named(), global.exports_are_named()));
         self.debug(&global.tor);
+        #[cfg(feature = "iroh")]
+        self.debug(&global.iroh);
         Some(())
     }
 }
