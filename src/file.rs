@@ -2,9 +2,9 @@
 //! that it is a regular file where the user did not name it, and that its size is
 //! bounded: a FIFO or a device in its place can neither hold us up nor fill our memory.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -30,6 +30,12 @@ pub(crate) fn masked<T>(mask: u32, make: impl FnOnce() -> T) -> T {
     let made = make();
     rustix::process::umask(before);
     made
+}
+
+/// Which file it is, as it is now: its device, number, size, and when it was changed, which
+/// nobody sets at will.
+pub(crate) fn version(meta: &Metadata) -> (u64, u64, u64, i64, i64) {
+    (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec())
 }
 
 /// Writes a file so that a reader sees the old one or the new one, whole.

@@ -82,6 +82,7 @@ mod nearest;
 mod openssh;
 mod options;
 mod overlay;
+mod parts;
 mod pattern;
 mod plan;
 mod preload;

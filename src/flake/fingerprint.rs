@@ -3,13 +3,11 @@
 
 use std::fs::{self, FileType};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use super::snapshot;
 use crate::file;
+use crate::parts::Parts;
 
 /// Most files of a clan; with more there is no fingerprint.
 const MAX_FILES: usize = 100_000;
@@ -24,24 +22,24 @@ const IGNORED: [&str; 4] = [".git", ".direnv", "node_modules", snapshot::NAME];
 /// computer. Encrypted files count by their names: no evaluation can read them.
 /// `None` when there are too many files or one cannot be read.
 pub fn fingerprint(dir: &Path) -> Option<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Parts::default();
     let mut left = MAX_FILES;
     walk(dir, Path::new(""), &mut left, &|_| false, &mut |file| content(file, &mut hash))?;
-    Some(data_encoding::HEXLOWER.encode(&hash.finalize()))
+    Some(data_encoding::HEXLOWER.encode(&hash.digest()))
 }
 
 /// A hash over names and times of all files below `dir` that say something of `machine`,
 /// which costs next to nothing and means something on this computer alone. `None` when
 /// there are too many files or one cannot be seen.
 pub fn stamp(dir: &Path, machine: &str) -> Option<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Parts::default();
     let mut left = MAX_STAMPED;
     let is_others = |below: &Path| {
         let own = Path::new("vars/per-machine").join(machine);
         below.starts_with("vars/per-machine") && !own.starts_with(below) && !below.starts_with(own)
     };
     walk(dir, Path::new(""), &mut left, &is_others, &mut |file| times(file, &mut hash))?;
-    Some(data_encoding::HEXLOWER.encode(&hash.finalize()))
+    Some(data_encoding::HEXLOWER.encode(&hash.digest()))
 }
 
 /// What is found below a clan's directory, but directories.
@@ -82,36 +80,27 @@ fn walk(
     Some(())
 }
 
-/// Puts a part with its length, lest two say what others say together.
-fn put(hash: &mut Sha256, bytes: &[u8]) {
-    hash.update((bytes.len() as u64).to_le_bytes());
-    hash.update(bytes);
-}
-
-fn content(found: &Found<'_>, hash: &mut Sha256) -> Option<()> {
+fn content(found: &Found<'_>, hash: &mut Parts) -> Option<()> {
     let &Found { path, below, kind } = found;
-    put(hash, below.as_os_str().as_bytes());
+    hash.put(below.as_os_str().as_bytes());
     if kind.is_symlink() {
-        put(hash, fs::read_link(path).ok()?.as_os_str().as_bytes());
+        hash.put(fs::read_link(path).ok()?.as_os_str().as_bytes());
     } else if kind.is_file() && !is_encrypted(below) {
         let size = fs::symlink_metadata(path).ok()?.len();
         if size > MAX_HASHED {
-            put(hash, &size.to_le_bytes());
+            hash.put(&size.to_le_bytes());
         } else {
-            put(hash, &file::read_unlinked(path, MAX_HASHED).ok()?);
+            hash.put(&file::read_unlinked(path, MAX_HASHED).ok()?);
         }
     }
     Some(())
 }
 
-fn times(found: &Found<'_>, hash: &mut Sha256) -> Option<()> {
-    put(hash, found.below.as_os_str().as_bytes());
+fn times(found: &Found<'_>, hash: &mut Parts) -> Option<()> {
+    hash.put(found.below.as_os_str().as_bytes());
     // A link leads to something that may change, too, or to nothing.
     for meta in [fs::symlink_metadata(found.path), fs::metadata(found.path)] {
-        let when = |meta: fs::Metadata| {
-            (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec())
-        };
-        put(hash, format!("{:?}", meta.ok().map(when)).as_bytes());
+        hash.put(format!("{:?}", meta.ok().as_ref().map(file::version)).as_bytes());
     }
     Some(())
 }
@@ -125,14 +114,16 @@ fn is_encrypted(path: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn write_below(dir: &Path, path: &str, text: &str) {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     #[test]
     fn it_changes_with_what_an_evaluation_can_see_and_with_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
+        let write = |path: &str, text: &str| write_below(dir.path(), path, text);
         write("flake.nix", "{}");
         write("vars/per-machine/m/g/f/value", "1");
         write("vars/per-machine/m/g/s/secret", "1");
@@ -162,11 +153,7 @@ mod tests {
     #[test]
     fn a_stamp_changes_with_every_file_that_says_something_of_the_machine() {
         let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
+        let write = |path: &str, text: &str| write_below(dir.path(), path, text);
         write("flake.nix", "{}");
         write("vars/per-machine/m/g/host/value", "127.0.0.1");
         write("vars/per-machine/other/g/host/value", "127.0.0.1");

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
 use crate::env::Env;
 use crate::file;
 use crate::flake::not_his_alone;
+use crate::parts::Parts;
 
 /// Bound on a file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -64,11 +63,8 @@ impl Kept {
 
 /// A key that does not tell what it is made of.
 pub(super) fn key(parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
+    let mut all = Parts::default();
+    parts.iter().for_each(|part| all.put(part));
+    let digest = all.digest();
     data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or_default())
 }

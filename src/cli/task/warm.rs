@@ -5,22 +5,20 @@
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
-use std::fs::Metadata;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use super::mux::Control;
 use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm};
 use crate::cli::{Global, Ui, tor, warmth};
+use crate::file;
 use crate::flake;
 use crate::mux::warm;
 use crate::openssh::{DEFAULT_IDENTITIES, Forwards};
 use crate::options::{ControlMaster, Maybe, Options, Persist, SessionType, Value as _};
+use crate::parts::Parts;
 use crate::ssh::remote::Remote;
 use crate::term;
 
@@ -241,7 +239,7 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
         .flat_map(|home| DEFAULT_IDENTITIES.into_iter().map(|name| home.join(".ssh").join(name)));
     let given = invocation.identities.iter().chain(&global.identity).cloned();
     named.chain(by_default).chain(given).for_each(|file| hash.file(&file));
-    Some(hash.0.finalize().to_vec())
+    Some(hash.0.digest())
 }
 
 fn is_idle(name: &OsStr) -> bool {
@@ -249,19 +247,17 @@ fn is_idle(name: &OsStr) -> bool {
     IDLE_VARIABLES.contains(&name) || IDLE_BEGINNINGS.iter().any(|start| name.starts_with(start))
 }
 
-struct Hash(Sha256);
+struct Hash(Parts);
 
 impl Hash {
     fn new() -> Self {
-        let mut hash = Self(Sha256::new());
+        let mut hash = Self(Parts::default());
         hash.put(b"clan-connect warm 1");
         hash
     }
 
-    /// Each part with its length, lest two say what others say together.
     fn put(&mut self, part: &[u8]) {
-        self.0.update((part.len() as u64).to_le_bytes());
-        self.0.update(part);
+        self.0.put(part);
     }
 
     fn debug(&mut self, part: impl Debug) {
@@ -280,9 +276,7 @@ impl Hash {
 
     /// Which file this is, as it is now.
     fn file(&mut self, path: &Path) {
-        let meta = path.metadata().ok();
-        let changed = |meta: &Metadata| (meta.modified().ok(), meta.ctime(), meta.ctime_nsec());
-        self.debug(meta.map(|meta| (meta.dev(), meta.ino(), meta.len(), changed(&meta))));
+        self.debug(path.metadata().ok().as_ref().map(file::version));
     }
 
     /// Where it goes, by which way, as whom, and how much is believed.
