@@ -1,7 +1,6 @@
 //! The words that scripts look for in what ssh(1) says. They come of the type of
 //! what has failed, never of its text.
 
-use std::fmt::Display;
 use std::io::ErrorKind;
 
 use crate::cli::advice;
@@ -44,7 +43,9 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         Error::ConnectionLost { reason: Loss::Closed, .. } => {
             format!("Connection to {host} closed by remote host.")
         }
-        Error::ConnectionLost { reason: Loss::Damaged, .. } => damaged(&host, resolved.port),
+        Error::ConnectionLost { reason: Loss::Damaged, .. } => {
+            damaged(&format!("{host} port {}", resolved.port))
+        }
         Error::ConnectionLost { reason, .. } => {
             format!("Connection to {host} closed by remote host.\r\n{reason}")
         }
@@ -79,9 +80,9 @@ fn during_login(reason: &Loss, (address, port): &(String, u16)) -> Option<String
 }
 
 /// packet.c, `ssh_packet_read_poll2` and `sshpkt_vfatal`.
-fn damaged(host: &impl Display, port: u16) -> String {
+fn damaged(at: &str) -> String {
     format!(
-        "Corrupted MAC on input.\r\nssh_dispatch_run_fatal: Connection to {host} port {port}: \
+        "Corrupted MAC on input.\r\nssh_dispatch_run_fatal: Connection to {at}: \
          message authentication code incorrect"
     )
 }
@@ -89,12 +90,15 @@ fn damaged(host: &impl Display, port: u16) -> String {
 fn one_attempt(attempt: &Attempt, port: u16) -> String {
     let Attempt { host, network, cause, .. } = attempt;
     let host = Printable(host);
+    // Which port it is in a network, the clan says.
+    let at = match network == DIRECT {
+        true => format!("{host} port {port}"),
+        false => host.to_string(),
+    };
     let over = if network == DIRECT { String::new() } else { format!("{network}: ") };
     let text = match cause {
         Cause::Dial(DialError { failure, .. }) => match of_dial(failure) {
-            // Which port it is in a network, the clan says.
-            Ok(words) if network != DIRECT => format!("ssh: connect to host {host}: {words}"),
-            Ok(words) => format!("ssh: connect to host {host} port {port}: {words}"),
+            Ok(words) => format!("ssh: connect to host {at}: {words}"),
             Err(words) => format!("ssh: Could not resolve hostname {host}: {words}"),
         },
         Cause::Banner(BannerError::Closed | BannerError::NotSsh) => {
@@ -108,21 +112,20 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
         Cause::KeyExchange(Loss::NoCommon(NoCommon { kind, theirs, .. })) => {
             let (kind, theirs) = (no_matching(*kind), theirs.join(","));
             format!(
-                "Unable to negotiate with {host} port {port}: no matching {kind} found. \
+                "Unable to negotiate with {at}: no matching {kind} found. \
                  Their offer: {theirs}"
             )
         }
         // packet.c, `sshpkt_vfatal`.
-        Cause::KeyExchange(Loss::Closed) => format!("Connection closed by {host} port {port}"),
+        Cause::KeyExchange(Loss::Closed) => format!("Connection closed by {at}"),
         Cause::KeyExchange(Loss::Broken(std::io::ErrorKind::ConnectionReset)) => {
-            format!("Connection reset by {host} port {port}")
+            format!("Connection reset by {at}")
         }
-        Cause::KeyExchange(Loss::Damaged) => damaged(&host, port),
+        Cause::KeyExchange(Loss::Damaged) => damaged(&at),
         Cause::KeyExchange(Loss::TimedOut | Loss::Silent) => {
-            format!("Connection to {host} port {port} timed out")
+            format!("Connection to {at} timed out")
         }
-        cause if network != DIRECT => format!("ssh: connect to host {host}: {cause}"),
-        cause => format!("ssh: connect to host {host} port {port}: {cause}"),
+        cause => format!("ssh: connect to host {at}: {cause}"),
     };
     match advice::of_cause_as_ssh(cause) {
         Some(advice) => format!("{over}{text}\nhint: {advice}"),
