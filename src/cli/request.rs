@@ -24,7 +24,7 @@ use crate::ssh::auth::{Credentials, Method};
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles, Stake, Stakes};
 use crate::ssh::known_hosts::Name;
 use crate::vars::Vars;
-pub(super) use login::lent_agent;
+pub(super) use login::{lend_no_absent_agent, lent_agent};
 use routes::Found;
 
 /// What connecting to `found` takes. `is_way`: only something else goes through it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::invocation::{Front, Invocation, Task};
 use super::link::{self, Begins, Link};
-use super::request::lent_agent;
+use super::request::{lend_no_absent_agent, lent_agent};
 use super::role::Role;
 use super::{Global, Ui, shell};
 use crate::connect::Opens;
@@ -60,6 +60,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Does all of it, and returns the exit status.
 pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
+    lend_no_absent_agent(&mut invocation.resolved)?;
     let options = &invocation.resolved.options;
     let is_master = invocation.task == Task::Share;
     // What is wrong with the command is said before anything happens.

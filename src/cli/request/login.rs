@@ -47,15 +47,21 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The agent that the machine may use (`ForwardAgent`), if there is one (ssh.c,
-/// `check_agent_present`).
+/// The agent that the machine may use (`ForwardAgent`).
 pub(in crate::cli) fn lent_agent(resolved: &Resolved) -> Result<Option<PathBuf>> {
-    let agent = match resolved.options.forward_agent() {
-        ForwardAgent::No => None,
-        ForwardAgent::Yes => resolved.env.agent(),
-        ForwardAgent::Other(agent) => resolved.agent(&agent, resolved.env.agent())?,
-    };
-    Ok(agent.filter(|path| is_served(path)))
+    match resolved.options.forward_agent() {
+        ForwardAgent::No => Ok(None),
+        ForwardAgent::Yes => Ok(resolved.env.agent()),
+        ForwardAgent::Other(agent) => resolved.agent(&agent, resolved.env.agent()),
+    }
+}
+
+/// Has no agent lent that is not there (ssh.c, `check_agent_present`).
+pub(in crate::cli) fn lend_no_absent_agent(resolved: &mut Resolved) -> Result<()> {
+    if lent_agent(resolved)?.is_some_and(|agent| !is_served(&agent)) {
+        resolved.options.forward_agent = Some(ForwardAgent::No);
+    }
+    Ok(())
 }
 
 /// Whether somebody listens at this socket. Nobody is waited for.
