@@ -20,6 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use tokio::sync::oneshot;
 
 use crate::children::Awaited;
@@ -96,10 +97,10 @@ impl Watch {
         let watch = move || {
             let mut polled =
                 [PollFd::new(&socket, PollFlags::RDHUP), PollFd::new(&stopped, PollFlags::empty())];
-            while poll(&mut polled, None).is_err() {}
+            let polls = retry_on_intr(|| poll(&mut polled, None)).is_ok();
             // A writer that is gone is said so whatever was asked for (poll(2)).
             let is_stopped = polled.last().is_some_and(|stopped| !stopped.revents().is_empty());
-            if !is_stopped {
+            if polls && !is_stopped {
                 let _ = gone.send(());
             }
         };
