@@ -60,7 +60,9 @@ fn every_word_arrives_as_it_was_typed() {
         let expected: String = words.iter().map(|word| format!("[{word}]")).collect();
         assert_eq!(ssh(&home, &server, &args).exits(0).text(), expected);
     }
-    ssh(&home, &server, &["-c", "echo hi"]).exits(255).says(&["leave out the quotes"]);
+    ssh(&home, &server, &["-c", "echo hi"])
+        .exits(255)
+        .says(&["command 'echo hi' is one word; leave out the quotes, or use: sh -c 'echo hi'"]);
 }
 
 #[test]

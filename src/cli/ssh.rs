@@ -21,7 +21,7 @@ use crate::installer;
 use crate::options::RequestTty;
 use crate::printable::Printable;
 use crate::secret::Secret;
-use crate::ssh::words::quote;
+use crate::ssh::words::{quote, quote_word};
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
@@ -63,7 +63,7 @@ pub(super) struct Ssh {
     /// Never run on a pseudo-terminal
     #[arg(short = 'T')]
     no_pty: bool,
-    /// How long a network may take to answer [default: 10, but 120 for Tor]
+    /// How long a network may take to answer [default: 10, but 20 for iroh and 120 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Which network to use when several answer
@@ -214,9 +214,8 @@ fn command(arguments: &Ssh) -> Result<Option<String>> {
         && word.contains(' ')
     {
         return Err(Error::Usage(format!(
-            "the remote command {} is one word; leave out the quotes, or use: sh -c {}",
-            Printable(word),
-            Printable(&quote(std::slice::from_ref(word)))
+            "the remote command {0} is one word; leave out the quotes, or use: sh -c {0}",
+            Printable(&quote_word(word))
         )));
     }
     Ok((!words.is_empty()).then(|| quote(&words)))

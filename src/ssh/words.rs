@@ -19,7 +19,8 @@ pub fn quote(words: &[String]) -> String {
     }
 }
 
-fn quote_word(word: &str) -> String {
+/// A word as a shell here takes it, where it is typed.
+pub fn quote_word(word: &str) -> String {
     match is_plain(word) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\"'\"'")),
