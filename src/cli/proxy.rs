@@ -36,7 +36,7 @@ pub(super) struct Proxy {
     /// Connect to this address instead of the clan's
     #[arg(long, value_name = "HOST[:PORT]")]
     target_host: Option<String>,
-    /// How long a network may take to answer [default: 10, but 120 for Tor]
+    /// How long a network may take to answer [default: 10, but 20 for iroh and 120 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Do not go by the way of a connection that ssh has kept

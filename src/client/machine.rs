@@ -115,7 +115,8 @@ impl Machine {
         self
     }
 
-    /// How long a network may take to answer; by default 10 seconds, but 120 for Tor.
+    /// How long a network may take to answer; by default 10 seconds, but 20 for
+    /// iroh and 120 for Tor.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.deadline = Some(timeout);
         self
