@@ -68,11 +68,20 @@ fn is_fresh(path: &Path) -> bool {
     age.is_some_and(|age| age < LIFETIME)
 }
 
-/// Removes what is of no use any more, and counts the others.
+/// Removes what is of no use any more, and counts the others. What has another name than
+/// ours is somebody else's.
 fn sweep(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let remains = |path: PathBuf| is_fresh(&path) || fs::remove_file(&path).is_err();
-    entries.filter(|entry| remains(entry.path())).count()
+    let ours = entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy()));
+    ours.filter(|entry| remains(entry.path())).count()
+}
+
+/// A name of [`Descriptors::path`], or that of a file which is to have it
+/// ([`file::write_whole`]).
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix('.').and_then(|rest| rest.split('.').next()).unwrap_or(name);
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -110,9 +119,16 @@ mod tests {
         set(SystemTime::now() + Duration::from_secs(60));
         assert_eq!(descriptors.load(&id), None);
         // Another one takes its place.
+        let unfinished = descriptors.0.join(format!(".{}.0123", "a".repeat(64)));
+        let foreign = [descriptors.0.join("letter"), descriptors.0.join(".profile")];
+        for path in foreign.iter().chain([&unfinished]) {
+            fs::write(path, "").unwrap();
+            File::open(path).unwrap().set_modified(SystemTime::now() - LIFETIME).unwrap();
+        }
         descriptors.keep(&other, "new");
         assert_eq!(until_loaded(&descriptors, &other), "new");
-        assert!(!path.exists());
+        assert!(!path.exists() && !unfinished.exists());
+        assert!(foreign.iter().all(|path| path.exists()), "what is not ours stays");
         descriptors.forget(&other);
         assert_eq!(descriptors.load(&other), None);
     }
