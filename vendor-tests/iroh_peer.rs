@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use iroh::endpoint::presets::Minimal;
 use iroh::endpoint::{Connection, ConnectionError};
+use iroh::endpoint_info::EndpointInfo;
 use iroh::{Endpoint, EndpointAddr, RelayMode, RelayUrl, SecretKey};
 use iroh_tickets::endpoint::EndpointTicket;
 use tokio::io::AsyncWriteExt;
@@ -108,6 +109,14 @@ impl Peer {
     pub fn record(&self) -> (String, String) {
         let port = self.endpoint.bound_sockets()[0].port();
         (format!("_iroh.{}", self.endpoint.id().to_z32()), format!("addr=127.0.0.1:{port}"))
+    }
+
+    /// What a server of pkarr has of it: the name after its address, and the body.
+    pub fn signed(&self) -> (String, Vec<u8>) {
+        let here = self.endpoint.bound_sockets().into_iter().map(iroh::TransportAddr::Ip);
+        let info = EndpointInfo::from_parts(self.endpoint.id(), here.collect());
+        let packet = info.to_pkarr_signed_packet(self.endpoint.secret_key(), 30).unwrap();
+        (self.endpoint.id().to_z32(), packet.to_relay_payload())
     }
 
     /// Every form in which somebody might write the ticket's key down.

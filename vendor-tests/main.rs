@@ -47,6 +47,7 @@ mod iroh;
 #[cfg(feature = "iroh")]
 mod iroh_peer;
 #[cfg(feature = "iroh")]
+mod iroh_servers;
 mod iroh_silence;
 mod keystrokes;
 mod known_hosts;

@@ -1,5 +1,5 @@
-//! What lies in `vendor/russh` and `vendor/tor-hsclient` is the crates as they were
-//! published, with the patches beside them and nothing else.
+//! What lies in `vendor/russh`, `vendor/tor-hsclient` and `vendor/tokio-websockets` is the
+//! crates as they were published, with the patches beside them and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,18 @@ const LEFT_OUT: [&str; 10] = [
     "tests/",
 ];
 
-/// The published crate `name` of the version that the manifest names, from the registry
-/// or from what cargo has of it already.
+/// The published crate `name` of the version that the manifest names, or for one that only
+/// others depend on of the version that lies here; from the registry or from what cargo has
+/// of it already.
 fn published(name: &str, dir: &Path) -> PathBuf {
     let manifest = std::fs::read_to_string(format!("{ROOT}/Cargo.toml")).unwrap();
     let line =
         manifest.lines().find(|line| line.starts_with(&format!("{name} = {{ path"))).unwrap();
     let ours = format!("path = \"vendor/{name}\", version = \"");
-    assert!(line.contains(&ours), "{line}");
-    let line = line.replace(&ours, "version = \"=");
+    let line = match line.contains(&ours) {
+        true => line.replace(&ours, "version = \"="),
+        false => format!("{name} = \"={}\"", version(name)),
+    };
     let text = format!(
         "[package]\nname = \"published\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
          [lib]\npath = \"lib.rs\"\n[workspace]\n[dependencies]\n{line}\n"
@@ -51,6 +54,13 @@ fn published(name: &str, dir: &Path) -> PathBuf {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
     dir.join("all").join(name)
+}
+
+/// The version of what lies in `vendor`.
+fn version(name: &str) -> String {
+    let manifest = std::fs::read_to_string(format!("{ROOT}/vendor/{name}/Cargo.toml")).unwrap();
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).unwrap();
+    version.trim_matches('"').to_owned()
 }
 
 /// The manifest of russh as it was published.
@@ -127,6 +137,23 @@ fn tor_hsclient_is_the_published_crate_with_the_patches_beside_it() {
     // Its documentation takes in its README.
     let left_out: Vec<_> = LEFT_OUT.into_iter().filter(|name| *name != "README.md").collect();
     is_published_but_for_the_patches("tor-hsclient", &left_out);
+}
+
+#[test]
+fn tokio_websockets_is_the_published_crate_with_the_patch_beside_it() {
+    let more = [
+        ".cargo/",
+        ".codespellrc",
+        ".dockerignore",
+        ".github/",
+        "CHANGELOG.md",
+        "autobahn/",
+        "clippy.toml",
+        "rustfmt.toml",
+        "scripts/",
+    ];
+    let left_out = LEFT_OUT.into_iter().filter(|name| *name != "README.md").chain(more);
+    is_published_but_for_the_patches("tokio-websockets", &left_out.collect::<Vec<_>>());
 }
 
 /// The published manifest without what examples and benchmarks need, which are not run.

@@ -11,6 +11,8 @@ mod node;
 #[cfg(feature = "iroh")]
 mod pipe;
 #[cfg(feature = "iroh")]
+mod pkarr;
+#[cfg(feature = "iroh")]
 mod settings;
 
 use std::sync::Arc;

@@ -7,13 +7,14 @@ use std::str::FromStr;
 use futures_util::StreamExt;
 use iroh::address_lookup::{
     AddressLookup, AddressLookupBuilder, AddressLookupBuilderError, DnsAddressLookup, EndpointData,
-    EndpointInfo, Error, Item, N0_DNS_ENDPOINT_ORIGIN_PROD, N0_DNS_PKARR_RELAY_PROD, PkarrResolver,
+    EndpointInfo, Item, N0_DNS_ENDPOINT_ORIGIN_PROD, N0_DNS_PKARR_RELAY_PROD,
 };
 use iroh::dns::{DnsResolver, NameserverConfig};
 use iroh::endpoint::Builder;
 use iroh::{Endpoint, EndpointId, RelayUrl};
 
 use super::addresses::{url, usable};
+use super::pkarr::{Answers, Pkarr};
 
 /// A place where endpoints are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +37,7 @@ impl Discovery {
     pub(super) fn add_to(&self, builder: Builder, own: &[RelayUrl]) -> Builder {
         match self {
             Self::Pkarr(server) => {
-                let url = (**server).clone();
-                builder.address_lookup(Doubtful::new(PkarrResolver::builder(url), own))
+                builder.address_lookup(Doubtful::new(Pkarr(server.clone()), own))
             }
             Self::Dns(domain, None) => {
                 let lookup = DnsAddressLookup::builder(domain.clone());
@@ -123,8 +123,6 @@ impl<L: AddressLookup> AddressLookup for Checked<L> {
         Some(answers.map(move |answer| answer.map(|item| checked(&item, &own))).boxed())
     }
 }
-
-type Answers = futures_util::stream::BoxStream<'static, Result<Item, Error>>;
 
 fn checked(item: &Item, own: &[RelayUrl]) -> Item {
     let info = item.endpoint_info();
