@@ -130,7 +130,8 @@ impl TorFailure {
                  name another one with $TOR_SOCKS"
             }
             Self::SystemTorFailed => "its log may say why",
-            Self::Config(_) | Self::Other(_) => return None,
+            Self::Config(_) => "correct what is named there; its format is that of arti.toml",
+            Self::Other(_) => return None,
         })
     }
 }

@@ -16,6 +16,9 @@ use crate::error::TorFailure;
 
 /// No configuration is larger, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
+/// Sections of arti.toml that are about the program of this name, and not about its client.
+const OF_ARTI_ALONE: [&str; 8] =
+    ["application", "dns", "logging", "metrics", "onion_services", "proxy", "rpc", "system"];
 /// Where tor listens unless told otherwise (tor(1), `SocksPort`).
 const DEFAULT_SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9050);
 
@@ -120,6 +123,10 @@ impl Settings {
             let table = read(path).map_err(wrong)?;
             // Alone, so that the message is about this file.
             build(&table).map_err(wrong)?;
+            if let Some(key) = unknown(&table) {
+                let key = crate::printable::line(&key);
+                return Err(wrong(format!("\"{key}\" is no setting of Tor that is known here")));
+            }
             merge(&mut merged, table);
         }
         Ok(merged)
@@ -164,6 +171,22 @@ fn build(table: &Table) -> Result<TorClientConfigBuilder, String> {
         .clone()
         .try_into()
         .map_err(|error: toml::de::Error| crate::printable::line(error.message()))
+}
+
+/// The first setting that would count for nothing, such as a misspelt one of bridges.
+fn unknown(table: &Table) -> Option<String> {
+    let mut first = None;
+    let mut ignored = |path: serde_ignored::Path<'_>| {
+        first.get_or_insert_with(|| path.to_string());
+    };
+    let ours: Table = table
+        .iter()
+        .filter(|(section, _)| !OF_ARTI_ALONE.contains(&section.as_str()))
+        .map(|(section, value)| (section.clone(), value.clone()))
+        .collect();
+    let _: Result<TorClientConfigBuilder, _> =
+        serde_ignored::deserialize(Value::Table(ours), &mut ignored);
+    first
 }
 
 fn read(path: &Path) -> Result<Table, String> {
@@ -229,6 +252,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("1.toml: invalid type: string"), "{error}");
+        for misspelt in ["[bridges]\nenabld = true", "[bridge]\nenabled = true", "x = 1"] {
+            let error = merged(&[misspelt]).unwrap_err().to_string();
+            assert!(error.contains("is no setting of Tor"), "{error}");
+        }
         let missing =
             Settings { config: vec!["/nonexistent/tor.toml".into()], ..Settings::default() };
         assert!(missing.merged().unwrap_err().to_string().contains("/nonexistent/tor.toml"));
