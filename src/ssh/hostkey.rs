@@ -65,7 +65,8 @@ pub struct HostKeyPolicy {
     /// name, which a new key is stored under, too, and its other addresses. Empty
     /// for any other host.
     pub identity: Vec<Name>,
-    /// The name that the machine's key is remembered under, if that is not its own.
+    /// The only name that the machine's key is remembered under, of a clan that nobody has
+    /// named.
     pub kept_as: Option<Name>,
     /// Where keys are known.
     pub files: KnownHostsFiles,
@@ -275,7 +276,8 @@ fn decide_key(policy: &HostKeyPolicy, known: &KnownHosts, key: &PublicKey) -> De
 }
 
 /// Stores the key for the next time, in the first of the user's files and under the
-/// name of the machine, too, if it is one; without such a file, does nothing.
+/// name of the machine, too, if it is one; of a machine whose clan nobody has named, under
+/// the name for that alone. Without such a file, does nothing.
 /// Blocks, see [`known_hosts::add`].
 ///
 /// # Errors
@@ -290,9 +292,12 @@ pub fn remember(policy: &HostKeyPolicy, key: &PublicKey) -> Result<()> {
             other => other,
         })
     };
+    // What a clan calls its own that nobody has named says nothing about the address.
+    if let Some(kept_as) = &policy.kept_as {
+        return add(kept_as);
+    }
     // The machine's name first: all its addresses meet there.
-    let machine = policy.kept_as.as_ref().or(policy.identity.first());
-    let machine = machine.filter(|machine| **machine != policy.name);
+    let machine = policy.identity.first().filter(|machine| **machine != policy.name);
     let of_machine = machine.map_or(Ok(()), add);
     if let Err(error @ Error::HostKey { .. }) = of_machine {
         return Err(error);
