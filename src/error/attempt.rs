@@ -55,12 +55,13 @@ impl Cause {
     /// What would help, if that is known; flags are for the front end to name.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Decrypt(error) | Self::Configuration(error) => joined(&error.hint()),
+            Self::Decrypt(error) | Self::Configuration(error) | Self::HostKey(error) => {
+                joined(&error.hint())
+            }
             Self::Dial(error) => error.hint(),
             Self::Banner(error) => error.hint().map(str::to_owned),
             Self::KeyExchange(loss) => loss.hint(),
-            // Its warning has said what to do.
-            Self::Proxy(_) | Self::HostKey(_) => None,
+            Self::Proxy(_) => None,
         }
     }
 }
