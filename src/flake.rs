@@ -28,7 +28,7 @@ use crate::file;
 use crate::model::{Clan, TargetHost};
 use snapshot::Snapshot;
 
-pub use fingerprint::{fingerprint, stamp};
+pub use fingerprint::{Whose, fingerprint, stamp};
 pub use place::{Asker, admitted, fetched, find, inspect, is_remote};
 pub use source::Flake;
 pub use trusted::{Allowed, Trusted};

@@ -57,8 +57,7 @@ pub(super) fn settings(
 ) -> Result<Settings> {
     let (options, env) = (&global.tor, &global.env);
     let keys = options.auth.iter().chain(auth).map(|source| key(source, machine, vars));
-    let own = env.config_dir().map(|dir| dir.join("clan-connect/tor.toml"));
-    let own = own.filter(|path| path.exists());
+    let own = users_file(env).filter(|path| path.exists());
     // It may name programs to be started.
     let foreign = own.as_ref().and_then(|path| not_his_alone(path, env));
     Ok(Settings {
@@ -78,6 +77,11 @@ pub(super) fn settings(
         temporary: env.temporary_dir().to_owned(),
         client_auth: keys.collect::<Result<_>>()?,
     })
+}
+
+/// Where the user's own configuration of Tor is, if there is one.
+pub(super) fn users_file(env: &Env) -> Option<PathBuf> {
+    Some(env.config_dir()?.join("clan-connect/tor.toml"))
 }
 
 /// `$TOR_SOCKS`: an address and a port, or a port of this computer.

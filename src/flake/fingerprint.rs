@@ -28,17 +28,39 @@ pub fn fingerprint(dir: &Path) -> Option<String> {
     Some(data_encoding::HEXLOWER.encode(&hash.digest()))
 }
 
-/// A hash over names and times of all files below `dir` that say something of `machine`,
-/// which costs next to nothing and means something on this computer alone. `None` when
-/// there are too many files or one cannot be seen.
-pub fn stamp(dir: &Path, machine: &str) -> Option<String> {
+/// Whose vars count for a [`stamp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// This machine's and those that are shared.
+    Machine(&'a str),
+    /// Everybody's: other machines lead there.
+    All,
+}
+
+/// A hash over names and times of the files below `dir` that count, which costs next to
+/// nothing and means something on this computer alone. `None` when there are too many
+/// files or one cannot be seen.
+pub fn stamp(dir: &Path, whose: Whose<'_>) -> Option<String> {
     let mut hash = Parts::default();
     let mut left = MAX_STAMPED;
-    let is_others = |below: &Path| {
-        let own = Path::new("vars/per-machine").join(machine);
-        below.starts_with("vars/per-machine") && !own.starts_with(below) && !below.starts_with(own)
+    let is_others = |below: &Path| match whose {
+        Whose::All => false,
+        Whose::Machine(machine) => {
+            let own = Path::new("vars/per-machine").join(machine);
+            let is_machines = below.starts_with("vars/per-machine");
+            is_machines && !own.starts_with(below) && !below.starts_with(own)
+        }
     };
-    walk(dir, Path::new(""), &mut left, &is_others, &mut |file| times(file, &mut hash))?;
+    let mut linked = Vec::new();
+    walk(dir, Path::new(""), &mut left, &is_others, &mut |file| {
+        times(file, &mut hash)?;
+        linked.extend((file.kind.is_symlink() && file.path.is_dir()).then(|| file.path.to_owned()));
+        Some(())
+    })?;
+    // What a link to a directory leads to may lie outside, or among another machine's vars.
+    for link in linked {
+        walk(&link, &link, &mut left, &|_| false, &mut |file| times(file, &mut hash))?;
+    }
     Some(data_encoding::HEXLOWER.encode(&hash.digest()))
 }
 
@@ -158,7 +180,7 @@ mod tests {
         write("vars/per-machine/m/g/host/value", "127.0.0.1");
         write("vars/per-machine/other/g/host/value", "127.0.0.1");
         write("vars/shared/g/host/value", "127.0.0.1");
-        let of = || stamp(dir.path(), "m").unwrap();
+        let of = || stamp(dir.path(), Whose::Machine("m")).unwrap();
         let before = of();
         write("vars/per-machine/other/g/host/value", "127.0.0.2");
         write("vars/per-machine/other/g/more/value", "127.0.0.2");
@@ -185,6 +207,17 @@ mod tests {
             }
             assert_ne!(of(), before, "{path}");
         }
-        assert_eq!(stamp(Path::new("/nonexistent"), "m"), None);
+        // Another machine's file counts where everybody's do, and where a link leads to it.
+        let all = || stamp(dir.path(), Whose::All).unwrap();
+        let (before, before_all) = (of(), all());
+        write("vars/per-machine/other/g/host/value", "127.0.0.3, later");
+        assert_eq!(of(), before);
+        assert_ne!(all(), before_all);
+        let link = dir.path().join("vars/per-machine/m/linked");
+        std::os::unix::fs::symlink("../other/g", link).unwrap();
+        let before = of();
+        write("vars/per-machine/other/g/host/value", "127.0.0.4, later still");
+        assert_ne!(of(), before);
+        assert_eq!(stamp(Path::new("/nonexistent"), Whose::Machine("m")), None);
     }
 }

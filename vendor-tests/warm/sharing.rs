@@ -117,6 +117,36 @@ fn what_the_clan_says_of_the_machine_counts_as_it_is_now() {
     assert_eq!(closed.matches("closed m").count(), 2, "{closed}");
 }
 
+/// The machine `j` leads to `m`, and both are this server.
+#[test]
+fn a_machine_that_leads_to_another_counts_as_it_is_now() {
+    let warm = Warm::new();
+    warm.home.write("clan/.clan-flake", "");
+    let host = "clan/vars/per-machine/j/net/hostname/value";
+    warm.home.write(host, "127.0.0.1");
+    let port = warm.server.address.port();
+    let var = json!({ "machine": "j", "generator": "net", "file": "hostname" });
+    let peers = json!({ "m": { "host": { "plain": "127.0.0.1" }, "port": port },
+                        "j": { "host": { "var": var }, "port": port } });
+    let exports = json!({ "net": { "priority": 10, "peers": peers } });
+    warm.home.write("exports.json", exports.to_string());
+    let clan = warm.home.path("clan").display().to_string();
+    let key = warm.home.read(&format!("sshd-{port}/host_key.pub"));
+    warm.home.write("home/.ssh/known_hosts", format!("[127.0.0.1]:{port},j,m {key}"));
+    let run = || {
+        let words = ["--flake", &clan, "ssh", "m", "--persist", "1m", "-J", "j", "-c", "true"];
+        warm.run(&words)
+    };
+    run().exits(0);
+    let logins = warm.logins();
+    run().exits(0);
+    assert_eq!(warm.logins(), logins);
+    // Nobody listens there.
+    warm.home.write(host, "127.0.0.9");
+    run().exits(255).says(&["refused"]);
+    warm.run(&["close", "--all"]).exits(0);
+}
+
 #[test]
 fn another_key_at_the_same_place_has_a_connection_of_its_own() {
     let warm = Warm::new();

@@ -81,6 +81,27 @@ struct PassedClan {
     iroh: crate::cli::iroh::IrohOptions,
 }
 
+impl PassedClan {
+    fn of(global: &Global) -> Self {
+        Self {
+            flake: global.flake.clone().map(Into::into),
+            impure: global.impure,
+            exports: global.exports.clone().map(Into::into),
+            identity: global.identity.iter().map(OsString::from).collect(),
+            show_secrets: global.show_secrets,
+            tor: global.tor.clone(),
+            #[cfg(feature = "iroh")]
+            iroh: global.iroh.clone(),
+        }
+    }
+}
+
+/// What is handed over of the clan and of how networks are dialled: two commands that
+/// differ in any of it share no connection.
+pub(in crate::cli) fn clan(global: &Global) -> Option<Vec<u8>> {
+    serde_json::to_vec(&PassedClan::of(global)).ok()
+}
+
 /// Writes it down.
 pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<Vec<u8>> {
     let Invocation { overrides, resolved, .. } = invocation;
@@ -129,16 +150,7 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
             clan: warm.clan.clone(),
             color: global.color,
         }),
-        clan: PassedClan {
-            flake: global.flake.clone().map(Into::into),
-            impure: global.impure,
-            exports: global.exports.clone().map(Into::into),
-            identity: global.identity.iter().map(OsString::from).collect(),
-            show_secrets: global.show_secrets,
-            tor: global.tor.clone(),
-            #[cfg(feature = "iroh")]
-            iroh: global.iroh.clone(),
-        },
+        clan: PassedClan::of(global),
     };
     serde_json::to_vec(&passed).map_err(|_| Error::Internal)
 }

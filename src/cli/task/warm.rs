@@ -11,10 +11,10 @@ use std::path::Path;
 
 use super::mux::Control;
 use crate::cli::clan::short_hash;
-use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm};
+use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm, passed};
 use crate::cli::{Global, Ui, tor, warmth};
 use crate::file;
-use crate::flake;
+use crate::flake::{self, Whose};
 use crate::mux::warm;
 use crate::openssh::{DEFAULT_IDENTITIES, Forwards};
 use crate::options::{ControlMaster, Maybe, Options, Persist, SessionType, Value as _};
@@ -207,13 +207,15 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
     let mut hash = Hash::new();
     hash.process();
     hash.invocation(invocation, source);
-    hash.clan(global, invocation.name())?;
     let (env, resolved) = (&global.env, &invocation.resolved);
     let said: Vec<(String, Vec<String>)> = invocation.resolved.options.said();
     let is_shared = |name: &str| !OWN.iter().any(|own| own.eq_ignore_ascii_case(name));
     let shared = || said.iter().filter(|(name, _)| is_shared(name));
     shared().for_each(|line| hash.debug(line));
     let has = |names: &[&str]| shared().any(|(name, _)| names.contains(&name.as_str()));
+    // A jump host may be a machine of the clan as well.
+    let whose = if has(&PROGRAMS) { Whose::All } else { Whose::Machine(invocation.name()) };
+    hash.clan(global, whose)?;
     let expands = || shared().any(|(_, words)| words.iter().any(|word| word.contains('$')));
     let all_variables = has(&PROGRAMS) || expands();
     for (name, value) in env.variables() {
@@ -291,18 +293,17 @@ impl Hash {
         self.debug(invocation.host_key_check);
     }
 
-    /// Which clan is asked, what it may say of the machine, how much it is trusted, and
-    /// what opens its vars.
-    fn clan(&mut self, global: &Global, machine: &str) -> Option<()> {
+    /// Which clan is asked, what it may say of the machines, how much it is trusted, what
+    /// opens its vars, and how networks are dialled.
+    fn clan(&mut self, global: &Global, whose: Whose<'_>) -> Option<()> {
         if let Ok(dir) = global.flake() {
-            self.put(flake::stamp(&dir, machine)?.as_bytes());
+            self.put(flake::stamp(&dir, whose)?.as_bytes());
         }
-        self.debug((&global.flake, &global.exports, &global.identity));
-        self.debug((global.impure, global.show_secrets, global.asker));
-        self.debug((global.clan_is_named(), global.exports_are_named()));
-        self.debug(&global.tor);
-        #[cfg(feature = "iroh")]
-        self.debug(&global.iroh);
+        self.put(&passed::clan(global)?);
+        self.debug((global.asker, global.clan_is_named(), global.exports_are_named()));
+        if let Some(file) = tor::users_file(&global.env) {
+            self.file(&file);
+        }
         Some(())
     }
 }
