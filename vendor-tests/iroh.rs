@@ -445,6 +445,28 @@ fn a_machine_that_only_a_relay_leads_to_is_reached_over_it() {
     clan.home.run(&late).exits(255).says(&["did not answer in time, directly or by relay"]);
 }
 
+/// As between two homes: a ticket of Clan's, a name server, and a relay.
+#[test]
+fn a_bare_ticket_leads_over_discovery_to_a_relay_that_leads_to_the_machine() {
+    let clan = Clan::new();
+    let sshd = clan.sshd();
+    let (_running, url) = relay(&clan.home);
+    let peer = Peer::new(Manner::Leads(sshd.address), Some(&url));
+    let name = format!("_iroh.{}", peer.key_forms()[1]);
+    let (_named, server) = named(&clan.home, &format!("{name} IN TXT \"relay={url}\"\n"));
+    clan.machine("m", &peer.bare_ticket());
+    let place = format!("d.test@{server}");
+    let with = ["--iroh-relay", &*url, "--iroh-discovery", &place];
+    let cat = Clan::args(&with, &["ssh", "m", "-c", "cat"]);
+    let sent = noise(4 << 20);
+    let echoed = clan.home.run_with_input(&cat, sent.clone()).exits(0);
+    assert!(echoed.stdout == sent, "other bytes came back");
+    // A relay in the clear that the user has not named is not followed.
+    let with = ["--iroh-relay", "none", "--iroh-discovery", &place];
+    let args = Clan::args(&with, &["ssh", "m", "-c", "true"]);
+    clan.home.run(&args).exits(255).says(&["nobody knows where its ticket leads"]);
+}
+
 #[test]
 fn a_terminal_works_over_a_ticket_and_a_line_says_what_is_waited_for() {
     let world = World::new();
