@@ -56,7 +56,7 @@ fn all<T>(
     let one = |text: &String| one(text).map_err(|why| (text.clone(), why));
     match texts {
         [] => Ok(None),
-        [none] if none == NONE => Ok(Some(Vec::new())),
+        none if none.iter().all(|text| text == NONE) => Ok(Some(Vec::new())),
         texts => texts.iter().map(one).collect::<Result<_, _>>().map(Some),
     }
 }
@@ -74,7 +74,7 @@ mod tests {
         let settings = Settings::of(&[], &[]).unwrap();
         assert!(matches!(settings.relays(), RelayMode::Default));
         assert_eq!(settings.discovery(), Discovery::public());
-        let none = Settings::of(&texts(&["none"]), &texts(&["none"])).unwrap();
+        let none = Settings::of(&texts(&["none", "none"]), &texts(&["none"])).unwrap();
         assert!(matches!(none.relays(), RelayMode::Disabled));
         assert_eq!(none.discovery(), []);
     }
