@@ -24,6 +24,7 @@ mod select;
 mod shell;
 mod ssh;
 mod task;
+#[cfg(feature = "tor")]
 mod tor;
 mod trust;
 mod trust_clan;
@@ -93,6 +94,7 @@ struct Global {
     /// Print decrypted hosts as they are
     #[arg(long, global = true)]
     show_secrets: bool,
+    #[cfg(feature = "tor")]
     #[command(flatten)]
     tor: tor::TorOptions,
     #[cfg(feature = "iroh")]

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::env::Env;
 pub use crate::error::{DialError, DialFailure, ProxyFailure};
-use crate::error::{IrohFailure, Stage};
+use crate::error::{IrohFailure, Stage, TorFailure};
 use crate::model::Technology;
 use crate::preload::Preload;
 use crate::secret::Secret;
@@ -158,6 +158,7 @@ impl Dial for Dialer {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Of Tor.
+    #[cfg(feature = "tor")]
     pub tor: tor::Settings,
     /// Of iroh.
     #[cfg(feature = "iroh")]
@@ -275,10 +276,8 @@ pub enum Phase {
     /// The onion service.
     Onion,
     /// Whoever knows where a ticket leads.
-    #[cfg_attr(not(feature = "iroh"), expect(dead_code, reason = "nobody dials tickets"))]
     Discovering,
     /// The machine, wherever its ticket leads.
-    #[cfg_attr(not(feature = "iroh"), expect(dead_code, reason = "nobody dials tickets"))]
     Meeting,
     /// A remark: what listens at a tor's address is left alone.
     Distrusting {
@@ -319,9 +318,9 @@ impl Phase {
         let iroh = |stage, failure| DialError::new(stage, DialFailure::Iroh(failure));
         match self {
             Self::Bootstrapping { percent, stage } => {
-                tor(Stage::Bootstrap, tor::TorFailure::Slow { percent, stage })
+                tor(Stage::Bootstrap, TorFailure::Slow { percent, stage })
             }
-            Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, tor::TorFailure::Silent),
+            Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, TorFailure::Silent),
             Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
             Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),

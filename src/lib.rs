@@ -52,6 +52,8 @@
 //! nix, which evaluates clans where there is one, and those that a configuration
 //! names; open a second connection to find out whether the first would work; or write a
 //! decrypted value anywhere.
+// What only some networks use lies idle in a build without them.
+#![cfg_attr(not(all(feature = "iroh", feature = "tor")), allow(dead_code, unused_imports))]
 #![deny(missing_docs)]
 
 mod accounts;

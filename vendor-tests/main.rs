@@ -98,8 +98,11 @@ mod strace;
 mod target_host;
 #[path = "../src/test_data.rs"]
 mod test_data;
+#[cfg(feature = "tor")]
 mod tor;
+#[cfg(feature = "tor")]
 mod tor_owner;
+#[cfg(feature = "tor")]
 mod tor_start;
 mod unnamed_clan;
 mod vars;

@@ -2,9 +2,8 @@
 //! command lines. Owns every flag that is named in advice; what needs none is the
 //! library's, in [`Error::hint`].
 
-use crate::dial::tor::TorFailure;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
-use crate::error::{Cause, Error, IrohFailure, NixFault, distinct, joined, tried_or};
+use crate::error::{Cause, Error, IrohFailure, NixFault, TorFailure, distinct, joined, tried_or};
 use crate::preload::Preload;
 use crate::race::BannerError;
 use crate::ssh::hostkey::Advice;

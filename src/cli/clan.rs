@@ -93,6 +93,7 @@ impl Global {
             flake: None,
             exports: None,
             identity: self.identity.clone(),
+            #[cfg(feature = "tor")]
             tor: self.tor.clone(),
             #[cfg(feature = "iroh")]
             iroh: self.iroh.clone(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::invocation::{Front, Invocation, Task};
-use super::{Global, Ui, tor};
+use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
 use crate::dial::{self, Settings};
 use crate::error::{Error, Result};
@@ -90,6 +90,7 @@ pub(super) fn request(
 
 /// What the user says of the technologies that these routes need, and of no other: the
 /// keys for onion services may be vars that somebody has to open.
+#[allow(unused, reason = "a build without networks has nothing to set")]
 pub(super) fn technologies<'a>(
     routes: impl Iterator<Item = &'a Route>,
     global: &Global,
@@ -99,8 +100,9 @@ pub(super) fn technologies<'a>(
 ) -> Result<Settings> {
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
     let mut settings = Settings::default();
+    #[cfg(feature = "tor")]
     if used.contains(&dial::TOR) {
-        settings.tor = tor::settings(global, &options.tor_auth, machine, vars)?;
+        settings.tor = super::tor::settings(global, &options.tor_auth, machine, vars)?;
     }
     #[cfg(feature = "iroh")]
     if used.contains(&dial::IROH) {

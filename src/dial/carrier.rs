@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Dial, Settings, SocketOptions};
-#[cfg(not(feature = "iroh"))]
+#[cfg(not(all(feature = "iroh", feature = "tor")))]
 use super::{Dialling, Phase, Target, unsupported};
 use crate::model::Kind;
 
@@ -24,10 +24,10 @@ pub struct Setup<'a> {
 }
 
 /// What dials a technology that is not in this build.
-#[cfg(not(feature = "iroh"))]
+#[cfg(not(all(feature = "iroh", feature = "tor")))]
 pub(super) struct Missing;
 
-#[cfg(not(feature = "iroh"))]
+#[cfg(not(all(feature = "iroh", feature = "tor")))]
 impl Dial for Missing {
     fn dial<'a>(&'a self, target: &'a Target, _: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
         Box::pin(async { Err(unsupported(target)) })

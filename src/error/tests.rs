@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::*;
-use crate::dial::tor::TorFailure;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::race::BannerError;
 use crate::ssh::{Negotiated, NoCommon};

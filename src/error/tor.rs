@@ -1,13 +1,9 @@
 //! The ways Tor fails, in words for people, and what each calls for. Owns the
-//! translation of Arti's kinds of errors and of SOCKS statuses; Arti's own
-//! texts are never shown, because they may hold the onion's name.
+//! words alone: Arti's own texts are never shown, because they may hold the onion's name.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-use arti_client::ErrorKind;
-use arti_client::status::BlockageKind;
 
 /// Why an onion service was not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,41 +61,10 @@ pub enum TorFailure {
     /// The system's tor answered with a general failure.
     SystemTorFailed,
     /// Anything else.
-    Other(ErrorKind),
+    Other(String),
 }
 
 impl TorFailure {
-    pub(crate) fn from_kind(kind: ErrorKind) -> Self {
-        use ErrorKind as Kind;
-        match kind {
-            Kind::OnionServiceNotFound => Self::NoDescriptor,
-            Kind::OnionServiceMissingClientAuth => Self::AuthMissing,
-            Kind::OnionServiceWrongClientAuth => Self::AuthWrong,
-            Kind::OnionServiceNotRunning
-            | Kind::OnionServiceConnectionFailed
-            | Kind::OnionServiceProtocolViolation
-            | Kind::CircuitCollapse => Self::NotConnected,
-            Kind::RemoteStreamClosed
-            | Kind::RemoteStreamError
-            | Kind::RemoteStreamReset
-            | Kind::RemoteConnectionRefused => Self::PortClosed,
-            Kind::RemoteNetworkTimeout | Kind::TorNetworkTimeout => Self::Silent,
-            Kind::TorAccessFailed | Kind::LocalNetworkError => Self::NoNetwork,
-            Kind::DirectoryExpired => Self::ConsensusTooOld,
-            Kind::SoftwareDeprecated => Self::Obsolete,
-            kind => Self::Other(kind),
-        }
-    }
-
-    pub(crate) fn from_blockage(kind: &BlockageKind) -> Option<Self> {
-        match kind {
-            BlockageKind::Offline | BlockageKind::CantReachTor => Some(Self::NoNetwork),
-            BlockageKind::Filtering => Some(Self::Censored),
-            BlockageKind::ClockSkewed => Some(Self::ClockSkew),
-            _ => None,
-        }
-    }
-
     /// What would help, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -164,7 +129,7 @@ impl fmt::Display for TorFailure {
                 "what listens on {address} belongs to {owner}, who is not told an onion's name"
             ),
             Self::SystemTorFailed => f.write_str("the system's tor could not connect"),
-            Self::Other(kind) => write!(f, "{kind}"),
+            Self::Other(kind) => f.write_str(kind),
         }
     }
 }

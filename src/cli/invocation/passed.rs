@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Destination, Front, Invocation, Task, Warm};
-use crate::cli::{Color, Global, tor};
+use crate::cli::{Color, Global};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake::Asker;
@@ -76,7 +76,8 @@ struct PassedClan {
     exports: Option<OsString>,
     identity: Vec<OsString>,
     show_secrets: bool,
-    tor: tor::TorOptions,
+    #[cfg(feature = "tor")]
+    tor: crate::cli::tor::TorOptions,
     #[cfg(feature = "iroh")]
     iroh: crate::cli::iroh::IrohOptions,
 }
@@ -89,6 +90,7 @@ impl PassedClan {
             exports: global.exports.clone().map(Into::into),
             identity: global.identity.iter().map(OsString::from).collect(),
             show_secrets: global.show_secrets,
+            #[cfg(feature = "tor")]
             tor: global.tor.clone(),
             #[cfg(feature = "iroh")]
             iroh: global.iroh.clone(),
@@ -182,6 +184,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         // Nobody looks on but where somebody waits for the command that begins it.
         color: passed.warm.as_ref().map_or(Color::Never, |warm| warm.color),
         show_secrets: passed.clan.show_secrets,
+        #[cfg(feature = "tor")]
         tor: passed.clan.tor,
         #[cfg(feature = "iroh")]
         iroh: passed.clan.iroh,
@@ -289,7 +292,8 @@ mod tests {
                 quiet: false,
                 color: Color::Auto,
                 show_secrets: true,
-                tor: tor::TorOptions::default(),
+                #[cfg(feature = "tor")]
+                tor: crate::cli::tor::TorOptions::default(),
                 #[cfg(feature = "iroh")]
                 iroh: crate::cli::iroh::IrohOptions::default(),
                 asker: Asker::Command,

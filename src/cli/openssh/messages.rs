@@ -179,8 +179,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dial::tor::TorFailure;
     use crate::error::Stage;
+    use crate::error::TorFailure;
 
     fn said(network: &str, cause: Cause) -> String {
         let (network, host) = (network.to_owned(), "web".to_owned());

@@ -12,7 +12,9 @@ use std::path::Path;
 use super::mux::Control;
 use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm, passed};
-use crate::cli::{Global, Ui, tor, warmth};
+#[cfg(feature = "tor")]
+use crate::cli::tor;
+use crate::cli::{Global, Ui, warmth};
 use crate::file;
 use crate::flake::{self, Whose};
 use crate::mux::warm;
@@ -229,7 +231,7 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
     let is_relative = files.flat_map(|(_, words)| words).any(|word| !is_fixed(word))
         || invocation.config_file.as_ref().is_some_and(|file| !is_fixed(file))
         || invocation.identities.iter().chain(&global.identity).any(|path| path.is_relative())
-        || format!("{:?}", global.tor) != format!("{:?}", tor::TorOptions::default());
+        || names_files_of_tor(global);
     hash.debug(is_relative.then(|| env.dir()));
     // What they say of jump hosts is read again on the way.
     invocation.resolved.files.iter().for_each(|file| hash.file(file));
@@ -242,6 +244,14 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
     let given = invocation.identities.iter().chain(&global.identity).cloned();
     named.chain(by_default).chain(given).for_each(|file| hash.file(&file));
     Some(hash.0.digest())
+}
+
+/// Whether something is said of Tor, which may be a relative name.
+fn names_files_of_tor(_global: &Global) -> bool {
+    #[cfg(feature = "tor")]
+    return format!("{:?}", _global.tor) != format!("{:?}", tor::TorOptions::default());
+    #[cfg(not(feature = "tor"))]
+    false
 }
 
 fn is_idle(name: &OsStr) -> bool {
@@ -301,6 +311,7 @@ impl Hash {
         }
         self.put(&passed::clan(global)?);
         self.debug((global.asker, global.clan_is_named(), global.exports_are_named()));
+        #[cfg(feature = "tor")]
         if let Some(file) = tor::users_file(&global.env) {
             self.file(&file);
         }

@@ -48,12 +48,6 @@ impl Onion {
     }
 }
 
-/// Whether this is a name of Tor's (RFC 7686).
-pub(super) fn is_onion(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    host.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("onion"))
-}
-
 /// A key for client authorization ("restricted discovery").
 #[derive(Clone)]
 pub struct ClientAuth {

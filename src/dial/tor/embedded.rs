@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::address::Onion;
 use super::descriptors::Descriptors;
+use super::failure;
 use super::onions::{Onions, RENEWAL};
 use super::settings::{Settings, config};
 use super::state::{Dirs, SHARED_PATIENCE};
@@ -27,7 +28,9 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(60);
 /// was just killed is looked for during five minutes.
 const ONION_DEADLINE: Duration = Duration::from_secs(45);
 /// What whoever still waits for the client is told in the end.
-const SHUT_DOWN: TorFailure = TorFailure::Other(ErrorKind::ArtiShuttingDown);
+fn shut_down() -> TorFailure {
+    failure::of_kind(ErrorKind::ArtiShuttingDown)
+}
 /// Where Arti says that the network no longer supports it, five seconds before
 /// it ends the process. Nothing but its log tells in time (0.47): what it does then
 /// is a closure inside of `TorClient::create_inner`; the bootstrap status has no such
@@ -53,7 +56,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Arti writes its guards down when the last reference is gone.
-        self.boot.send_replace(Boot::Failed(SHUT_DOWN));
+        self.boot.send_replace(Boot::Failed(shut_down()));
     }
 }
 
@@ -106,7 +109,7 @@ impl Embedded {
                 Boot::Starting { percent, stage } => enter(Phase::Bootstrapping { percent, stage }),
             }
             if boot.changed().await.is_err() {
-                return Err(SHUT_DOWN);
+                return Err(shut_down());
             }
         }
     }
@@ -214,7 +217,7 @@ async fn bootstrap(
                 break;
             }
             Some(status) = events.next() => {
-                blocked = status.blocked().and_then(|why| TorFailure::from_blockage(&why.kind()));
+                blocked = status.blocked().and_then(|why| failure::of_blockage(&why.kind()));
                 let text = status.to_string();
                 let stage = text.split_once(": ").map_or(text.as_str(), |(_, stage)| stage);
                 let percent = (status.as_frac() * 100.0) as u8;
@@ -269,7 +272,7 @@ fn start_failure(error: &arti_client::Error, dirs: &Dirs) -> TorFailure {
         Kind::PersistentStateCorrupted | Kind::CacheCorrupted => {
             state("it is damaged; remove it to start afresh")
         }
-        kind => TorFailure::from_kind(kind),
+        kind => failure::of_kind(kind),
     }
 }
 

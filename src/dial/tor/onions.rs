@@ -31,6 +31,7 @@ use tor_proto::client::stream::StreamParameters;
 
 use super::address::Onion;
 use super::descriptors::Descriptors;
+use super::failure;
 use super::runtime::Runtime;
 use crate::dial::{Asked, DialError, DialFailure, Stream};
 use crate::error::{Stage, TorFailure};
@@ -64,7 +65,7 @@ impl Onions {
         config: &TorClientConfig,
         kept: Option<Descriptors>,
     ) -> Result<Self, TorFailure> {
-        let failed = |error: &dyn HasKind| TorFailure::from_kind(error.kind());
+        let failed = |error: &dyn HasKind| failure::of_kind(error.kind());
         let circuits = client.circmgr().map_err(|error| failed(&error))?;
         let directory = client.dirmgr().map_err(|error| failed(&error))?.upcast_arc();
         let ahead = Arc::new(Ahead { directory: directory.clone(), wanted: AtomicUsize::new(0) });
@@ -97,7 +98,7 @@ impl Onions {
     ) -> Result<Unconfirmed, TorFailure> {
         match timeout_at(deadline, self.begin(onion, keys, port)).await {
             Ok(Ok(stream)) => Ok(Unconfirmed { stream, deadline }),
-            Ok(Err(kind)) => Err(TorFailure::from_kind(kind)),
+            Ok(Err(kind)) => Err(failure::of_kind(kind)),
             Err(_) => Err(TorFailure::Silent),
         }
     }
@@ -163,7 +164,7 @@ impl Asked for Unconfirmed {
     async fn confirmed(mut self: Box<Self>) -> Result<Stream, DialError> {
         let failure = match timeout_at(self.deadline, self.stream.wait_for_connection()).await {
             Ok(Ok(())) => return Ok(Stream::new(self.stream, None)),
-            Ok(Err(error)) => TorFailure::from_kind(error.kind()),
+            Ok(Err(error)) => failure::of_kind(error.kind()),
             Err(_) => TorFailure::Silent,
         };
         Err(DialError::new(Stage::Dial, DialFailure::Tor(failure)))
