@@ -46,6 +46,8 @@ pub struct Credentials {
     /// Key files named by the user; tried first, so that a full agent cannot
     /// use up the server's patience.
     pub identities: Vec<PathBuf>,
+    /// A private key given by value, and what it is called; tried before all others.
+    pub key: Option<(String, Secret<String>)>,
     /// Key files tried after the agent's keys, where they exist.
     pub default_identities: Vec<PathBuf>,
     /// Whether the user has named them: then it is worth a word that one is missing.
@@ -81,6 +83,7 @@ impl Credentials {
             login: String::new(),
             machine: String::new(),
             identities: Vec::new(),
+            key: None,
             default_identities: Vec::new(),
             names_identities: false,
             agent: None,
@@ -197,6 +200,12 @@ impl<'a> Authentication<'a> {
             accepted: credentials.accepted.clone(),
             ..Sources::default()
         };
+        if let Some((name, key)) = &credentials.key {
+            match KeyFile::given(name, key) {
+                Ok(key) => sources.named.push(Arc::new(key)),
+                Err(reason) => tried.push(format!("{name} ({reason})")),
+            }
+        }
         for path in &credentials.identities {
             match KeyFile::read(path).await {
                 Ok(key) => sources.named.push(Arc::new(key)),

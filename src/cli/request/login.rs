@@ -13,6 +13,9 @@ use crate::secret::Secret;
 use crate::ssh::algorithms::List;
 use crate::ssh::auth::{Credentials, Method};
 
+/// Has a private key by value, for jobs that have no files of their own.
+const KEY: &str = "CLAN_CONNECT_SSH_KEY";
+
 /// Puts all of it into `credentials`.
 pub(super) fn apply(
     resolved: &Resolved,
@@ -29,6 +32,8 @@ pub(super) fn apply(
         credentials.default_identities = files(&options.identity_file)?;
         credentials.names_identities = true;
     }
+    let key = resolved.env.text(KEY).filter(|key| !key.trim().is_empty());
+    credentials.key = key.map(|key| (format!("${KEY}"), Secret::new(key.to_owned())));
     credentials.certificates = files(&options.certificate_file)?;
     credentials.identities_only = options.identities_only();
     if let Some(agent) = &options.identity_agent {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::super::lock;
 use crate::printable;
 use crate::prompter::Prompter;
+use crate::secret::Secret;
 
 /// No key file is larger, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;
@@ -80,6 +81,18 @@ impl KeyFile {
             file.certificate = Some(*certificate);
         }
         Ok(file)
+    }
+
+    /// A private key that was given by value, and what it is called in questions and
+    /// messages.
+    pub(super) fn given(name: &str, key: &Secret<String>) -> Result<Self, Unreadable> {
+        let mut file = Self::empty(Path::new(name));
+        // What stores values for others often cuts the last end of line off.
+        file.hold(format!("{}\n", key.expose().trim()))?;
+        match file.text {
+            Some(_) => Ok(file),
+            None => Err(Unreadable::NoKey),
+        }
     }
 
     fn empty(path: &Path) -> Self {
