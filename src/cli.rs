@@ -91,6 +91,10 @@ struct Global {
     /// When to use colour and progress lines
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
+    /// Whether a session that fails exits with 255 as ssh does, or with what it failed at:
+    /// 251 unreachable, 252 wrong host key, 253 login refused, 254 connection lost
+    #[arg(long, global = true, value_name = "WHICH", default_value = "ssh")]
+    exit_codes: ExitCodes,
     /// Print decrypted hosts as they are
     #[arg(long, global = true)]
     show_secrets: bool,
@@ -222,6 +226,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     log::start(cli.global.verbose);
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
+    let exit_codes = cli.global.exit_codes;
     let done = match cli.command {
         Command::Ssh(arguments) => ssh::run(&arguments, &cli.global),
         Command::Proxy(arguments) => proxy::run(&arguments, &cli.global),
@@ -254,7 +259,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
             if !signals::has_come() {
                 ui.error(&error);
             }
-            error.exit_code(opens_session)
+            exit_codes.of(&error, opens_session)
         }
     }
 }
@@ -282,7 +287,7 @@ fn go_on(taken_over: Result<(Invocation, Global)>, env: &Env) -> u8 {
         if !signals::has_come() {
             Ui::new(&global).error(&error);
         }
-        error.exit_code(true)
+        global.exit_codes.of(&error, true)
     })
 }
 
@@ -308,6 +313,23 @@ fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> 
         false => print_text(&(network::list_text(&clan, all) + &warm::text(&warm)))?,
     }
     Ok(0)
+}
+
+/// Which statuses a session exits with that fails.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+enum ExitCodes {
+    #[default]
+    Ssh,
+    Detailed,
+}
+
+impl ExitCodes {
+    fn of(self, error: &Error, opens_session: bool) -> u8 {
+        match self {
+            Self::Detailed if opens_session => error.detailed_exit_code(),
+            _ => error.exit_code(opens_session),
+        }
+    }
 }
 
 /// What stands between us and standard error.

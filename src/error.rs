@@ -409,6 +409,15 @@ pub enum Asked {
 
 /// The exit status of a session that failed on our side (ssh(1), EXIT STATUS).
 pub const SESSION_FAILED: u8 = 255;
+/// The same where different failures are to have different statuses: no network leads to
+/// the machine.
+pub const UNREACHABLE: u8 = 251;
+/// Likewise: the server does not have the right host key.
+pub const WRONG_HOST_KEY: u8 = 252;
+/// Likewise: the server lets nobody in with what we have.
+pub const LOGIN_REFUSED: u8 = 253;
+/// Likewise: the connection was lost.
+pub const CONNECTION_LOST: u8 = 254;
 /// The exit status for a command line that asks for something impossible.
 pub const MISUSED: u8 = 2;
 /// The exit status of every other failure.
@@ -519,6 +528,21 @@ impl Error {
             (true, _) => SESSION_FAILED,
             (false, Self::Usage(_)) => MISUSED,
             (false, _) => FAILED,
+        }
+    }
+
+    /// The exit status of a session that failed, by what it failed at.
+    pub fn detailed_exit_code(&self) -> u8 {
+        let is_host_key = |attempt: &Attempt| matches!(attempt.cause, Cause::HostKey(_));
+        match self {
+            Self::HostKey { .. } => WRONG_HOST_KEY,
+            Self::Unreachable { attempts, .. } if attempts.iter().all(is_host_key) => {
+                WRONG_HOST_KEY
+            }
+            Self::Unreachable { .. } | Self::NoRoute { .. } => UNREACHABLE,
+            Self::Auth { .. } => LOGIN_REFUSED,
+            Self::ConnectionLost { .. } => CONNECTION_LOST,
+            _ => SESSION_FAILED,
         }
     }
 }

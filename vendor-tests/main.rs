@@ -20,6 +20,7 @@ mod argument_bytes;
 mod background;
 mod bind;
 mod callers;
+mod ci_job;
 mod clan;
 mod clan_git;
 mod clan_keys;

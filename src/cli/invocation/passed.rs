@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Destination, Front, Invocation, Task, Warm};
-use crate::cli::{Color, Global};
+use crate::cli::{Color, ExitCodes, Global};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake::Asker;
@@ -76,6 +76,7 @@ struct PassedClan {
     exports: Option<OsString>,
     identity: Vec<OsString>,
     show_secrets: bool,
+    exit_codes: ExitCodes,
     #[cfg(feature = "tor")]
     tor: crate::cli::tor::TorOptions,
     #[cfg(feature = "iroh")]
@@ -90,6 +91,7 @@ impl PassedClan {
             exports: global.exports.clone().map(Into::into),
             identity: global.identity.iter().map(OsString::from).collect(),
             show_secrets: global.show_secrets,
+            exit_codes: global.exit_codes,
             #[cfg(feature = "tor")]
             tor: global.tor.clone(),
             #[cfg(feature = "iroh")]
@@ -184,6 +186,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         // Nobody looks on but where somebody waits for the command that begins it.
         color: passed.warm.as_ref().map_or(Color::Never, |warm| warm.color),
         show_secrets: passed.clan.show_secrets,
+        exit_codes: passed.clan.exit_codes,
         #[cfg(feature = "tor")]
         tor: passed.clan.tor,
         #[cfg(feature = "iroh")]
@@ -292,6 +295,7 @@ mod tests {
                 quiet: false,
                 color: Color::Auto,
                 show_secrets: true,
+                exit_codes: ExitCodes::Detailed,
                 #[cfg(feature = "tor")]
                 tor: crate::cli::tor::TorOptions::default(),
                 #[cfg(feature = "iroh")]
