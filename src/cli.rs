@@ -23,6 +23,7 @@ mod role;
 mod select;
 mod shell;
 mod ssh;
+mod stock_ssh;
 mod task;
 #[cfg(feature = "tor")]
 mod tor;
@@ -135,6 +136,9 @@ enum Command {
     /// Join standard input and output to a machine, for other programs: `ssh -o
     /// ProxyCommand='clan-connect proxy %n %p' MACHINE`
     Proxy(proxy::Proxy),
+    /// Print the lines of ssh_config with which a stock OpenSSH, and what starts it,
+    /// reaches the clan's machines as this program does
+    SshConfig(stock_ssh::StockSsh),
     /// Show or keep what is known of the clan
     #[command(subcommand)]
     Exports(exports::Command),
@@ -243,6 +247,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
             let arguments: Vec<String> = arguments.iter().map(encoding::of_os).collect();
             return openssh::main(&arguments, cli.global);
         }
+        Command::SshConfig(arguments) => stock_ssh::run(&arguments, &cli.global, &ui).map(|()| 0),
         Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
         Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),

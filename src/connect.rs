@@ -36,7 +36,7 @@ use crate::vars::Vars;
 pub use identity::{identity, stated_keys};
 pub use probe::{Probed, probe};
 pub use reach::{Reached, reach};
-pub use trust::{Counted, HostKeySettings, Trust};
+pub use trust::{Counted, HostKeySettings, Kind, Trust};
 
 /// Bound on each answer of a server, unless the user sets one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);

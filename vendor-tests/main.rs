@@ -95,6 +95,7 @@ mod shells;
 mod sops;
 mod ssh_audit;
 mod static_binary;
+mod stock_ssh;
 mod strace;
 mod target_host;
 #[path = "../src/test_data.rs"]

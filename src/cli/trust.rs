@@ -14,7 +14,7 @@ use super::machine::{Asked, SshOptions};
 use super::request::host_keys;
 use super::request::routes::Found;
 use super::{Global, Ui, complete, print_json, print_text, task};
-use crate::connect::{Counted, Trust};
+use crate::connect::{Counted, Kind, Trust};
 use crate::error::{Error, Result};
 use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::printable::{self, Printable};
@@ -32,6 +32,10 @@ pub(super) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Print the keys that the clan itself knows, as lines of known_hosts for this NAME:
+        /// ssh's KnownHostsCommand
+        #[arg(long, value_name = "NAME", conflicts_with = "json")]
+        known_hosts: Option<String>,
     },
     /// Trust a host key, given as text or in a file
     Add {
@@ -62,7 +66,10 @@ pub(super) struct Machine {
 pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     task::drive(async {
         match command {
-            Command::List { machine, json } => {
+            Command::List { machine, known_hosts: Some(name), .. } => {
+                lines(&machine.name, name, &known(machine, global, ui).await?)
+            }
+            Command::List { machine, json, .. } => {
                 list(&machine.name, *json, known(machine, global, ui).await?, ui)
             }
             Command::Add { machine, key } => {
@@ -137,6 +144,22 @@ fn list(machine: &str, as_json: bool, known: Known, ui: &Ui) -> Result<u8> {
         )
     };
     print_text(&counted.iter().map(line).collect::<String>())?;
+    Ok(0)
+}
+
+/// Nothing where the clan knows none: then the user's own files have the word.
+fn lines(machine: &str, name: &str, known: &Known) -> Result<u8> {
+    let is_pattern = |c: char| c.is_control() || c.is_whitespace() || "*?!,|#@".contains(c);
+    if name.is_empty() || name.contains(is_pattern) {
+        return Err(Error::Usage("a name of known_hosts is one word without patterns".to_owned()));
+    }
+    if !known.trust.is_of_clan() {
+        return Ok(0);
+    }
+    let counted = known.trust.counted(machine, &[]);
+    let keys = counted.iter().filter(|counted| counted.kind == Kind::Key);
+    let lines = keys.filter_map(|counted| counted.entry.key.to_openssh().ok());
+    print_text(&lines.map(|key| format!("{name} {key}\n")).collect::<String>())?;
     Ok(0)
 }
 

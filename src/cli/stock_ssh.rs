@@ -1,0 +1,234 @@
+//! `ssh-config`: what a stock OpenSSH needs to reach the clan's machines as we do, as
+//! lines of ssh_config(5). Owns these lines and where they are kept; what they call is
+//! `proxy` and `network trust list --known-hosts`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::clan::short_hash;
+use super::{Global, Ui, print_text};
+use crate::error::{Error, Result};
+use crate::file;
+use crate::model::Clan;
+use crate::plan::{Overrides, plan};
+use crate::printable::{self, Printable};
+use crate::ssh::words::quote_word;
+
+/// Machines that a warning names.
+const MOST_NAMED: usize = 5;
+/// No configuration of a user's is larger, in bytes.
+const MAX_CONFIG: u64 = 4 << 20;
+/// Above the line that we add to a configuration, to know it again.
+const MARK: &str = "# Machines of clans, by clan-connect ssh-config --install.";
+/// So that it holds for all hosts, whatever block stands before it.
+const ALL: &str = "Match all";
+
+#[derive(Debug, Args)]
+pub(super) struct StockSsh {
+    /// Write it to ~/.ssh/config.d, and let ~/.ssh/config include it
+    #[arg(long, conflicts_with = "remove")]
+    install: bool,
+    /// Take away what --install has written for this clan
+    #[arg(long)]
+    remove: bool,
+}
+
+pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> {
+    if arguments.remove {
+        return Place::of(global)?.remove();
+    }
+    let clan = global.clan(ui)?;
+    ui.problems(&clan);
+    let text = lines(&clan, &calls(global)?, &global.place(), ui);
+    match arguments.install {
+        true => Place::of(global)?.install(&text),
+        false => print_text(&text),
+    }
+}
+
+/// The lines for all machines that can be written there.
+fn lines(clan: &Clan, calls: &[String], place: &str, ui: &Ui) -> String {
+    let mut text = format!("# Machines of the clan in {}.\n", printable::line(place));
+    let mut by_user: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut left_out = Vec::new();
+    for machine in clan.machines() {
+        let routes = plan(clan, machine, &Overrides::default());
+        let user = routes.ok().and_then(|routes| routes.first().map(|route| route.user.clone()));
+        let user = user.filter(|user| is_word(user) && is_word(machine));
+        let Some(user) = user else {
+            left_out.push(Printable(machine).to_string());
+            continue;
+        };
+        match by_user.iter_mut().find(|(other, _)| *other == user) {
+            Some((_, machines)) => machines.push(machine),
+            None => by_user.push((user, vec![machine])),
+        }
+    }
+    if !left_out.is_empty() {
+        let names = left_out.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = if left_out.len() > MOST_NAMED { " and more" } else { "" };
+        ui.warning(&format!(
+            "left out: {names}{more}; no network leads there, or the name or the user is more \
+             than a word to ssh"
+        ));
+    }
+    let call = |command: &str, quote: fn(&str) -> String| {
+        let words: Vec<String> = calls.iter().map(|word| quote(word).replace('%', "%%")).collect();
+        format!("{} {command}", words.join(" "))
+    };
+    for (user, machines) in by_user {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "Host {}\n  User {user}\n  ProxyCommand {}\n  KnownHostsCommand {}\n",
+            machines.join(" "),
+            call("proxy %n %p", quote_word),
+            call("network trust list --known-hosts %H %n", quote_argument),
+        );
+    }
+    text
+}
+
+/// Whether a name is one of hosts or users that means nothing else in ssh_config(5), nor
+/// to the shell that a ProxyCommand is given to.
+fn is_word(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    !text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(is_plain)
+}
+
+/// A word of a command that ssh(1) takes apart by itself (misc.c, `argv_split`).
+fn quote_argument(word: &str) -> String {
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The words that call this program for this clan, wherever it is called.
+fn calls(global: &Global) -> Result<Vec<String>> {
+    let mut words = vec![text(&program(global)?)?];
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|_| Error::Internal);
+    match &global.exports {
+        Some(file) if file.as_os_str() == "-" => {
+            return Err(Error::Usage("name a file: standard input is there but once".to_owned()));
+        }
+        Some(file) => words.extend(["--exports".to_owned(), text(&absolute(file)?)?]),
+        None => words.extend(["--flake".to_owned(), global.place()]),
+    }
+    for identity in &global.identity {
+        words.extend(["--identity".to_owned(), text(&absolute(identity)?)?]);
+    }
+    match words.iter().any(|word| word.contains(char::is_control)) {
+        true => Err(Error::Usage("a path with control characters cannot stand in it".to_owned())),
+        false => Ok(words),
+    }
+}
+
+/// This program: as it is found in the path, where that is the same, because a package's own
+/// directory goes with the package's version.
+fn program(global: &Global) -> Result<PathBuf> {
+    let own = std::env::current_exe().and_then(|path| path.canonicalize());
+    let own = own.map_err(|_| Error::Internal)?;
+    let path = global.env.var("PATH").unwrap_or_default();
+    let found = std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(env!("CARGO_PKG_NAME")))
+        .find(|program| program.canonicalize().is_ok_and(|program| program == own));
+    Ok(found.unwrap_or(own))
+}
+
+fn text(path: &Path) -> Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Error::Usage("a path that is not UTF-8 cannot stand in it".to_owned()))
+}
+
+/// Where it is kept for ssh(1).
+struct Place {
+    config: PathBuf,
+    /// The file for this clan alone.
+    own: PathBuf,
+}
+
+/// What all files of ours are called.
+const FRONT: &str = "clan-connect-";
+
+impl Place {
+    fn of(global: &Global) -> Result<Self> {
+        let home = global.env.home().ok_or_else(|| {
+            Error::Usage("there is no home directory for a configuration of ssh".to_owned())
+        })?;
+        let ssh = home.join(".ssh");
+        let name = format!("{FRONT}{}.conf", short_hash(&global.place()));
+        Ok(Self { config: ssh.join("config"), own: ssh.join("config.d").join(name) })
+    }
+
+    fn install(&self, text: &str) -> Result<()> {
+        // What cannot be changed is said before anything is.
+        let config = self.read()?;
+        let include = include();
+        write(&self.own, text)?;
+        if !config.contains(&include) {
+            let gap = if config.is_empty() || config.ends_with('\n') { "" } else { "\n" };
+            write(&self.config, &format!("{config}{gap}{include}"))?;
+        }
+        print_text(&format!("written to {}\n", printable::line(&self.own.to_string_lossy())))
+    }
+
+    fn remove(&self) -> Result<()> {
+        let config = self.read()?;
+        let name = printable::line(&self.own.to_string_lossy());
+        match std::fs::remove_file(&self.own) {
+            Ok(()) => print_text(&format!("removed {name}\n"))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Usage(format!("nothing is installed for this clan: no {name}")));
+            }
+            Err(source) => {
+                return Err(Error::File { action: "remove", path: self.own.clone(), source });
+            }
+        }
+        let is_last = !self.has_others();
+        if is_last && config.contains(&include()) {
+            write(&self.config, &config.replacen(&include(), "", 1))?;
+        }
+        Ok(())
+    }
+
+    /// The user's configuration, which is changed only where it is his own file: what a
+    /// link leads to is made by something else.
+    fn read(&self) -> Result<String> {
+        let meta = match std::fs::symlink_metadata(&self.config) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+            Err(source) => {
+                return Err(Error::File { action: "read", path: self.config.clone(), source });
+            }
+            Ok(meta) => meta,
+        };
+        if !meta.is_file() {
+            return Err(Error::Usage(format!(
+                "{} is a link, and what it leads to is not changed: include there what \
+                 clan-connect ssh-config prints",
+                printable::line(&self.config.to_string_lossy())
+            )));
+        }
+        let bytes = file::read(&self.config, MAX_CONFIG)?;
+        String::from_utf8(bytes).map_err(|_| {
+            let name = printable::line(&self.config.to_string_lossy());
+            Error::Usage(format!("{name} is not UTF-8 and is not changed"))
+        })
+    }
+
+    /// Whether files for other clans are there.
+    fn has_others(&self) -> bool {
+        let Some(Ok(entries)) = self.own.parent().map(std::fs::read_dir) else { return false };
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(FRONT))
+    }
+}
+
+/// What includes all files of ours.
+fn include() -> String {
+    format!("{MARK}\n{ALL}\nInclude config.d/{FRONT}*.conf\n")
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let written = file::write_whole(path, text.as_bytes(), 0o600);
+    written.map_err(|source| Error::File { action: "write", path: path.to_owned(), source })
+}

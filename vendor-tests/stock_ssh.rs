@@ -1,0 +1,122 @@
+//! OpenSSH's own ssh beside us: with the lines that `ssh-config` prints it reaches the
+//! machines of a clan over the clan's networks, and believes the clan's host keys.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::harness::{Home, Run, Server, sshd, start, wait};
+
+struct Place {
+    home: Home,
+    server: Server,
+}
+
+impl Place {
+    fn new() -> Self {
+        let home = Home::new();
+        let key = home.default_key();
+        let server = sshd(&home, "127.0.0.1", &key, "");
+        let place = Self { home, server };
+        let own = place.home.read(&format!("sshd-{}/host_key.pub", place.server.port()));
+        place.clan("a clan's \"100%\"", own.trim());
+        place
+    }
+
+    /// A clan with `m` behind an address that does not answer and one that does.
+    fn clan(&self, dir: &str, host_key: &str) {
+        let peer = |port: u16| {
+            json!({ "m": { "host": { "plain": "127.0.0.1" }, "port": port },
+                    "m*": { "host": { "plain": "127.0.0.1" }, "port": port },
+                    "m;touch": { "host": { "plain": "127.0.0.1" }, "port": port } })
+        };
+        let exports = json!({ "dead": { "priority": 20, "peers": peer(1) },
+                              "net": { "priority": 10, "peers": peer(self.server.address.port()) } });
+        let keys = if host_key.is_empty() { vec![] } else { vec![host_key] };
+        let snapshot = json!({ "clan_connect_snapshot": 1, "exports": exports,
+                               "machines": { "m": { "host_keys": keys } } });
+        self.home.write(&format!("{dir}/.clan-flake"), "");
+        self.home.write(&format!("{dir}/clan-connect.json"), snapshot.to_string());
+    }
+
+    fn ours(&self, dir: &str, args: &[&str]) -> Run {
+        let dir = self.home.path(dir).display().to_string();
+        self.home.run(&[&["--flake", &dir, "ssh-config"], args].concat())
+    }
+
+    /// OpenSSH's, whose configuration is the user's.
+    fn theirs(&self, args: &[&str]) -> Run {
+        let config = self.home.path("home/.ssh/config").display().to_string();
+        let known = format!("UserKnownHostsFile={}", self.home.path("known").display());
+        let key = self.home.path("home/.ssh/id_ed25519").display().to_string();
+        let mut command = Command::new("/usr/bin/ssh");
+        command.args(["-F", &config, "-i", &key, "-o", &known, "-o", "BatchMode=yes"]);
+        command.args(["-o", "StrictHostKeyChecking=yes"]).args(args);
+        command.env_clear().env("HOME", self.home.path("home")).env("PATH", "/usr/bin:/bin");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "openssh-client")))
+    }
+}
+
+const CLAN: &str = "a clan's \"100%\"";
+
+#[test]
+fn openssh_reaches_a_machine_over_the_clans_networks_and_knows_its_key() {
+    let place = Place::new();
+    // Names that are more than words to ssh are said to be left out.
+    let printed = place.ours(CLAN, &[]).exits(0).says(&["left out: m*; no network"]);
+    assert!(printed.text().contains("\nHost m\n") && !printed.text().contains("touch"));
+    place.home.write("home/.ssh/config", printed.text());
+    let version = place.theirs(&["-V"]);
+    println!("{}", version.stderr);
+    assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+    // Nothing was written: the clan has the word.
+    assert!(!place.home.path("known").exists());
+    // By whatever port ssh may ask for it, and as whom it says.
+    let port = place.server.port();
+    assert_eq!(place.theirs(&["-p", &port, "m", "whoami"]).exits(0).text(), "root\n");
+    // Our own ssh takes the same lines.
+    let args = ["openssh", "-o", "BatchMode=yes", "m", "echo", "in"];
+    assert_eq!(place.home.run(&args).exits(0).text(), "in\n");
+    // Another key than the clan's is refused.
+    place.home.keygen("other", "ed25519", "");
+    place.clan(CLAN, place.home.read("other.pub").trim());
+    place.theirs(&["m", "true"]).exits(255).says(&["Host key verification failed"]);
+    // Where the clan knows none, the user's own files have the word.
+    place.clan(CLAN, "");
+    place.theirs(&["m", "true"]).exits(255).says(&["Host key verification failed"]);
+    let key = place.home.read(&format!("sshd-{port}/host_key.pub"));
+    place.home.write("known", format!("m {key}"));
+    place.theirs(&["m", "true"]).exits(0);
+}
+
+#[test]
+fn it_is_installed_behind_what_the_user_says_and_taken_away_again() {
+    let place = Place::new();
+    let own = "Host other\n  Port 7\n  User joe";
+    place.home.write("home/.ssh/config", own);
+    for _ in 0..2 {
+        place.ours(CLAN, &["--install"]).exits(0);
+    }
+    let config = place.home.read("home/.ssh/config");
+    assert!(config.starts_with(own) && config.matches("Include").count() == 1, "{config}");
+    assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+    // A second clan is beside it, and neither takes the other away.
+    place.clan("second", "");
+    place.ours("second", &["--install"]).exits(0);
+    place.ours("second", &["--remove"]).exits(0).text();
+    assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+    place.ours("second", &["--remove"]).exits(2).says(&["nothing is installed for this clan"]);
+    place.ours(CLAN, &["--remove"]).exits(0);
+    assert_eq!(place.home.read("home/.ssh/config"), format!("{own}\n"));
+    assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
+    // What a link leads to is somebody else's work.
+    place.home.write("managed", own);
+    fs::remove_file(place.home.path("home/.ssh/config")).unwrap();
+    symlink(place.home.path("managed"), place.home.path("home/.ssh/config")).unwrap();
+    place.ours(CLAN, &["--install"]).exits(2).says(&["is a link", "include there"]);
+    assert_eq!(place.home.read("managed"), own);
+    assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
+}
