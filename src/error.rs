@@ -130,7 +130,7 @@ pub enum Error {
     },
 
     /// A file could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {}", strerror(source))]
     File {
         /// The verb, such as `read`.
         action: &'static str,
@@ -368,15 +368,15 @@ pub enum Error {
     Internal,
 
     /// The terminal could not be used.
-    #[error("terminal: {0}")]
+    #[error("terminal: {}", strerror(.0))]
     Terminal(std::io::Error),
 
     /// Writing to standard output or error failed.
-    #[error("cannot write output: {0}")]
+    #[error("cannot write output: {}", strerror(.0))]
     Output(std::io::Error),
 
     /// The operating system refused something basic.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", strerror(source))]
     System {
         /// What we wanted.
         what: &'static str,

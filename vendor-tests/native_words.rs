@@ -19,6 +19,13 @@ fn clan() -> Home {
 }
 
 #[test]
+fn a_clan_that_is_gone_is_named_with_the_variable_that_names_it() {
+    let said = clan().run_with_env(&["network", "list"], &[("CLAN_DIR", "/nonexistent")]);
+    let said = said.exits(1).stderr;
+    assert_eq!(said, "error: cannot open $CLAN_DIR /nonexistent: No such file or directory\n");
+}
+
+#[test]
 fn a_var_on_a_terminal_is_a_line_and_no_raw_bytes() {
     let home = clan();
     let get = |var: &str| {

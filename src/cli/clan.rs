@@ -45,12 +45,23 @@ impl Global {
                 let start = named.as_deref().or(self.env.dir());
                 let nowhere = || Error::FlakeNotFound { start: ".".into() };
                 let start = start.ok_or_else(nowhere)?;
-                flake::admitted(named.as_deref(), start, self.asker, &self.env)?
+                let found = flake::admitted(named.as_deref(), start, self.asker, &self.env);
+                found.map_err(|error| self.named_by_variable(error))?
             }
         };
         let found = found.impure(self.impure);
         let _ = self.found.set(found.clone());
         Ok(found)
+    }
+
+    /// With the variable that names the directory, where nobody has said it just now.
+    fn named_by_variable(&self, error: Error) -> Error {
+        match error {
+            Error::File { path, source, .. } if self.flake.is_none() && self.named().is_some() => {
+                Error::File { action: "open $CLAN_DIR", path, source }
+            }
+            error => error,
+        }
     }
 
     /// The directory of the clan's files.

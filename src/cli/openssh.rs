@@ -10,7 +10,7 @@ use super::invocation::Invocation;
 use super::task::{self, mux};
 use super::{Global, Ui, print};
 use crate::encoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{dump, query};
@@ -34,7 +34,7 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
     if let Some(file) = arguments.log_file.as_ref().filter(|_| !arguments.version)
         && let Err(error) = log_to(file)
     {
-        say(&format!("Couldn't open logfile {}: {error}", Printable(file)));
+        say(&format!("Couldn't open logfile {}: {}", Printable(file), strerror(&error)));
         return 255;
     }
     let is_silent = arguments.options.log_level() == LogLevel::Quiet;

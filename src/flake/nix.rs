@@ -19,7 +19,7 @@ use super::snapshot::{Machine, Snapshot};
 use super::source::{Fetched, Flake};
 use crate::children::Awaited;
 use crate::env::Env;
-use crate::error::{Error, NixFault as Fault, Result};
+use crate::error::{Error, NixFault as Fault, Result, strerror};
 use crate::model::TargetHost;
 use crate::options::is_for_addresses;
 use crate::preload::Preload;
@@ -402,8 +402,9 @@ fn output(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child =
-        command.spawn().map_err(|error| format!("cannot start {}: {error}", nix.display()))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {}", nix.display(), strerror(&error)))?;
     let _awaited = Awaited::child(&child);
     let errors = child.stderr.take().map(|pipe| Pipe::read(pipe, MAX_OUTPUT));
     // What prints more finds nobody who reads, and ends.

@@ -10,7 +10,7 @@ use super::source::{self, FOLDERS, Fetched, Flake};
 use super::survey::{above, foreign, is_strangers};
 use super::trusted::{Trusted, Word};
 use crate::env::Env;
-use crate::error::{Error, NixFault as Fault, Result};
+use crate::error::{Error, NixFault as Fault, Result, strerror};
 use crate::printable;
 
 /// What makes a directory a clan for whoever searches upward.
@@ -49,7 +49,7 @@ pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
     let here = local(reference).map(|written| {
         // git would take what is not there for a host's name.
         let path = written.canonicalize().map_err(|error| {
-            Fault::Missing.error(reference, &format!("{}: {error}", written.display()))
+            Fault::Missing.error(reference, &format!("{}: {}", written.display(), strerror(&error)))
         })?;
         admit(&path, Some(&written), Asker::Command, env)?;
         Ok::<_, Error>(path)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::owner::Who;
 use super::survey::foreign_file;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::file;
 
 const VERSION: u32 = 1;
@@ -95,7 +95,7 @@ impl Trusted {
         let meta = match std::fs::metadata(&path) {
             Ok(meta) => meta,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(empty),
-            Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+            Err(error) => return Err(wrong(format!("cannot be read: {}", strerror(&error)))),
         };
         if !meta.is_file() || meta.len() > MAX_FILE {
             return Err(wrong("is no file of ours".to_owned()));
@@ -172,7 +172,7 @@ impl Trusted {
         };
         let wrong = |error: &dyn std::fmt::Display| Error::TrustedClans {
             path: path.clone(),
-            reason: format!("cannot be written: {error}"),
+            reason: format!("cannot be written: {}", error),
         };
         // A path that is no text has no place in JSON.
         let json = serde_json::to_string_pretty(self).map_err(|error| wrong(&error))?;

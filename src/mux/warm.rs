@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, MasterFailure};
 use crate::env::Env;
+use crate::error::strerror;
 use crate::flake::not_his_alone;
 use crate::printable;
 
@@ -78,7 +79,8 @@ fn dir(env: &Env) -> Result<PathBuf, String> {
     if !base.is_absolute() {
         return Err("XDG_RUNTIME_DIR is not an absolute path".to_owned());
     }
-    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", shown(path));
+    let failed =
+        |path: &Path, error: std::io::Error| format!("{}: {}", shown(path), strerror(&error));
     let base = base.canonicalize().map_err(|error| failed(base, error))?;
     fits(&base)?;
     let dir = base.join("clan-connect");
@@ -97,7 +99,8 @@ fn dir(env: &Env) -> Result<PathBuf, String> {
 /// Whether this is a directory that nobody else may look into. A link in its place is not
 /// followed: somebody else may have made it.
 fn fits(dir: &Path) -> Result<(), String> {
-    let meta = dir.symlink_metadata().map_err(|error| format!("{}: {error}", shown(dir)))?;
+    let meta =
+        dir.symlink_metadata().map_err(|error| format!("{}: {}", shown(dir), strerror(&error)))?;
     why_unfit(&meta).map_or(Ok(()), |why| Err(format!("{} {why}", shown(dir))))
 }
 

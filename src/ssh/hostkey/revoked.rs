@@ -12,7 +12,7 @@ use russh::keys::ssh_key::Certificate;
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -53,11 +53,12 @@ impl Revoked {
         let failed = |reason: String| Error::KnownHosts { path: path.to_owned(), reason };
         let mut bytes = Vec::new();
         // A pipe is waited for: without a writer it would be an empty list.
-        let file = File::open(path)
-            .map_err(|error| failed(format!("cannot read the revoked host keys: {error}")))?;
-        file.take(MAX_FILE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(format!("cannot read the revoked host keys: {error}")))?;
+        let file = File::open(path).map_err(|error| {
+            failed(format!("cannot read the revoked host keys: {}", strerror(&error)))
+        })?;
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| {
+            failed(format!("cannot read the revoked host keys: {}", strerror(&error)))
+        })?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(failed(format!("larger than {MAX_FILE} bytes")));
         }

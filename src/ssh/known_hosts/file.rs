@@ -11,7 +11,7 @@ use russh::keys::PublicKey;
 use rustix::fs::OFlags;
 
 use super::{KnownHosts, Verdict, hosts, lookup_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::printable;
 
 /// The largest file that is read, in bytes.
@@ -357,7 +357,7 @@ fn missing(error: &io::Error) -> bool {
 }
 
 fn broken(path: &Path, what: &str, error: &io::Error) -> Error {
-    Error::KnownHosts { path: path.into(), reason: format!("{what}: {error}") }
+    Error::KnownHosts { path: path.into(), reason: format!("{what}: {}", strerror(error)) }
 }
 
 #[cfg(test)]
