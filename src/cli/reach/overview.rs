@@ -19,7 +19,7 @@ use crate::cli::request::technologies;
 use crate::cli::task::runtime;
 use crate::cli::{Global, Ui, print_json, print_text, warm};
 use crate::connect::{Probed, Request, probe};
-use crate::dial::{Dialer, SocketOptions};
+use crate::dial::{Dialer, OfClan, SocketOptions};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::Clan;
 use crate::options::Options;
@@ -57,9 +57,10 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
             ui.progress.doing(format!("asked {done} of {total}"));
         }
     };
-    let vars = global.vars(ui)?;
+    let vars = Arc::new(global.vars(ui)?);
     let used = routes.iter().map(|(_, route)| route);
-    let settings = technologies(used, global, &Options::default(), "", &vars)?;
+    let ways = OfClan::of(&clan, None);
+    let settings = technologies(used, &ways, global, &Options::default(), "", &vars)?;
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
     let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
