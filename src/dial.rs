@@ -19,6 +19,7 @@ mod underlay;
 pub mod wireguard;
 mod zerotier;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -250,6 +251,11 @@ impl Dialer {
         prepared.entry(carrier.name()).or_insert_with(|| carrier.prepare(&setup)).clone()
     }
 
+    /// Whether streams go by something that no other process can have at the same time.
+    pub fn is_alone(&self) -> bool {
+        self.ways.are_alone()
+    }
+
     /// Whether a name has an address, and the name that it is an alias of, if any.
     pub async fn canonical(&self, name: &str) -> Option<String> {
         self.socket_options.unless(|_| true).ok()?;
@@ -401,6 +407,8 @@ pub struct Stream {
     pub peer: Option<IpAddr>,
     /// Our own end of it, if there is a peer.
     pub local: Option<SocketAddr>,
+    /// What has to be there as long as it is.
+    _carrier: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send {}
@@ -409,12 +417,17 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 impl Stream {
     /// Wraps what a technology opened.
     pub fn new(inner: impl AsyncRead + AsyncWrite + Send + 'static, peer: Option<IpAddr>) -> Self {
-        Self { inner: Box::pin(inner), peer, local: None }
+        Self { inner: Box::pin(inner), peer, local: None, _carrier: None }
     }
 
     /// The same with our own end of it.
     pub fn with_local(self, local: Option<SocketAddr>) -> Self {
         Self { local, ..self }
+    }
+
+    /// The same, and `carrier` is there until it is closed.
+    fn with_carrier(self, carrier: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _carrier: Some(carrier), ..self }
     }
 }
 

@@ -19,6 +19,7 @@ mod another_clan;
 mod argument_bytes;
 mod background;
 mod bind;
+mod by_address;
 mod callers;
 mod clan;
 mod clan_git;

@@ -48,6 +48,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Whether it goes by something that no other process can have at the same time.
+    pub(super) fn is_alone(&self) -> bool {
+        self.dialer.is_alone()
+    }
+
     /// What opens more streams to the same machine over the same network: to its SSH
     /// server, or to another port.
     pub(super) fn streams(&self) -> Streams {

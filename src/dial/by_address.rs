@@ -40,6 +40,16 @@ pub(super) trait ByAddress: super::Dial {
         Box::pin(async { None })
     }
 
+    /// Why a name of the network has no address, where nobody knows it.
+    fn explains(&self, _name: &str) -> Option<DialError> {
+        None
+    }
+
+    /// Whether it holds now what no other process can have at the same time.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
     /// Whether it is dialled by this name, whatever its addresses are, because this
     /// computer is not in the network that has it.
     fn takes(&self, _name: &str) -> bool {
@@ -88,6 +98,16 @@ impl Ways {
             }
         }
         None
+    }
+
+    /// As [`ByAddress::explains`].
+    pub(super) fn explain(&self, name: &str) -> Option<DialError> {
+        self.0.iter().find_map(|way| way.explains(name))
+    }
+
+    /// As [`ByAddress::is_alone`], of any.
+    pub(super) fn are_alone(&self) -> bool {
+        self.0.iter().any(|way| way.is_alone())
     }
 
     /// The way that is dialled by this name.

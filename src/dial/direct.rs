@@ -144,7 +144,10 @@ impl Direct {
         }
         let resolver = self.resolver.get_or_init(async || system_resolver()).await;
         let Some(resolver) = resolver else { return Err(failed(DialFailure::NoNameServer)) };
-        ask_both(resolver, host, port, &found).await.map_err(failed)
+        ask_both(resolver, host, port, &found).await.map_err(|failure| match failure {
+            DialFailure::NoSuchName => self.ways.explain(&name).unwrap_or_else(no_such_name),
+            failure => failed(failure),
+        })
     }
 }
 

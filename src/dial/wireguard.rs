@@ -13,7 +13,7 @@ mod tunnel;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 
@@ -73,15 +73,22 @@ struct Source {
 /// The way to the addresses and the names of these networks.
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let source = settings.wireguard.0.clone()?;
-    Some(Arc::new(WireGuard { source, members: OnceCell::new(), nodes: Mutex::default() }))
+    Some(Arc::new(WireGuard {
+        source,
+        members: OnceCell::new(),
+        nodes: Mutex::default(),
+        starting: Default::default(),
+    }))
 }
 
 /// The dialler for addresses of these networks.
 struct WireGuard {
     source: Arc<Source>,
     members: OnceCell<Vec<Arc<Members>>>,
-    /// By instance.
-    nodes: Mutex<HashMap<String, Arc<OnceCell<Node>>>>,
+    /// By instance, as long as a stream needs it: nobody else can be the member meanwhile.
+    nodes: Mutex<HashMap<String, Weak<Node>>>,
+    /// Held while one starts.
+    starting: tokio::sync::Mutex<()>,
 }
 
 /// We in a network.
@@ -109,10 +116,9 @@ impl Dial for WireGuard {
             let Some(members) = all.iter().find(|members| members.claims(address)) else {
                 return Err(failed(DialFailure::NoRoute));
             };
-            let node = self.node(&members.instance);
-            let node = node.get_or_try_init(|| self.start(members, enter)).await?;
+            let node = self.node(members, enter).await?;
             let address = SocketAddrV6::new(six, target.port, 0, 0);
-            node.tunnel.connect(address, enter).await
+            Ok(node.tunnel.connect(address, enter).await?.with_carrier(node))
         })
     }
 }
@@ -142,6 +148,17 @@ impl ByAddress for WireGuard {
         })
     }
 
+    fn explains(&self, name: &str) -> Option<DialError> {
+        let mut outlines = self.source.outlines.iter();
+        let outline = outlines.find(|outline| outline.machine_of(name).is_some())?;
+        let instance = Printable(&outline.instance).to_string();
+        Some(member(MemberFailure::NoController { instance }))
+    }
+
+    fn is_alone(&self) -> bool {
+        self.nodes().values().any(|node| node.strong_count() > 0)
+    }
+
     fn addresses<'a>(&'a self, name: &'a str) -> Answering<'a, Option<Resolved>> {
         Box::pin(async move {
             let mut outlines = self.source.outlines.iter().enumerate();
@@ -150,7 +167,7 @@ impl ByAddress for WireGuard {
             let members = self.members().await.get(at)?;
             let failed =
                 |failure| DialError::new(Stage::Resolve, DialFailure::Member(Box::new(failure)));
-            // Somebody else may know it: the name servers of whoever has no clan at hand.
+            // Name servers may know it, for whoever has no clan at hand.
             if members.all.is_empty() {
                 return None;
             }
@@ -174,9 +191,23 @@ impl WireGuard {
         self.members.get_or_init(read).await
     }
 
-    fn node(&self, instance: &str) -> Arc<OnceCell<Node>> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.entry(instance.to_owned()).or_default().clone()
+    /// We in a network, which begins where nothing of ours is in it yet.
+    async fn node(
+        &self,
+        members: &Arc<Members>,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<Arc<Node>, DialError> {
+        let _starting = self.starting.lock().await;
+        if let Some(node) = self.nodes().get(&members.instance).and_then(Weak::upgrade) {
+            return Ok(node);
+        }
+        let node = Arc::new(self.start(members, enter).await?);
+        self.nodes().insert(members.instance.clone(), Arc::downgrade(&node));
+        Ok(node)
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, Weak<Node>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Becomes a member.

@@ -92,7 +92,11 @@ impl MemberFailure {
             Self::NoEndpoint { .. } => {
                 "set its endpoint in the inventory, roles.controller".to_owned()
             }
-            Self::NoController { .. } | Self::BadVar { .. } => {
+            Self::NoController { .. } => {
+                "read the clan itself, whose public vars tell them, after clan vars generate"
+                    .to_owned()
+            }
+            Self::BadVar { .. } => {
                 "generate the vars of its members: clan vars generate".to_owned()
             }
         })
