@@ -321,6 +321,8 @@ pub enum Phase {
     /// A host of a network that this computer is not in, by itself or by what is left of
     /// this daemon.
     Outside(Daemon),
+    /// A host that this daemon leads to.
+    Through(Daemon),
     /// Another process of ours, which uses the key that we need; its member, printable.
     Busy(String),
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
@@ -349,6 +351,7 @@ impl fmt::Display for Phase {
             Self::Outside(Daemon { name, .. }) => {
                 write!(f, "connecting, though {name} is down here")
             }
+            Self::Through(Daemon { name, .. }) => write!(f, "connecting by {name}"),
             Self::Busy(member) => {
                 write!(f, "waiting for another clan-connect that uses the key of {member}")
             }
@@ -392,7 +395,7 @@ impl Phase {
                 DialError::new(Stage::Bootstrap, DialFailure::Member(failure))
             }
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
-            Self::Connecting | Self::Borrowing(_) => {
+            Self::Connecting | Self::Through(_) | Self::Borrowing(_) => {
                 DialError::new(Stage::Dial, DialFailure::TimedOut)
             }
         }

@@ -109,7 +109,7 @@ pub(super) fn technologies<'a>(
         settings.iroh = super::iroh::settings(&global.iroh, options)?;
     }
     if used.iter().any(|technology| technology.is_direct()) {
-        settings.wireguard = super::wireguard::settings(global, clan, vars);
+        settings.wireguard = super::wireguard::settings(global, options, clan, vars);
         settings.underlay.clone_from(&clan.underlay);
     }
     Ok(settings)
@@ -118,7 +118,7 @@ pub(super) fn technologies<'a>(
 /// The ways of our own that lead into networks of a clan from here.
 pub(super) fn ways(clan: &Clan, global: &Global, ui: &Arc<Ui>) -> Result<Ways> {
     let (of_clan, vars) = (OfClan::of(clan, None), Arc::new(global.vars(ui)?));
-    let wireguard = super::wireguard::settings(global, &of_clan, &vars);
+    let wireguard = super::wireguard::settings(global, &Options::default(), &of_clan, &vars);
     let underlay = of_clan.underlay;
     Ok(dial::ways(&Settings { wireguard, underlay, ..Settings::default() }))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Global;
 use crate::dial::OfClan;
 use crate::dial::wireguard::Settings;
+use crate::options::Options;
 use crate::vars::Vars;
 
 /// What stands before the machine whose var holds a key.
@@ -32,7 +33,15 @@ impl WireguardOptions {
     }
 }
 
-/// The settings for connections to machines of this clan.
-pub(super) fn settings(global: &Global, clan: &OfClan, vars: &Arc<Vars>) -> Settings {
-    Settings::of(&clan.wireguard, vars.clone(), &global.wireguard.key, &global.env)
+/// The settings for connections to machines of this clan with these options of
+/// ssh_config(5), which count where the command line says nothing.
+pub(super) fn settings(
+    global: &Global,
+    options: &Options,
+    clan: &OfClan,
+    vars: &Arc<Vars>,
+) -> Settings {
+    let said = &global.wireguard.key;
+    let keys = if said.is_empty() { &options.wireguard_key } else { said };
+    Settings::of(&clan.wireguard, vars.clone(), keys, &global.env)
 }

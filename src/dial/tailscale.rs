@@ -100,9 +100,9 @@ struct Tailscale {
 impl Dial for Tailscale {
     fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
         Box::pin(async move {
-            enter(Phase::Outside(TAILSCALED));
+            enter(Phase::Through(TAILSCALED));
             let host = target.host.expose();
-            let stream = local_api::dial(&self.sockets, host, target.port, enter).await?;
+            let stream = local_api::dial(&self.sockets, host, target.port).await?;
             Ok(Stream::new(stream, address::parse(host)))
         })
     }

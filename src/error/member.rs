@@ -79,7 +79,7 @@ impl MemberFailure {
             ),
             Self::Stranger { .. } | Self::Controller { .. } => BECOME.to_owned(),
             Self::BadKey { .. } => {
-                "a key is what `wg genkey` prints, or the PrivateKey of a wg-quick configuration"
+                "name a key as `wg genkey` prints it, or a wg-quick configuration that has one"
                     .to_owned()
             }
             Self::Runs { .. } => "name the key of a member that runs nowhere else".to_owned(),

@@ -53,7 +53,7 @@ const OWN: [&str; 17] = [
 ];
 
 /// Options that name files or run programs: they mean something else elsewhere.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "IdentityFile",
     "CertificateFile",
     "UserKnownHostsFile",
@@ -63,6 +63,7 @@ const FILES: [&str; 13] = [
     "ForwardAgent",
     "DnssecAnchor",
     "TorAuth",
+    "WireguardKey",
     "ProxyCommand",
     "KnownHostsCommand",
     "PKCS11Provider",
@@ -70,8 +71,14 @@ const FILES: [&str; 13] = [
 ];
 
 /// Options that name what we log in with, which may become another at the same place.
-const IDENTITIES: [&str; 5] =
-    ["IdentityFile", "CertificateFile", "RevokedHostKeys", "IdentityAgent", "ForwardAgent"];
+const IDENTITIES: [&str; 6] = [
+    "WireguardKey",
+    "IdentityFile",
+    "CertificateFile",
+    "RevokedHostKeys",
+    "IdentityAgent",
+    "ForwardAgent",
+];
 
 /// Options by which a program of the user's runs, which sees all variables.
 const PROGRAMS: [&str; 3] = ["ProxyCommand", "KnownHostsCommand", "ProxyJump"];

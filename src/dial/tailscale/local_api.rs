@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use super::failed;
 use crate::dial::by_address::TAILSCALED;
-use crate::dial::{DialError, DialFailure, Phase};
+use crate::dial::{DialError, DialFailure};
 use crate::error::TailscaleFailure;
 use crate::tokens;
 
@@ -33,12 +33,7 @@ pub(super) fn is_there(sockets: &[PathBuf]) -> bool {
 }
 
 /// A stream to a host of the tailnet.
-pub(super) async fn dial(
-    sockets: &[PathBuf],
-    host: &str,
-    port: u16,
-    enter: &(dyn Fn(Phase) + Sync),
-) -> Result<Dialled, DialError> {
+pub(super) async fn dial(sockets: &[PathBuf], host: &str, port: u16) -> Result<Dialled, DialError> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     // It stands in the head of a request.
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
@@ -49,7 +44,6 @@ pub(super) async fn dial(
         return Err(failed(DialFailure::BadAddress("it is no host of a tailnet")));
     }
     let mut stream = connect(sockets).await?;
-    enter(Phase::Connecting);
     let request = format!(
         "POST /localapi/v0/dial HTTP/1.1\r\nHost: local-tailscaled.sock\r\n\
          Connection: upgrade\r\nUpgrade: ts-dial\r\nDial-Network: tcp\r\n\
@@ -297,7 +291,7 @@ mod tests {
 
         async fn dial(&self, host: &str) -> Result<Dialled, DialFailure> {
             let sockets = [self.dir.path().join("none"), self.dir.path().join("sock")];
-            dial(&sockets, host, 22, &|_| ()).await.map_err(|error| error.failure)
+            dial(&sockets, host, 22).await.map_err(|error| error.failure)
         }
     }
 
@@ -367,7 +361,7 @@ mod tests {
             let failure = fake.dial(host).await.map(|_| ()).unwrap_err();
             assert!(matches!(failure, DialFailure::BadAddress(_)), "{host:?}");
         }
-        let nobody = dial(&[fake.dir.path().join("none")], "web", 22, &|_| ()).await;
+        let nobody = dial(&[fake.dir.path().join("none")], "web", 22).await;
         let failure = nobody.map(|_| ()).map_err(|error| error.failure).unwrap_err();
         assert_eq!(failure, DialFailure::Outside(TAILSCALED));
     }

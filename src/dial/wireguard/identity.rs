@@ -72,7 +72,10 @@ impl Keys {
     pub(super) fn of(named: &[String], env: &Env) -> Self {
         let place = |text: &String| match text.strip_prefix(VAR) {
             Some(machine) => Place::Var(machine.to_owned()),
-            None => Place::File(PathBuf::from(text)),
+            None => Place::File(match (text.strip_prefix("~/"), env.home()) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => PathBuf::from(text),
+            }),
         };
         let runtime = env.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute());
         let locks = runtime.map(Path::to_owned).or_else(|| env.state_dir());
