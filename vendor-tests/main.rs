@@ -107,3 +107,4 @@ mod vars_trust;
 mod vendored;
 mod warm;
 mod windows;
+mod wireguard_member;

@@ -14,35 +14,29 @@ const MAX_HOSTS: usize = 24;
 /// Services whose hosts lie in an overlay, whatever they look like.
 const OVERLAYS: [&str; 4] = ["wireguard", "mycelium", "yggdrasil", "zerotier"];
 
-/// The hosts that other networks than overlays have for `machine`, then those for the
-/// other machines, each once and at most two dozen. A host that is kept in a var is left
+/// The hosts that the inventory and other networks than overlays have for `machine`, then
+/// those for the other machines, each once and at most two dozen. A host that is kept in a var is left
 /// out, because it may be secret.
 pub fn underlay_hosts(clan: &Clan, machine: Option<&str>) -> Vec<Host> {
     let mut networks: Vec<&Network> = clan.networks.iter().filter(|it| is_underlay(it)).collect();
     networks.sort_by_key(|network| std::cmp::Reverse(network.priority));
-    let machines = clan.machines();
-    let is_target = |name: &&str| machine == Some(*name);
-    let others = machines.iter().copied().filter(|name| !is_target(name));
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    for name in machines.iter().copied().filter(is_target).chain(others) {
-        let target = clan.target_host(name).map(|target| target.host.as_str());
-        let peers = networks.iter().flat_map(|network| &network.peers);
-        let hosts = peers.filter(|peer| peer.machine == name).flat_map(|peer| &peer.hosts);
-        let plain = hosts.filter_map(|host| match host {
+    let peers = networks.iter().flat_map(|network| &network.peers);
+    let plain = peers.flat_map(|peer| {
+        let hosts = peer.hosts.iter().filter_map(|host| match host {
             Host::Plain(text) => Some(text.as_str()),
             Host::Var(_) => None,
         });
-        for text in target.into_iter().chain(plain) {
-            if let Some(host) = place(text).filter(|host| seen.insert(host.clone())) {
-                found.push(Host::Plain(host));
-            }
-            if found.len() == MAX_HOSTS {
-                return found;
-            }
-        }
-    }
-    found
+        hosts.map(|text| (peer.machine.as_str(), text))
+    });
+    let machines = clan.machines();
+    let targets =
+        machines.iter().filter_map(|name| Some((*name, clan.target_host(name)?.host.as_str())));
+    let (of_target, of_others): (Vec<_>, Vec<_>) =
+        targets.chain(plain).partition(|(name, _)| machine == Some(*name));
+    let mut seen = HashSet::new();
+    let hosts = of_target.into_iter().chain(of_others).filter_map(|(_, text)| place(text));
+    let each_once = hosts.filter(|host| seen.insert(host.clone()));
+    each_once.take(MAX_HOSTS).map(Host::Plain).collect()
 }
 
 fn is_underlay(network: &Network) -> bool {

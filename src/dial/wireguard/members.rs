@@ -2,12 +2,14 @@
 //! names of the vars (clan-core's `clanServices/wireguard`), which names only the network
 //! resolves, and that nobody is believed about more than a local network.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::addresses::{PREFIX, controller_address, peer_address, prefix, suffix};
 use super::key;
 use crate::error::MemberFailure;
-use crate::model::{Clan, Network, VarRef};
+use crate::model::{Clan, Host, Network, Service, VarRef};
+use crate::overlay::Overlay;
 use crate::printable::Printable;
 use crate::tokens;
 use crate::vars::Vars;
@@ -116,8 +118,7 @@ impl Outline {
     pub(super) fn of(clan: &Clan, network: &Network) -> Option<Self> {
         is_ours(network).then(|| {
             let service = clan.services().and_then(|services| {
-                let is_it =
-                    |it: &&crate::model::Service| it.name == SERVICE && it.instance == network.name;
+                let is_it = |it: &&Service| it.name == SERVICE && it.instance == network.name;
                 services.iter().find(is_it)
             });
             let of_service = service.into_iter().flat_map(|service| &service.members);
@@ -133,7 +134,7 @@ impl Outline {
                     is_deployed: false,
                 });
             }
-            let mut known: std::collections::HashSet<String> =
+            let mut known: HashSet<String> =
                 machines.iter().map(|said| said.machine.clone()).collect();
             for peer in &network.peers {
                 if known.insert(peer.machine.clone()) {
@@ -141,8 +142,9 @@ impl Outline {
                 }
             }
             machines.truncate(MAX_MEMBERS);
+            let deployed = deployed(clan);
             for said in &mut machines {
-                said.is_deployed = is_deployed(clan, &said.machine);
+                said.is_deployed = deployed.contains(said.machine.as_str());
             }
             let kept = machines.iter().flat_map(|said| vars_of(&said.machine, &network.name));
             let kept = kept.flatten().filter_map(|var| {
@@ -212,8 +214,8 @@ fn names<'a>(network: &Network, machines: impl Iterator<Item = &'a str>) -> Vec<
             rest.is_some_and(|rest| rest.starts_with('.'))
         };
         let plain = peer.hosts.iter().filter_map(|host| match host {
-            crate::model::Host::Plain(text) => Some(text.as_str()),
-            crate::model::Host::Var(_) => None,
+            Host::Plain(text) => Some(text.as_str()),
+            Host::Var(_) => None,
         });
         plain.filter(is_of).map(|host| (host.to_owned(), peer.machine.clone()))
     });
@@ -222,22 +224,20 @@ fn names<'a>(network: &Network, machines: impl Iterator<Item = &'a str>) -> Vec<
     exported.chain(of_instance).take(2 * MAX_MEMBERS).collect()
 }
 
-/// Whether a machine has an address that is in no overlay: then it runs somewhere.
-fn is_deployed(clan: &Clan, machine: &str) -> bool {
-    let is_place = |host: &crate::model::Host| match host {
-        crate::model::Host::Plain(text) => {
+/// The machines that have an address in no overlay: they run somewhere.
+fn deployed(clan: &Clan) -> HashSet<&str> {
+    let is_place = |host: &Host| match host {
+        Host::Plain(text) => {
             let address: Option<IpAddr> = text.parse().ok();
-            address.is_none_or(|address| crate::overlay::Overlay::of(address).is_none())
+            address.is_none_or(|address| Overlay::of(address).is_none())
         }
-        crate::model::Host::Var(_) => false,
+        Host::Var(_) => false,
     };
-    let mut networks = clan.networks.iter().filter(|network| !is_ours(network));
-    clan.target_host(machine).is_some()
-        || networks.any(|network| {
-            let is_it = |peer: &&crate::model::Peer| peer.machine == machine;
-            let mut peers = network.peers.iter().filter(is_it);
-            network.technology.is_direct() && peers.any(|peer| peer.hosts.iter().any(is_place))
-        })
+    let networks = clan.networks.iter().filter(|it| !is_ours(it) && it.technology.is_direct());
+    let peers = networks.flat_map(|network| &network.peers);
+    let peers = peers.filter(|peer| peer.hosts.iter().any(is_place));
+    let targets = clan.machines().into_iter().filter(|name| clan.target_host(name).is_some());
+    peers.map(|peer| peer.machine.as_str()).chain(targets).collect()
 }
 
 /// A name or an address of a controller.
@@ -310,7 +310,7 @@ pub(super) mod tests {
     use data_encoding::BASE64;
 
     use super::*;
-    use crate::model::{Member as InRole, Service, Setting};
+    use crate::model::{Member as InRole, Setting};
     use crate::prompter::Nobody;
     use crate::secret::Secret;
     use crate::vars::Environment;
