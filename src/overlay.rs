@@ -124,16 +124,26 @@ pub fn is_running(address: IpAddr) -> Option<bool> {
     Some(source(address).is_some_and(|ours| overlay.joins(ours, address)))
 }
 
+/// Whether the main routing table has more than a default route for `address`, as where a
+/// router of this network leads into an overlay.
+pub(crate) fn is_routed(address: IpAddr) -> bool {
+    route(address).is_some_and(|(bits, _)| bits > 0)
+}
+
+/// The length of the most specific of the routes to `address`, and its device.
+fn route(address: IpAddr) -> Option<(u32, String)> {
+    let read = |name| std::fs::read_to_string(Path::new("/proc/net").join(name));
+    match address {
+        IpAddr::V4(v4) => device_v4(&read("route").unwrap_or_default(), v4.to_bits()),
+        IpAddr::V6(v6) => device_v6(&read("ipv6_route").unwrap_or_default(), v6.to_bits()),
+    }
+}
+
 /// Whether packets to `address` leave by a VPN's device: a TUN or TAP device, as
 /// tinc has it, or the kernel's wireguard. From the main routing table
 /// (proc(5), `/proc/net/route`; the kernel's `net/ipv6/route.c`) and sysfs.
 pub fn is_tunnelled(address: IpAddr) -> bool {
-    let read = |name| std::fs::read_to_string(Path::new("/proc/net").join(name));
-    let device = match address {
-        IpAddr::V4(v4) => device_v4(&read("route").unwrap_or_default(), v4.to_bits()),
-        IpAddr::V6(v6) => device_v6(&read("ipv6_route").unwrap_or_default(), v6.to_bits()),
-    };
-    let Some(device) = device else { return false };
+    let Some((_, device)) = route(address) else { return false };
     let place = Path::new("/sys/class/net").join(device);
     place.join("tun_flags").exists()
         || std::fs::read_to_string(place.join("uevent"))
@@ -144,8 +154,7 @@ pub fn is_tunnelled(address: IpAddr) -> bool {
 const UP: u32 = 1;
 const REJECT: u32 = 0x200;
 
-/// The device of the most specific of the routes to `address`.
-fn device_v4(table: &str, address: u32) -> Option<String> {
+fn device_v4(table: &str, address: u32) -> Option<(u32, String)> {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     let routes = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -160,10 +169,10 @@ fn device_v4(table: &str, address: u32) -> Option<String> {
     });
     routes
         .max_by_key(|&(bits, metric, _): &(u32, std::cmp::Reverse<u32>, _)| (bits, metric))
-        .map(|(.., device)| device.to_owned())
+        .map(|(bits, _, device)| (bits, device.to_owned()))
 }
 
-fn device_v6(table: &str, address: u128) -> Option<String> {
+fn device_v6(table: &str, address: u128) -> Option<(u32, String)> {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     let routes = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -176,7 +185,8 @@ fn device_v6(table: &str, address: u128) -> Option<String> {
         let leads_there = is_usable && differs == 0;
         leads_there.then_some((bits, std::cmp::Reverse(number(metric)?), device))
     });
-    routes.max_by_key(|&(bits, metric, _)| (bits, metric)).map(|(.., device)| device.to_owned())
+    let best = routes.max_by_key(|&(bits, metric, _)| (bits, metric));
+    best.map(|(bits, _, device)| (bits, device.to_owned()))
 }
 
 /// The device of this computer that has an address (proc(5), `/proc/net/if_inet6`).
@@ -249,10 +259,10 @@ mod tests {
             ),
         };
         if cfg!(target_endian = "little") {
-            assert_eq!(device("10.243.0.1").as_deref(), Some("tinc"));
-            assert_eq!(device("10.244.0.1").as_deref(), Some("eth0"));
+            assert_eq!(device("10.243.0.1"), Some((16, "tinc".to_owned())));
+            assert_eq!(device("10.244.0.1"), Some((0, "eth0".to_owned())));
         }
-        assert_eq!(device("fd12::1").as_deref(), Some("wg0"));
+        assert_eq!(device("fd12::1"), Some((16, "wg0".to_owned())));
         assert_eq!(device("fd13::1"), None);
         assert!(device_v4("rubbish", 1).is_none() && device_v6("a b\n", 1).is_none());
         assert!(!is_tunnelled(ip("127.0.0.1")));

@@ -5,8 +5,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use tokio::time::timeout;
 
 use super::{DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
 use crate::error::Daemon;
@@ -17,6 +19,10 @@ use crate::secret::Secret;
 /// What carries a tailnet.
 pub(super) const TAILSCALED: Daemon =
     Daemon { name: "tailscaled", start: "systemctl start tailscaled, then tailscale up" };
+
+/// How long a way goes on alone; RFC 8305, section 5, allows up to two seconds between
+/// addresses.
+const ALONE: Duration = Duration::from_secs(1);
 
 /// What a way answers later.
 pub(super) type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -117,7 +123,7 @@ impl Ways {
 
     /// The way to an address of a network that this computer is not in.
     async fn claiming(&self, address: IpAddr) -> Option<&dyn ByAddress> {
-        if overlay::is_running(address) != Some(false) {
+        if !is_outside(address) {
             return None;
         }
         for way in self.0.iter() {
@@ -175,25 +181,31 @@ fn to(address: SocketAddr) -> Target {
     Target { technology, host, label: String::new(), secret: true, port: address.port() }
 }
 
-/// The first of two that succeeds. Where neither does, what the second says explains more,
-/// unless the host itself has answered.
+/// The first of two that succeeds. The way has the field to itself for a while: where only
+/// the default route leads to such an address, whoever answers there is somebody else. Where
+/// neither succeeds, what the way says explains more, unless the host itself has answered.
 pub(super) async fn first(
     plainly: impl Future<Output = Result<Stream, DialError>> + Send,
-    way: Dialling<'_>,
+    mut way: Dialling<'_>,
 ) -> Result<Stream, DialError> {
+    let failed = match timeout(ALONE, &mut way).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
     tokio::pin!(plainly);
-    let (plain, way) = match select(plainly, way).await {
-        Either::Left((Ok(stream), _)) | Either::Right((Ok(stream), _)) => return Ok(stream),
-        Either::Left((Err(error), way)) => (error, way.await),
-        Either::Right((Err(error), plainly)) => match plainly.await {
-            Ok(stream) => return Ok(stream),
-            Err(plain) => (plain, Err(error)),
+    let (plain, error) = match failed {
+        Some(error) => (plainly.await, error),
+        None => match select(plainly, way).await {
+            Either::Left((Err(plain), way)) => match way.await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => (Err(plain), error),
+            },
+            Either::Right((Err(error), plainly)) => (plainly.await, error),
+            Either::Left((Ok(stream), _)) | Either::Right((Ok(stream), _)) => return Ok(stream),
         },
     };
-    match way {
-        Err(_) if is_there(&plain.failure) => Err(plain),
-        way => way,
-    }
+    plain.map_err(|plain| if is_there(&plain.failure) { plain } else { error })
 }
 
 /// Whether a host has answered that it does not answer.
@@ -201,11 +213,17 @@ fn is_there(failure: &DialFailure) -> bool {
     *failure == DialFailure::Refused
 }
 
+/// Whether an address is of an overlay that this computer is not in, and that nothing in
+/// its network leads to either, as a router may.
+fn is_outside(address: IpAddr) -> bool {
+    overlay::is_running(address) == Some(false) && !overlay::is_routed(address)
+}
+
 /// The daemon without which an address leads nowhere, if it is one of a network that this
 /// computer is not in.
 fn missing(address: IpAddr) -> Option<Daemon> {
     let daemon = |name, start| Some(Daemon { name, start });
-    if overlay::is_running(address) != Some(false) {
+    if !is_outside(address) {
         return None;
     }
     match Overlay::of(address)? {
@@ -219,8 +237,6 @@ fn missing(address: IpAddr) -> Option<Daemon> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::dial::Dial;
     use crate::error::Stage;
@@ -280,7 +296,9 @@ mod tests {
         let gone = || Some(DialFailure::NoNetwork);
         let mycelium = "400::1";
         assert_eq!(outcome(mycelium, (10, Ok(())), (5000, None)).await, Ok(false));
+        assert_eq!(outcome(mycelium, (900, Ok(())), (0, None)).await, Ok(false));
         assert_eq!(outcome(mycelium, (5000, Ok(())), (10, None)).await, Ok(true));
+        assert_eq!(outcome(mycelium, (5000, Ok(())), (0, gone())).await, Ok(false));
         assert_eq!(outcome(mycelium, (50, Ok(())), (0, gone())).await, Ok(false));
         let failed = Err(DialFailure::Io(std::io::ErrorKind::Other));
         assert_eq!(outcome(mycelium, (0, failed.clone()), (10, None)).await, Ok(true));
