@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{IrohFailure, MemberFailure, Stage, TailscaleFailure, TorFailure};
+use super::{IrohFailure, MemberFailure, Stage, TailscaleFailure, TorFailure, WireGuardFailure};
 
 /// Why no stream could be opened. Holds no host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl DialError {
             DialFailure::Iroh(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Member(failure) => return failure.hint(),
             DialFailure::Tailscale(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::WireGuard(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Outside(daemon) => format!("start it here: {}", daemon.start),
             DialFailure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")
@@ -85,6 +86,8 @@ pub enum DialFailure {
     Iroh(IrohFailure),
     /// Nor can we be a member of a WireGuard network without being one.
     Member(Box<MemberFailure>),
+    /// Once we are one, its controllers have to lead us on.
+    WireGuard(WireGuardFailure),
     /// Nor does tailscaled reach everybody.
     Tailscale(TailscaleFailure),
     /// This computer is not in the host's network, which only this daemon carries.
@@ -120,6 +123,7 @@ impl fmt::Display for DialFailure {
             Self::Tor(failure) => write!(f, "{failure}"),
             Self::Iroh(failure) => write!(f, "{failure}"),
             Self::Member(failure) => write!(f, "{failure}"),
+            Self::WireGuard(failure) => write!(f, "{failure}"),
             Self::Tailscale(failure) => write!(f, "{failure}"),
             Self::Outside(Daemon { name, .. }) => {
                 write!(f, "this computer is not in that network: its {name} is down")
