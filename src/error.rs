@@ -7,9 +7,12 @@ mod banner;
 mod dial;
 mod iroh;
 mod loss;
+mod member;
 mod nix;
 mod stage;
+mod tailscale;
 mod tor;
+mod wireguard;
 
 use std::path::PathBuf;
 
@@ -17,13 +20,16 @@ use crate::printable;
 pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
 pub use banner::BannerError;
-pub use dial::{DialError, DialFailure, ProxyFailure};
+pub use dial::{Daemon, DialError, DialFailure, ProxyFailure};
 pub use iroh::IrohFailure;
 pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
+pub use member::MemberFailure;
 pub use nix::NixFault;
 pub use stage::Stage;
+pub use tailscale::TailscaleFailure;
 pub use tor::TorFailure;
+pub use wireguard::WireGuardFailure;
 
 /// Everything that ends a command. A failed route is not an `Error` but an
 /// [`Attempt`]: the next route is tried, and only when none is left do they

@@ -11,6 +11,7 @@ pub mod nix;
 mod owner;
 mod place;
 mod reference;
+mod services;
 pub mod snapshot;
 mod source;
 mod survey;
@@ -67,12 +68,14 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
         return Ok(snapshot.clone());
     }
     let cache = cache_file(dir, &flake.env);
-    // A broken cache is no reason to fail.
+    // A broken cache is no reason to fail, and one of an older program knows less.
     let cached = cache.as_ref().and_then(|path| stored(path).ok());
+    let nix = nix::program(&flake.env);
+    let cached = cached.filter(|snapshot| snapshot.services.is_some() || nix.is_none());
     if let Some(snapshot) = cached.filter(is_current) {
         return Ok(snapshot);
     }
-    let evaluated = match nix::program(&flake.env) {
+    let evaluated = match nix {
         Some(nix) => {
             step(Step::Evaluating);
             nix::evaluate(&nix, flake)

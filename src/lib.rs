@@ -53,7 +53,10 @@
 //! names; open a second connection to find out whether the first would work; or write a
 //! decrypted value anywhere.
 // What only some networks use lies idle in a build without them.
-#![cfg_attr(not(all(feature = "iroh", feature = "tor")), allow(dead_code, unused_imports))]
+#![cfg_attr(
+    not(all(feature = "iroh", feature = "tor", feature = "wireguard")),
+    allow(dead_code, unused_imports)
+)]
 #![deny(missing_docs)]
 
 mod accounts;

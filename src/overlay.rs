@@ -2,7 +2,7 @@
 //! it. Owns the prefixes of the overlays that Clan knows, and for those without
 //! one the kernel's routes; sends nothing.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use crate::hosts;
@@ -100,7 +100,20 @@ pub fn running(network: &Network, only: Option<Overlay>) -> Running {
 fn is_vpn(network: &Network) -> bool {
     let names = [network.service.as_deref(), network.module.as_deref(), Some(&network.name)];
     let names = names.into_iter().flatten().map(|name| name.rsplit(['/', '.']).next());
-    let known = ["tinc", "wireguard", "yggdrasil", "mycelium", "zerotier", "tailscale"];
+    let known = [
+        "tinc",
+        "wireguard",
+        "yggdrasil",
+        "mycelium",
+        "zerotier",
+        "tailscale",
+        "headscale",
+        "netbird",
+        "nebula",
+        "easytier",
+        "hyprspace",
+        "vpncloud",
+    ];
     names.flatten().any(|name| known.contains(&name))
 }
 
@@ -111,16 +124,26 @@ pub fn is_running(address: IpAddr) -> Option<bool> {
     Some(source(address).is_some_and(|ours| overlay.joins(ours, address)))
 }
 
+/// Whether the main routing table has more than a default route for `address`, as where a
+/// router of this network leads into an overlay.
+pub(crate) fn is_routed(address: IpAddr) -> bool {
+    route(address).is_some_and(|(bits, _)| bits > 0)
+}
+
+/// The length of the most specific of the routes to `address`, and its device.
+fn route(address: IpAddr) -> Option<(u32, String)> {
+    let read = |name| std::fs::read_to_string(Path::new("/proc/net").join(name));
+    match address {
+        IpAddr::V4(v4) => device_v4(&read("route").unwrap_or_default(), v4.to_bits()),
+        IpAddr::V6(v6) => device_v6(&read("ipv6_route").unwrap_or_default(), v6.to_bits()),
+    }
+}
+
 /// Whether packets to `address` leave by a VPN's device: a TUN or TAP device, as
 /// tinc has it, or the kernel's wireguard. From the main routing table
 /// (proc(5), `/proc/net/route`; the kernel's `net/ipv6/route.c`) and sysfs.
 pub fn is_tunnelled(address: IpAddr) -> bool {
-    let read = |name| std::fs::read_to_string(Path::new("/proc/net").join(name));
-    let device = match address {
-        IpAddr::V4(v4) => device_v4(&read("route").unwrap_or_default(), v4.to_bits()),
-        IpAddr::V6(v6) => device_v6(&read("ipv6_route").unwrap_or_default(), v6.to_bits()),
-    };
-    let Some(device) = device else { return false };
+    let Some((_, device)) = route(address) else { return false };
     let place = Path::new("/sys/class/net").join(device);
     place.join("tun_flags").exists()
         || std::fs::read_to_string(place.join("uevent"))
@@ -131,8 +154,7 @@ pub fn is_tunnelled(address: IpAddr) -> bool {
 const UP: u32 = 1;
 const REJECT: u32 = 0x200;
 
-/// The device of the most specific of the routes to `address`.
-fn device_v4(table: &str, address: u32) -> Option<String> {
+fn device_v4(table: &str, address: u32) -> Option<(u32, String)> {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     let routes = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -147,10 +169,10 @@ fn device_v4(table: &str, address: u32) -> Option<String> {
     });
     routes
         .max_by_key(|&(bits, metric, _): &(u32, std::cmp::Reverse<u32>, _)| (bits, metric))
-        .map(|(.., device)| device.to_owned())
+        .map(|(bits, _, device)| (bits, device.to_owned()))
 }
 
-fn device_v6(table: &str, address: u128) -> Option<String> {
+fn device_v6(table: &str, address: u128) -> Option<(u32, String)> {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     let routes = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -163,7 +185,23 @@ fn device_v6(table: &str, address: u128) -> Option<String> {
         let leads_there = is_usable && differs == 0;
         leads_there.then_some((bits, std::cmp::Reverse(number(metric)?), device))
     });
-    routes.max_by_key(|&(bits, metric, _)| (bits, metric)).map(|(.., device)| device.to_owned())
+    let best = routes.max_by_key(|&(bits, metric, _)| (bits, metric));
+    best.map(|(bits, _, device)| (bits, device.to_owned()))
+}
+
+/// The device of this computer that has an address (proc(5), `/proc/net/if_inet6`).
+pub(crate) fn device_with(address: Ipv6Addr) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    device_in(&table, address)
+}
+
+fn device_in(table: &str, address: Ipv6Addr) -> Option<String> {
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let &[own, _, _, _, _, device] = fields.as_slice() else { return None };
+        let is_it = u128::from_str_radix(own, 16) == Ok(address.to_bits());
+        is_it.then(|| device.to_owned())
+    })
 }
 
 /// The address that a packet to `address` would have as its source.
@@ -221,13 +259,24 @@ mod tests {
             ),
         };
         if cfg!(target_endian = "little") {
-            assert_eq!(device("10.243.0.1").as_deref(), Some("tinc"));
-            assert_eq!(device("10.244.0.1").as_deref(), Some("eth0"));
+            assert_eq!(device("10.243.0.1"), Some((16, "tinc".to_owned())));
+            assert_eq!(device("10.244.0.1"), Some((0, "eth0".to_owned())));
         }
-        assert_eq!(device("fd12::1").as_deref(), Some("wg0"));
+        assert_eq!(device("fd12::1"), Some((16, "wg0".to_owned())));
         assert_eq!(device("fd13::1"), None);
         assert!(device_v4("rubbish", 1).is_none() && device_v6("a b\n", 1).is_none());
         assert!(!is_tunnelled(ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn the_device_with_an_address_is_known() {
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     fd110000000001000000000000000a01 05 38 00 80      wg0\n\
+                     rubbish\n";
+        let device = |text: &str| device_in(table, text.parse().unwrap());
+        assert_eq!(device("fd11:0:0:100::a01").as_deref(), Some("wg0"));
+        assert_eq!(device("::1").as_deref(), Some("lo"));
+        assert_eq!(device("fd11::1"), None);
     }
 
     #[test]
