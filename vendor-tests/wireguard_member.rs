@@ -237,12 +237,12 @@ fn a_key_is_found_and_used_by_one_process_at_a_time() {
     let home = &world.home;
     home.write("home/.config/clan-connect/wireguard-key", &world.admin.private);
     let mut first = start(
-        world.command(&["ssh", "web", "-c", "sleep 3; echo first"]).stdin(Stdio::null()),
+        world.command(&["ssh", "web", "-c", "sleep", "3"]).stdin(Stdio::null()),
         "util-linux",
     );
     until("a session", || world.sessions() == 1);
     let began = Instant::now();
-    let done = world.run(&["-v", "ssh", "web", "-c", "echo second"]).exits(0);
+    let done = world.run(&["-v", "ssh", "web", "-c", "echo", "second"]).exits(0);
     assert_eq!(done.text(), "second\n");
     assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
     done.says(&["waiting for another clan-connect that uses the key of admin"]);
@@ -265,7 +265,8 @@ fn the_key_of_a_machine_that_is_never_deployed_is_opened_in_memory() {
     let plain = home.path("admin.key").display().to_string();
     run("age", &["-r", me.trim(), "-o", &sealed, &plain], "age");
     std::fs::remove_file(&plain).unwrap();
-    let args = ["--identity", "me", "--wireguard-key", "var:admin", "ssh", "web", "-c", "echo hi"];
+    let args =
+        ["--identity", "me", "--wireguard-key", "var:admin", "ssh", "web", "-c", "echo", "hi"];
     let done = world.run(&args).exits(0);
     assert_eq!(done.text(), "hi\n");
     assert!(!done.stderr.contains("warning"), "{}", done.stderr);
