@@ -113,4 +113,5 @@ mod vars_trust;
 mod vendored;
 mod warm;
 mod windows;
+mod wireguard;
 mod wireguard_member;

@@ -1,5 +1,5 @@
-//! What lies in `vendor/russh`, `vendor/tor-hsclient` and `vendor/tokio-websockets` is the
-//! crates as they were published, with the patches beside them and nothing else.
+//! What lies in `vendor` is crates as they were published, with the patches beside them and
+//! nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -154,6 +154,11 @@ fn tokio_websockets_is_the_published_crate_with_the_patch_beside_it() {
     ];
     let left_out = LEFT_OUT.into_iter().filter(|name| *name != "README.md").chain(more);
     is_published_but_for_the_patches("tokio-websockets", &left_out.collect::<Vec<_>>());
+}
+
+#[test]
+fn gotatun_is_the_published_crate_with_the_patches_beside_it() {
+    is_published_but_for_the_patches("gotatun", &LEFT_OUT);
 }
 
 /// The published manifest without what examples and benchmarks need, which are not run.
