@@ -2,6 +2,7 @@
 //! protocol has to be so that it can be driven: no sockets, no clocks, and a bound on
 //! everything that a peer makes us keep.
 
+mod peer;
 pub(super) mod reader;
 
 use std::collections::VecDeque;
@@ -9,12 +10,13 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::error::LeafFault;
+pub use peer::{Carriage, PeerAddress};
 
 /// An overlay's protocol, on one link to a peer at a time. `now` is always the time since
 /// the Unix epoch, on a clock that never goes back.
 pub(super) trait Protocol: Send + 'static {
     /// Begins on a new link. What the peer before it has said of ways is forgotten.
-    fn begin(&mut self, now: Duration);
+    fn begin(&mut self, peer: &PeerAddress, now: Duration);
 
     /// Takes one frame from the beginning of what has arrived: its length, or none while it
     /// is not whole.

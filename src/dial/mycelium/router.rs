@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::identity::{Identity, SUBNET, Shared, address_of};
 use super::wire::{self, Frame, INFINITY, Prefix, RouterId, Update};
-use crate::dial::leaf::{Output, Protocol, Step, ends_of};
+use crate::dial::leaf::{Output, PeerAddress, Protocol, Step, ends_of};
 use crate::error::LeafFault;
 
 /// How often we say that we are there, in hundredths of a second as well.
@@ -210,7 +210,7 @@ impl Router {
 }
 
 impl Protocol for Router {
-    fn begin(&mut self, now: Duration) {
+    fn begin(&mut self, _: &PeerAddress, now: Duration) {
         self.output = Output::default();
         self.is_peered = false;
         self.last_heard = now;

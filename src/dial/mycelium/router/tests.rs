@@ -59,7 +59,7 @@ fn it_begins_with_its_subnet_a_hello_and_what_it_looks_for() {
     let mut router = router();
     let [_, second] = vectors::identities();
     router.seek(second.address, START);
-    router.begin(START);
+    router.begin(&PeerAddress::example(), START);
     let begun = sent(&mut router);
     let expected = ["update_own_subnet", "hello", "route_request"].map(vectors::bytes).concat();
     assert_eq!(begun, expected);
@@ -71,8 +71,8 @@ fn packets_go_both_ways_once_the_way_is_known() {
     let (mut one, mut other) = pair();
     one.seek(other.address(), START);
     other.seek(one.address(), START);
-    one.begin(START);
-    other.begin(START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
     talk(&mut one, &mut other, START);
     assert_eq!(one.step(other.address()), Step::Ready);
     let packet = packet_between(one.address(), other.address(), b"hello");
@@ -89,8 +89,8 @@ fn packets_go_both_ways_once_the_way_is_known() {
 fn the_vector_of_a_packet_is_opened() {
     let (mut one, mut other) = pair();
     other.seek(one.address(), START);
-    one.begin(START);
-    other.begin(START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
     talk(&mut one, &mut other, START);
     give(&mut other, &vectors::bytes("data_frame/frame"), START);
     let packet = other.output().packets.pop_front();
@@ -117,7 +117,7 @@ fn the_vector_of_a_packet_is_opened() {
 #[test]
 fn a_hello_is_answered_and_a_question_for_us_too() {
     let mut router = router();
-    router.begin(START);
+    router.begin(&PeerAddress::example(), START);
     sent(&mut router);
     give(&mut router, &vectors::bytes("hello"), START);
     assert_eq!(sent(&mut router), vectors::bytes("ihu"));
@@ -133,7 +133,7 @@ fn a_hello_is_answered_and_a_question_for_us_too() {
 #[test]
 fn a_newer_number_is_made_for_who_needs_one_and_not_at_once_again() {
     let mut router = router();
-    router.begin(START);
+    router.begin(&PeerAddress::example(), START);
     sent(&mut router);
     let ask = |seqno| {
         let router_id = RouterId {
@@ -168,7 +168,7 @@ fn a_way_is_believed_only_if_the_key_has_the_address() {
     let mut router = router();
     let [first, second] = vectors::identities();
     router.seek(second.address, START);
-    router.begin(START);
+    router.begin(&PeerAddress::example(), START);
     let update = |public, metric| {
         let router = RouterId { public, zone: 0, random: [0; 6] };
         let prefix = Prefix::of(second.address, 64);
@@ -195,8 +195,8 @@ fn a_way_is_believed_only_if_the_key_has_the_address() {
 fn a_way_is_asked_for_again_before_it_ends() {
     let (mut one, mut other) = pair();
     one.seek(other.address(), START);
-    one.begin(START);
-    other.begin(START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
     talk(&mut one, &mut other, START);
     let mut now = START;
     // Through 3000 seconds, with a neighbour that answers, it never ends.
@@ -212,7 +212,7 @@ fn a_way_is_asked_for_again_before_it_ends() {
 #[test]
 fn nobody_there_is_noticed() {
     let mut router = router();
-    router.begin(START);
+    router.begin(&PeerAddress::example(), START);
     let gone = loop {
         let now = router.due();
         if let Err(fault) = router.tick(now) {
@@ -226,8 +226,8 @@ fn nobody_there_is_noticed() {
 fn who_is_not_wanted_says_nothing_to_us() {
     let (mut one, mut other) = pair();
     one.seek(other.address(), START);
-    one.begin(START);
-    other.begin(START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
     talk(&mut one, &mut other, START);
     let packet = packet_between(one.address(), other.address(), b"hello");
     one.send(&packet, START);
@@ -279,14 +279,14 @@ proptest! {
         let mut router = router();
         let [_, second] = vectors::identities();
         router.seek(second.address, START);
-        router.begin(START);
+        router.begin(&PeerAddress::example(), START);
         let mut now = START;
         for (frame, pause) in frames {
             now += Duration::from_millis(pause);
             sent(&mut router);
             // Whoever drives it comes no later than it asks for.
             if router.tick(now).is_err() {
-                router.begin(now);
+                router.begin(&PeerAddress::example(), now);
             }
             prop_assert!(router.due() > now);
             let before = router.output().bytes.len();
