@@ -2,6 +2,8 @@
 //! protocol has to be so that it can be driven: no sockets, no clocks, and a bound on
 //! everything that a peer makes us keep.
 
+mod connect;
+mod driver;
 mod peer;
 pub(super) mod reader;
 
@@ -10,6 +12,8 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::error::LeafFault;
+pub(super) use connect::{Connecting, Connection, Underlay};
+pub(super) use driver::{Command, Driver, Progress};
 pub use peer::{Carriage, PeerAddress};
 
 /// An overlay's protocol, on one link to a peer at a time. `now` is always the time since

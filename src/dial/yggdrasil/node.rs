@@ -73,7 +73,6 @@ struct Link {
 
 /// The peer has said who it is.
 struct Up {
-    peer: Key,
     tree: Tree,
     is_announced: bool,
 }
@@ -171,7 +170,7 @@ impl Node {
             return Err(LeafFault::OtherPeer);
         }
         let tree = Tree::new(peer, self.seq, now);
-        link.up = Some(Up { peer, tree, is_announced: false });
+        link.up = Some(Up { tree, is_announced: false });
         self.send_filter(&Filter::EMPTY, now);
         self.ask_for_place(now);
         Ok(())
@@ -411,21 +410,10 @@ impl Node {
     /// Looks for those whose place is not known, if it is time.
     fn look(&mut self, now: Duration) {
         let Some(from) = self.coords() else { return };
-        let Some(up) = self.link.as_ref().and_then(|link| link.up.as_ref()) else { return };
-        let (peer, peer_coords) = (up.peer, up.tree.coords_of(&up.peer));
+        // Also for the peer itself: when it answers, it knows the way back.
         let mut lookups = Vec::new();
         for (address, wanted) in &mut self.targets {
             if !wanted.is_lost() || wanted.next_lookup > now {
-                continue;
-            }
-            // Where the peer is is known.
-            if has_address(&peer, *address) && peer_coords.is_some() {
-                wanted.key = Some(peer);
-                wanted.coords.clone_from(&peer_coords);
-                wanted.is_broken = false;
-                if !wanted.is_ready() {
-                    wanted.next_init = now;
-                }
                 continue;
             }
             wanted.next_lookup = now + wanted.pause;

@@ -160,23 +160,18 @@ impl Tree {
         Change::Ways
     }
 
-    /// Our announcement, when it has not been sent and the way up is known.
+    /// Our announcement, when it has not been sent. Who is above the peer may still be
+    /// unknown: the sooner the peer knows that we are below it, the sooner it listens to us,
+    /// which it notices once a second.
     pub(super) fn announcement(&mut self) -> Option<Announce> {
-        if self.is_announced || self.coords.is_none() {
-            return None;
-        }
+        let place = self.place.filter(|_| !self.is_announced)?;
         self.is_announced = true;
-        self.place
+        Some(place)
     }
 
     /// Where we are, once others know.
     pub(super) fn coords(&self) -> Option<&[u8]> {
         self.coords.as_deref().filter(|_| self.place.is_some())
-    }
-
-    /// Where somebody above us is.
-    pub(super) fn coords_of(&self, key: &Key) -> Option<Vec<u8>> {
-        path_of(self.ports(key)?)
     }
 
     /// Forgets what holds no longer.
@@ -281,7 +276,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_place_below_the_peer_is_announced_once_the_root_is_known() {
+    fn a_place_below_the_peer_is_announced_and_known_once_the_root_is() {
         let (me, peer, middle, root) = (identity(1), identity(2), identity(3), identity(4));
         let mut tree = Tree::new(peer.public, 0, START);
         let request = tree.request(7, START).unwrap();
@@ -293,11 +288,10 @@ pub(super) mod tests {
             (announce(&peer, &middle, 1, 5), Change::Ways),
         ] {
             assert_eq!(tree.take(&node, &me, START), expected);
-            assert!(tree.announcement().is_none() && tree.coords().is_none());
+            assert_eq!(tree.coords(), None);
         }
         assert_eq!(tree.take(&announce(&middle, &root, 1, 9), &me, START), Change::Ways);
         assert_eq!(tree.coords(), Some(&[9, 5, 0xac, 2, 0][..]));
-        assert_eq!(tree.coords_of(&peer.public), Some(vec![9, 5, 0]));
         let ours = tree.announcement().unwrap();
         assert!(has_signed(&me.public, &ours.signed_bytes(), &ours.signature));
         assert!(tree.announcement().is_none());
