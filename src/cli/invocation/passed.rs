@@ -79,6 +79,7 @@ struct PassedClan {
     tor: tor::TorOptions,
     #[cfg(feature = "iroh")]
     iroh: crate::cli::iroh::IrohOptions,
+    wireguard: crate::cli::wireguard::WireguardOptions,
 }
 
 /// Writes it down.
@@ -138,6 +139,7 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
             tor: global.tor.clone(),
             #[cfg(feature = "iroh")]
             iroh: global.iroh.clone(),
+            wireguard: global.wireguard.clone(),
         },
     };
     serde_json::to_vec(&passed).map_err(|_| Error::Internal)
@@ -173,6 +175,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         tor: passed.clan.tor,
         #[cfg(feature = "iroh")]
         iroh: passed.clan.iroh,
+        wireguard: passed.clan.wireguard,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -280,6 +283,7 @@ mod tests {
                 tor: tor::TorOptions::default(),
                 #[cfg(feature = "iroh")]
                 iroh: crate::cli::iroh::IrohOptions::default(),
+                wireguard: Default::default(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),
