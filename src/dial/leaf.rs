@@ -2,19 +2,24 @@
 //! protocol has to be so that it can be driven: no sockets, no clocks, and a bound on
 //! everything that a peer makes us keep.
 
+mod client;
 mod connect;
 mod driver;
 mod peer;
 pub(super) mod reader;
+mod sockets;
+mod way;
 
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::error::LeafFault;
-pub(super) use connect::{Connecting, Connection, Underlay};
-pub(super) use driver::{Command, Driver, Progress};
+pub(super) use client::Client;
+use connect::Underlay;
 pub use peer::{Carriage, PeerAddress};
+pub(super) use sockets::Sockets;
+pub(super) use way::{Kind, Leaf, peers};
 
 /// An overlay's protocol, on one link to a peer at a time. `now` is always the time since
 /// the Unix epoch, on a clock that never goes back.
@@ -75,6 +80,11 @@ pub(super) enum Step {
     Session,
     /// Nothing.
     Ready,
+}
+
+/// Fills bytes with random ones, if the system has any.
+pub(super) fn random(bytes: &mut [u8]) -> bool {
+    getrandom::fill(bytes).is_ok()
 }
 
 /// The least that an IPv6 packet has to be (RFC 8200, section 3).

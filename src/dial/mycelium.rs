@@ -10,3 +10,55 @@ mod wire;
 
 #[cfg(test)]
 mod vectors;
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::by_address::ByAddress;
+use super::leaf::{Client, Kind, Leaf, Sockets, peers, random};
+use crate::dial::leaf::{Carriage, PeerAddress};
+use crate::error::LeafFault;
+use crate::overlay::Overlay;
+use identity::Identity;
+use router::Router;
+
+/// The port that Clan's service has.
+pub const PORT: u16 = 9651;
+
+/// What the user says of Mycelium.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Whom to peer with before those that the clan tells.
+    pub peers: Vec<PeerAddress>,
+}
+
+/// The way to its addresses.
+pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
+    let ports = [(PORT, Carriage::Tcp)];
+    let mut peers = peers(&settings.mycelium.peers, &settings.underlay, &ports);
+    // It has no other way to encrypt a link than one that we do not speak.
+    peers.retain(|peer| peer.carriage == Carriage::Tcp);
+    Leaf::new(Mycelium, peers)
+}
+
+struct Mycelium;
+
+impl Kind for Mycelium {
+    const OVERLAY: Overlay = Overlay::Mycelium;
+    const NAME: &'static str = "mycelium";
+    const TITLE: &'static str = "Mycelium";
+
+    fn has_key(&self) -> bool {
+        false
+    }
+
+    fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
+        let mut secret = Zeroizing::new([0; 32]);
+        if !random(secret.as_mut_slice()) {
+            return Err(LeafFault::BadKey("the system has no random numbers"));
+        }
+        let router = Router::new(Identity::new(secret), random);
+        Client::start(Self::TITLE, router.address(), router, peers, Sockets::new())
+    }
+}

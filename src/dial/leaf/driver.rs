@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -35,7 +35,7 @@ const FAR: Duration = Duration::from_secs(3600);
 
 /// What is asked of a driver.
 #[derive(Debug)]
-pub(in crate::dial) enum Command {
+pub(super) enum Command {
     /// To find a machine, and to keep the way to it.
     Seek(Ipv6Addr, watch::Sender<Progress>),
     /// To do so for one fewer.
@@ -44,7 +44,7 @@ pub(in crate::dial) enum Command {
 
 /// How far a machine is from being reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::dial) enum Progress {
+pub(super) enum Progress {
     /// This is waited for.
     At(Step),
     /// Every peer was tried.
@@ -74,11 +74,11 @@ impl Clock {
 }
 
 /// The protocol and what it works for.
-pub(in crate::dial) struct Driver<P, U> {
+pub(super) struct Driver<P, U> {
     protocol: P,
     peers: Vec<PeerAddress>,
     underlay: U,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::UnboundedReceiver<Command>,
     packets: Link,
     clock: Clock,
     sought: HashMap<Ipv6Addr, Sought>,
@@ -120,11 +120,11 @@ enum Ended {
 }
 
 impl<P: Protocol, U: Underlay> Driver<P, U> {
-    pub(in crate::dial) fn new(
+    pub(super) fn new(
         protocol: P,
         peers: Vec<PeerAddress>,
         underlay: U,
-        commands: mpsc::Receiver<Command>,
+        commands: mpsc::UnboundedReceiver<Command>,
         packets: Link,
     ) -> Self {
         let (clock, sought) = (Clock::new(), HashMap::new());
@@ -132,7 +132,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// Until whoever commands is gone.
-    pub(in crate::dial) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         while let Some(command) = self.commands.recv().await {
             self.obey(command);
             if self.serve().await.is_none() {
