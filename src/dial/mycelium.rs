@@ -24,22 +24,34 @@ use identity::Identity;
 use router::Router;
 
 /// The port that Clan's service has.
-pub const PORT: u16 = 9651;
+const PORT: u16 = 9651;
 
 /// What the user says of Mycelium.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Whom to peer with before those that the clan tells.
-    pub peers: Vec<PeerAddress>,
+    peers: Vec<PeerAddress>,
+}
+
+impl Settings {
+    /// `peers` are URIs of whom to peer with before those that the clan tells.
+    ///
+    /// # Errors
+    /// Why one of them cannot be used.
+    pub fn of(peers: &[String]) -> Result<Self, &'static str> {
+        let peers = peers.iter().map(|peer| PeerAddress::parse(peer, PORT));
+        let peers: Vec<PeerAddress> = peers.collect::<Result<_, _>>()?;
+        // It has no other way to encrypt a link than one that we do not speak.
+        match peers.iter().all(|peer| peer.carriage == Carriage::Tcp) {
+            true => Ok(Self { peers }),
+            false => Err("of Mycelium only tcp:// is spoken"),
+        }
+    }
 }
 
 /// The way to its addresses.
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp)];
-    let mut peers = peers(&settings.mycelium.peers, &settings.underlay, &ports);
-    // It has no other way to encrypt a link than one that we do not speak.
-    peers.retain(|peer| peer.carriage == Carriage::Tcp);
-    Leaf::new(Mycelium, peers)
+    Leaf::new(Mycelium, peers(&settings.mycelium.peers, &settings.underlay, &ports))
 }
 
 struct Mycelium;

@@ -8,6 +8,7 @@ mod address;
 mod bloom;
 mod budget;
 mod identity;
+mod key;
 mod meta;
 mod node;
 mod seal;
@@ -18,7 +19,8 @@ mod wire;
 #[cfg(test)]
 mod vectors;
 
-use std::net::Ipv6Addr;
+use std::fmt;
+use std::fs::File;
 use std::sync::Arc;
 
 use super::by_address::ByAddress;
@@ -28,51 +30,60 @@ use crate::dial::leaf::{Carriage, PeerAddress};
 use crate::env::Env;
 use crate::error::LeafFault;
 use crate::overlay::{self, Overlay};
-use crate::secret::Secret;
+use crate::vars::Vars;
 use identity::Identity;
+use key::Keys;
 use node::Node;
 
 /// The ports that Clan's service has.
-pub const PORT: u16 = 6443;
+const PORT: u16 = 6443;
 const TLS_PORT: u16 = 6446;
 /// Where locks of keys lie.
 const LOCKS: &str = "clan-connect/yggdrasil";
 
 /// What the user says of Yggdrasil.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
-    /// Who we are: a key as Clan keeps it (PKCS#8 in PEM), or as the daemon's configuration
-    /// has it. When there is none, one that lives as long as the process.
-    pub key: Option<Secret<String>>,
-    /// Whom to peer with before those that the clan tells.
-    pub peers: Vec<PeerAddress>,
+    keys: Option<Keys>,
+    peers: Vec<PeerAddress>,
     locks: KeyLocks,
 }
 
 impl Settings {
-    /// With this key and these peers, for a process that was started with `env`.
-    pub fn of(key: Option<Secret<String>>, peers: Vec<PeerAddress>, env: &Env) -> Self {
-        Self { key, peers, locks: KeyLocks::of(env, LOCKS) }
+    /// `key` is a file or `var:MACHINE`; `peers` are URIs of whom to peer with before those
+    /// that the clan tells. Reads nothing.
+    ///
+    /// # Errors
+    /// Why a peer cannot be used.
+    pub fn of(
+        key: Option<&str>,
+        peers: &[String],
+        vars: Arc<Vars>,
+        env: &Env,
+    ) -> Result<Self, &'static str> {
+        let peers = peers.iter().map(|peer| PeerAddress::parse(peer, PORT));
+        let peers = peers.collect::<Result<_, _>>()?;
+        let keys = Some(Keys::of(key, vars, env));
+        Ok(Self { keys, peers, locks: KeyLocks::of(env, LOCKS) })
     }
 }
 
-/// The address that a key has, and which a machine has to let in.
-///
-/// # Errors
-/// What is wrong with the key.
-pub fn address_of(key: &Secret<String>) -> Result<Ipv6Addr, &'static str> {
-    Identity::parse(key.expose()).map(|identity| identity.address)
+/// Passwords may be among it.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settings")
+    }
 }
 
 /// The way to its addresses.
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
-    let Settings { key, peers: named, locks } = settings.yggdrasil.clone();
-    Leaf::new(Yggdrasil { key, locks }, peers(&named, &settings.underlay, &ports))
+    let Settings { keys, peers: named, locks } = settings.yggdrasil.clone();
+    Leaf::new(Yggdrasil { keys, locks }, peers(&named, &settings.underlay, &ports))
 }
 
 struct Yggdrasil {
-    key: Option<Secret<String>>,
+    keys: Option<Keys>,
     locks: KeyLocks,
 }
 
@@ -82,27 +93,30 @@ impl Kind for Yggdrasil {
     const TITLE: &'static str = "Yggdrasil";
 
     fn has_key(&self) -> bool {
-        self.key.is_some()
+        self.keys.as_ref().is_some_and(Keys::are_named)
     }
 
     fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
-        let (identity, alone) = match &self.key {
-            Some(key) => {
-                let identity = Identity::parse(key.expose()).map_err(LeafFault::BadKey)?;
-                if overlay::device_with(identity.address).is_some() {
-                    return Err(LeafFault::KeyElsewhere);
-                }
-                let alone =
-                    self.locks.take(&identity.public).map_err(|_| LeafFault::KeyInUse)?;
-                (identity, alone)
-            }
-            None => {
-                let none = LeafFault::BadKey("the system has no random numbers");
-                (node::fresh_identity(random).ok_or(none)?, None)
-            }
-        };
+        let (identity, alone) = self.identity()?;
         let node = Node::new(identity, random);
         let client = Client::start(Self::TITLE, node.address(), node, peers, Sockets::new())?;
         Ok(client.holding(alone))
+    }
+}
+
+impl Yggdrasil {
+    /// A key, and that nobody else uses it here; one that lives as long as the process,
+    /// where there is none.
+    fn identity(&self) -> Result<(Identity, Option<File>), LeafFault> {
+        let found = self.keys.as_ref().map(Keys::find).transpose()?.flatten();
+        let Some(identity) = found else {
+            let none = LeafFault::BadKey("the system has no random numbers");
+            return Ok((node::fresh_identity(random).ok_or(none)?, None));
+        };
+        if overlay::device_with(identity.address).is_some() {
+            return Err(LeafFault::KeyElsewhere);
+        }
+        let alone = self.locks.take(&identity.public).map_err(|_| LeafFault::KeyInUse)?;
+        Ok((identity, alone))
     }
 }

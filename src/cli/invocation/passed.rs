@@ -80,6 +80,8 @@ struct PassedClan {
     #[cfg(feature = "iroh")]
     iroh: crate::cli::iroh::IrohOptions,
     wireguard: crate::cli::wireguard::WireguardOptions,
+    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+    overlays: crate::cli::overlays::OverlayOptions,
 }
 
 /// Writes it down.
@@ -140,6 +142,8 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
             #[cfg(feature = "iroh")]
             iroh: global.iroh.clone(),
             wireguard: global.wireguard.clone(),
+            #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+            overlays: global.overlays.clone(),
         },
     };
     serde_json::to_vec(&passed).map_err(|_| Error::Internal)
@@ -176,6 +180,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         #[cfg(feature = "iroh")]
         iroh: passed.clan.iroh,
         wireguard: passed.clan.wireguard,
+        #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+        overlays: passed.clan.overlays,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -284,6 +290,8 @@ mod tests {
                 #[cfg(feature = "iroh")]
                 iroh: crate::cli::iroh::IrohOptions::default(),
                 wireguard: Default::default(),
+                #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+                overlays: Default::default(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),

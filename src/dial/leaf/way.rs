@@ -27,7 +27,7 @@ pub(in crate::dial) trait Kind: Send + Sync + 'static {
     /// Whether its key may be in use by one process at a time.
     fn has_key(&self) -> bool;
 
-    /// A leaf with these peers. Blocks, but does not wait.
+    /// A leaf with these peers. Blocks.
     ///
     /// # Errors
     /// [`LeafFault::KeyInUse`] is worth another try.
@@ -36,7 +36,7 @@ pub(in crate::dial) trait Kind: Send + Sync + 'static {
 
 /// The way.
 pub(in crate::dial) struct Leaf<K> {
-    kind: K,
+    kind: Arc<K>,
     peers: Vec<PeerAddress>,
     client: Mutex<Weak<Client>>,
     /// Held while one starts.
@@ -47,6 +47,7 @@ impl<K: Kind> Leaf<K> {
     /// None where nobody is known to peer with.
     pub(in crate::dial) fn new(kind: K, peers: Vec<PeerAddress>) -> Option<Arc<dyn ByAddress>> {
         let (client, starting) = (Mutex::default(), Default::default());
+        let kind = Arc::new(kind);
         let is_any = !peers.is_empty();
         is_any.then(|| Arc::new(Self { kind, peers, client, starting }) as Arc<dyn ByAddress>)
     }
@@ -62,7 +63,9 @@ impl<K: Kind> Leaf<K> {
             if let Some(client) = self.running_client() {
                 return Ok(client);
             }
-            match self.kind.start(self.peers.clone()) {
+            let (kind, peers) = (self.kind.clone(), self.peers.clone());
+            let starting = tokio::task::spawn_blocking(move || kind.start(peers));
+            match starting.await.unwrap_or(Err(LeafFault::Ended)) {
                 Ok(client) => {
                     let client = Arc::new(client);
                     let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,10 +130,7 @@ pub(in crate::dial) fn peers(
 ) -> Vec<PeerAddress> {
     let is_outside = |host: &str| {
         let address = host.parse().ok();
-        !matches!(
-            address.and_then(Overlay::of),
-            Some(Overlay::Yggdrasil | Overlay::Mycelium)
-        )
+        !matches!(address.and_then(Overlay::of), Some(Overlay::Yggdrasil | Overlay::Mycelium))
     };
     let plain = |host: &Host| match host {
         Host::Plain(text) => Some(text.trim_matches(['[', ']']).to_owned()),

@@ -17,11 +17,6 @@ const NONCE: usize = 12;
 /// How much longer a packet is when it is encrypted.
 pub(super) const OVERHEAD: usize = TAG + NONCE;
 
-/// Whether an address is one of Mycelium's.
-pub(super) fn is_address(address: Ipv6Addr) -> bool {
-    address.octets().first().is_some_and(|first| first & 0xfe == FIRST)
-}
-
 /// The address that a public key has.
 pub(super) fn address_of(public: &[u8; 32]) -> Ipv6Addr {
     let mut address = [0; 16];

@@ -13,11 +13,6 @@ const SUBNET: u8 = 0x03;
 const ADDRESS_BYTES: usize = 14;
 const SUBNET_BYTES: usize = 6;
 
-/// Whether an address is one of Yggdrasil's: 200::/7.
-pub(super) fn is_address(address: Ipv6Addr) -> bool {
-    matches!(address.octets(), [ADDRESS | SUBNET, ..])
-}
-
 /// The address that a key has.
 pub(super) fn address_of(key: &Key) -> Ipv6Addr {
     packed(key, ADDRESS, ADDRESS_BYTES)
@@ -103,10 +98,9 @@ mod tests {
             assert_eq!(filter_key(&key).to_vec(), bytes("bloom_key"));
             let subnet = text("subnet").replace("/64", "7");
             assert!(has_address(&key, subnet.parse().unwrap()));
-            assert!(has_address(&key, address) && is_address(address));
+            assert!(has_address(&key, address));
             assert!(!has_address(&key, Ipv6Addr::LOCALHOST));
         }
-        assert!(!is_address("400::1".parse().unwrap()));
     }
 
     proptest! {

@@ -266,7 +266,6 @@ impl Node {
             return Err(LeafFault::Protocol("more announcements than there can be"));
         }
         match up.tree.take(announce, me, now) {
-            Change::Nothing => {}
             Change::Ways => {
                 self.announce(now);
                 self.look(now);

@@ -131,7 +131,6 @@ pub(super) struct Session {
 
 /// What is known of the other side, and what follows from it.
 struct Remote {
-    current: [u8; 32],
     next: [u8; 32],
     key_seq: u64,
     sending: Way,
@@ -234,7 +233,6 @@ impl Session {
     fn meet(&mut self, current: [u8; 32], next: [u8; 32], key_seq: u64) -> Option<()> {
         self.remote = None;
         self.remote = Some(Remote {
-            current,
             next,
             key_seq,
             sending: self.send.with(&current)?,

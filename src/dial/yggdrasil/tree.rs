@@ -47,8 +47,6 @@ struct Node {
 /// What an announcement has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing that concerns us.
-    Nothing,
     /// Perhaps where we are.
     Ways,
     /// Somebody has announced us: we have to ask for a new place.
@@ -76,10 +74,6 @@ impl Tree {
             above: HashMap::new(),
             coords: None,
         }
-    }
-
-    pub(super) fn seq(&self) -> u64 {
-        self.seq
     }
 
     /// The peer may be our child, for all that it matters.
@@ -365,7 +359,7 @@ pub(super) mod tests {
         let mut now = START;
         for round in 0..=MAX_DISPUTES {
             tree.request(7, now);
-            let theirs = announce(&me, &peer, tree.seq() + 5, 1);
+            let theirs = announce(&me, &peer, tree.seq + 5, 1);
             assert!(tree.is_news(&theirs, &me));
             let expected = if round < MAX_DISPUTES { Change::Disputed } else { Change::Elsewhere };
             assert_eq!(tree.take(&theirs, &me, now), expected);
