@@ -108,3 +108,4 @@ mod vendored;
 mod warm;
 mod windows;
 mod wireguard_member;
+mod yggdrasil;
