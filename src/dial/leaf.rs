@@ -17,6 +17,8 @@ use std::time::Duration;
 use crate::error::LeafFault;
 pub(super) use client::Client;
 use connect::Underlay;
+#[cfg(all(test, feature = "mycelium"))]
+pub(super) use driver::{Command, Driver, Progress};
 pub use peer::{Carriage, PeerAddress};
 pub(super) use sockets::Sockets;
 pub(super) use way::{Kind, Leaf, peers};

@@ -9,6 +9,8 @@ mod router;
 mod wire;
 
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod vectors;
 
 use std::sync::Arc;

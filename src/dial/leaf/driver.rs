@@ -35,7 +35,7 @@ const FAR: Duration = Duration::from_secs(3600);
 
 /// What is asked of a driver.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(in crate::dial) enum Command {
     /// To find a machine, and to keep the way to it.
     Seek(Ipv6Addr, watch::Sender<Progress>),
     /// To do so for one fewer.
@@ -44,7 +44,7 @@ pub(super) enum Command {
 
 /// How far a machine is from being reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::dial) enum Progress {
     /// This is waited for.
     At(Step),
     /// Every peer was tried.
@@ -74,7 +74,7 @@ impl Clock {
 }
 
 /// The protocol and what it works for.
-pub(super) struct Driver<P, U> {
+pub(in crate::dial) struct Driver<P, U> {
     protocol: P,
     peers: Vec<PeerAddress>,
     underlay: U,
@@ -120,7 +120,7 @@ enum Ended {
 }
 
 impl<P: Protocol, U: Underlay> Driver<P, U> {
-    pub(super) fn new(
+    pub(in crate::dial) fn new(
         protocol: P,
         peers: Vec<PeerAddress>,
         underlay: U,
@@ -132,7 +132,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// Until whoever commands is gone.
-    pub(super) async fn run(mut self) {
+    pub(in crate::dial) async fn run(mut self) {
         while let Some(command) = self.commands.recv().await {
             self.obey(command);
             if self.serve().await.is_none() {
@@ -451,3 +451,6 @@ impl Wire {
         (length > 0).then_some(())
     }
 }
+
+#[cfg(test)]
+mod tests;
