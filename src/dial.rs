@@ -41,7 +41,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::env::Env;
 pub use crate::error::{Daemon, DialError, DialFailure, MemberFailure, ProxyFailure};
-use crate::error::{IrohFailure, LeafFailure, LeafFault, Stage};
+use crate::error::{IrohFailure, LeafFailure, LeafFault, Stage, WireGuardFailure};
 use crate::model::{Host, Technology};
 use crate::preload::Preload;
 use crate::secret::Secret;
@@ -367,6 +367,12 @@ pub enum Phase {
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
     /// printable.
     Borrowing(String),
+    /// A WireGuard controller.
+    #[cfg_attr(not(feature = "wireguard"), expect(dead_code, reason = "nobody is a member"))]
+    Handshaking,
+    /// A machine behind a WireGuard controller that has answered.
+    #[cfg_attr(not(feature = "wireguard"), expect(dead_code, reason = "nobody is a member"))]
+    Behind,
     /// A remark: what listens at a tor's address is left alone.
     Distrusting {
         /// The address.
@@ -403,6 +409,8 @@ impl fmt::Display for Phase {
                 "the WireGuard key of {machine} is used here: while {machine} is up itself, \
                  its controllers send what is for it to whichever they heard last"
             ),
+            Self::Handshaking => f.write_str("waiting for WireGuard's handshake"),
+            Self::Behind => f.write_str("connecting by its WireGuard controller"),
             Self::Distrusting { socks, why } => {
                 write!(f, "what listens on {socks} is told nothing: {why}")
             }
@@ -428,6 +436,7 @@ impl Phase {
         let leaf = |stage, overlay, fault| {
             DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
         };
+        let wireguard = |stage, failure| DialError::new(stage, DialFailure::WireGuard(failure));
         match self {
             Self::Bootstrapping { percent, stage } => {
                 tor(Stage::Bootstrap, tor::TorFailure::Slow { percent, stage })
@@ -444,6 +453,8 @@ impl Phase {
                 let failure = Box::new(MemberFailure::Busy { machine });
                 DialError::new(Stage::Bootstrap, DialFailure::Member(failure))
             }
+            Self::Handshaking => wireguard(Stage::Bootstrap, WireGuardFailure::Silent),
+            Self::Behind => wireguard(Stage::Dial, WireGuardFailure::NoAnswer),
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
             Self::Connecting | Self::Through(_) | Self::Borrowing(_) => {
                 DialError::new(Stage::Dial, DialFailure::TimedOut)

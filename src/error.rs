@@ -13,6 +13,7 @@ mod nix;
 mod stage;
 mod tailscale;
 mod tor;
+mod wireguard;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub use nix::NixFault;
 pub use stage::Stage;
 pub use tailscale::TailscaleFailure;
 pub use tor::TorFailure;
+pub use wireguard::WireGuardFailure;
 
 /// Everything that ends a command. A failed route is not an `Error` but an
 /// [`Attempt`]: the next route is tried, and only when none is left do they

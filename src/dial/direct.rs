@@ -110,6 +110,23 @@ impl Direct {
         }
     }
 
+    /// All addresses of `host`, in the order of RFC 8305.
+    #[cfg(feature = "wireguard")]
+    pub(super) async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        // As many as are ever sent: nobody waits for them to be taken.
+        let (found, mut addresses) = mpsc::channel(2 * MAX_ADDRESSES);
+        self.resolve(host, port, found).await?;
+        let mut all = Vec::new();
+        while let Some(address) = addresses.recv().await {
+            all.push(address);
+        }
+        if all.is_empty() { Err(no_such_name()) } else { Ok(all) }
+    }
+
     /// Sends every address of `host` into `found`, in the order of RFC 8305.
     async fn resolve(
         &self,

@@ -8,6 +8,10 @@ mod identity;
 mod key;
 mod members;
 mod membership;
+#[cfg(feature = "wireguard")]
+mod tunnel;
+#[cfg(not(feature = "wireguard"))]
+#[path = "wireguard/no_tunnel.rs"]
 mod tunnel;
 
 use std::collections::HashMap;
@@ -133,7 +137,8 @@ impl ByAddress for WireGuard {
         let outline = source.outlines.iter().find(|outline| outline.label == network.label)?;
         let members = outline.members(&source.vars);
         let is_up = |(_, prefix): (_, Ipv6Addr)| overlay::is_running(prefix.into()) == Some(true);
-        Some(match (members.controllers().any(is_up), source.keys.are_at_hand()) {
+        let is_possible = cfg!(feature = "wireguard") && source.keys.are_at_hand();
+        Some(match (members.controllers().any(is_up), is_possible) {
             (true, _) => Running::Yes,
             (false, true) if members.controllers().next().is_some() => Running::InProcess,
             (false, _) => Running::No,

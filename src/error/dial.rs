@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use super::{IrohFailure, LeafFailure, MemberFailure, Stage, TailscaleFailure, TorFailure};
+use super::{
+    IrohFailure, LeafFailure, MemberFailure, Stage, TailscaleFailure, TorFailure, WireGuardFailure,
+};
 
 /// Why no stream could be opened. Holds no host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,7 @@ impl DialError {
             DialFailure::Leaf(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Member(failure) => return failure.hint(),
             DialFailure::Tailscale(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::WireGuard(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Outside(daemon) => format!("start it here: {}", daemon.start),
             DialFailure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")
@@ -88,6 +91,8 @@ pub enum DialFailure {
     Leaf(LeafFailure),
     /// Nor can we be a member of a WireGuard network without being one.
     Member(Box<MemberFailure>),
+    /// Once we are one, its controllers have to lead us on.
+    WireGuard(WireGuardFailure),
     /// Nor does tailscaled reach everybody.
     Tailscale(TailscaleFailure),
     /// This computer is not in the host's network, which only this daemon carries.
@@ -124,6 +129,7 @@ impl fmt::Display for DialFailure {
             Self::Iroh(failure) => write!(f, "{failure}"),
             Self::Leaf(failure) => write!(f, "{failure}"),
             Self::Member(failure) => write!(f, "{failure}"),
+            Self::WireGuard(failure) => write!(f, "{failure}"),
             Self::Tailscale(failure) => write!(f, "{failure}"),
             Self::Outside(Daemon { name, .. }) => {
                 write!(f, "this computer is not in that network: its {name} is down")

@@ -47,6 +47,7 @@ fn attempts() -> Vec<Attempt> {
     causes.extend(IrohFailure::examples().map(|it| dial(DialFailure::Iroh(it))));
     causes.extend(MemberFailure::examples().map(|it| dial(DialFailure::Member(Box::new(it)))));
     causes.extend(TailscaleFailure::examples().map(|it| dial(DialFailure::Tailscale(it))));
+    causes.extend(WireGuardFailure::examples().map(|it| dial(DialFailure::WireGuard(it))));
     let daemon = Daemon { name: "netbird", start: "systemctl start netbird" };
     causes.push(dial(DialFailure::Outside(daemon)));
     causes.extend(

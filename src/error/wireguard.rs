@@ -1,0 +1,104 @@
+//! The ways the tunnel to a WireGuard controller fails, in words for people, and what each
+//! calls for. WireGuard answers nobody whom it does not know, so that silence has many
+//! causes. Owns no address and no key.
+
+use std::fmt;
+
+use super::DialFailure;
+
+/// Why a machine was not reached by its WireGuard controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WireGuardFailure {
+    /// The address is in the network of no controller.
+    NoController,
+    /// The name of the controller has no address; why.
+    Unresolved(Box<DialFailure>),
+    /// This computer has no way to the controller's address.
+    Unroutable,
+    /// The controller's computer says that nobody listens there.
+    Closed,
+    /// Nothing came back before the deadline.
+    Silent,
+    /// Something came back, and it was no handshake.
+    Strange,
+    /// The controller has answered, and the machine behind it did not.
+    NoAnswer,
+    /// The controller has answered, and says that it does not reach the machine.
+    NoWay,
+    /// This computer has no socket for it.
+    NoSocket,
+    /// Our own end has gone.
+    Ended,
+}
+
+impl WireGuardFailure {
+    /// What would help, if that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoController => return None,
+            Self::Unresolved(_) => "is the controller's endpoint in the inventory right?",
+            Self::Unroutable => "is this computer online? the endpoint may be of another network",
+            Self::Closed => {
+                "is WireGuard running on the controller, at the port that its settings name?"
+            }
+            Self::Silent => {
+                "the controller may be down or at another address, a firewall may keep UDP from \
+                 it, or it does not know our key: it learns a member's at its next deployment"
+            }
+            Self::Strange => "is it WireGuard that answers at the controller's endpoint?",
+            Self::NoAnswer => {
+                "the machine may be down, or the controller does not know it: it learns a \
+                 member's key at its next deployment"
+            }
+            Self::NoWay => "the controller learns a member's key at its next deployment",
+            Self::NoSocket => "may this program use UDP here?",
+            Self::Ended => return None,
+        })
+    }
+}
+
+impl fmt::Display for WireGuardFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoController => f.write_str("no WireGuard controller leads to its address"),
+            Self::Unresolved(why) => write!(f, "the WireGuard controller's endpoint: {why}"),
+            Self::Unroutable => {
+                f.write_str("this computer has no way to the WireGuard controller")
+            }
+            Self::Closed => f.write_str("nobody listens at the WireGuard controller's endpoint"),
+            Self::Silent => f.write_str("nothing came back from the WireGuard controller"),
+            Self::Strange => {
+                f.write_str("what came back from the WireGuard controller is no handshake")
+            }
+            Self::NoAnswer => f.write_str(
+                "the WireGuard controller answers, but not the machine behind it",
+            ),
+            Self::NoWay => {
+                f.write_str("the WireGuard controller answers, but has no way to the machine")
+            }
+            Self::NoSocket => f.write_str("no socket for UDP can be opened"),
+            Self::Ended => f.write_str("our own end of the tunnel has gone"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl WireGuardFailure {
+    /// One of each kind.
+    pub(crate) fn examples() -> impl Iterator<Item = Self> {
+        [
+            Self::NoController,
+            Self::Unresolved(Box::new(DialFailure::NoSuchName)),
+            Self::Unroutable,
+            Self::Closed,
+            Self::Silent,
+            Self::Strange,
+            Self::NoAnswer,
+            Self::NoWay,
+            Self::NoSocket,
+            Self::Ended,
+        ]
+        .into_iter()
+    }
+}
