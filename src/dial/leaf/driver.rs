@@ -148,6 +148,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         while !self.sought.is_empty() {
             let mut worst =
                 if self.peers.is_empty() { LeafFault::NoPeers } else { LeafFault::Unconnected };
+            let mut has_worked = false;
             let mut left: Vec<usize> = (0..self.peers.len()).collect();
             while !left.is_empty() && !self.sought.is_empty() {
                 self.restart(Step::Peering);
@@ -163,6 +164,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                         // It worked, and will again: from the first on.
                         if self.sought.values().any(|sought| sought.step == Step::Ready) {
                             pause = FIRST_PAUSE;
+                            has_worked = true;
                             break;
                         }
                     }
@@ -171,13 +173,12 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                     break;
                 }
             }
-            let progress = Progress::Failed(worst.clone());
-            for sought in self.sought.values_mut() {
-                if sought.step != Step::Ready {
-                    sought.tell(&progress);
-                }
+            let is_over = worst == LeafFault::KeyElsewhere;
+            if !has_worked || is_over {
+                let progress = Progress::Failed(worst);
+                self.sought.values_mut().for_each(|sought| sought.tell(&progress));
             }
-            if worst == LeafFault::KeyElsewhere {
+            if is_over {
                 return None;
             }
             self.pause(pause).await?;
@@ -214,7 +215,8 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
             tokio::select! {
                 connected = &mut connecting => return Some(connected),
                 command = self.commands.recv() => {
-                    obey(command?, &mut self.protocol, &mut self.sought, self.clock.now());
+                    let (protocol, now) = (&mut self.protocol, self.clock.now());
+                    obey(command?, protocol, &mut self.sought, Step::Peering, now);
                 }
                 packet = self.packets.outgoing.recv() => drop(packet?),
             }
@@ -222,7 +224,8 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     fn obey(&mut self, command: Command) {
-        obey(command, &mut self.protocol, &mut self.sought, self.clock.now());
+        let now = self.clock.now();
+        obey(command, &mut self.protocol, &mut self.sought, Step::Peering, now);
     }
 
     /// One link, from its beginning to its end.
@@ -304,7 +307,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
             }
             command = self.commands.recv() => {
                 let command = command.ok_or(Ended::Closed)?;
-                obey(command, &mut self.protocol, &mut self.sought, now);
+                obey(command, &mut self.protocol, &mut self.sought, Step::Ready, now);
             }
         }
         Ok(())
@@ -350,15 +353,17 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 }
 
+/// `most` is how far anything can be now.
 fn obey<P: Protocol>(
     command: Command,
     protocol: &mut P,
     sought: &mut HashMap<Ipv6Addr, Sought>,
+    most: Step,
     now: Duration,
 ) {
     match command {
         Command::Seek(address, watcher) => {
-            let step = protocol.step(address);
+            let step = protocol.step(address).min(most);
             let new = || Sought { watchers: Vec::new(), users: 0, step, since: now };
             let sought = sought.entry(address).or_insert_with(new);
             sought.users += 1;

@@ -1,6 +1,7 @@
 //! Our place in Mycelium: a router (RFC 8966) that has one neighbour, announces its own
 //! subnet and nothing else, and asks for the ways to the machines that we want. Owns that
-//! a way counts only if the key behind it has the address.
+//! a way counts only if the key behind it has the whole address, and not just its subnet,
+//! of which 57 bits tell the key.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -53,7 +54,7 @@ pub(super) struct Router {
     next_update: Duration,
     last_heard: Duration,
     is_peered: bool,
-    targets: HashMap<Prefix, Wanted>,
+    targets: HashMap<Ipv6Addr, Wanted>,
     output: Output,
 }
 
@@ -154,8 +155,9 @@ impl Router {
     /// tells who is there.
     fn learn(&mut self, update: &Update, now: Duration) {
         let Update { interval, metric, prefix, router, .. } = *update;
-        let Some(wanted) = self.targets.get_mut(&prefix) else { return };
-        if !prefix.has(address_of(&router.public)) {
+        let address = address_of(&router.public);
+        let Some(wanted) = self.targets.get_mut(&address) else { return };
+        if !prefix.has(address) {
             return;
         }
         if metric == INFINITY {
@@ -179,7 +181,7 @@ impl Router {
 
     /// A packet for us from a machine that we want.
     fn open(&mut self, hops: u8, source: Ipv6Addr, destination: Ipv6Addr, body: &[u8]) {
-        let Some(wanted) = self.targets.get(&Prefix::of(source, SUBNET)) else { return };
+        let Some(wanted) = self.targets.get(&source) else { return };
         let Some((_, shared)) = &wanted.shared else { return };
         if hops == 0 || destination != self.me.address {
             return;
@@ -198,13 +200,13 @@ impl Router {
     }
 
     fn ask(&mut self, now: Duration) {
-        for (prefix, wanted) in &mut self.targets {
+        for (address, wanted) in &mut self.targets {
             if wanted.next_request > now {
                 continue;
             }
             wanted.next_request = now + wanted.pause;
             wanted.pause = (wanted.pause * 2).min(ASK_AT_MOST);
-            Frame::RouteRequest(Some(*prefix)).encode(&mut self.output.bytes);
+            Frame::RouteRequest(Some(Prefix::of(*address, SUBNET))).encode(&mut self.output.bytes);
         }
     }
 }
@@ -259,11 +261,10 @@ impl Protocol for Router {
     }
 
     fn seek(&mut self, target: Ipv6Addr, now: Duration) {
-        let prefix = Prefix::of(target, SUBNET);
-        if self.targets.len() >= MAX_TARGETS && !self.targets.contains_key(&prefix) {
+        if self.targets.len() >= MAX_TARGETS && !self.targets.contains_key(&target) {
             return;
         }
-        let wanted = self.targets.entry(prefix).or_insert_with(|| Wanted {
+        let wanted = self.targets.entry(target).or_insert_with(|| Wanted {
             users: 0,
             next_request: now,
             pause: ASK_AGAIN,
@@ -277,16 +278,15 @@ impl Protocol for Router {
     }
 
     fn forget(&mut self, target: Ipv6Addr) {
-        let prefix = Prefix::of(target, SUBNET);
-        let Some(wanted) = self.targets.get_mut(&prefix) else { return };
+        let Some(wanted) = self.targets.get_mut(&target) else { return };
         wanted.users = wanted.users.saturating_sub(1);
         if wanted.users == 0 {
-            self.targets.remove(&prefix);
+            self.targets.remove(&target);
         }
     }
 
     fn step(&self, target: Ipv6Addr) -> Step {
-        let wanted = self.targets.get(&Prefix::of(target, SUBNET));
+        let wanted = self.targets.get(&target);
         match wanted.is_some_and(|wanted| wanted.until.is_some()) {
             _ if !self.is_peered => Step::Peering,
             true => Step::Ready,
@@ -296,7 +296,7 @@ impl Protocol for Router {
 
     fn send(&mut self, packet: &[u8], _: Duration) {
         let Some((source, destination)) = ends_of(packet) else { return };
-        let Some(wanted) = self.targets.get(&Prefix::of(destination, SUBNET)) else { return };
+        let Some(wanted) = self.targets.get(&destination) else { return };
         let Some((_, shared)) = &wanted.shared else { return };
         let mut nonce = [0; 12];
         // Nothing is encrypted with a number that is not random.
