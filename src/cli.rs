@@ -15,6 +15,8 @@ mod live_table;
 mod machine;
 mod network;
 mod openssh;
+#[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+mod overlays;
 mod progress;
 mod proxy;
 mod reach;
@@ -108,6 +110,9 @@ struct Global {
     iroh: iroh::IrohOptions,
     #[command(flatten)]
     wireguard: wireguard::WireguardOptions,
+    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+    #[command(flatten)]
+    overlays: overlays::OverlayOptions,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,

@@ -8,6 +8,11 @@ mod carrier;
 mod direct;
 mod host_daemon;
 pub mod iroh;
+mod key_lock;
+#[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+mod leaf;
+#[cfg(feature = "mycelium")]
+pub mod mycelium;
 mod of_clan;
 mod own_runtime;
 #[cfg(feature = "packet")]
@@ -19,6 +24,8 @@ mod tcp;
 pub mod tor;
 mod underlay;
 pub mod wireguard;
+#[cfg(feature = "yggdrasil")]
+pub mod yggdrasil;
 mod zerotier;
 
 use std::any::Any;
@@ -34,7 +41,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::env::Env;
 pub use crate::error::{Daemon, DialError, DialFailure, MemberFailure, ProxyFailure};
-use crate::error::{IrohFailure, Stage, TorFailure, WireGuardFailure};
+use crate::error::{IrohFailure, LeafFailure, LeafFault, Stage, TorFailure, WireGuardFailure};
 use crate::model::{Host, Technology};
 use crate::preload::Preload;
 use crate::secret::Secret;
@@ -185,6 +192,12 @@ pub struct Settings {
     pub iroh: iroh::Settings,
     /// Of WireGuard.
     pub wireguard: wireguard::Settings,
+    /// Of Mycelium.
+    #[cfg(feature = "mycelium")]
+    pub mycelium: mycelium::Settings,
+    /// Of Yggdrasil.
+    #[cfg(feature = "yggdrasil")]
+    pub yggdrasil: yggdrasil::Settings,
     /// Where nodes of other overlays may be met first.
     pub underlay: Vec<Host>,
 }
@@ -324,6 +337,30 @@ pub enum Phase {
     Outside(Daemon),
     /// A host that this daemon leads to.
     Through(Daemon),
+    /// Somebody to peer with in this overlay.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Peering(&'static str),
+    /// Where the machine is in it.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Seeking(&'static str),
+    /// Keys in common with the machine.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Session(&'static str),
+    /// The machine, by way of that overlay.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Entering(&'static str),
     /// Another process of ours, which uses the key that we need; its member, printable.
     Busy(String),
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
@@ -357,6 +394,10 @@ impl fmt::Display for Phase {
                 write!(f, "connecting, though {name} is down here")
             }
             Self::Through(Daemon { name, .. }) => write!(f, "connecting by {name}"),
+            Self::Peering(overlay) => write!(f, "{overlay}: peering"),
+            Self::Seeking(overlay) => write!(f, "{overlay}: looking for the machine"),
+            Self::Session(overlay) => write!(f, "{overlay}: agreeing on keys"),
+            Self::Entering(overlay) => write!(f, "connecting by {overlay}"),
             Self::Busy(member) => {
                 write!(f, "waiting for another clan-connect that uses the key of {member}")
             }
@@ -389,6 +430,9 @@ impl Phase {
     pub fn timed_out(self) -> DialError {
         let tor = |stage, failure| DialError::new(stage, DialFailure::Tor(failure));
         let iroh = |stage, failure| DialError::new(stage, DialFailure::Iroh(failure));
+        let leaf = |stage, overlay, fault| {
+            DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
+        };
         let wireguard = |stage, failure| DialError::new(stage, DialFailure::WireGuard(failure));
         match self {
             Self::Bootstrapping { percent, stage } => {
@@ -397,6 +441,10 @@ impl Phase {
             Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, TorFailure::Silent),
             Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
             Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
+            Self::Peering(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::SilentPeer),
+            Self::Seeking(overlay) => leaf(Stage::Resolve, overlay, LeafFault::NotFound),
+            Self::Session(overlay) => leaf(Stage::Dial, overlay, LeafFault::NoSession),
+            Self::Entering(overlay) => leaf(Stage::Dial, overlay, LeafFault::Unanswered),
             Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
             Self::Busy(machine) => {
                 let failure = Box::new(MemberFailure::Busy { machine });

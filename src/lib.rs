@@ -54,7 +54,13 @@
 //! decrypted value anywhere.
 // What only some networks use lies idle in a build without them.
 #![cfg_attr(
-    not(all(feature = "iroh", feature = "tor", feature = "wireguard")),
+    not(all(
+        feature = "iroh",
+        feature = "mycelium",
+        feature = "tor",
+        feature = "wireguard",
+        feature = "yggdrasil"
+    )),
     allow(dead_code, unused_imports)
 )]
 #![deny(missing_docs)]

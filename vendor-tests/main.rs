@@ -115,3 +115,4 @@ mod warm;
 mod windows;
 mod wireguard;
 mod wireguard_member;
+mod yggdrasil;

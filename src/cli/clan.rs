@@ -109,6 +109,8 @@ impl Global {
             #[cfg(feature = "iroh")]
             iroh: self.iroh.clone(),
             wireguard: self.wireguard.clone(),
+            #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+            overlays: self.overlays.clone(),
             asker: Asker::Nobody,
             found: Default::default(),
             env: self.env.clone(),

@@ -113,6 +113,8 @@ pub(super) fn technologies<'a>(
     if used.iter().any(|technology| technology.is_direct()) {
         settings.wireguard = super::wireguard::settings(global, options, clan, vars);
         settings.underlay.clone_from(&clan.underlay);
+        #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+        super::overlays::settings(&mut settings, global, options, vars)?;
     }
     Ok(settings)
 }
@@ -120,9 +122,17 @@ pub(super) fn technologies<'a>(
 /// The ways of our own that lead into networks of a clan from here.
 pub(super) fn ways(clan: &Clan, global: &Global, ui: &Arc<Ui>) -> Result<Ways> {
     let (of_clan, vars) = (OfClan::of(clan, None), Arc::new(global.vars(ui)?));
-    let wireguard = super::wireguard::settings(global, &Options::default(), &of_clan, &vars);
+    let options = Options::default();
+    let wireguard = super::wireguard::settings(global, &options, &of_clan, &vars);
     let underlay = of_clan.underlay;
-    Ok(dial::ways(&Settings { wireguard, underlay, ..Settings::default() }))
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(unused_mut, reason = "nobody is a leaf")
+    )]
+    let mut settings = Settings { wireguard, underlay, ..Settings::default() };
+    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+    super::overlays::settings(&mut settings, global, &options, &vars)?;
+    Ok(dial::ways(&settings))
 }
 
 /// How long connecting may take, if anybody says.

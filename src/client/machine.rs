@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::{Clan, Connection, blocking};
 use crate::connect::{self, HostKeySettings, Request};
+#[cfg(feature = "yggdrasil")]
+use crate::dial::yggdrasil;
 use crate::dial::{OfClan, wireguard};
 use crate::error::{Attempt, Result};
 use crate::plan::{Overrides, TargetHost, plan};
@@ -172,6 +174,10 @@ impl Machine {
         let keys = &self.wireguard_keys;
         request.settings.wireguard = wireguard::Settings::of(&wireguard, vars.clone(), keys, env);
         request.settings.underlay = underlay;
+        #[cfg(feature = "yggdrasil")]
+        if let Ok(settings) = yggdrasil::Settings::of(None, &[], vars.clone(), env) {
+            request.settings.yggdrasil = settings;
+        }
         request.deadline = self.deadline;
         // Who calls has named them.
         request.exports_are_named = true;

@@ -95,6 +95,15 @@ impl Stack {
         Stream::new(shared.clone(), shared.net().listen(on))
     }
 
+    /// For the tests of who carries packets.
+    #[cfg(feature = "mycelium")]
+    pub(in crate::dial) async fn accepted(
+        &self,
+        on: SocketAddr,
+    ) -> impl AsyncRead + AsyncWrite + Send + use<> {
+        self.accept(on).await
+    }
+
     async fn accept(&self, on: SocketAddr) -> Stream {
         let stream = self.listen(on);
         stream.accepted().await;

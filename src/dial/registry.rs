@@ -24,7 +24,14 @@ static TECHNOLOGIES: [&dyn Carrier; 11] = [
 ];
 
 /// One way each into a network that is known by its addresses, whatever it is called.
-const BY_ADDRESS: [MakeWay; 2] = [wireguard::way, tailscale::way];
+const BY_ADDRESS: &[MakeWay] = &[
+    wireguard::way,
+    tailscale::way,
+    #[cfg(feature = "mycelium")]
+    super::mycelium::way,
+    #[cfg(feature = "yggdrasil")]
+    super::yggdrasil::way,
+];
 
 /// Makes a way, where the settings have what it needs.
 type MakeWay = fn(&Settings) -> Option<Arc<dyn ByAddress>>;

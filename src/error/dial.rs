@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use super::{IrohFailure, MemberFailure, Stage, TailscaleFailure, TorFailure, WireGuardFailure};
+use super::{
+    IrohFailure, LeafFailure, MemberFailure, Stage, TailscaleFailure, TorFailure, WireGuardFailure,
+};
 
 /// Why no stream could be opened. Holds no host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,7 @@ impl DialError {
             DialFailure::Refused => "is sshd running there, on that port?".into(),
             DialFailure::Tor(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Iroh(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::Leaf(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Member(failure) => return failure.hint(),
             DialFailure::Tailscale(failure) => return failure.hint().map(str::to_owned),
             DialFailure::WireGuard(failure) => return failure.hint().map(str::to_owned),
@@ -84,6 +87,8 @@ pub enum DialFailure {
     Tor(TorFailure),
     /// And so has iroh.
     Iroh(IrohFailure),
+    /// And our own clients for overlays.
+    Leaf(LeafFailure),
     /// Nor can we be a member of a WireGuard network without being one.
     Member(Box<MemberFailure>),
     /// Once we are one, its controllers have to lead us on.
@@ -122,6 +127,7 @@ impl fmt::Display for DialFailure {
             Self::Io(kind) => write!(f, "{kind}"),
             Self::Tor(failure) => write!(f, "{failure}"),
             Self::Iroh(failure) => write!(f, "{failure}"),
+            Self::Leaf(failure) => write!(f, "{failure}"),
             Self::Member(failure) => write!(f, "{failure}"),
             Self::WireGuard(failure) => write!(f, "{failure}"),
             Self::Tailscale(failure) => write!(f, "{failure}"),

@@ -329,6 +329,12 @@ options! {
     /// A member's key for the clan's WireGuard network: a file, or `var:MACHINE`; an option
     /// of our own
     "WireguardKey" wireguard_key: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// A key for Yggdrasil: a file, or `var:MACHINE`; an option of our own
+    "YggdrasilKey" yggdrasil_key: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// Whom to peer with in Yggdrasil; an option of our own
+    "YggdrasilPeer" yggdrasil_peer: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// Whom to peer with in Mycelium; an option of our own
+    "MyceliumPeer" mycelium_peer: Vec<String>, HONOURED.shown(Never).note("ours");
 }
 
 /// Options of the past, which are read over.

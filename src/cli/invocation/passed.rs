@@ -82,6 +82,8 @@ struct PassedClan {
     #[cfg(feature = "iroh")]
     iroh: crate::cli::iroh::IrohOptions,
     wireguard: crate::cli::wireguard::WireguardOptions,
+    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+    overlays: crate::cli::overlays::OverlayOptions,
 }
 
 impl PassedClan {
@@ -98,6 +100,8 @@ impl PassedClan {
             #[cfg(feature = "iroh")]
             iroh: global.iroh.clone(),
             wireguard: global.wireguard.clone(),
+            #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+            overlays: global.overlays.clone(),
         }
     }
 }
@@ -194,6 +198,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         #[cfg(feature = "iroh")]
         iroh: passed.clan.iroh,
         wireguard: passed.clan.wireguard,
+        #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+        overlays: passed.clan.overlays,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -304,6 +310,8 @@ mod tests {
                 #[cfg(feature = "iroh")]
                 iroh: crate::cli::iroh::IrohOptions::default(),
                 wireguard: Default::default(),
+                #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+                overlays: Default::default(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),

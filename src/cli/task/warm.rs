@@ -239,7 +239,7 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
     let is_relative = files.flat_map(|(_, words)| words).any(|word| !is_fixed(word))
         || invocation.config_file.as_ref().is_some_and(|file| !is_fixed(file))
         || invocation.identities.iter().chain(&global.identity).any(|path| path.is_relative())
-        || global.wireguard.files().any(|file| !file.starts_with('/'))
+        || global.wireguard.files().chain(overlay_files(global)).any(|file| !file.starts_with('/'))
         || names_files_of_tor(global);
     hash.debug(is_relative.then(|| env.dir()));
     // What they say of jump hosts is read again on the way.
@@ -251,7 +251,8 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
         .into_iter()
         .flat_map(|home| DEFAULT_IDENTITIES.into_iter().map(|name| home.join(".ssh").join(name)));
     let given = invocation.identities.iter().chain(&global.identity).cloned();
-    let members = global.wireguard.files().map(PathBuf::from).chain(wireguard::default_key(env));
+    let members = global.wireguard.files().chain(overlay_files(global)).map(PathBuf::from);
+    let members = members.chain(wireguard::default_key(env));
     named.chain(by_default).chain(given).chain(members).for_each(|file| hash.file(&file));
     Some(hash.0.digest())
 }
@@ -262,6 +263,18 @@ fn names_files_of_tor(_global: &Global) -> bool {
     return format!("{:?}", _global.tor) != format!("{:?}", tor::TorOptions::default());
     #[cfg(not(feature = "tor"))]
     false
+}
+
+/// Keys for overlays.
+fn overlay_files(global: &Global) -> impl Iterator<Item = &str> {
+    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+    let files = global.overlays.files();
+    #[cfg(not(any(feature = "mycelium", feature = "yggdrasil")))]
+    let files = {
+        let _ = global;
+        std::iter::empty()
+    };
+    files
 }
 
 fn is_idle(name: &OsStr) -> bool {

@@ -2,22 +2,20 @@
 //! a key is used by one process at a time: to the controllers two would be one member that
 //! moves from place to place with each packet.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use super::key;
 use super::members::{Members, key_of};
 use super::membership::Membership;
+use crate::dial::key_lock::KeyLocks;
 use crate::env::Env;
 use crate::error::{Error, MemberFailure};
 use crate::file;
 use crate::host_name;
-use crate::parts::Parts;
 use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::vars::Vars;
@@ -49,7 +47,7 @@ pub(super) struct Keys {
     default: Option<PathBuf>,
     /// The machine that we run on.
     host: Option<String>,
-    locks: Option<PathBuf>,
+    locks: KeyLocks,
 }
 
 /// Where a key lies that nobody has named.
@@ -77,13 +75,11 @@ impl Keys {
                 _ => PathBuf::from(text),
             }),
         };
-        let runtime = env.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute());
-        let locks = runtime.map(Path::to_owned).or_else(|| env.state_dir());
         Self {
             named: named.iter().map(place).collect(),
             default: default_key(env),
             host: host_name::short(),
-            locks: locks.map(|dir| dir.join(LOCKS)),
+            locks: KeyLocks::of(env, LOCKS),
         }
     }
 
@@ -136,32 +132,11 @@ impl Keys {
         let public = key::public_of(&private);
         let (machine, membership) = Membership::of(members, private, &origin)?;
         let alone = self
-            .alone(&public)
-            .map_err(|()| MemberFailure::Busy { machine: Printable(&machine).to_string() })?;
+            .locks
+            .take(&public)
+            .map_err(|_| MemberFailure::Busy { machine: Printable(&machine).to_string() })?;
         let is_borrowed = members.is_deployed(&machine) && self.host.as_ref() != Some(&machine);
         Ok(Some(Identity { membership, machine, alone, is_borrowed }))
-    }
-
-    /// Takes the lock of a key, which fails while another process has it.
-    fn alone(&self, public: &[u8; 32]) -> Result<Option<File>, ()> {
-        let Some(dir) = &self.locks else { return Ok(None) };
-        let mut name = Parts::default();
-        name.put(public);
-        let name = data_encoding::HEXLOWER.encode(&name.digest());
-        // Where none can be made, none is held.
-        let _ = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        let opened = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(dir.join(name));
-        let Ok(file) = opened else { return Ok(None) };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(()),
-            Ok(()) | Err(_) => Ok(Some(file)),
-        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! The options for overlays that we are leaves of: from the command line and ssh_config(5)
+//! to the dialler's settings.
+
+use std::sync::Arc;
+
+use clap::{ArgAction, Args};
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use crate::dial;
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::vars::Vars;
+
+/// What stands before the machine whose var holds a key.
+const VAR: &str = "var:";
+
+#[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Overlays")]
+pub(super) struct OverlayOptions {
+    /// Be in Yggdrasil, where this computer is not, with the key in FILE or with that of a
+    /// machine which runs nowhere else [default: the key that is deployed here, or else one
+    /// that nobody knows]
+    #[cfg(feature = "yggdrasil")]
+    #[arg(long = "yggdrasil-key", global = true, value_name = "FILE|var:MACHINE")]
+    yggdrasil_key: Option<String>,
+    /// Peer with this node of Yggdrasil first, and then with the clan's machines
+    #[cfg(feature = "yggdrasil")]
+    #[arg(long = "yggdrasil-peer", global = true, value_name = "tcp://HOST:PORT|tls://HOST:PORT",
+          action = ArgAction::Append)]
+    yggdrasil_peer: Vec<String>,
+    /// Peer with this node of Mycelium first, and then with the clan's machines
+    #[cfg(feature = "mycelium")]
+    #[arg(long = "mycelium-peer", global = true, value_name = "tcp://HOST:PORT",
+          action = ArgAction::Append)]
+    mycelium_peer: Vec<String>,
+}
+
+impl OverlayOptions {
+    /// The files that are named, which may become others at the same place.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        #[cfg(feature = "yggdrasil")]
+        let key = self.yggdrasil_key.as_deref();
+        #[cfg(not(feature = "yggdrasil"))]
+        let key: Option<&str> = None;
+        key.into_iter().filter(|key| !key.starts_with(VAR))
+    }
+}
+
+/// Puts what is said into the settings for connections with these options of
+/// ssh_config(5), which count where the command line says nothing.
+pub(super) fn settings(
+    settings: &mut dial::Settings,
+    global: &Global,
+    options: &Options,
+    vars: &Arc<Vars>,
+) -> Result<()> {
+    let said = &global.overlays;
+    // A peer may have its password in it, which is not repeated.
+    let usage = |overlay: &str, why: &str| Error::Usage(format!("a peer of {overlay}: {why}"));
+    #[cfg(feature = "yggdrasil")]
+    {
+        let key =
+            said.yggdrasil_key.as_deref().or(options.yggdrasil_key.first().map(String::as_str));
+        let peers = or(&said.yggdrasil_peer, &options.yggdrasil_peer);
+        if said.yggdrasil_peer.iter().any(|peer| peer.contains("password=")) {
+            let why = "others see a password on a command line: put it into ssh_config, as \
+                       YggdrasilPeer";
+            return Err(usage("Yggdrasil", why));
+        }
+        settings.yggdrasil = dial::yggdrasil::Settings::of(key, peers, vars.clone(), &global.env)
+            .map_err(|why| usage("Yggdrasil", why))?;
+    }
+    #[cfg(feature = "mycelium")]
+    {
+        let peers = or(&said.mycelium_peer, &options.mycelium_peer);
+        settings.mycelium =
+            dial::mycelium::Settings::of(peers).map_err(|why| usage("Mycelium", why))?;
+    }
+    Ok(())
+}
+
+fn or<'a>(said: &'a [String], other: &'a [String]) -> &'a [String] {
+    if said.is_empty() { other } else { said }
+}

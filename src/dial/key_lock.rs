@@ -1,0 +1,51 @@
+//! Keys that one process can use at a time: whoever uses them is a member of a network, and
+//! two of them would take each other's packets. Owns the locks.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::env::Env;
+use crate::parts::Parts;
+
+/// Where locks of one kind lie, in the directory of what runs or of what is kept; nowhere,
+/// where there is neither.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeyLocks(Option<PathBuf>);
+
+/// Another process has the lock.
+#[derive(Debug)]
+pub(super) struct InUse;
+
+impl KeyLocks {
+    /// Below this name.
+    pub(super) fn of(env: &Env, name: &str) -> Self {
+        let runtime = env.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute());
+        let locks = runtime.map(Path::to_owned).or_else(|| env.state_dir());
+        Self(locks.map(|dir| dir.join(name)))
+    }
+
+    /// Takes the lock of a key; none where there is no place for it.
+    pub(super) fn take(&self, public: &[u8; 32]) -> Result<Option<File>, InUse> {
+        let Some(dir) = &self.0 else { return Ok(None) };
+        let mut name = Parts::default();
+        name.put(public);
+        let name = data_encoding::HEXLOWER.encode(&name.digest());
+        // Where none can be made, none is held.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(dir.join(name));
+        let Ok(file) = opened else { return Ok(None) };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(InUse),
+            Ok(()) | Err(_) => Ok(Some(file)),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A leaf that runs: the protocol's driver, the TCP stack on top of it and their threads.
+//! Owns that it ends with its last use, and that the other side hears of it.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::driver::{Command, Driver, Progress};
+use super::{PeerAddress, Protocol, Step, Underlay};
+use crate::dial::own_runtime::OwnRuntime;
+use crate::dial::packet::{Shape, Stack};
+use crate::dial::{DialError, DialFailure, Phase, Stream};
+use crate::error::{LeafFailure, LeafFault, Stage};
+
+/// The least that IPv6 has (RFC 8200, section 5): longer packets were seen to get stuck
+/// between two daemons.
+const MTU: usize = 1280;
+
+/// The leaf.
+pub(in crate::dial) struct Client {
+    overlay: &'static str,
+    runtime: OwnRuntime,
+    stack: Stack,
+    commands: mpsc::UnboundedSender<Command>,
+    /// What no other process can have as long as this one runs.
+    _alone: Option<File>,
+}
+
+impl Client {
+    /// Starts its threads; peers are looked for with the first dial.
+    pub(in crate::dial) fn start(
+        overlay: &'static str,
+        address: Ipv6Addr,
+        protocol: impl Protocol,
+        peers: Vec<PeerAddress>,
+        underlay: impl Underlay,
+    ) -> Result<Self, LeafFault> {
+        let runtime = OwnRuntime::new(overlay).map_err(|_| LeafFault::Ended)?;
+        let handle = runtime.handle().ok_or(LeafFault::Ended)?;
+        let _here = handle.enter();
+        let addresses = vec![(IpAddr::V6(address), 128)];
+        let (stack, link) = Stack::start(Shape { addresses, mtu: MTU, is_lossy: false });
+        let (commands, orders) = mpsc::unbounded_channel();
+        handle.spawn(Driver::new(protocol, peers, underlay, orders, link).run());
+        Ok(Self { overlay, runtime, stack, commands, _alone: None })
+    }
+
+    /// The same, and a lock is held until it has ended.
+    pub(in crate::dial) fn holding(self, alone: Option<File>) -> Self {
+        let mut client = self;
+        client._alone = alone;
+        client
+    }
+
+    /// Opens a stream to a machine.
+    pub(in crate::dial) async fn dial(
+        self: Arc<Self>,
+        target: Ipv6Addr,
+        port: u16,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<Stream, DialError> {
+        let overlay = self.overlay;
+        let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
+        let sought = Sought { client: self.clone(), target };
+        let _ = self.commands.send(Command::Seek(target, watcher));
+        loop {
+            let now = progress.borrow_and_update().clone();
+            match now {
+                Progress::At(Step::Peering) => enter(Phase::Peering(overlay)),
+                Progress::At(Step::Lookup) => enter(Phase::Seeking(overlay)),
+                Progress::At(Step::Session) => enter(Phase::Session(overlay)),
+                Progress::At(Step::Ready) => break,
+                Progress::Failed(fault) => return Err(failed(overlay, fault)),
+            }
+            progress.changed().await.map_err(|_| failed(overlay, LeafFault::Ended))?;
+        }
+        enter(Phase::Entering(overlay));
+        let address = SocketAddr::new(target.into(), port);
+        let opened = self.stack.connect(address).await.map_err(|failure| match failure {
+            DialFailure::TimedOut => failed(overlay, LeafFault::Unanswered),
+            failure => DialError::new(Stage::Dial, failure),
+        })?;
+        Ok(Stream::new(opened, Some(target.into())).with_carrier(Arc::new(sought)))
+    }
+}
+
+impl Drop for Client {
+    /// Whoever is not told that a stream has ended keeps it for hours.
+    fn drop(&mut self) {
+        let stack = self.stack.clone();
+        self.runtime.end_after(async move { stack.close().await });
+    }
+}
+
+/// Keeps the way to a machine.
+struct Sought {
+    client: Arc<Client>,
+    target: Ipv6Addr,
+}
+
+impl Drop for Sought {
+    fn drop(&mut self) {
+        let _ = self.client.commands.send(Command::Forget(self.target));
+    }
+}
+
+/// The error that a fault is.
+pub(in crate::dial) fn failed(overlay: &'static str, fault: LeafFault) -> DialError {
+    let stage = match fault {
+        LeafFault::NotFound => Stage::Resolve,
+        LeafFault::NoSession | LeafFault::Unanswered => Stage::Dial,
+        _ => Stage::Bootstrap,
+    };
+    DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
+}

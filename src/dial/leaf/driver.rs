@@ -1,0 +1,461 @@
+//! Drives an overlay's protocol. Owns the link to one peer at a time, the queues on both
+//! sides of it, and when the next peer's turn comes.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::connect::{self, Connection, Underlay};
+use super::{PeerAddress, Protocol, Step};
+use crate::dial::packet::Link;
+use crate::error::LeafFault;
+
+/// How long each step may take with one peer.
+const PEERING_DEADLINE: Duration = Duration::from_secs(8);
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(8);
+const SESSION_DEADLINE: Duration = Duration::from_secs(6);
+/// How much may wait for the peer before nobody is asked for more.
+const MAX_OUT: usize = 128 << 10;
+/// How many packets may wait for us.
+const MAX_PACKETS: usize = 256;
+/// How much is read at once. The longest frame of any overlay is below two of these.
+const READ: usize = 128 << 10;
+/// How long nobody has to want anything before the link is closed.
+const LINGER: Duration = Duration::from_secs(10);
+/// Between two rounds through all peers, at first and later.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// Nothing is due later.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// What is asked of a driver.
+#[derive(Debug)]
+pub(in crate::dial) enum Command {
+    /// To find a machine, and to keep the way to it.
+    Seek(Ipv6Addr, watch::Sender<Progress>),
+    /// To do so for one fewer.
+    Forget(Ipv6Addr),
+}
+
+/// How far a machine is from being reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dial) enum Progress {
+    /// This is waited for.
+    At(Step),
+    /// Every peer was tried.
+    Failed(LeafFault),
+}
+
+/// The time since the Unix epoch, on a clock that never goes back.
+struct Clock {
+    started: Instant,
+    epoch: Duration,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), epoch }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch + self.started.elapsed()
+    }
+
+    fn instant(&self, time: Duration) -> Instant {
+        let latest = self.now() + FAR;
+        self.started + time.min(latest).saturating_sub(self.epoch)
+    }
+}
+
+/// The protocol and what it works for.
+pub(in crate::dial) struct Driver<P, U> {
+    protocol: P,
+    peers: Vec<PeerAddress>,
+    underlay: U,
+    commands: mpsc::UnboundedReceiver<Command>,
+    packets: Link,
+    clock: Clock,
+    sought: HashMap<Ipv6Addr, Sought>,
+    /// Since when nobody has wanted anything.
+    idle_since: Option<Duration>,
+}
+
+/// A machine that is looked for.
+struct Sought {
+    watchers: Vec<watch::Sender<Progress>>,
+    users: usize,
+    step: Step,
+    since: Duration,
+}
+
+impl Sought {
+    fn tell(&mut self, progress: &Progress) {
+        self.watchers.retain(|watcher| watcher.send(progress.clone()).is_ok());
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(match self.step {
+            Step::Peering => self.since + PEERING_DEADLINE,
+            Step::Lookup => self.since + LOOKUP_DEADLINE,
+            Step::Session => self.since + SESSION_DEADLINE,
+            Step::Ready => return None,
+        })
+    }
+}
+
+/// Why a link has ended.
+enum Ended {
+    /// The peer, or what it does not know.
+    Fault(LeafFault),
+    /// Nobody wants anything any more.
+    Unused,
+    /// Nobody can want anything any more.
+    Closed,
+}
+
+impl<P: Protocol, U: Underlay> Driver<P, U> {
+    pub(in crate::dial) fn new(
+        protocol: P,
+        peers: Vec<PeerAddress>,
+        underlay: U,
+        commands: mpsc::UnboundedReceiver<Command>,
+        packets: Link,
+    ) -> Self {
+        let (clock, sought) = (Clock::new(), HashMap::new());
+        Self { protocol, peers, underlay, commands, packets, clock, sought, idle_since: None }
+    }
+
+    /// Until whoever commands is gone.
+    pub(in crate::dial) async fn run(mut self) {
+        while let Some(command) = self.commands.recv().await {
+            self.obey(command);
+            if self.serve().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Goes through the peers for as long as somebody wants something; none when nobody ever
+    /// will.
+    async fn serve(&mut self) -> Option<()> {
+        let mut pause = FIRST_PAUSE;
+        while !self.sought.is_empty() {
+            let mut worst =
+                if self.peers.is_empty() { LeafFault::NoPeers } else { LeafFault::Unconnected };
+            let mut has_worked = false;
+            let mut left: Vec<usize> = (0..self.peers.len()).collect();
+            while !left.is_empty() && !self.sought.is_empty() {
+                self.restart(Step::Peering);
+                let Some((peer, stream)) = self.connect(&left).await? else { break };
+                left.retain(|&other| other != peer);
+                match self.link(peer, stream, left.is_empty()).await {
+                    Ended::Closed => return None,
+                    Ended::Unused => return Some(()),
+                    Ended::Fault(fault) => {
+                        if rank(&fault) > rank(&worst) {
+                            worst = fault;
+                        }
+                        // It worked, and will again: from the first on.
+                        if self.sought.values().any(|sought| sought.step == Step::Ready) {
+                            pause = FIRST_PAUSE;
+                            has_worked = true;
+                            break;
+                        }
+                    }
+                }
+                if worst == LeafFault::KeyElsewhere {
+                    break;
+                }
+            }
+            let is_over = worst == LeafFault::KeyElsewhere;
+            if !has_worked || is_over {
+                let progress = Progress::Failed(worst);
+                self.sought.values_mut().for_each(|sought| sought.tell(&progress));
+            }
+            if is_over {
+                return None;
+            }
+            self.pause(pause).await?;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+        Some(())
+    }
+
+    fn restart(&mut self, step: Step) {
+        let now = self.clock.now();
+        for sought in self.sought.values_mut() {
+            (sought.step, sought.since) = (step, now);
+            sought.tell(&Progress::At(step));
+        }
+    }
+
+    /// Obeys for a while. Packets of ours that have no way are dropped.
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        let until = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return Some(()),
+                command = self.commands.recv() => self.obey(command?),
+                packet = self.packets.outgoing.recv() => drop(packet?),
+            }
+        }
+    }
+
+    async fn connect(&mut self, left: &[usize]) -> Option<Option<(usize, Connection)>> {
+        let peers = left.iter().filter_map(|&at| Some((at, self.peers.get(at)?.clone())));
+        let connecting = connect::first(&self.underlay, peers.collect());
+        tokio::pin!(connecting);
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return Some(connected),
+                command = self.commands.recv() => {
+                    let (protocol, now) = (&mut self.protocol, self.clock.now());
+                    obey(command?, protocol, &mut self.sought, Step::Peering, now);
+                }
+                packet = self.packets.outgoing.recv() => drop(packet?),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        obey(command, &mut self.protocol, &mut self.sought, Step::Peering, now);
+    }
+
+    /// One link, from its beginning to its end.
+    async fn link(&mut self, peer: usize, stream: Connection, is_last: bool) -> Ended {
+        let Some(address) = self.peers.get(peer) else { return Ended::Unused };
+        let now = self.clock.now();
+        self.protocol.begin(address, now);
+        for sought in self.sought.values_mut() {
+            sought.since = now;
+        }
+        let (reader, writer) = tokio::io::split(stream);
+        let mut wire = Wire::new(reader, writer);
+        let timer = sleep_until(self.clock.instant(now));
+        tokio::pin!(timer);
+        loop {
+            match self.turn(&mut wire, timer.as_mut(), is_last).await {
+                Ok(()) => {}
+                Err(ended) => {
+                    // What was last said still goes out, such as the end of a connection.
+                    if !matches!(ended, Ended::Fault(_)) {
+                        let _ = tokio::time::timeout(FIRST_PAUSE, wire.writer.shutdown()).await;
+                    }
+                    return ended;
+                }
+            }
+        }
+    }
+
+    /// Does what can be done, and waits until there is more.
+    async fn turn(
+        &mut self,
+        wire: &mut Wire,
+        mut timer: Pin<&mut Sleep>,
+        is_last: bool,
+    ) -> Result<(), Ended> {
+        let now = self.clock.now();
+        wire.take_frames(&mut self.protocol, now).map_err(Ended::Fault)?;
+        let due = self.note_progress(now, is_last)?.min(self.protocol.due());
+        let due = self.clock.instant(due);
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        wire.take_output(&mut self.protocol);
+        let output = self.protocol.output();
+        let may_send = wire.waiting() + output.bytes.len() < MAX_OUT;
+        let may_read = may_send && output.packets.len() < MAX_PACKETS;
+        let has_packets = !output.packets.is_empty();
+        tokio::select! {
+            () = timer => {
+                self.protocol.tick(self.clock.now()).map_err(Ended::Fault)?;
+            }
+            written = wire.writer.write(wire.writing.get(wire.written..).unwrap_or_default()),
+                if wire.written < wire.writing.len() =>
+            {
+                wire.has_written(written.unwrap_or(0)).ok_or(Ended::Fault(LeafFault::Lost))?;
+            }
+            permit = self.packets.incoming.reserve(), if has_packets => {
+                let packets = &mut self.protocol.output().packets;
+                if let Some(packet) = packets.pop_front() {
+                    permit.map_err(|_| Ended::Closed)?.send(packet);
+                }
+                while let Ok(permit) = self.packets.incoming.try_reserve() {
+                    let Some(packet) = packets.pop_front() else { break };
+                    permit.send(packet);
+                }
+            }
+            packet = self.packets.outgoing.recv(), if may_send => {
+                self.protocol.send(&packet.ok_or(Ended::Closed)?, now);
+                while self.protocol.output().bytes.len() < MAX_OUT
+                    && let Ok(packet) = self.packets.outgoing.try_recv()
+                {
+                    self.protocol.send(&packet, now);
+                }
+            }
+            read = wire.reader.read_buf(&mut wire.arrived), if may_read => {
+                if read.unwrap_or(0) == 0 {
+                    return Err(Ended::Fault(LeafFault::Lost));
+                }
+            }
+            command = self.commands.recv() => {
+                let command = command.ok_or(Ended::Closed)?;
+                obey(command, &mut self.protocol, &mut self.sought, Step::Ready, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how far everything is, and until when it has to be further.
+    fn note_progress(&mut self, now: Duration, is_last: bool) -> Result<Duration, Ended> {
+        if self.sought.is_empty() {
+            let since = *self.idle_since.get_or_insert(now);
+            return if now >= since + LINGER { Err(Ended::Unused) } else { Ok(since + LINGER) };
+        }
+        self.idle_since = None;
+        let mut due = Duration::MAX;
+        let mut late = None;
+        let mut is_useful = false;
+        for (address, sought) in &mut self.sought {
+            let step = self.protocol.step(*address);
+            if step != sought.step {
+                (sought.step, sought.since) = (step, now);
+                sought.tell(&Progress::At(step));
+            }
+            match sought.deadline() {
+                Some(deadline) if deadline <= now => late = Some((*address, step)),
+                Some(deadline) => due = due.min(deadline),
+                None => is_useful = true,
+            }
+        }
+        let Some((address, step)) = late else { return Ok(due) };
+        let fault = match step {
+            Step::Peering => LeafFault::SilentPeer,
+            Step::Lookup => LeafFault::NotFound,
+            Step::Session | Step::Ready => LeafFault::NoSession,
+        };
+        // Another peer may know more, unless this one is of use to others.
+        if !is_useful && (!is_last || step == Step::Peering) {
+            return Err(Ended::Fault(fault));
+        }
+        if let Some(sought) = self.sought.get_mut(&address) {
+            sought.since = now;
+            sought.tell(&Progress::Failed(fault));
+        }
+        Ok(now)
+    }
+}
+
+/// `most` is how far anything can be now.
+fn obey<P: Protocol>(
+    command: Command,
+    protocol: &mut P,
+    sought: &mut HashMap<Ipv6Addr, Sought>,
+    most: Step,
+    now: Duration,
+) {
+    match command {
+        Command::Seek(address, watcher) => {
+            let step = protocol.step(address).min(most);
+            let new = || Sought { watchers: Vec::new(), users: 0, step, since: now };
+            let sought = sought.entry(address).or_insert_with(new);
+            sought.users += 1;
+            // A failure is known to those who asked before.
+            sought.since = now;
+            let _ = watcher.send(Progress::At(sought.step));
+            sought.watchers.push(watcher);
+            protocol.seek(address, now);
+        }
+        Command::Forget(address) => {
+            protocol.forget(address);
+            if let Some(found) = sought.get_mut(&address) {
+                found.users = found.users.saturating_sub(1);
+                if found.users == 0 {
+                    sought.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+/// How much a failure tells.
+fn rank(fault: &LeafFault) -> u8 {
+    match fault {
+        LeafFault::NoPeers | LeafFault::Unconnected => 0,
+        LeafFault::SilentPeer | LeafFault::Lost | LeafFault::Ourselves => 1,
+        LeafFault::Protocol(_) => 2,
+        LeafFault::Version { .. } | LeafFault::Password | LeafFault::OtherPeer => 3,
+        LeafFault::NotFound => 4,
+        LeafFault::NoSession => 5,
+        _ => 6,
+    }
+}
+
+/// A link's two directions and what is between them and the protocol.
+struct Wire {
+    reader: ReadHalf<Connection>,
+    writer: WriteHalf<Connection>,
+    arrived: Vec<u8>,
+    writing: Vec<u8>,
+    written: usize,
+}
+
+impl Wire {
+    fn new(reader: ReadHalf<Connection>, writer: WriteHalf<Connection>) -> Self {
+        let arrived = Vec::with_capacity(READ);
+        Self { reader, writer, arrived, writing: Vec::new(), written: 0 }
+    }
+
+    /// Gives the protocol what has arrived, unless it has much to say already.
+    fn take_frames(
+        &mut self,
+        protocol: &mut impl Protocol,
+        now: Duration,
+    ) -> Result<(), LeafFault> {
+        let mut taken = 0;
+        loop {
+            let output = protocol.output();
+            if output.bytes.len() >= MAX_OUT || output.packets.len() >= MAX_PACKETS {
+                break;
+            }
+            let rest = self.arrived.get(taken..).unwrap_or_default();
+            match protocol.receive(rest, now)? {
+                Some(length) if !rest.is_empty() => taken += length,
+                _ => break,
+            }
+        }
+        self.arrived.drain(..taken);
+        // Room for the rest of a long frame, and for no more than that.
+        if self.arrived.capacity() - self.arrived.len() < READ / 2 {
+            self.arrived.reserve(READ);
+        }
+        Ok(())
+    }
+
+    fn take_output(&mut self, protocol: &mut impl Protocol) {
+        if self.written == self.writing.len() {
+            self.writing.clear();
+            self.written = 0;
+            std::mem::swap(&mut self.writing, &mut protocol.output().bytes);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.writing.len() - self.written
+    }
+
+    fn has_written(&mut self, length: usize) -> Option<()> {
+        self.written += length;
+        (length > 0).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

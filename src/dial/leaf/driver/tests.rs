@@ -1,0 +1,223 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::DuplexStream;
+
+use super::super::Output;
+use super::super::connect::Connecting;
+use super::*;
+
+const TARGET: Ipv6Addr = Ipv6Addr::LOCALHOST;
+
+/// Each byte from the peer is one step; each packet goes out and in as it is.
+#[derive(Default)]
+struct Steps {
+    heard: usize,
+    sought: usize,
+    output: Output,
+}
+
+impl Protocol for Steps {
+    fn begin(&mut self, _: &PeerAddress, _: Duration) {
+        self.heard = 0;
+        self.output = Output::default();
+    }
+
+    fn receive(&mut self, arrived: &[u8], _: Duration) -> Result<Option<usize>, LeafFault> {
+        match arrived.first() {
+            None => Ok(None),
+            Some(b'!') => Err(LeafFault::Password),
+            Some(b'p') => {
+                self.output.packets.push_back(vec![0; 1000]);
+                Ok(Some(1))
+            }
+            Some(_) => {
+                self.heard += 1;
+                Ok(Some(1))
+            }
+        }
+    }
+
+    fn tick(&mut self, _: Duration) -> Result<(), LeafFault> {
+        Ok(())
+    }
+
+    fn due(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn seek(&mut self, _: Ipv6Addr, _: Duration) {
+        self.sought += 1;
+    }
+
+    fn forget(&mut self, _: Ipv6Addr) {
+        self.sought -= 1;
+    }
+
+    fn step(&self, _: Ipv6Addr) -> Step {
+        match self.heard {
+            0 => Step::Peering,
+            1 => Step::Lookup,
+            2 => Step::Session,
+            _ => Step::Ready,
+        }
+    }
+
+    fn send(&mut self, packet: &[u8], _: Duration) {
+        self.output.bytes.extend_from_slice(packet);
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.output
+    }
+}
+
+/// Peers by what they say at once; `x` takes no connection.
+struct Script {
+    says: HashMap<String, VecDeque<&'static str>>,
+    /// The other ends of the links that were made.
+    links: Arc<Mutex<Vec<(String, DuplexStream)>>>,
+}
+
+struct Peers(Arc<Mutex<Script>>);
+
+impl Underlay for Peers {
+    fn connect(&self, peer: PeerAddress) -> Connecting {
+        let script = self.0.clone();
+        Box::pin(async move {
+            let (said, links) = {
+                let mut script = script.lock().unwrap();
+                let all = script.says.get_mut(&peer.host)?;
+                let said = if all.len() > 1 { all.pop_front()? } else { *all.front()? };
+                (said, script.links.clone())
+            };
+            if said == "x" {
+                return None;
+            }
+            let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+            theirs.write_all(said.as_bytes()).await.ok()?;
+            links.lock().unwrap().push((peer.host, theirs));
+            let connection: Connection = Box::pin(ours);
+            Some(connection)
+        })
+    }
+}
+
+struct World {
+    commands: mpsc::UnboundedSender<Command>,
+    links: Arc<Mutex<Vec<(String, DuplexStream)>>>,
+    outgoing: mpsc::Sender<Vec<u8>>,
+    incoming: mpsc::Receiver<Vec<u8>>,
+}
+
+/// A driver with these peers, each with what it says on its links.
+fn world(peers: &[(&str, &[&'static str])]) -> World {
+    let links = Arc::new(Mutex::new(Vec::new()));
+    let says =
+        peers.iter().map(|(name, says)| ((*name).to_owned(), says.iter().copied().collect()));
+    let script = Script { says: says.collect(), links: links.clone() };
+    let address = |name: &str| PeerAddress::new(name, 1, super::super::Carriage::Tcp);
+    let addresses = peers.iter().map(|(name, _)| address(name)).collect();
+    let (commands, orders) = mpsc::unbounded_channel();
+    let (outgoing, from) = mpsc::channel(4);
+    let (to, incoming) = mpsc::channel(4);
+    let link = Link { outgoing: from, incoming: to };
+    let underlay = Peers(Arc::new(Mutex::new(script)));
+    tokio::spawn(Driver::new(Steps::default(), addresses, underlay, orders, link).run());
+    World { commands, links, outgoing, incoming }
+}
+
+impl World {
+    /// How it ends, and when.
+    async fn reach(&self) -> (Progress, Duration) {
+        let began = Instant::now();
+        let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
+        self.commands.send(Command::Seek(TARGET, watcher)).unwrap();
+        loop {
+            let now = progress.borrow_and_update().clone();
+            match now {
+                Progress::At(Step::Ready) | Progress::Failed(_) => return (now, began.elapsed()),
+                Progress::At(_) => progress.changed().await.unwrap(),
+            }
+        }
+    }
+
+    fn peers(&self) -> Vec<String> {
+        self.links.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_have_their_turn_until_one_leads_there() {
+    let world = world(&[("gone", &["x"]), ("silent", &[""]), ("lost", &["1"]), ("good", &["123"])]);
+    let (progress, time) = world.reach().await;
+    assert_eq!(progress, Progress::At(Step::Ready));
+    assert_eq!(world.peers(), ["silent", "lost", "good"]);
+    let expected = PEERING_DEADLINE + LOOKUP_DEADLINE;
+    assert!(time >= expected && time < expected + Duration::from_secs(1), "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_last_is_said() {
+    for (peers, fault) in [
+        (&[][..], LeafFault::NoPeers),
+        (&[("gone", &["x"][..])], LeafFault::Unconnected),
+        (&[("silent", &[""]), ("gone", &["x"])], LeafFault::SilentPeer),
+        (&[("secret", &["!"]), ("silent", &[""])], LeafFault::Password),
+        (&[("lost", &["1"]), ("secret", &["!"])], LeafFault::NotFound),
+        (&[("mute", &["12"]), ("lost", &["1"])], LeafFault::NoSession),
+    ] {
+        let (progress, time) = world(peers).reach().await;
+        assert_eq!(progress, Progress::Failed(fault));
+        assert!(time < Duration::from_secs(20), "{time:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_breaks_is_made_again() {
+    let world = world(&[("good", &["123"])]);
+    assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+    world.links.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.peers(), ["good"]);
+    assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+    // It is closed when nobody wants anything any more.
+    world.commands.send(Command::Forget(TARGET)).unwrap();
+    world.commands.send(Command::Forget(TARGET)).unwrap();
+    tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
+    let (_, mut link) = world.links.lock().unwrap().pop().unwrap();
+    assert_eq!(link.read(&mut [0]).await.unwrap(), 0);
+    // And begins anew.
+    assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_nothing_is_sent_no_more_than_there_is_room_for() {
+    let world = world(&[("good", &["123"])]);
+    assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+    let mut taken = 0;
+    while tokio::time::timeout(Duration::from_secs(1), world.outgoing.send(vec![0; 1000]))
+        .await
+        .is_ok()
+    {
+        taken += 1000;
+    }
+    assert!(taken < 3 * MAX_OUT, "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_that_nobody_takes_are_not_piled_up() {
+    let mut world = world(&[("good", &["123"])]);
+    assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+    let (_, mut link) = world.links.lock().unwrap().pop().unwrap();
+    let mut given = 0;
+    while tokio::time::timeout(Duration::from_secs(1), link.write_all(&[b'p'; 1000])).await.is_ok()
+    {
+        given += 1000;
+    }
+    // A packet each would be hundreds of megabytes.
+    assert!(given < 400_000, "{given}");
+    for _ in 0..5000 {
+        assert_eq!(world.incoming.recv().await.unwrap().len(), 1000);
+    }
+}

@@ -1,0 +1,300 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::dial::leaf::packet_between;
+use crate::dial::mycelium::vectors;
+
+const START: Duration = Duration::from_secs(1_790_000_000);
+
+/// Numbers that are known.
+fn counted(bytes: &mut [u8]) -> bool {
+    for (number, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::try_from(number + 1).unwrap();
+    }
+    true
+}
+
+fn router() -> Router {
+    let [first, _] = vectors::identities();
+    Router::new(first, counted)
+}
+
+fn pair() -> (Router, Router) {
+    let [first, second] = vectors::identities();
+    (Router::new(first, counted), Router::new(second, counted))
+}
+
+fn sent(router: &mut Router) -> Vec<u8> {
+    std::mem::take(&mut router.output().bytes)
+}
+
+fn give(router: &mut Router, mut bytes: &[u8], now: Duration) {
+    while let Some(length) = router.receive(bytes, now).unwrap() {
+        bytes = &bytes[length..];
+    }
+    assert!(bytes.is_empty());
+}
+
+/// Each is the other's neighbour until both have said all.
+fn talk(one: &mut Router, other: &mut Router, now: Duration) {
+    for _ in 0..8 {
+        let (first, second) = (sent(one), sent(other));
+        give(other, &first, now);
+        give(one, &second, now);
+    }
+}
+
+fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
+    let mut rest = bytes;
+    let mut frames = Vec::new();
+    while let Some((frame, length)) = wire::decode(rest).unwrap() {
+        frames.push(frame);
+        rest = &rest[length..];
+    }
+    frames
+}
+
+#[test]
+fn it_begins_with_its_subnet_a_hello_and_what_it_looks_for() {
+    let mut router = router();
+    let [_, second] = vectors::identities();
+    router.seek(second.address, START);
+    router.begin(&PeerAddress::example(), START);
+    let begun = sent(&mut router);
+    let expected = ["update_own_subnet", "hello", "route_request"].map(vectors::bytes).concat();
+    assert_eq!(begun, expected);
+    assert_eq!(router.step(second.address), Step::Peering);
+}
+
+#[test]
+fn packets_go_both_ways_once_the_way_is_known() {
+    let (mut one, mut other) = pair();
+    one.seek(other.address(), START);
+    other.seek(one.address(), START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
+    talk(&mut one, &mut other, START);
+    assert_eq!(one.step(other.address()), Step::Ready);
+    let packet = packet_between(one.address(), other.address(), b"hello");
+    one.send(&packet, START);
+    talk(&mut one, &mut other, START);
+    assert_eq!(other.output().packets.pop_front(), Some(packet));
+    // Nothing is sent in another's name.
+    let forged = packet_between("400::1".parse().unwrap(), other.address(), b"hello");
+    one.send(&forged, START);
+    assert!(sent(&mut one).is_empty());
+}
+
+#[test]
+fn the_vector_of_a_packet_is_opened() {
+    let (mut one, mut other) = pair();
+    other.seek(one.address(), START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
+    talk(&mut one, &mut other, START);
+    give(&mut other, &vectors::bytes("data_frame/frame"), START);
+    let packet = other.output().packets.pop_front();
+    // The vector's packet says less of its ends than ours has to.
+    assert_eq!(packet, None);
+    let plain = vectors::bytes("data_frame/plaintext");
+    let [first, second] = vectors::identities();
+    let shared = first.shared_with(second.public).unwrap();
+    let frame = vectors::bytes("data_frame/frame");
+    let (Frame::Data { hops, body, .. }, _) = wire::decode(&frame).unwrap().unwrap() else {
+        panic!("not data");
+    };
+    assert_eq!((hops, shared.open(body)), (63, Some(plain.clone())));
+    let nonce = vectors::bytes("data_frame/nonce").try_into().unwrap();
+    let mut out = Vec::new();
+    let length = plain.len() + super::super::identity::OVERHEAD;
+    wire::data_header(63, first.address, second.address, length, &mut out);
+    let start = out.len();
+    out.extend(plain);
+    shared.seal(nonce, &mut out, start).unwrap();
+    assert_eq!(out, frame);
+}
+
+#[test]
+fn a_hello_is_answered_and_a_question_for_us_too() {
+    let mut router = router();
+    router.begin(&PeerAddress::example(), START);
+    sent(&mut router);
+    give(&mut router, &vectors::bytes("hello"), START);
+    assert_eq!(sent(&mut router), vectors::bytes("ihu"));
+    let mut everything = Vec::new();
+    Frame::RouteRequest(None).encode(&mut everything);
+    give(&mut router, &everything, START);
+    assert_eq!(sent(&mut router), vectors::bytes("update_own_subnet"));
+    // Somebody else's.
+    give(&mut router, &vectors::bytes("route_request"), START);
+    assert!(sent(&mut router).is_empty());
+}
+
+#[test]
+fn a_newer_number_is_made_for_who_needs_one_and_not_at_once_again() {
+    let mut router = router();
+    router.begin(&PeerAddress::example(), START);
+    sent(&mut router);
+    let ask = |seqno| {
+        let router_id = RouterId {
+            public: vectors::identities()[0].public,
+            zone: 0,
+            random: [1, 2, 3, 4, 5, 6],
+        };
+        let prefix = Prefix::of(vectors::identities()[0].address, 64);
+        let mut bytes = Vec::new();
+        Frame::SeqnoRequest { prefix, seqno, hops: 64, router: router_id }.encode(&mut bytes);
+        bytes
+    };
+    let seqnos = |bytes: &[u8]| -> Vec<u16> {
+        let update = |frame: &Frame<'_>| match frame {
+            Frame::Update(update) => update.seqno,
+            other => panic!("{other:?}"),
+        };
+        frames(bytes).iter().map(update).collect()
+    };
+    give(&mut router, &ask(1), START);
+    assert_eq!(seqnos(&sent(&mut router)), [1]);
+    for seqno in [2, 3, 0, 0x8001] {
+        give(&mut router, &ask(seqno), START + Duration::from_secs(1));
+        assert_eq!(seqnos(&sent(&mut router)), [0_u16; 0], "{seqno}");
+    }
+    give(&mut router, &ask(2), START + SEQNO_EVERY);
+    assert_eq!(seqnos(&sent(&mut router)), [2]);
+}
+
+#[test]
+fn a_way_is_believed_only_if_the_key_has_the_address() {
+    let mut router = router();
+    let [first, second] = vectors::identities();
+    router.seek(second.address, START);
+    router.begin(&PeerAddress::example(), START);
+    let update = |public, metric| {
+        let router = RouterId { public, zone: 0, random: [0; 6] };
+        let prefix = Prefix::of(second.address, 64);
+        let mut bytes = Vec::new();
+        Frame::Update(Update { interval: 30000, seqno: 0, metric, prefix, router })
+            .encode(&mut bytes);
+        bytes
+    };
+    give(&mut router, &update(first.public, 1), START);
+    assert_eq!(router.step(second.address), Step::Lookup);
+    give(&mut router, &update(second.public, 1), START);
+    assert_eq!(router.step(second.address), Step::Ready);
+    // A retraction by somebody else changes nothing, and one of its own is asked about.
+    give(&mut router, &update(first.public, INFINITY), START);
+    assert_eq!(router.step(second.address), Step::Ready);
+    give(&mut router, &update(second.public, INFINITY), START);
+    assert_eq!(router.step(second.address), Step::Lookup);
+    sent(&mut router);
+    router.tick(START + ASK_AGAIN).unwrap();
+    assert_eq!(sent(&mut router), vectors::bytes("route_request"));
+}
+
+#[test]
+fn a_way_is_asked_for_again_before_it_ends() {
+    let (mut one, mut other) = pair();
+    one.seek(other.address(), START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
+    talk(&mut one, &mut other, START);
+    let mut now = START;
+    // Through 3000 seconds, with a neighbour that answers, it never ends.
+    while now < START + Duration::from_secs(3000) {
+        now = one.due().min(other.due());
+        one.tick(now).unwrap();
+        other.tick(now).unwrap();
+        talk(&mut one, &mut other, now);
+        assert_eq!(one.step(other.address()), Step::Ready);
+    }
+}
+
+#[test]
+fn nobody_there_is_noticed() {
+    let mut router = router();
+    router.begin(&PeerAddress::example(), START);
+    let gone = loop {
+        let now = router.due();
+        if let Err(fault) = router.tick(now) {
+            break (fault, now);
+        }
+    };
+    assert_eq!(gone, (LeafFault::SilentPeer, START + SILENCE));
+}
+
+#[test]
+fn who_is_not_wanted_says_nothing_to_us() {
+    let (mut one, mut other) = pair();
+    one.seek(other.address(), START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
+    talk(&mut one, &mut other, START);
+    let packet = packet_between(one.address(), other.address(), b"hello");
+    one.send(&packet, START);
+    talk(&mut one, &mut other, START);
+    assert!(other.output().packets.is_empty());
+    one.forget(other.address());
+    one.send(&packet, START);
+    assert!(sent(&mut one).is_empty());
+}
+
+fn hostile_frame() -> impl Strategy<Value = Vec<u8>> {
+    let [first, second] = vectors::identities();
+    let publics = [first.public, second.public, [0; 32], [7; 32]];
+    let addresses = [first.address, second.address, Ipv6Addr::UNSPECIFIED];
+    (0..7_u8, any::<[u16; 3]>(), 0..4_usize, 0..3_usize, 0..=128_u8, any::<Vec<u8>>()).prop_map(
+        move |(kind, [one, two, three], key, address, bits, body)| {
+            let router = RouterId { public: publics[key], zone: 0, random: [1, 2, 3, 4, 5, 6] };
+            let bits = if bits < 100 { 64 } else { bits };
+            let prefix = Prefix::of(addresses[address], bits);
+            let frame = match kind {
+                0 => Frame::Hello { seqno: one, interval: two },
+                1 => Frame::Ihu { cost: one, interval: two },
+                2 => {
+                    let metric = if three % 3 == 0 { INFINITY } else { three };
+                    Frame::Update(Update { interval: one, seqno: two, metric, prefix, router })
+                }
+                3 => Frame::RouteRequest(None),
+                4 => Frame::RouteRequest(Some(prefix)),
+                5 => Frame::SeqnoRequest { prefix, seqno: one, hops: 1, router },
+                _ => Frame::Data {
+                    hops: bits,
+                    source: addresses[address],
+                    destination: addresses[key.min(2)],
+                    body: &body,
+                },
+            };
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_neighbour_says_is_survived(
+        frames in proptest::collection::vec((hostile_frame(), 0..100_000_u64), 0..60)
+    ) {
+        let mut router = router();
+        let [_, second] = vectors::identities();
+        router.seek(second.address, START);
+        router.begin(&PeerAddress::example(), START);
+        let mut now = START;
+        for (frame, pause) in frames {
+            now += Duration::from_millis(pause);
+            sent(&mut router);
+            // Whoever drives it comes no later than it asks for.
+            if router.tick(now).is_err() {
+                router.begin(&PeerAddress::example(), now);
+            }
+            prop_assert!(router.due() > now);
+            let before = router.output().bytes.len();
+            prop_assert_eq!(router.receive(&frame, now).unwrap(), Some(frame.len()));
+            prop_assert!(router.output().bytes.len() <= before + 100);
+            prop_assert!(router.output().packets.len() <= 1);
+            prop_assert!(router.targets.len() == 1);
+            router.output().packets.clear();
+        }
+    }
+}

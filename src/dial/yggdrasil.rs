@@ -1,0 +1,122 @@
+//! Yggdrasil 0.5: an overlay in which the address of a machine comes from its key. Owns what
+//! the rest of the program may know of it.
+//!
+//! The overlay takes everybody, and the machines of Clan's service only the packets of
+//! members: the key is one that they know.
+
+mod address;
+mod bloom;
+mod budget;
+mod identity;
+mod key;
+mod meta;
+mod node;
+mod seal;
+mod session;
+mod tree;
+mod wire;
+
+#[cfg(test)]
+mod vectors;
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+use super::by_address::ByAddress;
+use super::key_lock::KeyLocks;
+use super::leaf::{Client, Kind, Leaf, Sockets, peers, random};
+use crate::dial::leaf::{Carriage, PeerAddress};
+use crate::env::Env;
+use crate::error::LeafFault;
+use crate::overlay::{self, Overlay};
+use crate::vars::Vars;
+use identity::Identity;
+use key::Keys;
+use node::Node;
+
+/// The ports that Clan's service has.
+const PORT: u16 = 6443;
+const TLS_PORT: u16 = 6446;
+/// Where locks of keys lie.
+const LOCKS: &str = "clan-connect/yggdrasil";
+
+/// What the user says of Yggdrasil.
+#[derive(Clone, Default)]
+pub struct Settings {
+    keys: Option<Keys>,
+    peers: Vec<PeerAddress>,
+    locks: KeyLocks,
+}
+
+impl Settings {
+    /// `key` is a file or `var:MACHINE`; `peers` are URIs of whom to peer with before those
+    /// that the clan tells. Reads nothing.
+    ///
+    /// # Errors
+    /// Why a peer cannot be used.
+    pub fn of(
+        key: Option<&str>,
+        peers: &[String],
+        vars: Arc<Vars>,
+        env: &Env,
+    ) -> Result<Self, &'static str> {
+        let peers = peers.iter().map(|peer| PeerAddress::parse(peer, PORT));
+        let peers = peers.collect::<Result<_, _>>()?;
+        let keys = Some(Keys::of(key, vars, env));
+        Ok(Self { keys, peers, locks: KeyLocks::of(env, LOCKS) })
+    }
+}
+
+/// Passwords may be among it.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+/// The way to its addresses.
+pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
+    let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
+    let Settings { keys, peers: named, locks } = settings.yggdrasil.clone();
+    Leaf::new(Yggdrasil { keys, locks }, peers(&named, &settings.underlay, &ports))
+}
+
+struct Yggdrasil {
+    keys: Option<Keys>,
+    locks: KeyLocks,
+}
+
+impl Kind for Yggdrasil {
+    const OVERLAY: Overlay = Overlay::Yggdrasil;
+    const NAME: &'static str = "yggdrasil";
+    const TITLE: &'static str = "Yggdrasil";
+
+    fn has_key(&self) -> bool {
+        self.keys.as_ref().is_some_and(Keys::are_named)
+    }
+
+    fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
+        let (identity, alone) = self.identity()?;
+        let node = Node::new(identity, random);
+        let client = Client::start(Self::TITLE, node.address(), node, peers, Sockets::new())?;
+        Ok(client.holding(alone))
+    }
+}
+
+impl Yggdrasil {
+    /// A key, and that nobody else uses it here; one that lives as long as the process,
+    /// where there is none.
+    fn identity(&self) -> Result<(Identity, Option<File>), LeafFault> {
+        let found = self.keys.as_ref().map(Keys::find).transpose()?.flatten();
+        let Some(identity) = found else {
+            let none = LeafFault::BadKey("the system has no random numbers");
+            return Ok((node::fresh_identity(random).ok_or(none)?, None));
+        };
+        if overlay::device_with(identity.address).is_some() {
+            return Err(LeafFault::KeyElsewhere);
+        }
+        let alone = self.locks.take(&identity.public).map_err(|_| LeafFault::KeyInUse)?;
+        Ok((identity, alone))
+    }
+}

@@ -1,0 +1,608 @@
+//! A leaf in the network of Yggdrasil (ironwood, `network` and `encrypted`): below one peer,
+//! on the way to nobody. Owns what is answered to whom, and that only the machines that we
+//! look for are listened to.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::address::{Key, filter_key, has_address, key_from};
+use super::bloom::Filter;
+use super::budget::Budget;
+use super::identity::{Identity, has_signed};
+use super::meta;
+use super::session::{ACK, INIT, Keys, Random, Received, Session, TRAFFIC};
+use super::tree::{Change, MAX_PATH, Tree};
+use super::wire::{self, Frame, Notice};
+use crate::dial::leaf::{Output, PeerAddress, Protocol, Step, ends_of};
+use crate::error::LeafFault;
+use crate::secret::Secret;
+
+/// How long the peer may take to say who it is (yggdrasil-go, `link.handler`).
+const META_DEADLINE: Duration = Duration::from_secs(6);
+/// How soon something has to follow on what the peer has sent (ironwood, `peerKeepAliveDelay`).
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// How long we wait for the same. The peer waits for 3 s (`peerTimeout`); we may be slow to
+/// read, where somebody does not take what we have for him.
+const SILENCE: Duration = Duration::from_secs(12);
+/// A lookup is repeated: the peer listens to us once it has noticed that we are there.
+const LOOKUP_AGAIN: Duration = Duration::from_millis(250);
+const LOOKUP_AT_MOST: Duration = Duration::from_secs(2);
+/// So is the question for keys.
+const INIT_AGAIN: Duration = Duration::from_secs(1);
+/// The other side forgets a session that nobody used for 60 s (`sessionTimeout`).
+const STALE: Duration = Duration::from_secs(50);
+/// What waits for a session.
+const MAX_WAITING: usize = 8;
+/// More machines at once are nobody's wish.
+const MAX_TARGETS: usize = 64;
+/// What a hop may be worth: anything.
+const WATERMARK: u64 = u64::MAX;
+
+/// What is in the payload of a session (yggdrasil-go, `typeSessionTraffic`).
+const PACKET: [u8; 1] = [1];
+
+/// The leaf.
+pub(super) struct Node {
+    me: Identity,
+    random: Random,
+    own_filter_key: Key,
+    link: Option<Link>,
+    /// The last number under which we have announced ourselves.
+    seq: u64,
+    targets: HashMap<Ipv6Addr, Wanted>,
+    /// What checking signatures and making them may cost.
+    budget: Budget,
+    output: Output,
+}
+
+/// One peering.
+struct Link {
+    password: Option<Secret<String>>,
+    /// Whom the user expects; everybody, when there is none.
+    expected: Vec<Key>,
+    deadline: Duration,
+    up: Option<Up>,
+    /// When the peer has to hear something.
+    owes: Option<Duration>,
+    /// When we have to have heard something.
+    awaits: Option<Duration>,
+}
+
+/// The peer has said who it is.
+struct Up {
+    tree: Tree,
+    is_announced: bool,
+}
+
+/// A machine that somebody wants to reach.
+struct Wanted {
+    users: usize,
+    key: Option<Key>,
+    coords: Option<Vec<u8>>,
+    /// Of what it has last said of its place.
+    notice_seq: u64,
+    is_broken: bool,
+    next_lookup: Duration,
+    pause: Duration,
+    session: Option<Session>,
+    next_init: Duration,
+    last_used: Duration,
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl Wanted {
+    fn new(now: Duration) -> Self {
+        Self {
+            users: 0,
+            key: None,
+            coords: None,
+            notice_seq: 0,
+            is_broken: false,
+            next_lookup: now,
+            pause: LOOKUP_AGAIN,
+            session: None,
+            next_init: Duration::MAX,
+            last_used: now,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_ready)
+    }
+
+    fn is_lost(&self) -> bool {
+        self.coords.is_none() || self.is_broken
+    }
+
+    fn look_again(&mut self, now: Duration) {
+        self.is_broken = true;
+        self.pause = LOOKUP_AGAIN;
+        // Whoever says that a way is broken does not make us ask more often.
+        self.next_lookup = self.next_lookup.max(now);
+    }
+}
+
+impl Node {
+    pub(super) fn new(me: Identity, random: Random) -> Self {
+        let own_filter_key = filter_key(&me.public);
+        Self {
+            me,
+            random,
+            own_filter_key,
+            link: None,
+            seq: 0,
+            targets: HashMap::new(),
+            budget: Budget::new(),
+            output: Output::default(),
+        }
+    }
+
+    /// Our own address.
+    pub(super) fn address(&self) -> Ipv6Addr {
+        self.me.address
+    }
+
+    fn up(&mut self) -> Option<&mut Up> {
+        self.link.as_mut()?.up.as_mut()
+    }
+
+    fn push(&mut self, frame: &Frame<'_>, now: Duration) {
+        frame.encode(&mut self.output.bytes);
+        if let Some(link) = &mut self.link {
+            link.owes = None;
+            if !matches!(frame, Frame::Dummy | Frame::Keepalive) {
+                link.awaits.get_or_insert(now + SILENCE);
+            }
+        }
+    }
+
+    /// The peer has said who it is.
+    fn meet(&mut self, peer: Key, now: Duration) -> Result<(), LeafFault> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if peer == self.me.public {
+            return Err(LeafFault::Ourselves);
+        }
+        if !link.expected.is_empty() && !link.expected.contains(&peer) {
+            return Err(LeafFault::OtherPeer);
+        }
+        let tree = Tree::new(peer, self.seq, now);
+        link.up = Some(Up { tree, is_announced: false });
+        self.send_filter(&Filter::EMPTY, now);
+        self.ask_for_place(now);
+        Ok(())
+    }
+
+    fn send_filter(&mut self, filter: &Filter, now: Duration) {
+        let mut bytes = Vec::new();
+        filter.encode(&mut bytes);
+        self.push(&Frame::Bloom(&bytes), now);
+    }
+
+    fn ask_for_place(&mut self, now: Duration) {
+        let mut nonce = [0; 8];
+        (self.random)(&mut nonce);
+        let Some(up) = self.up() else { return };
+        let Some(request) = up.tree.request(u64::from_be_bytes(nonce), now) else { return };
+        self.seq = request.seq;
+        self.push(&Frame::SigRequest(request), now);
+    }
+
+    /// Announces us when there is something new to announce.
+    fn announce(&mut self, now: Duration) {
+        let Some(up) = self.up() else { return };
+        let Some(announcement) = up.tree.announcement() else { return };
+        let is_first = !std::mem::replace(&mut up.is_announced, true);
+        self.push(&Frame::Announce(announcement), now);
+        self.send_filter(&Filter::of(&self.own_filter_key), now);
+        if is_first {
+            for wanted in self.targets.values_mut() {
+                wanted.next_lookup = now;
+                wanted.pause = LOOKUP_AGAIN;
+            }
+            self.look(now);
+        }
+    }
+
+    fn coords(&self) -> Option<Vec<u8>> {
+        let up = self.link.as_ref()?.up.as_ref()?;
+        up.tree.coords().filter(|_| up.is_announced).map(<[u8]>::to_vec)
+    }
+
+    fn take(&mut self, frame: Frame<'_>, now: Duration) -> Result<(), LeafFault> {
+        match frame {
+            Frame::SigRequest(request) => {
+                self.spend(1, now)?;
+                let Some(up) = self.link.as_ref().and_then(|link| link.up.as_ref()) else {
+                    return Ok(());
+                };
+                let response = up.tree.answer(request, &self.me);
+                self.push(&Frame::SigResponse(response), now);
+            }
+            Frame::SigResponse(response) => {
+                self.spend(1, now)?;
+                let me = &self.me;
+                let Some(up) = self.link.as_mut().and_then(|link| link.up.as_mut()) else {
+                    return Ok(());
+                };
+                if !up.tree.take_place(response, me, now) {
+                    return Err(LeafFault::Protocol("a signature that is not the peer's"));
+                }
+                self.announce(now);
+            }
+            Frame::Announce(announce) => self.take_announce(&announce, now)?,
+            Frame::Lookup { source, dest, from } => self.answer_lookup(source, dest, from, now),
+            Frame::Notify { notice, .. } => self.take_notice(&notice, now),
+            Frame::Broken { source, dest, .. } if source == self.me.public => {
+                let known = self.targets.values_mut().find(|wanted| wanted.key == Some(dest));
+                if let Some(wanted) = known {
+                    wanted.look_again(now);
+                    self.look(now);
+                }
+            }
+            Frame::Traffic { source, dest, payload, .. } if dest == self.me.public => {
+                self.take_traffic(&source, payload, now);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, cost: u32, now: Duration) -> Result<(), LeafFault> {
+        let enough = self.budget.spend(cost, now);
+        enough.then_some(()).ok_or(LeafFault::Protocol("more signatures than there can be"))
+    }
+
+    fn take_announce(&mut self, announce: &wire::Announce, now: Duration) -> Result<(), LeafFault> {
+        let me = &self.me;
+        let Some(up) = self.link.as_mut().and_then(|link| link.up.as_mut()) else { return Ok(()) };
+        if !up.tree.is_news(announce, me) {
+            return Ok(());
+        }
+        if !self.budget.spend(2, now) {
+            return Err(LeafFault::Protocol("more announcements than there can be"));
+        }
+        match up.tree.take(announce, me, now) {
+            Change::Ways => {
+                self.announce(now);
+                self.look(now);
+            }
+            Change::Disputed => self.ask_for_place(now),
+            Change::Elsewhere => return Err(LeafFault::KeyElsewhere),
+            Change::Forged => {
+                return Err(LeafFault::Protocol("an announcement with a wrong signature"));
+            }
+            Change::TooMany => {
+                return Err(LeafFault::Protocol("more announcements than there can be"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody looks for who may be us.
+    fn answer_lookup(&mut self, source: Key, dest: Key, from: &[u8], now: Duration) {
+        if filter_key(&dest) != self.own_filter_key || from.len() > MAX_PATH {
+            return;
+        }
+        let Some(coords) = self.coords() else { return };
+        if !self.budget.spend(1, now) {
+            return;
+        }
+        let seq = now.as_secs();
+        let signature = self.me.sign(&Notice::signed_bytes(seq, &coords));
+        let notice =
+            Notice { source: self.me.public, dest: source, seq, coords: &coords, signature };
+        self.push(&Frame::Notify { path: from, watermark: WATERMARK, notice }, now);
+    }
+
+    /// Somebody says where he is. That the address comes from the key is all that tells who.
+    fn take_notice(&mut self, notice: &Notice<'_>, now: Duration) {
+        let Notice { source, dest, seq, coords, signature } = notice;
+        if *dest != self.me.public || coords.len() > MAX_PATH {
+            return;
+        }
+        let Some(wanted) = wanted_by(&mut self.targets, source) else { return };
+        let is_newer = *seq > wanted.notice_seq || wanted.is_lost() && *seq == wanted.notice_seq;
+        if !is_newer
+            || !self.budget.spend(1, now)
+            || !has_signed(source, &Notice::signed_bytes(*seq, coords), signature)
+        {
+            return;
+        }
+        wanted.key = Some(*source);
+        wanted.coords = Some(coords.to_vec());
+        wanted.notice_seq = *seq;
+        wanted.is_broken = false;
+        wanted.pause = LOOKUP_AGAIN;
+        if !wanted.is_ready() || wanted.session.as_ref().is_some_and(Session::awaits_ack) {
+            wanted.next_init = now;
+        }
+        self.ask_for_keys(now);
+    }
+
+    /// A message of a session.
+    fn take_traffic(&mut self, source: &Key, payload: &[u8], now: Duration) {
+        let Some((kind, message)) = payload.split_first() else { return };
+        let (random, me) = (self.random, &self.me);
+        let Some(wanted) = wanted_by(&mut self.targets, source) else { return };
+        if wanted.session.is_none() {
+            wanted.session = Session::new(random);
+        }
+        let Some(session) = &mut wanted.session else { return };
+        match *kind {
+            INIT | ACK => {
+                // Two products of points and two signatures.
+                if !self.budget.spend(4, now) {
+                    return;
+                }
+                let Some(keys) = Keys::decode(message, me, source) else { return };
+                wanted.key = Some(*source);
+                let answer = session.take(*kind, &keys, me, source, now);
+                if session.is_ready() && !session.awaits_ack() {
+                    wanted.next_init = Duration::MAX;
+                }
+                wanted.last_used = now;
+                if let Some(answer) = answer {
+                    self.send_to(source, &answer, now);
+                }
+                self.send_waiting(source, now);
+            }
+            TRAFFIC => match session.open(message, now) {
+                Received::Payload(payload) => {
+                    wanted.last_used = now;
+                    self.take_payload(source, payload);
+                }
+                Received::Lost if !session.awaits_ack() => {
+                    wanted.next_init = wanted.next_init.min(now);
+                    self.ask_for_keys(now);
+                }
+                Received::Lost | Received::Nothing => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn take_payload(&mut self, source: &Key, mut payload: Vec<u8>) {
+        // Others ask what we are, and are not answered.
+        if payload.first() != PACKET.first() {
+            return;
+        }
+        payload.remove(0);
+        let is_ours = ends_of(&payload)
+            .is_some_and(|(from, to)| to == self.me.address && has_address(source, from));
+        if is_ours {
+            self.output.packets.push_back(payload);
+        }
+    }
+
+    /// Sends to one whose place is known.
+    fn send_to(&mut self, dest: &Key, payload: &[u8], now: Duration) {
+        let Some(from) = self.coords() else { return };
+        let Some(wanted) = wanted_by(&mut self.targets, dest) else { return };
+        let Some(path) = wanted.coords.clone() else { return };
+        let frame = Frame::Traffic {
+            path: &path,
+            from: &from,
+            source: self.me.public,
+            dest: *dest,
+            watermark: WATERMARK,
+            payload,
+        };
+        self.push(&frame, now);
+    }
+
+    fn send_waiting(&mut self, dest: &Key, now: Duration) {
+        while let Some(wanted) = wanted_by(&mut self.targets, dest)
+            && wanted.is_ready()
+            && let Some(packet) = wanted.waiting.pop_front()
+        {
+            let sealed = wanted.session.as_mut().and_then(|it| it.seal([&PACKET, &packet]));
+            if let Some(sealed) = sealed {
+                self.send_to(dest, &sealed, now);
+            }
+        }
+    }
+
+    /// Looks for those whose place is not known, if it is time.
+    fn look(&mut self, now: Duration) {
+        let Some(from) = self.coords() else { return };
+        // Also for the peer itself: when it answers, it knows the way back.
+        let mut lookups = Vec::new();
+        for (address, wanted) in &mut self.targets {
+            if !wanted.is_lost() || wanted.next_lookup > now {
+                continue;
+            }
+            wanted.next_lookup = now + wanted.pause;
+            wanted.pause = wanted.pause.mul_f32(1.5).min(LOOKUP_AT_MOST);
+            lookups.push(key_from(*address));
+        }
+        for dest in lookups {
+            self.push(&Frame::Lookup { source: self.me.public, dest, from: &from }, now);
+        }
+        self.ask_for_keys(now);
+    }
+
+    /// Asks those for their keys with whom we have none in common, if it is time.
+    fn ask_for_keys(&mut self, now: Duration) {
+        let mut inits = Vec::new();
+        for wanted in self.targets.values_mut() {
+            let (Some(key), Some(_)) = (wanted.key, &wanted.coords) else { continue };
+            if wanted.next_init > now {
+                continue;
+            }
+            wanted.next_init = now + INIT_AGAIN;
+            if wanted.session.is_none() {
+                wanted.session = Session::new(self.random);
+            }
+            let session = wanted.session.as_mut();
+            let init = session.and_then(|session| session.init(&self.me, &key, now));
+            inits.extend(init.map(|init| (key, init)));
+        }
+        for (key, init) in inits {
+            self.send_to(&key, &init, now);
+        }
+    }
+}
+
+/// Whoever is looked for and has this key.
+fn wanted_by<'a>(targets: &'a mut HashMap<Ipv6Addr, Wanted>, key: &Key) -> Option<&'a mut Wanted> {
+    let is_it = |address: &Ipv6Addr, wanted: &Wanted| match &wanted.key {
+        Some(known) => known == key,
+        None => has_address(key, *address),
+    };
+    targets.iter_mut().find(|(address, wanted)| is_it(address, wanted)).map(|(_, wanted)| wanted)
+}
+
+impl Protocol for Node {
+    fn begin(&mut self, peer: &PeerAddress, now: Duration) {
+        self.output = Output::default();
+        self.link = Some(Link {
+            password: peer.password.clone(),
+            expected: peer.keys.clone(),
+            deadline: now + META_DEADLINE,
+            up: None,
+            owes: None,
+            awaits: None,
+        });
+        for wanted in self.targets.values_mut() {
+            wanted.coords = None;
+            wanted.pause = LOOKUP_AGAIN;
+        }
+        meta::encode(&self.me, peer.password.as_ref(), &mut self.output.bytes);
+    }
+
+    fn receive(&mut self, arrived: &[u8], now: Duration) -> Result<Option<usize>, LeafFault> {
+        let Some(link) = &mut self.link else { return Ok(None) };
+        if link.up.is_none() {
+            let Some((peer, length)) = meta::decode(arrived, link.password.as_ref())? else {
+                return Ok(None);
+            };
+            self.meet(peer, now)?;
+            return Ok(Some(length));
+        }
+        let Some((frame, length)) = wire::decode(arrived)? else { return Ok(None) };
+        link.awaits = None;
+        if !matches!(frame, Frame::Dummy | Frame::Keepalive) {
+            link.owes.get_or_insert(now + KEEPALIVE);
+        }
+        self.take(frame, now)?;
+        Ok(Some(length))
+    }
+
+    fn tick(&mut self, now: Duration) -> Result<(), LeafFault> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let Some(up) = &mut link.up else {
+            return if now >= link.deadline { Err(LeafFault::SilentPeer) } else { Ok(()) };
+        };
+        if link.awaits.is_some_and(|until| now >= until) {
+            return Err(LeafFault::SilentPeer);
+        }
+        up.tree.expire(now);
+        let owes = link.owes.is_some_and(|until| now >= until);
+        self.ask_for_place(now);
+        self.announce(now);
+        self.look(now);
+        // Unless something was sent anyway.
+        if owes && self.link.as_ref().is_some_and(|link| link.owes.is_some()) {
+            self.push(&Frame::Keepalive, now);
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> Duration {
+        let Some(link) = &self.link else { return Duration::MAX };
+        let Some(up) = &link.up else { return link.deadline };
+        let mut due = up.tree.due();
+        let mut also = |time: Duration| due = due.min(time);
+        link.owes.into_iter().chain(link.awaits).for_each(&mut also);
+        if up.is_announced && up.tree.coords().is_some() {
+            for wanted in self.targets.values() {
+                if wanted.is_lost() {
+                    also(wanted.next_lookup);
+                }
+                if wanted.coords.is_some() && wanted.key.is_some() {
+                    also(wanted.next_init);
+                }
+            }
+        }
+        due
+    }
+
+    fn seek(&mut self, target: Ipv6Addr, now: Duration) {
+        if self.targets.len() >= MAX_TARGETS && !self.targets.contains_key(&target) {
+            return;
+        }
+        self.targets.entry(target).or_insert_with(|| Wanted::new(now)).users += 1;
+        self.look(now);
+    }
+
+    fn forget(&mut self, target: Ipv6Addr) {
+        let Some(wanted) = self.targets.get_mut(&target) else { return };
+        wanted.users = wanted.users.saturating_sub(1);
+        if wanted.users == 0 {
+            self.targets.remove(&target);
+        }
+    }
+
+    fn step(&self, target: Ipv6Addr) -> Step {
+        let is_peered = self.coords().is_some();
+        match self.targets.get(&target) {
+            _ if !is_peered => Step::Peering,
+            Some(wanted) if wanted.coords.is_some() && wanted.is_ready() => Step::Ready,
+            Some(wanted) if wanted.coords.is_some() => Step::Session,
+            _ => Step::Lookup,
+        }
+    }
+
+    fn send(&mut self, packet: &[u8], now: Duration) {
+        let Some((source, target)) = ends_of(packet) else { return };
+        if source != self.me.address {
+            return;
+        }
+        let Some(wanted) = self.targets.get_mut(&target) else { return };
+        let is_stale = now.saturating_sub(wanted.last_used) > STALE;
+        let awaits = wanted.session.as_ref().is_some_and(Session::awaits_ack);
+        let (Some(key), true, false) = (wanted.key, wanted.is_ready(), is_stale || awaits) else {
+            // What is lost now is sent again after a second, which is long.
+            if wanted.waiting.len() < MAX_WAITING {
+                wanted.waiting.push_back(packet.to_vec());
+            }
+            if !awaits {
+                wanted.next_init = wanted.next_init.min(now);
+            }
+            self.ask_for_keys(now);
+            return;
+        };
+        wanted.last_used = now;
+        let sealed = wanted.session.as_mut().and_then(|it| it.seal([&PACKET, packet]));
+        if let Some(sealed) = sealed {
+            self.send_to(&key, &sealed, now);
+        }
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.output
+    }
+}
+
+/// A key that lives as long as the process. One that begins with a high byte is never the
+/// lowest of all, which would make others take us for the root of their tree.
+pub(super) fn fresh_identity(random: Random) -> Option<Identity> {
+    let mut seed = Zeroizing::new([0; 32]);
+    for _ in 0..64 {
+        if !random(seed.as_mut_slice()) {
+            return None;
+        }
+        let identity = Identity::new(&seed);
+        if identity.public.first().is_some_and(|first| *first >= 0x80) {
+            return Some(identity);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The ways in which a client of our own for an overlay fails, in words for people. Owns
+//! no host, address or key.
+
+use std::fmt;
+
+/// Why an overlay's client of our own leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafFailure {
+    /// The overlay's name, as people write it.
+    pub overlay: &'static str,
+    /// What went wrong.
+    pub fault: LeafFault,
+}
+
+/// What went wrong, in the order in which things happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeafFault {
+    /// There is nobody to peer with.
+    NoPeers,
+    /// The key is not one, or cannot be used; why.
+    BadKey(&'static str),
+    /// Another process here uses the same key.
+    KeyInUse,
+    /// None of the peers takes a connection.
+    Unconnected,
+    /// The peer says nothing.
+    SilentPeer,
+    /// The peer speaks another version.
+    Version {
+        /// What we speak.
+        ours: String,
+        /// What the peer speaks.
+        theirs: String,
+    },
+    /// The peer has another password, or none.
+    Password,
+    /// The peer is none of those whose keys were named.
+    OtherPeer,
+    /// The peer has our own key.
+    Ourselves,
+    /// The peer does not follow the protocol; what it does.
+    Protocol(&'static str),
+    /// The peer has closed the connection.
+    Lost,
+    /// The same key is in use somewhere else.
+    KeyElsewhere,
+    /// The overlay does not say where the machine is.
+    NotFound,
+    /// The machine is in the overlay, and does not answer.
+    NoSession,
+    /// It takes packets of the overlay, and none for that port.
+    Unanswered,
+    /// The client has ended.
+    Ended,
+}
+
+impl fmt::Display for LeafFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { overlay, fault } = self;
+        match fault {
+            LeafFault::NoPeers => write!(f, "{overlay}: peering: no peer is known"),
+            LeafFault::BadKey(why) => write!(f, "{overlay}: the key cannot be used: {why}"),
+            LeafFault::KeyInUse => write!(f, "{overlay}: another process here uses its key"),
+            LeafFault::Unconnected => write!(f, "{overlay}: peering: no peer can be connected to"),
+            LeafFault::SilentPeer => write!(f, "{overlay}: peering: the peer says nothing"),
+            LeafFault::Version { ours, theirs } => {
+                write!(f, "{overlay}: peering: the peer speaks version {theirs}, and we {ours}")
+            }
+            LeafFault::Password => write!(f, "{overlay}: peering: the peer has another password"),
+            LeafFault::OtherPeer => {
+                write!(f, "{overlay}: peering: the peer's key is none of those that were named")
+            }
+            LeafFault::Ourselves => write!(f, "{overlay}: peering: the peer has our own key"),
+            LeafFault::Protocol(what) => {
+                write!(f, "{overlay}: peering: the peer breaks the protocol: {what}")
+            }
+            LeafFault::Lost => write!(f, "{overlay}: peering: the peer has closed the connection"),
+            LeafFault::KeyElsewhere => write!(f, "{overlay}: the key is in use somewhere else"),
+            LeafFault::NotFound => write!(f, "{overlay}: lookup: nobody knows the machine"),
+            LeafFault::NoSession => write!(f, "{overlay}: session: the machine does not answer"),
+            LeafFault::Unanswered => {
+                write!(f, "{overlay}: the machine is there and takes no connection from us")
+            }
+            LeafFault::Ended => write!(f, "{overlay}: our client has ended"),
+        }
+    }
+}
+
+impl LeafFailure {
+    /// What would help, if that is known.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        Some(match self.fault {
+            LeafFault::NoPeers => "name a peer of the overlay, or start its daemon here",
+            LeafFault::BadKey(_) => "generate the key anew, or name another one",
+            LeafFault::KeyInUse | LeafFault::KeyElsewhere => {
+                "a key can be in one place at a time: end the other one, or use a key of its own"
+            }
+            LeafFault::Unconnected => {
+                "is the overlay's daemon running at the peers, and its port open?"
+            }
+            LeafFault::Version { .. } => "update the older of the two",
+            LeafFault::Password => "name the peer's password",
+            LeafFault::OtherPeer => "check the peer's address and its key",
+            LeafFault::NotFound => {
+                "is the machine on, and does its daemon have a link into the same overlay as the \
+                 peer?"
+            }
+            LeafFault::NoSession => "is the machine on, and its daemon running?",
+            LeafFault::Unanswered => {
+                "its firewall may take packets only from members: use a member's key, or add ours"
+            }
+            _ => return None,
+        })
+    }
+}
