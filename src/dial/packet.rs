@@ -37,8 +37,6 @@ pub(in crate::dial) struct Shape {
     pub(in crate::dial) addresses: Vec<(IpAddr, u8)>,
     /// The longest packet.
     pub(in crate::dial) mtu: usize,
-    /// Whether it loses packets even where nobody sends too many.
-    pub(in crate::dial) is_lossy: bool,
 }
 
 /// The network's end. It takes packets from `outgoing` and puts them into `incoming`

@@ -41,7 +41,7 @@ impl Client {
         let handle = runtime.handle().ok_or(LeafFault::Ended)?;
         let _here = handle.enter();
         let addresses = vec![(IpAddr::V6(address), 128)];
-        let (stack, link) = Stack::start(Shape { addresses, mtu: MTU, is_lossy: false });
+        let (stack, link) = Stack::start(Shape { addresses, mtu: MTU });
         let (commands, orders) = mpsc::unbounded_channel();
         handle.spawn(Driver::new(protocol, peers, underlay, orders, link).run());
         Ok(Self { overlay, runtime, stack, commands, _alone: None })

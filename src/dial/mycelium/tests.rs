@@ -95,7 +95,7 @@ async fn machine(relay: SocketAddr, client: Ipv6Addr) -> Ipv6Addr {
     let router = router(2);
     let address = router.address();
     let addresses = vec![(IpAddr::V6(address), 128)];
-    let (stack, link) = Stack::start(Shape { addresses, mtu: 1280, is_lossy: false });
+    let (stack, link) = Stack::start(Shape { addresses, mtu: 1280 });
     let (commands, orders) = mpsc::unbounded_channel();
     let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
     commands.send(Command::Seek(client, watcher)).unwrap();

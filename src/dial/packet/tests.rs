@@ -11,7 +11,7 @@ const SERVER: &str = "[fd00::2]:22";
 const SOON: Duration = Duration::from_secs(5);
 
 fn shape(address: &str, mtu: usize) -> Shape {
-    Shape { addresses: vec![(address.parse().unwrap(), 64)], mtu, is_lossy: false }
+    Shape { addresses: vec![(address.parse().unwrap(), 64)], mtu }
 }
 
 /// What lies between two stacks: takes a packet, or lets it go on.

@@ -61,7 +61,7 @@ impl Tunnel {
             let _inside = handle.enter();
             let addresses = membership.addresses.iter().map(|ip| (IpAddr::V6(*ip), 128)).collect();
             let mtu = usize::from(membership.mtu);
-            Stack::start(Shape { addresses, mtu, is_lossy: true })
+            Stack::start(Shape { addresses, mtu })
         };
         let seen = Arc::new(Seen::default());
         let routes: Vec<_> =
