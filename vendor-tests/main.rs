@@ -107,4 +107,5 @@ mod vars_trust;
 mod vendored;
 mod warm;
 mod windows;
+mod wireguard;
 mod wireguard_member;

@@ -1,5 +1,5 @@
-//! What lies in `vendor/russh` and `vendor/tor-hsclient` is the crates as they were
-//! published, with the patches beside them and nothing else.
+//! What lies in `vendor/russh`, `vendor/tor-hsclient` and `vendor/gotatun` is the crates as
+//! they were published, with the patches beside them and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -127,6 +127,11 @@ fn tor_hsclient_is_the_published_crate_with_the_patches_beside_it() {
     // Its documentation takes in its README.
     let left_out: Vec<_> = LEFT_OUT.into_iter().filter(|name| *name != "README.md").collect();
     is_published_but_for_the_patches("tor-hsclient", &left_out);
+}
+
+#[test]
+fn gotatun_is_the_published_crate_with_the_patches_beside_it() {
+    is_published_but_for_the_patches("gotatun", &LEFT_OUT);
 }
 
 /// The published manifest without what examples and benchmarks need, which are not run.

@@ -14,15 +14,15 @@ const DIRECT: &str = "clan_lib.network.direct";
 /// Who has no rights.
 const NOBODY: &str = "65534";
 /// Where the controller is.
-const ENDPOINT: &str = "10.92.1.1";
-const PREFIX: &str = "fd11:2:3:400";
+pub const ENDPOINT: &str = "10.92.1.1";
+pub const PREFIX: &str = "fd11:2:3:400";
 const WEB: &str = "0:0:b:2";
-const ADMIN: &str = "0:0:a:1";
+pub const ADMIN: &str = "0:0:a:1";
 
 /// A pair of keys.
-struct Key {
-    private: String,
-    public: String,
+pub struct Key {
+    pub private: String,
+    pub public: String,
 }
 
 impl Key {
@@ -36,7 +36,7 @@ impl Key {
 }
 
 /// A WireGuard device in a namespace.
-struct Device(Child);
+pub struct Device(Child);
 
 impl Drop for Device {
     fn drop(&mut self) {
@@ -45,7 +45,7 @@ impl Drop for Device {
     }
 }
 
-fn device(place: &Namespace, name: &str, address: &str, settings: &[&str]) -> Device {
+pub fn device(place: &Namespace, name: &str, address: &str, settings: &[&str]) -> Device {
     let [program, enter] = place.enter();
     let mut command = Command::new(&program);
     command.args([&enter, "wireguard-go", "-f", name]).env("WG_PROCESS_FOREGROUND", "1");
@@ -60,14 +60,15 @@ fn device(place: &Namespace, name: &str, address: &str, settings: &[&str]) -> De
 }
 
 /// A controller, a machine behind it, and a computer that is in no network.
-struct World {
-    home: Home,
-    us: Namespace,
-    admin: Key,
-    web: Key,
+pub struct World {
+    pub home: Home,
+    pub us: Namespace,
+    pub own: Key,
+    pub admin: Key,
+    pub web: Key,
     _devices: [Device; 2],
     sshd: Child,
-    _controller: Namespace,
+    pub controller: Namespace,
     _machine: Namespace,
 }
 
@@ -79,7 +80,7 @@ impl Drop for World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         println!("{}", run("wg", &["--version"], "wireguard-tools"));
         println!("{}", run("wireguard-go", &["--version"], "wireguard-go"));
         let home = Home::new();
@@ -148,26 +149,31 @@ impl World {
         let sshd = start(&mut command, "openssh-server");
         until("sshd", || home.read("sshd.log").contains("Server listening"));
         clan(&home, &own, &admin, &web);
-        let (_devices, _controller, _machine) = (devices, controller, machine);
-        Self { home, us, admin, web, _devices, sshd, _controller, _machine }
+        let (_devices, _machine) = (devices, machine);
+        Self { home, us, own, admin, web, _devices, sshd, controller, _machine }
     }
 
     /// Our binary, as nobody.
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
+        self.command_through(&[], args)
+    }
+
+    /// The same with something before it.
+    pub fn command_through(&self, before: &[&str], args: &[&str]) -> Command {
         let dir = self.home.dir.path().display().to_string();
         run("chown", &["-R", &format!("{NOBODY}:{NOBODY}"), &dir], "coreutils");
         let [program, enter] = self.us.enter();
         let nobody = ["/usr/bin/setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
-        let through = [&[&*program, &*enter], &nobody[..], &["/usr/bin/setsid"]].concat();
+        let through = [&[&*program, &*enter], before, &nobody[..], &["/usr/bin/setsid"]].concat();
         let clan = ["--flake", "clan", "--exports", "clan/clan-connect.json"];
         self.home.command_with(&through, &[&clan, args].concat())
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub fn run(&self, args: &[&str]) -> Run {
         Run::of(wait(start(&mut self.command(args), "util-linux")))
     }
 
-    fn sessions(&self) -> usize {
+    pub fn sessions(&self) -> usize {
         let log = self.home.read("sshd.log");
         log.matches("Starting session").count() - log.matches("Close session").count()
     }

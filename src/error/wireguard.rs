@@ -63,17 +63,15 @@ impl fmt::Display for WireGuardFailure {
         match self {
             Self::NoController => f.write_str("no WireGuard controller leads to its address"),
             Self::Unresolved(why) => write!(f, "the WireGuard controller's endpoint: {why}"),
-            Self::Unroutable => {
-                f.write_str("this computer has no way to the WireGuard controller")
-            }
+            Self::Unroutable => f.write_str("this computer has no way to the WireGuard controller"),
             Self::Closed => f.write_str("nobody listens at the WireGuard controller's endpoint"),
             Self::Silent => f.write_str("nothing came back from the WireGuard controller"),
             Self::Strange => {
                 f.write_str("what came back from the WireGuard controller is no handshake")
             }
-            Self::NoAnswer => f.write_str(
-                "the WireGuard controller answers, but not the machine behind it",
-            ),
+            Self::NoAnswer => {
+                f.write_str("the WireGuard controller answers, but not the machine behind it")
+            }
             Self::NoWay => {
                 f.write_str("the WireGuard controller answers, but has no way to the machine")
             }

@@ -12,9 +12,9 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Address};
 
 use super::super::DialFailure;
+use super::Shape;
 use super::arrival::{self, Arrival, Flow};
 use super::queues::Queues;
-use super::Shape;
 
 /// What may be under way to us on one connection: 40 MB/s over 100 ms. The system gives
 /// memory only for what is really used of it.

@@ -418,7 +418,11 @@ async fn speed_over_a_stream() {
         let mut theirs = other.listen(on);
         let mut ours = client.connect(on).await.unwrap();
         let began = Instant::now();
-        if is_up { copy(ours, theirs, size).await } else { copy(theirs, ours, size).await }
+        if is_up {
+            copy(ours, theirs, size).await
+        } else {
+            copy(theirs, ours, size).await
+        }
         let rate = size as f64 / began.elapsed().as_secs_f64() / 1e6;
         println!("up {is_up}: {rate:.0} MB/s");
         // Echo.

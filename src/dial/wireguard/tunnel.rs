@@ -97,8 +97,7 @@ impl Tunnel {
         };
         // From here on it is kept open.
         let open = route.opened();
-        let device =
-            self.0.device().ok_or_else(|| failed(Stage::Dial, WireGuardFailure::Ended))?;
+        let device = self.0.device().ok_or_else(|| failed(Stage::Dial, WireGuardFailure::Ended))?;
         route.reach(&device, direct, seen, enter).await?;
         drop(device);
         enter(Phase::Behind);

@@ -108,10 +108,8 @@ pub(super) struct Sockets(UdpSocketFactory, Arc<Seen>);
 
 impl Sockets {
     pub(super) fn new(seen: Arc<Seen>) -> Self {
-        let mut sockets = UdpSocketFactory::default();
-        sockets.recv_buffer_size = Some(BUFFER);
-        sockets.send_buffer_size = Some(BUFFER);
-        Self(sockets, seen)
+        let size = Some(BUFFER);
+        Self(UdpSocketFactory { recv_buffer_size: size, send_buffer_size: size }, seen)
     }
 }
 
