@@ -38,6 +38,7 @@ pub(in crate::dial) struct Shape {
     /// The longest packet.
     pub(in crate::dial) mtu: usize,
     /// Whether it loses packets even where nobody sends too many.
+    #[expect(dead_code, reason = "what suits lossy networks does no harm in others so far")]
     pub(in crate::dial) is_lossy: bool,
 }
 
