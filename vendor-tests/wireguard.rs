@@ -49,7 +49,7 @@ fn set_endpoint(world: &World, host: &str, port: u16) {
 }
 
 fn ssh(world: &World, command: &str) -> Command {
-    world.command(&[&KEY[..], &["ssh", "web", "-c", command]].concat())
+    world.command(&[&KEY[..], &["ssh", "web", "-c", "sh", "-c", command]].concat())
 }
 
 /// Sends so many blocks and has them compared there; how long it takes.

@@ -69,7 +69,7 @@ pub struct World {
     _devices: [Device; 2],
     sshd: Child,
     pub controller: Namespace,
-    _machine: Namespace,
+    machine: Namespace,
 }
 
 impl Drop for World {
@@ -149,8 +149,7 @@ impl World {
         let sshd = start(&mut command, "openssh-server");
         until("sshd", || home.read("sshd.log").contains("Server listening"));
         clan(&home, &own, &admin, &web);
-        let (_devices, _machine) = (devices, machine);
-        Self { home, us, own, admin, web, _devices, sshd, controller, _machine }
+        Self { home, us, own, admin, web, _devices: devices, sshd, controller, machine }
     }
 
     /// Our binary, as nobody.
@@ -173,9 +172,11 @@ impl World {
         Run::of(wait(start(&mut self.command(args), "util-linux")))
     }
 
+    /// How many connections the machine has.
     pub fn sessions(&self) -> usize {
-        let log = self.home.read("sshd.log");
-        log.matches("Starting session").count() - log.matches("Close session").count()
+        let [program, enter] = self.machine.enter();
+        let args = [&*enter, "ss", "-Htn", "state", "established"];
+        run(&program, &args, "iproute2").lines().count()
     }
 }
 

@@ -164,15 +164,18 @@ impl Net {
         }
     }
 
-    /// Nobody holds the stream any more. What was written before the end of writing is
-    /// still sent; without that end the other side learns that it was cut off.
+    /// Nobody holds the stream any more. What was written is still sent, with the end
+    /// behind it; where nothing is left to be sent, and the end of writing was not said,
+    /// the other side learns that it was cut off.
     pub(super) fn release(&mut self, handle: SocketHandle) {
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         let has_ended =
             matches!(socket.state(), State::FinWait1 | State::FinWait2 | State::Closing)
                 || matches!(socket.state(), State::LastAck | State::TimeWait);
-        if !has_ended || socket.can_recv() {
+        if socket.can_recv() || (!has_ended && socket.send_queue() == 0) {
             socket.abort();
+        } else {
+            socket.close();
         }
         if let Some(connection) = self.connections.get_mut(&handle) {
             connection.lingers = Some(Instant::now() + LINGER);

@@ -171,6 +171,24 @@ async fn what_was_written_before_the_end_arrives_though_the_stream_is_dropped() 
 }
 
 #[tokio::test]
+async fn what_was_written_arrives_though_the_stream_is_dropped_without_an_end() {
+    let (client, other) = pair(Duration::from_millis(5), clear());
+    let listening = tokio::spawn(async move { (other.accept(server()).await, other) });
+    let mut ours = client.connect(server()).await.unwrap();
+    let (mut theirs, _other) = listening.await.unwrap();
+    let sent = bytes(100_000);
+    ours.write_all(&sent).await.unwrap();
+    drop(ours);
+    let mut heard = Vec::new();
+    timeout(SOON, theirs.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert!(heard == sent);
+    // Who writes on learns that nobody reads.
+    while theirs.write_all(&sent).await.is_ok() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_waits_stops_the_writer() {
     let (client, other) = pair(Duration::ZERO, clear());
     let listening = tokio::spawn(async move { (other.accept(server()).await, other) });

@@ -18,6 +18,7 @@ use crate::dial::direct::Direct;
 use crate::dial::wireguard::membership::Controller;
 use crate::dial::{DialError, DialFailure, Phase};
 use crate::error::{Stage, WireGuardFailure};
+use crate::printable::Printable;
 
 /// What carries packets between a stack and sockets.
 pub(super) type Carrying = Device<(Sockets, ToStack, FromStack)>;
@@ -44,6 +45,7 @@ const UNANSWERED: usize = 2 * 148;
 
 /// A controller and what is known of it.
 pub(super) struct Route {
+    name: String,
     key: PublicKey,
     network: (Ipv6Addr, u8),
     host: String,
@@ -79,6 +81,7 @@ impl Route {
     pub(super) fn new(controller: &Controller) -> Self {
         let (host, port) = controller.endpoint.clone();
         Self {
+            name: Printable(&controller.name).to_string(),
             key: PublicKey::from(controller.key),
             network: controller.network,
             host,
@@ -225,6 +228,7 @@ impl Route {
         state.current = at.map_or(0, |at| (at + 1) % addresses.len());
         state.addresses = addresses;
         let next = state.addresses.get(state.current).copied();
+        tracing::debug!(controller = %self.name, "nothing comes from it; its name is asked for");
         let _ = device
             .write(async |device| {
                 device.modify_peer(&self.key, |peer| peer.set_endpoint(next)).await
