@@ -25,6 +25,8 @@ use crate::overlay::Overlay;
 use identity::Identity;
 use router::Router;
 
+/// The least that IPv6 has (RFC 8200, section 5); the daemons' devices have 1400.
+const MTU: usize = 1280;
 /// The port that Clan's service has.
 const PORT: u16 = 9651;
 
@@ -73,6 +75,6 @@ impl Kind for Mycelium {
             return Err(LeafFault::BadKey("the system has no random numbers"));
         }
         let router = Router::new(Identity::new(secret), random);
-        Client::start(Self::TITLE, router.address(), router, peers, Sockets::new())
+        Client::start(Self::TITLE, (router.address(), MTU), router, peers, Sockets::new())
     }
 }
