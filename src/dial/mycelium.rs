@@ -55,7 +55,7 @@ impl Settings {
 /// The way to its addresses.
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp)];
-    Leaf::new(Mycelium, peers(&settings.mycelium.peers, &settings.underlay, &ports))
+    Leaf::way(Mycelium, peers(&settings.mycelium.peers, &settings.underlay, &ports))
 }
 
 struct Mycelium;

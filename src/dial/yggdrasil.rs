@@ -82,7 +82,7 @@ impl fmt::Debug for Settings {
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
     let Settings { keys, peers: named, locks } = settings.yggdrasil.clone();
-    Leaf::new(Yggdrasil { keys, locks }, peers(&named, &settings.underlay, &ports))
+    Leaf::way(Yggdrasil { keys, locks }, peers(&named, &settings.underlay, &ports))
 }
 
 struct Yggdrasil {
