@@ -127,7 +127,13 @@ impl World {
                                "Peers": ["tcp://10.93.2.1:6443"] });
         let machine_daemon = Daemon::new(&home, &machine, "web", &web, settings);
         until("a peering", || home.read("web.log").contains("Connected outbound"));
-        let config = sshd_config(&home, "::", PORT, &home.default_key(), "MaxStartups 100\n");
+        let config = sshd_config(
+            &home,
+            "::",
+            PORT,
+            &home.default_key(),
+            "MaxStartups 100\nListenAddress 0.0.0.0\n",
+        );
         let log = std::fs::File::create(home.path("sshd.log")).unwrap();
         let [enter, space] = machine.enter();
         let mut command = Command::new(enter);
@@ -188,7 +194,7 @@ fn clan(home: &Home, address: &str, has_relay: bool) {
 #[test]
 fn a_machine_behind_a_relay_is_reached_without_rights_and_without_a_daemon() {
     let world = World::new();
-    let done = world.run(&["-v", "ssh", "web", "-c", "echo hi"]).exits(0);
+    let done = world.run(&["-v", "ssh", "web", "-c", "echo", "hi"]).exits(0);
     assert_eq!(done.text(), "hi\n");
     done.says(&["over network ygg"]);
     // Every byte, there and back.
@@ -215,11 +221,11 @@ fn peers_are_met_over_tcp_and_tls_with_a_password_and_directly() {
     let pinned = format!("tcp://{RELAY}:6443?key={key}");
     let direct = format!("tcp://{MACHINE}:6443");
     for peer in [&*pinned, &format!("tls://{RELAY}:6446"), &direct] {
-        let args = ["--yggdrasil-peer", peer, "ssh", "web", "-c", "echo hi"];
+        let args = ["--yggdrasil-peer", peer, "ssh", "web", "-c", "echo", "hi"];
         assert_eq!(world.run(&args).exits(0).text(), "hi\n", "{peer}");
     }
     let option = format!("YggdrasilPeer=tcp://{RELAY}:6450?password=secret");
-    let args = ["ssh", "web", "--ssh-option", "YggdrasilPeer", &option[14..], "-c", "echo hi"];
+    let args = ["ssh", "web", "--ssh-option", "YggdrasilPeer", &option[14..], "-c", "echo", "hi"];
     assert_eq!(world.run(&args).exits(0).text(), "hi\n");
 }
 
@@ -254,7 +260,7 @@ fn only_a_members_key_is_let_in_where_the_machine_has_clans_firewall() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     stranger.says(&["takes no connection from us", "use a member's key"]);
     for key in ["member.key", "member.pem"] {
-        let args = ["--yggdrasil-key", key, "ssh", "web", "-c", "echo hi"];
+        let args = ["--yggdrasil-key", key, "ssh", "web", "-c", "echo", "hi"];
         let done = world.run(&args).exits(0);
         assert_eq!(done.text(), "hi\n");
         assert!(!done.stderr.contains(&world.member.hex[..32]), "{}", done.stderr);
@@ -268,7 +274,7 @@ fn two_sessions_at_once_and_a_relay_that_restarts_are_survived() {
     let mut world = World::new();
     let script = "echo one; sleep 6; echo two";
     let begin = |world: &World| {
-        let mut command = world.command(&["ssh", "web", "-c", script]);
+        let mut command = world.command(&["ssh", "web", "-c", "sh", "-c", script]);
         let mut child = start(command.stdin(Stdio::null()).stdout(Stdio::piped()), "util-linux");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "one");

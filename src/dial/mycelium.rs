@@ -25,6 +25,8 @@ use crate::overlay::Overlay;
 use identity::Identity;
 use router::Router;
 
+/// The least that IPv6 has (RFC 8200, section 5); the daemons' devices have 1400.
+const MTU: usize = 1280;
 /// The port that Clan's service has.
 const PORT: u16 = 9651;
 
@@ -53,7 +55,7 @@ impl Settings {
 /// The way to its addresses.
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp)];
-    Leaf::new(Mycelium, peers(&settings.mycelium.peers, &settings.underlay, &ports))
+    Leaf::way(Mycelium, peers(&settings.mycelium.peers, &settings.underlay, &ports))
 }
 
 struct Mycelium;
@@ -73,6 +75,6 @@ impl Kind for Mycelium {
             return Err(LeafFault::BadKey("the system has no random numbers"));
         }
         let router = Router::new(Identity::new(secret), random);
-        Client::start(Self::TITLE, router.address(), router, peers, Sockets::new())
+        Client::start(Self::TITLE, (router.address(), MTU), router, peers, Sockets::new())
     }
 }

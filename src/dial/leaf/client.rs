@@ -14,10 +14,6 @@ use crate::dial::packet::{Shape, Stack};
 use crate::dial::{DialError, DialFailure, Phase, Stream};
 use crate::error::{LeafFailure, LeafFault, Stage};
 
-/// The least that IPv6 has (RFC 8200, section 5): longer packets were seen to get stuck
-/// between two daemons.
-const MTU: usize = 1280;
-
 /// The leaf.
 pub(in crate::dial) struct Client {
     overlay: &'static str,
@@ -32,7 +28,7 @@ impl Client {
     /// Starts its threads; peers are looked for with the first dial.
     pub(in crate::dial) fn start(
         overlay: &'static str,
-        address: Ipv6Addr,
+        (address, mtu): (Ipv6Addr, usize),
         protocol: impl Protocol,
         peers: Vec<PeerAddress>,
         underlay: impl Underlay,
@@ -41,7 +37,7 @@ impl Client {
         let handle = runtime.handle().ok_or(LeafFault::Ended)?;
         let _here = handle.enter();
         let addresses = vec![(IpAddr::V6(address), 128)];
-        let (stack, link) = Stack::start(Shape { addresses, mtu: MTU });
+        let (stack, link) = Stack::start(Shape { addresses, mtu });
         let (commands, orders) = mpsc::unbounded_channel();
         handle.spawn(Driver::new(protocol, peers, underlay, orders, link).run());
         Ok(Self { overlay, runtime, stack, commands, _alone: None })

@@ -82,6 +82,8 @@ pub(in crate::dial) struct Driver<P, U> {
     packets: Link,
     clock: Clock,
     sought: HashMap<Ipv6Addr, Sought>,
+    /// Of what failed since all peers were tried, what tells most.
+    worst: LeafFault,
     /// Since when nobody has wanted anything.
     idle_since: Option<Duration>,
 }
@@ -128,7 +130,8 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         packets: Link,
     ) -> Self {
         let (clock, sought) = (Clock::new(), HashMap::new());
-        Self { protocol, peers, underlay, commands, packets, clock, sought, idle_since: None }
+        let (worst, idle_since) = (LeafFault::NoPeers, None);
+        Self { protocol, peers, underlay, commands, packets, clock, sought, worst, idle_since }
     }
 
     /// Until whoever commands is gone.
@@ -146,8 +149,8 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     async fn serve(&mut self) -> Option<()> {
         let mut pause = FIRST_PAUSE;
         while !self.sought.is_empty() {
-            let mut worst =
-                if self.peers.is_empty() { LeafFault::NoPeers } else { LeafFault::Unconnected };
+            let is_alone = self.peers.is_empty();
+            self.worst = if is_alone { LeafFault::NoPeers } else { LeafFault::Unconnected };
             let mut has_worked = false;
             let mut left: Vec<usize> = (0..self.peers.len()).collect();
             while !left.is_empty() && !self.sought.is_empty() {
@@ -158,9 +161,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                     Ended::Closed => return None,
                     Ended::Unused => return Some(()),
                     Ended::Fault(fault) => {
-                        if rank(&fault) > rank(&worst) {
-                            worst = fault;
-                        }
+                        self.worst = worse(&self.worst, fault);
                         // It worked, and will again: from the first on.
                         if self.sought.values().any(|sought| sought.step == Step::Ready) {
                             pause = FIRST_PAUSE;
@@ -169,13 +170,13 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                         }
                     }
                 }
-                if worst == LeafFault::KeyElsewhere {
+                if self.worst == LeafFault::KeyElsewhere {
                     break;
                 }
             }
-            let is_over = worst == LeafFault::KeyElsewhere;
+            let is_over = self.worst == LeafFault::KeyElsewhere;
             if !has_worked || is_over {
-                let progress = Progress::Failed(worst);
+                let progress = Progress::Failed(self.worst.clone());
                 self.sought.values_mut().for_each(|sought| sought.tell(&progress));
             }
             if is_over {
@@ -347,7 +348,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         }
         if let Some(sought) = self.sought.get_mut(&address) {
             sought.since = now;
-            sought.tell(&Progress::Failed(fault));
+            sought.tell(&Progress::Failed(worse(&self.worst, fault)));
         }
         Ok(now)
     }
@@ -383,6 +384,11 @@ fn obey<P: Protocol>(
             }
         }
     }
+}
+
+/// Of two failures the one that tells more.
+fn worse(before: &LeafFault, now: LeafFault) -> LeafFault {
+    if rank(&now) > rank(before) { now } else { before.clone() }
 }
 
 /// How much a failure tells.

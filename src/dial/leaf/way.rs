@@ -45,7 +45,7 @@ pub(in crate::dial) struct Leaf<K> {
 
 impl<K: Kind> Leaf<K> {
     /// None where nobody is known to peer with.
-    pub(in crate::dial) fn new(kind: K, peers: Vec<PeerAddress>) -> Option<Arc<dyn ByAddress>> {
+    pub(in crate::dial) fn way(kind: K, peers: Vec<PeerAddress>) -> Option<Arc<dyn ByAddress>> {
         let (client, starting) = (Mutex::default(), Default::default());
         let kind = Arc::new(kind);
         let is_any = !peers.is_empty();

@@ -95,7 +95,7 @@ async fn machine(relay: SocketAddr, client: Ipv6Addr) -> Ipv6Addr {
     let router = router(2);
     let address = router.address();
     let addresses = vec![(IpAddr::V6(address), 128)];
-    let (stack, link) = Stack::start(Shape { addresses, mtu: 1280 });
+    let (stack, link) = Stack::start(Shape { addresses, mtu: super::MTU });
     let (commands, orders) = mpsc::unbounded_channel();
     let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
     commands.send(Command::Seek(client, watcher)).unwrap();
@@ -103,17 +103,19 @@ async fn machine(relay: SocketAddr, client: Ipv6Addr) -> Ipv6Addr {
     while *progress.borrow_and_update() == Progress::At(Step::Peering) {
         progress.changed().await.unwrap();
     }
-    tokio::spawn(async move {
-        let _commands = commands;
-        loop {
-            let stream = stack.accepted(SocketAddr::new(address.into(), PORT)).await;
-            tokio::spawn(async move {
+    // Each takes one connection after the other.
+    for _ in 0..4 {
+        let (stack, commands) = (stack.clone(), commands.clone());
+        tokio::spawn(async move {
+            let _commands = commands;
+            loop {
+                let stream = stack.accepted(SocketAddr::new(address.into(), PORT)).await;
                 let (mut reader, mut writer) = tokio::io::split(stream);
                 let _ = tokio::io::copy(&mut reader, &mut writer).await;
                 let _ = writer.shutdown().await;
-            });
-        }
-    });
+            }
+        });
+    }
     address
 }
 
@@ -122,7 +124,9 @@ async fn a_leaf_reaches_another_through_a_relay() {
     let relay = relay().await;
     let us = router(1);
     let machine = machine(relay, us.address()).await;
-    let client = Client::start("Mycelium", us.address(), us, peers(relay), Sockets::new()).unwrap();
+    let client =
+        Client::start("Mycelium", (us.address(), super::MTU), us, peers(relay), Sockets::new())
+            .unwrap();
     let client = Arc::new(client);
     let data: Vec<u8> =
         (0..4_u32 << 20).map(|number| number.wrapping_mul(31).to_le_bytes()[1]).collect();
@@ -153,7 +157,8 @@ async fn a_leaf_reaches_another_through_a_relay() {
 async fn a_machine_that_nobody_knows_is_said_to_be_unknown() {
     let relay = relay().await;
     let us = router(1);
-    let client = Client::start("Mycelium", us.address(), us, peers(relay), Sockets::new());
+    let client =
+        Client::start("Mycelium", (us.address(), super::MTU), us, peers(relay), Sockets::new());
     let phases = Mutex::new(Vec::new());
     let note = |phase| phases.lock().unwrap().push(phase);
     let failed = Arc::new(client.unwrap()).dial("400::1".parse().unwrap(), PORT, &note).await;
