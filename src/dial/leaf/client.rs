@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -13,6 +14,11 @@ use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::packet::{Shape, Stack};
 use crate::dial::{DialError, DialFailure, Phase, Stream};
 use crate::error::{LeafFailure, LeafFault, Stage};
+
+/// How long a machine is still sent to after its stream has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long what the stack has said last may take to the peer's socket.
+const FLUSH: Duration = Duration::from_millis(10);
 
 /// The leaf.
 pub(in crate::dial) struct Client {
@@ -86,7 +92,10 @@ impl Drop for Client {
     /// Whoever is not told that a stream has ended keeps it for hours.
     fn drop(&mut self) {
         let stack = self.stack.clone();
-        self.runtime.end_after(async move { stack.close().await });
+        self.runtime.end_after(async move {
+            stack.close().await;
+            tokio::time::sleep(FLUSH).await;
+        });
     }
 }
 
@@ -97,8 +106,15 @@ struct Sought {
 }
 
 impl Drop for Sought {
+    /// Not at once: the end of the stream has to get there.
     fn drop(&mut self) {
-        let _ = self.client.commands.send(Command::Forget(self.target));
+        let (commands, target) = (self.client.commands.clone(), self.target);
+        if let Some(handle) = self.client.runtime.handle() {
+            handle.spawn(async move {
+                tokio::time::sleep(FAREWELL).await;
+                let _ = commands.send(Command::Forget(target));
+            });
+        }
     }
 }
 
