@@ -168,7 +168,7 @@ impl World {
         // Who says goodbye at once closes no session before.
         let ends = ["Disconnected from user", "Connection closed by", "Connection reset by"];
         let ended: usize = ends.iter().map(|end| log.matches(end).count()).sum();
-        log.matches("Accepted ").count().saturating_sub(ended)
+        log.matches("Accepted publickey").count().saturating_sub(ended)
     }
 
     /// As Clan's module has it: packets are only for members, here by the way back to them.
