@@ -3,6 +3,8 @@
 
 mod descriptors;
 mod first_words;
+#[cfg(all(feature = "iroh", feature = "wireguard"))]
+mod four_networks;
 mod network;
 mod warm;
 
