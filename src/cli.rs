@@ -31,6 +31,7 @@ mod trust_clan;
 mod vars;
 mod warm;
 mod warmth;
+mod wireguard;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -104,6 +105,8 @@ struct Global {
     #[cfg(feature = "iroh")]
     #[command(flatten)]
     iroh: iroh::IrohOptions,
+    #[command(flatten)]
+    wireguard: wireguard::WireguardOptions,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,
@@ -304,13 +307,14 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
     Some(rest.iter().map(encoding::of_os).collect())
 }
 
-fn list_networks(global: &Global, all: bool, json: bool, ui: &Ui) -> Result<u8> {
+fn list_networks(global: &Global, all: bool, json: bool, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
     let warm = warm::of_clan(global)?;
+    let ways = request::ways(&clan, global, ui)?;
     match json {
-        true => print_json(&warm::with_json(network::list_json(&clan), &warm))?,
-        false => print_text(&(network::list_text(&clan, all) + &warm::text(&warm)))?,
+        true => print_json(&warm::with_json(network::list_json(&clan, &ways), &warm))?,
+        false => print_text(&(network::list_text(&clan, &ways, all) + &warm::text(&warm)))?,
     }
     Ok(0)
 }

@@ -3,16 +3,23 @@
 //! puts a host into an error: the caller knows whether it may be shown.
 
 mod begun;
+mod by_address;
 mod carrier;
 mod direct;
+mod host_daemon;
 pub mod iroh;
+mod of_clan;
 mod own_runtime;
 mod registry;
 mod sshfp;
+mod tailscale;
 mod tcp;
 pub mod tor;
+mod underlay;
+pub mod wireguard;
 mod zerotier;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -24,19 +31,24 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::env::Env;
-pub use crate::error::{DialError, DialFailure, ProxyFailure};
+pub use crate::error::{Daemon, DialError, DialFailure, MemberFailure, ProxyFailure};
 use crate::error::{IrohFailure, Stage, TorFailure};
-use crate::model::Technology;
+use crate::model::{Host, Technology};
 use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
 pub(crate) use begun::Asked;
 pub use begun::Begun;
+pub use by_address::Ways;
 use carrier::{Carrier, Setup};
 use direct::Direct;
+pub use of_clan::OfClan;
 #[cfg(feature = "iroh")]
 pub use registry::IROH;
-pub use registry::{DIRECT, TOR, of_host, of_module, of_service};
+#[cfg(test)]
+pub use registry::of_module;
+pub use registry::{DIRECT, TOR, of_host, of_network};
+pub(crate) use wireguard::public_vars;
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
 /// that only `label` can ever be printed.
@@ -154,6 +166,12 @@ impl Dial for Dialer {
     }
 }
 
+/// The ways of our own into networks that are known by their addresses. Starts and reads
+/// nothing.
+pub fn ways(settings: &Settings) -> Ways {
+    Ways::new(registry::by_address(settings))
+}
+
 /// What the user says of technologies.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -163,6 +181,10 @@ pub struct Settings {
     /// Of iroh.
     #[cfg(feature = "iroh")]
     pub iroh: iroh::Settings,
+    /// Of WireGuard.
+    pub wireguard: wireguard::Settings,
+    /// Where nodes of other overlays may be met first.
+    pub underlay: Vec<Host>,
 }
 
 /// Dials every technology; keeps what they share between dials.
@@ -170,6 +192,7 @@ pub struct Dialer {
     settings: Settings,
     socket_options: SocketOptions,
     direct: Arc<Direct>,
+    ways: Ways,
     /// What was prepared, by its technology. Sockets have no part in it, so that all
     /// diallers that come from one have it in common.
     prepared: Arc<Mutex<HashMap<&'static str, Arc<dyn Dial>>>>,
@@ -178,15 +201,25 @@ pub struct Dialer {
 impl Dialer {
     /// Nothing is read or opened before the first dial.
     pub fn new(settings: Settings, socket_options: SocketOptions) -> Self {
-        let direct = Arc::new(Direct::new(socket_options.clone()));
-        Self { settings, socket_options, direct, prepared: Arc::default() }
+        let ways = ways(&settings);
+        Self::with(settings, socket_options, ways, Arc::default())
     }
 
     /// Another one with the same Tor and the like, whose direct connections come from
     /// elsewhere.
     pub fn from(&self, socket_options: SocketOptions) -> Self {
-        let prepared = self.prepared.clone();
-        Self { prepared, ..Self::new(self.settings.clone(), socket_options) }
+        let (ways, prepared) = (self.ways.clone(), self.prepared.clone());
+        Self::with(self.settings.clone(), socket_options, ways, prepared)
+    }
+
+    fn with(
+        settings: Settings,
+        socket_options: SocketOptions,
+        ways: Ways,
+        prepared: Arc<Mutex<HashMap<&'static str, Arc<dyn Dial>>>>,
+    ) -> Self {
+        let direct = Arc::new(Direct::new(socket_options.clone(), ways.clone()));
+        Self { settings, socket_options, direct, ways, prepared }
     }
 
     /// Opens a stream to `target` and says what it waits for. The caller sets
@@ -217,6 +250,11 @@ impl Dialer {
         }
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         prepared.entry(carrier.name()).or_insert_with(|| carrier.prepare(&setup)).clone()
+    }
+
+    /// Whether streams go by something that no other process can have at the same time.
+    pub fn is_alone(&self) -> bool {
+        self.ways.are_alone()
     }
 
     /// Whether a name has an address, and the name that it is an alias of, if any.
@@ -279,6 +317,16 @@ pub enum Phase {
     Discovering,
     /// The machine, wherever its ticket leads.
     Meeting,
+    /// A host of a network that this computer is not in, by itself or by what is left of
+    /// this daemon.
+    Outside(Daemon),
+    /// A host that this daemon leads to.
+    Through(Daemon),
+    /// Another process of ours, which uses the key that we need; its member, printable.
+    Busy(String),
+    /// A remark: the key of a machine is used that runs elsewhere, too; its name,
+    /// printable.
+    Borrowing(String),
     /// A remark: what listens at a tor's address is left alone.
     Distrusting {
         /// The address.
@@ -299,6 +347,18 @@ impl fmt::Display for Phase {
             Self::Onion => f.write_str("waiting for the onion service"),
             Self::Discovering => f.write_str("asking where its ticket leads"),
             Self::Meeting => f.write_str("knocking, directly and by relay"),
+            Self::Outside(Daemon { name, .. }) => {
+                write!(f, "connecting, though {name} is down here")
+            }
+            Self::Through(Daemon { name, .. }) => write!(f, "connecting by {name}"),
+            Self::Busy(member) => {
+                write!(f, "waiting for another clan-connect that uses the key of {member}")
+            }
+            Self::Borrowing(machine) => write!(
+                f,
+                "the WireGuard key of {machine} is used here: while {machine} is up itself, \
+                 its controllers send what is for it to whichever they heard last"
+            ),
             Self::Distrusting { socks, why } => {
                 write!(f, "what listens on {socks} is told nothing: {why}")
             }
@@ -309,7 +369,12 @@ impl fmt::Display for Phase {
 impl Phase {
     /// Whether it is only said by the way, and something else is waited for.
     pub fn is_remark(&self) -> bool {
-        matches!(self, Self::Distrusting { .. })
+        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_))
+    }
+
+    /// Whether the user has to know of it.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Borrowing(_))
     }
 
     /// The error when it takes too long.
@@ -323,8 +388,15 @@ impl Phase {
             Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, TorFailure::Silent),
             Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
             Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
+            Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
+            Self::Busy(machine) => {
+                let failure = Box::new(MemberFailure::Busy { machine });
+                DialError::new(Stage::Bootstrap, DialFailure::Member(failure))
+            }
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
-            Self::Connecting => DialError::new(Stage::Dial, DialFailure::TimedOut),
+            Self::Connecting | Self::Through(_) | Self::Borrowing(_) => {
+                DialError::new(Stage::Dial, DialFailure::TimedOut)
+            }
         }
     }
 }
@@ -337,6 +409,8 @@ pub struct Stream {
     pub peer: Option<IpAddr>,
     /// Our own end of it, if there is a peer.
     pub local: Option<SocketAddr>,
+    /// What has to be there as long as it is.
+    _carrier: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send {}
@@ -345,12 +419,17 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 impl Stream {
     /// Wraps what a technology opened.
     pub fn new(inner: impl AsyncRead + AsyncWrite + Send + 'static, peer: Option<IpAddr>) -> Self {
-        Self { inner: Box::pin(inner), peer, local: None }
+        Self { inner: Box::pin(inner), peer, local: None, _carrier: None }
     }
 
     /// The same with our own end of it.
     pub fn with_local(self, local: Option<SocketAddr>) -> Self {
         Self { local, ..self }
+    }
+
+    /// The same, and `carrier` is there until it is closed.
+    fn with_carrier(self, carrier: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _carrier: Some(carrier), ..self }
     }
 }
 

@@ -7,8 +7,10 @@ mod banner;
 mod dial;
 mod iroh;
 mod loss;
+mod member;
 mod nix;
 mod stage;
+mod tailscale;
 mod tor;
 
 use std::path::PathBuf;
@@ -17,12 +19,14 @@ use crate::printable;
 pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
 pub use banner::BannerError;
-pub use dial::{DialError, DialFailure, ProxyFailure};
+pub use dial::{Daemon, DialError, DialFailure, ProxyFailure};
 pub use iroh::IrohFailure;
 pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
+pub use member::MemberFailure;
 pub use nix::NixFault;
 pub use stage::Stage;
+pub use tailscale::TailscaleFailure;
 pub use tor::TorFailure;
 
 /// Everything that ends a command. A failed route is not an `Error` but an

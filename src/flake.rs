@@ -11,6 +11,7 @@ pub mod nix;
 mod owner;
 mod place;
 mod reference;
+mod services;
 pub mod snapshot;
 mod source;
 mod survey;
@@ -67,8 +68,9 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
         return Ok(snapshot.clone());
     }
     let cache = cache_file(dir, &flake.env);
-    // A broken cache is no reason to fail.
+    // A broken cache is no reason to fail, and one of an older program knows less.
     let cached = cache.as_ref().and_then(|path| stored(path).ok());
+    let cached = cached.filter(|snapshot| snapshot.services.is_some());
     if let Some(snapshot) = cached.filter(is_current) {
         return Ok(snapshot);
     }

@@ -4,6 +4,7 @@
 
 mod host_keys;
 mod machines;
+mod service;
 mod target_host;
 mod technology;
 mod var_ref;
@@ -16,6 +17,7 @@ use crate::printable::Printable;
 use machines::Machines;
 
 pub use host_keys::{HostKeys, Stated};
+pub use service::{Member, Service, Setting};
 pub use target_host::TargetHost;
 pub(crate) use target_host::{MAX_HOST, check_user};
 pub(crate) use technology::HEAD_START;
@@ -41,6 +43,10 @@ pub struct Clan {
     host_keys: HashMap<String, HostKeys>,
     /// `meta.domain`.
     domain: Option<String>,
+    /// What the inventory says of services; `None` where nobody has looked.
+    services: Option<Vec<Service>>,
+    /// Public vars that the document has itself.
+    public_vars: HashMap<VarRef, String>,
     /// Service, instance and index in `problems` of each unusable network.
     pub(crate) broken: Vec<(Option<String>, String, usize)>,
 }
@@ -143,6 +149,27 @@ impl Clan {
     /// `meta.domain`, in which every machine has a name.
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
+    }
+
+    /// Notes what the inventory says of the services that technologies need the settings
+    /// of.
+    pub fn set_services(&mut self, services: Vec<Service>) {
+        self.services = Some(services);
+    }
+
+    /// What the inventory says of services: `None` where the document has no inventory.
+    pub fn services(&self) -> Option<&[Service]> {
+        self.services.as_deref()
+    }
+
+    /// Notes a public var that the document has itself.
+    pub fn set_public_var(&mut self, var: VarRef, value: String) {
+        self.public_vars.insert(var, value);
+    }
+
+    /// A public var that the document has itself.
+    pub fn public_var(&self, var: &VarRef) -> Option<&str> {
+        self.public_vars.get(var).map(String::as_str)
     }
 
     /// Notes the host keys of a machine.

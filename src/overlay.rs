@@ -2,7 +2,7 @@
 //! it. Owns the prefixes of the overlays that Clan knows, and for those without
 //! one the kernel's routes; sends nothing.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use crate::hosts;
@@ -100,7 +100,20 @@ pub fn running(network: &Network, only: Option<Overlay>) -> Running {
 fn is_vpn(network: &Network) -> bool {
     let names = [network.service.as_deref(), network.module.as_deref(), Some(&network.name)];
     let names = names.into_iter().flatten().map(|name| name.rsplit(['/', '.']).next());
-    let known = ["tinc", "wireguard", "yggdrasil", "mycelium", "zerotier", "tailscale"];
+    let known = [
+        "tinc",
+        "wireguard",
+        "yggdrasil",
+        "mycelium",
+        "zerotier",
+        "tailscale",
+        "headscale",
+        "netbird",
+        "nebula",
+        "easytier",
+        "hyprspace",
+        "vpncloud",
+    ];
     names.flatten().any(|name| known.contains(&name))
 }
 
@@ -166,6 +179,21 @@ fn device_v6(table: &str, address: u128) -> Option<String> {
     routes.max_by_key(|&(bits, metric, _)| (bits, metric)).map(|(.., device)| device.to_owned())
 }
 
+/// The device of this computer that has an address (proc(5), `/proc/net/if_inet6`).
+pub(crate) fn device_with(address: Ipv6Addr) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    device_in(&table, address)
+}
+
+fn device_in(table: &str, address: Ipv6Addr) -> Option<String> {
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let &[own, _, _, _, _, device] = fields.as_slice() else { return None };
+        let is_it = u128::from_str_radix(own, 16) == Ok(address.to_bits());
+        is_it.then(|| device.to_owned())
+    })
+}
+
 /// The address that a packet to `address` would have as its source.
 pub(crate) fn source(address: IpAddr) -> Option<IpAddr> {
     let any: SocketAddr = match address {
@@ -228,6 +256,17 @@ mod tests {
         assert_eq!(device("fd13::1"), None);
         assert!(device_v4("rubbish", 1).is_none() && device_v6("a b\n", 1).is_none());
         assert!(!is_tunnelled(ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn the_device_with_an_address_is_known() {
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     fd110000000001000000000000000a01 05 38 00 80      wg0\n\
+                     rubbish\n";
+        let device = |text: &str| device_in(table, text.parse().unwrap());
+        assert_eq!(device("fd11:0:0:100::a01").as_deref(), Some("wg0"));
+        assert_eq!(device("::1").as_deref(), Some("lo"));
+        assert_eq!(device("fd11::1"), None);
     }
 
     #[test]

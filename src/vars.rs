@@ -218,6 +218,16 @@ impl Vars {
         Ok(None)
     }
 
+    /// The value of `var` that is deployed on this very machine, if it is this machine's.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`Error::VarBroken`] and [`Error::TooLarge`].
+    pub(crate) fn deployed(&self, var: &VarRef) -> Result<Option<Secret<Vec<u8>>>> {
+        let bytes = self.deployed.read(var, &[Placement::PerMachine])?;
+        Ok(bytes.map(Secret::new))
+    }
+
     fn public_file(&self, var: &VarRef, placement: Placement) -> Option<PathBuf> {
         Some(self.flake.as_ref()?.join("vars").join(placement.dir(var)).join("value"))
     }

@@ -27,7 +27,7 @@ impl Namespace {
         namespace
     }
 
-    fn pid(&self) -> String {
+    pub fn pid(&self) -> String {
         self.0.id().to_string()
     }
 
@@ -36,7 +36,7 @@ impl Namespace {
         ["/usr/bin/nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.pid())]
     }
 
-    fn ip(&self, words: &str) {
+    pub fn ip(&self, words: &str) {
         let [program, place] = self.enter();
         let args: Vec<&str> = [&*place, "ip"].into_iter().chain(words.split(' ')).collect();
         run(&program, &args, "iproute2");

@@ -102,6 +102,53 @@ fn a_snapshot_works_where_there_is_no_nix_and_says_when_it_is_old() {
 }
 
 #[test]
+fn settings_of_services_and_public_vars_are_in_the_snapshot() {
+    let home = Home::new();
+    println!("{}", run("nix", &["--version"], "nix-bin"));
+    // As Clan's modules write settings: imports of imports, and functions that are no data.
+    let flake = r#"{
+  outputs = _: {
+    clan.exports = {
+      "clan-core/wireguard:vpn::".networking = { module = "clan_lib.network.direct"; };
+      "clan-core/wireguard:vpn:controller:c".peer.hosts = [ { plain = "c.vpn"; } ];
+      "clan-core/wireguard:vpn:peer:m".peer.hosts = [ { plain = "m.vpn"; } ];
+    };
+    clanInternals.inventoryClass.inventorySerialization = {
+      machines = { c = { }; m = { }; };
+      tags.all = [ "c" "m" ];
+      instances.web = { module.name = "internet"; roles.default.settings.token = "hunter2"; };
+      instances.vpn = {
+        module.name = "wireguard";
+        roles.controller.machines.c.settings.imports = [
+          { _file = "x"; imports = [ { endpoint = "c.example"; module = _: { }; here = ./.; } ]; }
+        ];
+        roles.peer.tags.all.settings.imports = [ { controller = "c"; password = "hunter2"; } ];
+      };
+    };
+  };
+}
+"#;
+    home.write("clan/flake.nix", flake);
+    let var = |name: &str, value: &str| {
+        home.write(&format!("clan/vars/per-machine/{name}/value"), value);
+    };
+    var("c/wireguard-network-vpn/prefix", "fd11:2:3:400\n");
+    var("c/other/prefix", "secret");
+    in_clan(&home, &["exports", "snapshot"], &[WITH_NIX]).exits(0);
+    let text = home.read("clan/clan-connect.json");
+    assert!(!text.contains("hunter2") && !text.contains("secret"), "{text}");
+    let snapshot: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let roles = serde_json::json!({
+        "controller": { "c": { "endpoint": "c.example" } },
+        "peer": { "c": { "controller": "c" }, "m": { "controller": "c" } },
+    });
+    let services = serde_json::json!({ "vpn": { "service": "wireguard", "roles": roles } });
+    assert_eq!(snapshot["services"], services);
+    let vars = serde_json::json!({ "c": { "wireguard-network-vpn/prefix": "fd11:2:3:400" } });
+    assert_eq!(snapshot["vars"], vars);
+}
+
+#[test]
 fn what_nix_says_is_shown_when_it_fails() {
     let home = Home::new();
     home.write("clan/flake.nix", "{ outputs = _: { clan.exports = throw \"no such option\"; }; }");

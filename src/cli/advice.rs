@@ -3,7 +3,9 @@
 //! library's, in [`Error::hint`].
 
 use crate::dial::{DialError, DialFailure, ProxyFailure};
-use crate::error::{Cause, Error, IrohFailure, NixFault, TorFailure, distinct, joined, tried_or};
+use crate::error::{
+    Cause, Error, IrohFailure, MemberFailure, NixFault, TorFailure, distinct, joined, tried_or,
+};
 use crate::preload::Preload;
 use crate::race::BannerError;
 use crate::ssh::hostkey::Advice;
@@ -83,6 +85,7 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
         Cause::Decrypt(error) | Cause::Configuration(error) => joined(&native(error)),
         Cause::Dial(DialError { failure: DialFailure::Tor(failure), .. }) => of_tor(failure),
         Cause::Dial(DialError { failure: DialFailure::Iroh(failure), .. }) => of_iroh(*failure),
+        Cause::Dial(DialError { failure: DialFailure::Member(failure), .. }) => of_member(failure),
         Cause::Dial(DialError { failure: DialFailure::TimedOut, .. }) => {
             with(cause.hint(), "; allow more time with --timeout SECONDS")
         }
@@ -169,6 +172,19 @@ fn of_tor(failure: &TorFailure) -> Option<String> {
         failure => failure.hint()?,
     };
     Some(own.to_owned())
+}
+
+fn of_member(failure: &MemberFailure) -> Option<String> {
+    let hint = failure.hint();
+    match failure {
+        MemberFailure::NoEndpoint { is_unknown: true, .. } => {
+            with(hint, ": clan-connect exports snapshot")
+        }
+        MemberFailure::NoEndpoint { .. }
+        | MemberFailure::NoController { .. }
+        | MemberFailure::BadVar { .. } => hint,
+        _ => with(hint, " with --wireguard-key FILE or --wireguard-key var:MACHINE"),
+    }
 }
 
 fn of_iroh(failure: IrohFailure) -> Option<String> {

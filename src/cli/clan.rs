@@ -97,6 +97,7 @@ impl Global {
             tor: self.tor.clone(),
             #[cfg(feature = "iroh")]
             iroh: self.iroh.clone(),
+            wireguard: self.wireguard.clone(),
             asker: Asker::Nobody,
             found: Default::default(),
             env: self.env.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{Global, Ui, network, print, print_json, print_text};
+use super::{Global, Ui, network, print, print_json, print_text, request};
 use crate::error::{Error, Result};
 use crate::flake::fingerprint;
 use crate::flake::snapshot::{self, Snapshot};
@@ -34,14 +34,19 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
             let clan = global.clan(ui)?;
             ui.problems(&clan);
             match json {
-                true => print_json(&network::list_json(&clan)),
+                true => {
+                    let ways = request::ways(&clan, global, ui)?;
+                    print_json(&network::list_json(&clan, &ways))
+                }
                 false => print_text(&network::show_text(&clan)),
             }
         }
         Command::Snapshot { output } => {
             let (origin, mut snapshot) = global.snapshot(ui)?;
             if global.flake().is_ok() {
-                snapshot.add_host_keys(&global.vars(ui)?)?;
+                let vars = global.vars(ui)?;
+                snapshot.add_host_keys(&vars)?;
+                snapshot.add_vars(&vars)?;
             }
             // For whoever reads it: what is wrong is said now, not later.
             ui.problems(&snapshot.clan(&origin)?);

@@ -48,6 +48,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Whether it goes by something that no other process can have at the same time.
+    pub(super) fn is_alone(&self) -> bool {
+        self.dialer.is_alone()
+    }
+
     /// What opens more streams to the same machine over the same network: to its SSH
     /// server, or to another port.
     pub(super) fn streams(&self) -> Streams {
@@ -185,11 +190,12 @@ pub(super) async fn prepare(
     let has_address = invocation.overrides.target_host.is_some();
     let beside = has_address.then(|| global.beside_strangers(ui)).flatten();
     let global = beside.as_ref().unwrap_or(global);
-    let found = routes::find(invocation, global, ui)?;
+    let mut found = routes::find(invocation, global, ui)?;
+    let ways = std::mem::take(&mut found.ways);
     let prepared = prepare_found(invocation, found, is_way, jumps, global, ui).await?;
     let Request { routes, machine, vars, .. } = &prepared.request;
     let options = &invocation.resolved.options;
-    let settings = request::technologies(routes.iter(), global, options, machine, vars)?;
+    let settings = request::technologies(routes.iter(), &ways, global, options, machine, vars)?;
     Ok(Prepared { request: Request { settings, ..prepared.request }, ..prepared })
 }
 
@@ -302,6 +308,7 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
             }
             ui.progress.doing(format!("connecting to {machine} over {}", route.network));
         }
+        RaceEvent::Waiting(_, phase) if phase.is_warning() => ui.warning(&phase.to_string()),
         RaceEvent::Waiting(route, phase) => {
             ui.verbose(&format!("{}: {phase}", route.network));
             let text = format!("connecting to {machine} over {}: {phase}", route.network);

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::columns;
+use crate::dial::Ways;
 use crate::model::{Clan, Host, Kind, Network, Peer, Running, Technology};
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;
@@ -20,12 +21,12 @@ const SHOWN_PEERS: usize = 3;
 /// program runs it, `yes` and `no` for overlays of which an address is known,
 /// `unknown` we cannot tell. With `all`, no peer is left out. Foreign text is
 /// escaped.
-pub fn list_text(clan: &Clan, all: bool) -> String {
+pub fn list_text(clan: &Clan, ways: &Ways, all: bool) -> String {
     if clan.networks.is_empty() {
         return "No networks found\n".to_owned();
     }
     let rows: Vec<[String; 5]> =
-        sorted(clan).into_iter().map(|network| row(network, all)).collect();
+        sorted(clan).into_iter().map(|network| row(network, ways, all)).collect();
     let header = ["Network", "Priority", "Module", "Running", "Peers"].map(str::to_owned);
     // Clan's own minimum widths.
     let mut widths = [12, 8, 10, 8, 0];
@@ -80,9 +81,12 @@ pub fn show_text(clan: &Clan) -> String {
 ///     "service": "clan-core/tor",        // or null
 ///     "priority": 10,
 ///     "module": "clan_lib.network.tor",  // or null
-///     "technology": "tor",               // direct, tor, zerotier, iroh, unsupported
+///     "technology": "tor",               // direct, tor, zerotier, iroh, tailscale, netbird,
+///                                        // nebula, easytier, hyprspace, vpncloud, tinc,
+///                                        // unsupported
 ///     "running": "in-process",           // n/a, in-process, yes, no, unknown
 ///     "on_demand": true,                 // a node of our own, for as long as it is needed
+///     "way": null,                       // such a node by address: wireguard, tailscale, …
 ///     "costly": true,                    // takes seconds, and the work of others
 ///     "head_start": 1.0,                 // seconds that it leaves to better ones
 ///     "deadline": 120.0,                 // seconds that it may take
@@ -102,7 +106,7 @@ pub fn show_text(clan: &Clan) -> String {
 ///   }]
 /// }
 /// ```
-pub fn list_json(clan: &Clan) -> Value {
+pub fn list_json(clan: &Clan, ways: &Ways) -> Value {
     let problems: Vec<String> = clan.problems.iter().map(ToString::to_string).collect();
     let target = |machine| Some((machine, clan.target_host(machine)?.to_string()));
     let target_hosts: serde_json::Map<String, Value> = clan
@@ -112,7 +116,7 @@ pub fn list_json(clan: &Clan) -> Value {
         .map(|(machine, target)| (machine.to_owned(), target.into()))
         .collect();
     json!({
-        "networks": sorted(clan).into_iter().map(network_json).collect::<Vec<_>>(),
+        "networks": sorted(clan).into_iter().map(|network| network_json(network, ways)).collect::<Vec<_>>(),
         "target_hosts": target_hosts,
         "problems": problems,
         "warnings": clan.warnings,
@@ -125,7 +129,7 @@ fn sorted(clan: &Clan) -> Vec<&Network> {
     networks
 }
 
-fn row(network: &Network, all: bool) -> [String; 5] {
+fn row(network: &Network, ways: &Ways, all: bool) -> [String; 5] {
     let module = match &network.module {
         Some(module) => module.rsplit('.').next().unwrap_or(module),
         None => network.technology.name(),
@@ -134,7 +138,7 @@ fn row(network: &Network, all: bool) -> [String; 5] {
         Printable(&network.label).to_string(),
         network.priority.to_string(),
         Printable(module).to_string(),
-        running(network).word().to_owned(),
+        ways.running(network).0.word().to_owned(),
         peers(network, all),
     ]
 }
@@ -166,11 +170,8 @@ fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
     format!("{network}  {priority}  {module}  {running}  {peers}")
 }
 
-fn running(network: &Network) -> Running {
-    network.technology.known().map_or(Running::Unknown, |known| known.running(network))
-}
-
-fn network_json(network: &Network) -> Value {
+fn network_json(network: &Network, ways: &Ways) -> Value {
+    let (running, way) = ways.running(network);
     let technology = network.technology.known().map_or("unsupported", Kind::name);
     json!({
         "name": network.name,
@@ -179,8 +180,9 @@ fn network_json(network: &Network) -> Value {
         "priority": network.priority,
         "module": network.module,
         "technology": technology,
-        "running": running(network).word(),
-        "on_demand": running(network) == Running::InProcess,
+        "running": running.word(),
+        "on_demand": running == Running::InProcess,
+        "way": way,
         "costly": network.technology.is_costly(),
         "head_start": network.technology.head_start().as_secs_f64(),
         "deadline": network.technology.deadline().as_secs_f64(),
@@ -215,6 +217,10 @@ mod tests {
 
     const MIXED: &str = include_str!("../../fixtures/exports/mixed.json");
 
+    fn none() -> Ways {
+        crate::dial::ways(&Default::default())
+    }
+
     /// Without Tor its columns have other widths.
     #[cfg(feature = "tor")]
     #[test]
@@ -229,18 +235,18 @@ zt               900       zerotier      unknown     web
 lab              800       pigeons       unknown     No peers
 mine/tor:office  10        tor           in-process  web
 ";
-        let text = list_text(&clan, false);
+        let text = list_text(&clan, &none(), false);
         #[cfg(not(feature = "iroh"))]
         let expected = expected.replace("p2p_ssh_iroh  in-process", "p2p_ssh_iroh  no        ");
         assert_eq!(text, expected);
-        let all = list_text(&clan, true);
+        let all = list_text(&clan, &none(), true);
         assert!(all.contains("web, db, build, mail, empty\n"), "{all}");
     }
 
     #[test]
     fn the_json_has_all_that_the_schema_promises() {
         let clan = Clan::parse("mixed.json", MIXED.as_bytes()).unwrap();
-        let value = list_json(&clan);
+        let value = list_json(&clan, &none());
         let running = if cfg!(feature = "tor") { "in-process" } else { "no" };
         assert_eq!(
             value["networks"][4],
@@ -248,7 +254,7 @@ mine/tor:office  10        tor           in-process  web
                 "name": "office", "label": "mine/tor:office", "service": "mine/tor",
                 "priority": 10, "module": "clan_lib.network.tor",
                 "technology": "tor", "running": running, "on_demand": cfg!(feature = "tor"),
-                "costly": true, "head_start": 1.0, "deadline": 120.0,
+                "way": null, "costly": true, "head_start": 1.0, "deadline": 120.0,
                 "peers": [{
                     "machine": "web", "port": 22, "user": "root",
                     "hosts": [{"var": {
@@ -268,7 +274,7 @@ mine/tor:office  10        tor           in-process  web
         let text = r#"{"p2p": {"module": "clan_lib.network.p2p_ssh_iroh",
                                "peers": {"m": {"host": {"plain": "endpointabc"}}}}}"#;
         let clan = Clan::parse("x", text.as_bytes()).unwrap();
-        let listed = list_json(&clan);
+        let listed = list_json(&clan, &none());
         assert_eq!(listed["networks"][0]["peers"][0]["hosts"], json!([{ "plain": "<secret>" }]));
         assert!(!listed.to_string().contains("endpointabc"));
         let route = &crate::plan::plan(&clan, "m", &Default::default()).unwrap()[0];
@@ -277,15 +283,15 @@ mine/tor:office  10        tor           in-process  web
 
     #[test]
     fn an_empty_clan_says_so_as_clan_does() {
-        assert_eq!(list_text(&Clan::default(), true), "No networks found\n");
+        assert_eq!(list_text(&Clan::default(), &none(), true), "No networks found\n");
         let empty = json!({"networks": [], "target_hosts": {}, "problems": [], "warnings": []});
-        assert_eq!(list_json(&Clan::default()), empty);
+        assert_eq!(list_json(&Clan::default(), &none()), empty);
     }
 
     #[test]
     fn foreign_text_cannot_reach_the_terminal() {
         let text = r#"{"a\u202eb": {"module": "x.\u200fy", "peers": {"m\u2066": {}}}}"#;
-        let shown = list_text(&Clan::parse("x", text.as_bytes()).unwrap(), false);
+        let shown = list_text(&Clan::parse("x", text.as_bytes()).unwrap(), &none(), false);
         assert!(shown.is_ascii(), "{shown:?}");
         assert!(shown.contains("a\\u{202e}b") && shown.contains("\\u{200f}y"), "{shown}");
     }
@@ -302,9 +308,9 @@ mine/tor:office  10        tor           in-process  web
                 "peers": { &machine: { "host": host, "user": user } },
             }});
             let clan = Clan::parse("x", document.to_string().as_bytes()).unwrap();
-            let text = list_text(&clan, true);
+            let text = list_text(&clan, &none(), true);
             assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
-            let listed = list_json(&clan)["networks"].as_array().unwrap().len();
+            let listed = list_json(&clan, &none())["networks"].as_array().unwrap().len();
             // Whatever it is called it is listed, or said to be wrong.
             assert!(listed == 1 || !clan.problems.is_empty(), "{document}");
         }
@@ -317,7 +323,7 @@ mine/tor:office  10        tor           in-process  web
             let text: String = text.into_iter().collect();
             match Clan::parse("x", text.as_bytes()) {
                 Ok(clan) => {
-                    let listed = list_text(&clan, true);
+                    let listed = list_text(&clan, &none(), true);
                     assert!(!listed.chars().any(|c| c.is_control() && c != '\n'), "{listed:?}");
                     assert!(!clan.networks.is_empty(), "{text}");
                 }

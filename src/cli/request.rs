@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::invocation::{Front, Invocation, Task};
 use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
-use crate::dial::{self, Settings};
+use crate::dial::{self, OfClan, Settings, Ways};
 use crate::error::{Error, Result};
-use crate::model::Technology;
+use crate::model::{Clan, Technology};
 use crate::openssh::{Forwards, Resolved};
 use crate::options::{Options, Tunnel};
 use crate::plan::Route;
@@ -89,14 +89,16 @@ pub(super) fn request(
 }
 
 /// What the user says of the technologies that these routes need, and of no other: the
-/// keys for onion services may be vars that somebody has to open.
+/// keys for onion services may be vars that somebody has to open. `clan` is what the clan
+/// says that leads there.
 #[allow(unused, reason = "a build without networks has nothing to set")]
 pub(super) fn technologies<'a>(
     routes: impl Iterator<Item = &'a Route>,
+    clan: &OfClan,
     global: &Global,
     options: &Options,
     machine: &str,
-    vars: &Vars,
+    vars: &Arc<Vars>,
 ) -> Result<Settings> {
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
     let mut settings = Settings::default();
@@ -108,7 +110,19 @@ pub(super) fn technologies<'a>(
     if used.contains(&dial::IROH) {
         settings.iroh = super::iroh::settings(&global.iroh, options)?;
     }
+    if used.iter().any(|technology| technology.is_direct()) {
+        settings.wireguard = super::wireguard::settings(global, options, clan, vars);
+        settings.underlay.clone_from(&clan.underlay);
+    }
     Ok(settings)
+}
+
+/// The ways of our own that lead into networks of a clan from here.
+pub(super) fn ways(clan: &Clan, global: &Global, ui: &Arc<Ui>) -> Result<Ways> {
+    let (of_clan, vars) = (OfClan::of(clan, None), Arc::new(global.vars(ui)?));
+    let wireguard = super::wireguard::settings(global, &Options::default(), &of_clan, &vars);
+    let underlay = of_clan.underlay;
+    Ok(dial::ways(&Settings { wireguard, underlay, ..Settings::default() }))
 }
 
 /// How long connecting may take, if anybody says.

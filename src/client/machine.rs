@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Clan, Connection, blocking};
 use crate::connect::{self, HostKeySettings, Request};
+use crate::dial::{OfClan, wireguard};
 use crate::error::{Attempt, Result};
 use crate::plan::{Overrides, TargetHost, plan};
 use crate::race;
@@ -25,6 +26,7 @@ pub struct Machine {
     check: HostKeyCheck,
     known_hosts: Option<PathBuf>,
     deadline: Option<Duration>,
+    wireguard_keys: Vec<String>,
     watch: Watch,
 }
 
@@ -60,6 +62,7 @@ impl Machine {
             check: HostKeyCheck::default(),
             known_hosts: None,
             deadline: None,
+            wireguard_keys: Vec::new(),
             watch: Box::new(|_| ()),
         }
     }
@@ -122,6 +125,13 @@ impl Machine {
         self
     }
 
+    /// The key of a member of the clan's WireGuard network, for a computer that is not in
+    /// it: a file, or `var:MACHINE` for that of a machine which runs nowhere else.
+    pub fn wireguard_key(mut self, key: impl Into<String>) -> Self {
+        self.wireguard_keys.push(key.into());
+        self
+    }
+
     /// Hears of what happens on the way.
     pub fn on_event(mut self, watch: impl FnMut(Event<'_>) + Send + 'static) -> Self {
         self.watch = Box::new(watch);
@@ -158,6 +168,10 @@ impl Machine {
         let vars = Arc::new(self.clan.vars());
         let mut request = Request::new(&self.name, vars.clone(), prompter.clone(), env);
         request.routes = plan(known, &self.name, &self.overrides)?;
+        let OfClan { wireguard, underlay } = OfClan::of(known, Some(&self.name));
+        let keys = &self.wireguard_keys;
+        request.settings.wireguard = wireguard::Settings::of(&wireguard, vars.clone(), keys, env);
+        request.settings.underlay = underlay;
         request.deadline = self.deadline;
         // Who calls has named them.
         request.exports_are_named = true;

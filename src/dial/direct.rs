@@ -14,6 +14,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::by_address::{Ways, first};
 use super::carrier::{Carrier, Setup};
 use super::tcp::Prompt;
 use super::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
@@ -67,6 +68,7 @@ impl Carrier for Row {
 /// The dialler for addresses the operating system can reach by itself.
 pub(super) struct Direct {
     socket_options: SocketOptions,
+    ways: Ways,
     resolver: OnceCell<Option<TokioResolver>>,
 }
 
@@ -77,8 +79,10 @@ impl std::fmt::Debug for Direct {
 }
 
 impl Direct {
-    pub(super) fn new(socket_options: SocketOptions) -> Self {
-        Self { socket_options, resolver: OnceCell::new() }
+    /// `ways` are taken where connections may leave by any way at all.
+    pub(super) fn new(socket_options: SocketOptions, ways: Ways) -> Self {
+        let ways = if socket_options.are_open() { ways } else { Ways::none() };
+        Self { socket_options, ways, resolver: OnceCell::new() }
     }
 
     async fn connect(
@@ -90,19 +94,19 @@ impl Direct {
         let (found, addresses) = mpsc::channel(MAX_ADDRESSES);
         enter(Phase::Resolving);
         let resolution = self.resolve(host, port, found);
-        let connecting = connect_first(addresses, &self.socket_options, enter);
+        let connecting = connect_first(addresses, &self.socket_options, &self.ways, enter);
         // Both run at once: the first address is dialled while the other
         // family is still being asked for.
         tokio::pin!(resolution, connecting);
         match select(resolution, connecting).await {
             Either::Left((resolved, connecting)) => match connecting.await {
-                Err(Connecting::NoAddress) => Err(DialError::new(
-                    Stage::Resolve,
-                    resolved.err().unwrap_or(DialFailure::NoSuchName),
-                )),
-                other => other.map_err(Connecting::into_error),
+                Err(Connecting::NoAddress) => Err(resolved.err().unwrap_or_else(no_such_name)),
+                Err(Connecting::Failed(error)) => Err(error),
+                Ok(stream) => Ok(stream),
             },
-            Either::Right((connected, _)) => connected.map_err(Connecting::into_error),
+            Either::Right((Ok(stream), _)) => Ok(stream),
+            Either::Right((Err(Connecting::Failed(error)), _)) => Err(error),
+            Either::Right((Err(Connecting::NoAddress), _)) => Err(no_such_name()),
         }
     }
 
@@ -112,12 +116,13 @@ impl Direct {
         host: &str,
         port: u16,
         found: mpsc::Sender<SocketAddr>,
-    ) -> Result<(), DialFailure> {
-        if let Some(address) = literal(host, port)? {
+    ) -> Result<(), DialError> {
+        let failed = |failure| DialError::new(Stage::Resolve, failure);
+        if let Some(address) = literal(host, port).map_err(failed)? {
             let _ = found.send(address).await;
             return Ok(());
         }
-        check_name(host)?;
+        check_name(host).map_err(failed)?;
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         if is_localhost(&name) {
             for ip in [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)] {
@@ -132,9 +137,17 @@ impl Direct {
             }
             return Ok(());
         }
+        // No name server knows it, nor is it any business of theirs.
+        if let Some(resolved) = self.ways.addresses(&name).await {
+            send(&found, port, &resolved?).await;
+            return Ok(());
+        }
         let resolver = self.resolver.get_or_init(async || system_resolver()).await;
-        let Some(resolver) = resolver else { return Err(DialFailure::NoNameServer) };
-        ask_both(resolver, host, port, &found).await
+        let Some(resolver) = resolver else { return Err(failed(DialFailure::NoNameServer)) };
+        ask_both(resolver, host, port, &found).await.map_err(|failure| match failure {
+            DialFailure::NoSuchName => self.ways.explain(&name).unwrap_or_else(no_such_name),
+            failure => failed(failure),
+        })
     }
 }
 
@@ -147,7 +160,13 @@ impl Dial for Direct {
             }
             // Before the name is asked for.
             self.socket_options.unless(|_| true)?;
-            self.connect(target.host.expose(), target.port, enter).await
+            let (host, port) = (target.host.expose(), target.port);
+            match self.ways.taking(host) {
+                Some(way) => {
+                    first(self.connect(host, port, &|_| ()), way.dial(target, enter)).await
+                }
+                None => self.connect(host, port, enter).await,
+            }
         })
     }
 }
@@ -306,19 +325,14 @@ fn interleave(six: &[IpAddr], four: &[IpAddr]) -> Vec<IpAddr> {
     }
 }
 
+fn no_such_name() -> DialError {
+    DialError::new(Stage::Resolve, DialFailure::NoSuchName)
+}
+
 /// Why no address could be connected to.
 enum Connecting {
     NoAddress,
-    Failed(DialFailure),
-}
-
-impl Connecting {
-    fn into_error(self) -> DialError {
-        match self {
-            Self::NoAddress => DialError::new(Stage::Resolve, DialFailure::NoSuchName),
-            Self::Failed(failure) => DialError::new(Stage::Dial, failure),
-        }
-    }
+    Failed(DialError),
 }
 
 /// Connects to the addresses as they come, one every [`ATTEMPT_DELAY`] or as
@@ -326,6 +340,7 @@ impl Connecting {
 async fn connect_first(
     mut addresses: mpsc::Receiver<SocketAddr>,
     socket_options: &SocketOptions,
+    ways: &Ways,
     enter: &(dyn Fn(Phase) + Sync),
 ) -> Result<Stream, Connecting> {
     let mut running = FuturesUnordered::new();
@@ -353,8 +368,7 @@ async fn connect_first(
                 Some(address) if !socket_options.has(address.ip()) => {}
                 Some(address) if started < MAX_ADDRESSES => {
                     started += 1;
-                    enter(Phase::Connecting);
-                    running.push(connect(address, socket_options));
+                    running.push(ways.connect(address, enter, connect(address, socket_options)));
                     start_next = false;
                     delay.as_mut().reset(tokio::time::Instant::now() + ATTEMPT_DELAY);
                 }
@@ -367,23 +381,24 @@ async fn connect_first(
 
 /// Of two failures the one that tells more: a refusal shows that the host is
 /// there, a missing route often only that this family is unused here.
-fn worse(before: Option<DialFailure>, now: DialFailure) -> DialFailure {
+fn worse(before: Option<DialError>, now: DialError) -> DialError {
     use DialFailure::{NoAddress, NoNetwork, NoRoute, Refused};
     match before {
-        Some(before) if matches!(now, NoRoute | NoNetwork | NoAddress) || before == Refused => {
+        Some(before)
+            if matches!(now.failure, NoRoute | NoNetwork | NoAddress)
+                || before.failure == Refused =>
+        {
             before
         }
         _ => now,
     }
 }
 
-async fn connect(
-    address: SocketAddr,
-    socket_options: &SocketOptions,
-) -> Result<Stream, DialFailure> {
-    let stream = open(address, socket_options).await.map_err(|error| DialFailure::from(&error))?;
+async fn connect(address: SocketAddr, socket_options: &SocketOptions) -> Result<Stream, DialError> {
+    let failed = |error| DialError::new(Stage::Dial, DialFailure::from(&error));
+    let stream = open(address, socket_options).await.map_err(failed)?;
     let local = stream.local_addr().ok();
-    let stream = Prompt::new(stream).map_err(|error| DialFailure::from(&error))?;
+    let stream = Prompt::new(stream).map_err(failed)?;
     Ok(Stream::new(stream, Some(address.ip())).with_local(local))
 }
 
@@ -509,7 +524,11 @@ mod tests {
         found.send(open).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, &SocketOptions::default(), &|_| ()).await.is_ok());
+        assert!(
+            connect_first(addresses, &SocketOptions::default(), &Ways::none(), &|_| ())
+                .await
+                .is_ok()
+        );
         assert!(before.elapsed() < ATTEMPT_DELAY, "{:?}", before.elapsed());
     }
 
@@ -522,7 +541,11 @@ mod tests {
         found.send(listener.local_addr().unwrap()).await.unwrap();
         drop(found);
         let before = std::time::Instant::now();
-        assert!(connect_first(addresses, &SocketOptions::default(), &|_| ()).await.is_ok());
+        assert!(
+            connect_first(addresses, &SocketOptions::default(), &Ways::none(), &|_| ())
+                .await
+                .is_ok()
+        );
         assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
         assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
     }

@@ -1,12 +1,33 @@
 //! All technologies. Owns the list, and which of them a module, a service or a host means;
 //! each is described and dialled in a file of its own, and named nowhere else.
 
+use std::sync::Arc;
+
+use super::by_address::ByAddress;
 use super::carrier::Carrier;
-use super::{direct, iroh, tor, zerotier};
+use super::{Settings, direct, host_daemon, iroh, tailscale, tor, wireguard, zerotier};
 use crate::model::Technology;
 
 /// One row each.
-static TECHNOLOGIES: [&dyn Carrier; 4] = [&direct::Row, &tor::Row, &zerotier::Row, &iroh::Row];
+static TECHNOLOGIES: [&dyn Carrier; 11] = [
+    &direct::Row,
+    &tor::Row,
+    &zerotier::Row,
+    &iroh::Row,
+    &tailscale::Row,
+    &host_daemon::NETBIRD,
+    &host_daemon::NEBULA,
+    &host_daemon::EASYTIER,
+    &host_daemon::HYPRSPACE,
+    &host_daemon::VPNCLOUD,
+    &host_daemon::TINC,
+];
+
+/// One way each into a network that is known by its addresses, whatever it is called.
+const BY_ADDRESS: [MakeWay; 2] = [wireguard::way, tailscale::way];
+
+/// Makes a way, where the settings have what it needs.
+type MakeWay = fn(&Settings) -> Option<Arc<dyn ByAddress>>;
 
 /// Where Clan's own modules live in its Python library.
 const LIBRARY: &str = "clan_lib.network.";
@@ -26,6 +47,19 @@ pub fn of_module(module: &str) -> Technology {
     known.unwrap_or_else(|| Technology::unsupported(module))
 }
 
+/// The technology of a network: its module's, but where that is direct the one of a service
+/// whose hosts only a daemon of this computer leads to.
+pub fn of_network(module: Option<&str>, service: Option<&str>, instance: &str) -> Technology {
+    match module.map(of_module) {
+        Some(module) if module == DIRECT => {
+            let named = of_service(service, "");
+            if service.is_some() && named.is_direct() { named } else { module }
+        }
+        Some(module) => module,
+        None => of_service(service, instance),
+    }
+}
+
 /// The technology of a network whose module was left out, as a narrow `clan select` does:
 /// the service's last component decides, else the instance's name, else it is direct.
 pub fn of_service(service: Option<&str>, instance: &str) -> Technology {
@@ -37,6 +71,11 @@ pub fn of_service(service: Option<&str>, instance: &str) -> Technology {
 /// The technology of a host that is named without any network.
 pub fn of_host(host: &str) -> Technology {
     find(|row| row.claims(host)).unwrap_or(DIRECT)
+}
+
+/// The ways that there are with these settings.
+pub(super) fn by_address(settings: &Settings) -> Vec<Arc<dyn ByAddress>> {
+    BY_ADDRESS.iter().filter_map(|way| way(settings)).collect()
 }
 
 /// What dials a technology, if we know it.
@@ -87,6 +126,26 @@ mod tests {
             assert_eq!(technology.name(), module);
             assert_ne!(technology, TOR);
         }
+    }
+
+    #[test]
+    fn a_service_of_a_daemon_is_known_by_its_name_though_its_module_is_direct() {
+        let direct = Some("clan_lib.network.direct");
+        for (module, service, name) in [
+            (direct, Some("mine/tailscale"), "tailscale"),
+            (direct, Some("headscale"), "tailscale"),
+            (direct, Some("mine/netbird"), "netbird"),
+            (direct, Some("vpn/tinc"), "tinc"),
+            (direct, Some("clan-core/wireguard"), "direct"),
+            (direct, None, "direct"),
+            (Some("clan_lib.network.tor"), Some("mine/netbird"), "tor"),
+            (None, Some("mine/netbird"), "netbird"),
+        ] {
+            assert_eq!(of_network(module, service, "x").name(), name, "{module:?} {service:?}");
+        }
+        // Who says direct means it, whatever else the service may be.
+        assert_eq!(of_network(direct, Some("clan-core/tor"), "tor"), DIRECT);
+        assert_eq!(of_network(direct, Some("mine/x"), "tor"), DIRECT);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{IrohFailure, Stage, TorFailure};
+use super::{IrohFailure, MemberFailure, Stage, TailscaleFailure, TorFailure};
 
 /// Why no stream could be opened. Holds no host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +33,24 @@ impl DialError {
             DialFailure::Refused => "is sshd running there, on that port?".into(),
             DialFailure::Tor(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Iroh(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::Member(failure) => return failure.hint(),
+            DialFailure::Tailscale(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::Outside(daemon) => format!("start it here: {}", daemon.start),
             DialFailure::Unsupported(technology) => {
                 format!("this version cannot use {technology} networks yet")
             }
             _ => return None,
         })
     }
+}
+
+/// A program of this computer that carries a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Daemon {
+    /// What it is called.
+    pub name: &'static str,
+    /// The command that starts it.
+    pub start: &'static str,
 }
 
 /// The ways a dial fails.
@@ -71,6 +83,12 @@ pub enum DialFailure {
     Tor(TorFailure),
     /// And so has iroh.
     Iroh(IrohFailure),
+    /// Nor can we be a member of a WireGuard network without being one.
+    Member(Box<MemberFailure>),
+    /// Nor does tailscaled reach everybody.
+    Tailscale(TailscaleFailure),
+    /// This computer is not in the host's network, which only this daemon carries.
+    Outside(Daemon),
     /// What the user has put in the way does, too.
     Proxy(ProxyFailure),
     /// The user relies on this library, which cannot lead us; its file, printable.
@@ -101,6 +119,11 @@ impl fmt::Display for DialFailure {
             Self::Io(kind) => write!(f, "{kind}"),
             Self::Tor(failure) => write!(f, "{failure}"),
             Self::Iroh(failure) => write!(f, "{failure}"),
+            Self::Member(failure) => write!(f, "{failure}"),
+            Self::Tailscale(failure) => write!(f, "{failure}"),
+            Self::Outside(Daemon { name, .. }) => {
+                write!(f, "this computer is not in that network: its {name} is down")
+            }
             Self::Proxy(failure) => write!(f, "{failure}"),
             Self::Preload(name) => write!(
                 f,

@@ -44,6 +44,10 @@ fn attempts() -> Vec<Attempt> {
     causes.extend(failures.map(dial));
     causes.extend(TorFailure::examples().map(|it| dial(DialFailure::Tor(it))));
     causes.extend(IrohFailure::examples().map(|it| dial(DialFailure::Iroh(it))));
+    causes.extend(MemberFailure::examples().map(|it| dial(DialFailure::Member(Box::new(it)))));
+    causes.extend(TailscaleFailure::examples().map(|it| dial(DialFailure::Tailscale(it))));
+    let daemon = Daemon { name: "netbird", start: "systemctl start netbird" };
+    causes.push(dial(DialFailure::Outside(daemon)));
     causes.extend(
         [BannerError::TimedOut, BannerError::Closed, BannerError::Busy, BannerError::NotSsh]
             .map(Cause::Banner),

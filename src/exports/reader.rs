@@ -125,10 +125,7 @@ impl<'a> Reader<'a> {
             }
         };
         let (service, instance) = id;
-        let technology = match &fields.module {
-            Some(module) => dial::of_module(module),
-            None => dial::of_service(service, instance),
-        };
+        let technology = dial::of_network(fields.module.as_deref(), service, instance);
         let at = self.clan.networks.len();
         self.networks.insert(id, at);
         self.clan.networks.push(Network {

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use super::git;
 use super::reference::{as_path, encode, folder, inside, local};
+use super::services::{Inventory, SERVICES as SERVICES_KEPT};
 use super::snapshot::{Machine, Snapshot};
 use super::source::{Fetched, Flake};
 use crate::children::Awaited;
@@ -82,6 +83,30 @@ pub fn program(env: &Env) -> Option<PathBuf> {
     dirs.map(|dir| dir.join("nix")).find(|file| file.is_file())
 }
 
+/// What both expressions take of an inventory: of the services whose settings matter, the
+/// module and the roles, without what is no data.
+const SERVICES: &str = "
+  clean = depth: value:
+    let tried = builtins.tryEval value; it = tried.value; in
+    if !tried.success || depth == 0 || builtins.isFunction it || builtins.isPath it then null
+    else if builtins.isAttrs it then
+      (if it ? outPath then null else builtins.mapAttrs (_: clean (depth - 1)) it)
+    else if builtins.isList it then map (clean (depth - 1)) it
+    else it;
+  moduleOf = instance: clean 1 (instance.module.name or null);
+  servicesOf = inventory:
+    let said = inventory.instances or { };
+        all = if builtins.isAttrs said then said else { }; in {
+      tags = clean 4 (inventory.tags or { });
+      instances = builtins.listToAttrs (map
+        (name: { inherit name; value = {
+          module.name = moduleOf all.${name};
+          roles = clean 24 (all.${name}.roles or { });
+        }; })
+        (builtins.filter (name: builtins.elem (moduleOf all.${name}) wanted) (builtins.attrNames all)));
+    };
+";
+
 /// Everything at once. An entry that throws, because a var was not generated
 /// yet, is left out and named; the others count.
 const ALL: &str = "
@@ -93,6 +118,7 @@ let
   inventory = either (flake.clanInternals.inventoryClass.inventorySerialization or { }) { };
   keep = wanted: builtins.filter (name: exports.${name}.success == wanted) names;
 in {
+  services = either (servicesOf inventory) null;
   exports = builtins.listToAttrs (map (name: { inherit name; value = exports.${name}.value; }) (keep true));
   failed = keep false;
   domain = either (inventory.meta.domain or null) null;
@@ -105,6 +131,7 @@ in {
 const INVENTORY: &str = "
 let inventory = flake.clanInternals.inventoryClass.inventorySerialization or { };
 in {
+  services = servicesOf inventory;
   domain = inventory.meta.domain or null;
   machines = builtins.mapAttrs (_: machine: machine.deploy.targetHost or null) (inventory.machines or { });
 }";
@@ -115,6 +142,9 @@ struct All {
     failed: Vec<String>,
     domain: Option<Value>,
     machines: BTreeMap<String, Value>,
+    /// As an [`Inventory`]; one that is none costs only what needs it.
+    #[serde(default)]
+    services: Value,
 }
 
 #[derive(Deserialize)]
@@ -189,7 +219,7 @@ pub(super) fn settings(reference: &str) -> Result<String> {
 /// [`Error::Nix`] with the end of nix's own message.
 pub fn evaluate(nix: &Path, flake: &Flake) -> Result<Snapshot> {
     let subject = Subject::new(nix, flake)?;
-    let whole = subject.eval(ALL).and_then(|json| {
+    let whole = subject.eval(&with_services(ALL)).and_then(|json| {
         serde_json::from_slice::<All>(&json).map_err(|error| subject.unexpected(&error))
     });
     let all = match whole {
@@ -204,6 +234,8 @@ pub fn evaluate(nix: &Path, flake: &Flake) -> Result<Snapshot> {
     let mut snapshot = Snapshot::new(all.exports);
     snapshot.failed = all.failed;
     snapshot.domain = all.domain.and_then(text);
+    let inventory: Inventory = serde_json::from_value(all.services).unwrap_or_default();
+    snapshot.services = Some(inventory.services());
     let machines = all.machines.into_iter();
     snapshot.machines = machines
         .map(|(name, target)| (name, Machine { target_host: text(target), ..Machine::default() }))
@@ -224,20 +256,28 @@ fn one_by_one(subject: &Subject) -> Option<All> {
             None => failed.push(name),
         }
     }
-    let (domain, machines) = one_by_one_inventory(subject);
-    Some(All { exports: exports.into(), failed, domain, machines })
+    let OneByOne { domain, machines, services } = one_by_one_inventory(subject);
+    Some(All { exports: exports.into(), failed, domain, machines, services })
+}
+
+#[derive(Default, Deserialize)]
+struct OneByOne {
+    domain: Option<Value>,
+    machines: BTreeMap<String, Value>,
+    #[serde(default)]
+    services: Value,
 }
 
 /// What the inventory says where the whole cannot be evaluated.
-fn one_by_one_inventory(subject: &Subject) -> (Option<Value>, BTreeMap<String, Value>) {
-    #[derive(Default, Deserialize)]
-    struct Inventory {
-        domain: Option<Value>,
-        machines: BTreeMap<String, Value>,
-    }
-    let json = subject.eval(INVENTORY).unwrap_or_default();
-    let Inventory { domain, machines } = serde_json::from_slice(&json).unwrap_or_default();
-    (domain, machines)
+fn one_by_one_inventory(subject: &Subject) -> OneByOne {
+    let json = subject.eval(&with_services(INVENTORY)).unwrap_or_default();
+    serde_json::from_slice(&json).unwrap_or_default()
+}
+
+/// An expression that may say `servicesOf`.
+fn with_services(expression: &str) -> String {
+    let names: Vec<String> = SERVICES_KEPT.iter().map(|name| quote(name)).collect();
+    format!("let\n  wanted = [ {} ];{SERVICES}in {expression}", names.join(" "))
 }
 
 /// What `selector` picks out of the whole flake. Blocks.

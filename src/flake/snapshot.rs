@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::services::{self, Kept};
+use crate::dial;
 use crate::error::{Error, Result};
 use crate::exports::{check_bounds, check_machine};
 use crate::file;
 use crate::host_keys;
-use crate::model::{Clan, HostKeys, Stated, TargetHost};
+use crate::model::{Clan, HostKeys, Stated, TargetHost, VarRef};
 use crate::options::is_for_addresses;
 use crate::printable::Printable;
 use crate::vars::Vars;
@@ -23,6 +25,8 @@ pub const NAME: &str = "clan-connect.json";
 /// What tells a snapshot from the exports themselves.
 const MARK: &[u8] = b"\"clan_connect_snapshot\"";
 const VERSION: u32 = 1;
+/// Longest public var that is kept, in bytes.
+const MAX_VAR: usize = 1024;
 
 /// All that connecting to a clan's machines takes, secrets aside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +50,13 @@ pub struct Snapshot {
     /// for it, which takes long; `null` where there is none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configured: BTreeMap<String, Option<String>>,
+    /// What the inventory says of the services that technologies need the settings of, by
+    /// instance; none in the snapshots of older versions, and in exports alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<BTreeMap<String, Kept>>,
+    /// The public vars that they need, by machine and `generator/file`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, BTreeMap<String, String>>,
     /// Entries that could not be evaluated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
@@ -77,6 +88,8 @@ impl Snapshot {
             machines: BTreeMap::new(),
             authorities: Vec::new(),
             configured: BTreeMap::new(),
+            services: None,
+            vars: BTreeMap::new(),
             failed: Vec::new(),
             exports,
         }
@@ -150,6 +163,16 @@ impl Snapshot {
             }
         }
         clan.set_domain(self.domain.clone());
+        if let Some(kept) = &self.services {
+            clan.set_services(services::services(kept));
+        }
+        for (machine, vars) in &self.vars {
+            for (id, value) in vars.iter().filter(|(_, value)| value.len() <= MAX_VAR) {
+                if let Ok(var) = VarRef::parse(machine, id) {
+                    clan.set_public_var(var, value.clone());
+                }
+            }
+        }
         for (name, text) in &self.configured {
             if check_machine(name).is_err() {
                 continue;
@@ -174,6 +197,24 @@ impl Snapshot {
             machine.host_keys = keys.into_iter().map(|stated| stated.text).collect();
             machine.certificate = certificate;
             self.authorities = authorities.into_iter().map(|stated| stated.text).collect();
+        }
+        Ok(())
+    }
+
+    /// Adds the public vars that technologies need, as far as there are any.
+    ///
+    /// # Errors
+    /// As for [`Vars::public_value`], and [`Error::Exports`].
+    pub fn add_vars(&mut self, vars: &Vars) -> Result<()> {
+        let clan = self.clan("the exports")?;
+        self.vars.clear();
+        for var in clan.networks.iter().flat_map(|network| dial::public_vars(&clan, network)) {
+            let Some((bytes, _)) = vars.public_value(&var)? else { continue };
+            let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_VAR);
+            if let Some(text) = text {
+                let of_machine = self.vars.entry(var.machine().to_owned()).or_default();
+                of_machine.insert(var.to_string(), text.trim().to_owned());
+            }
         }
         Ok(())
     }
@@ -226,6 +267,10 @@ mod tests {
         snapshot.configured.insert("a".into(), Some("a.example?User=x".into()));
         snapshot.configured.insert("b".into(), None);
         snapshot.failed.push("x:y::z".into());
+        snapshot.services = Some(BTreeMap::from([("vpn".to_owned(), Kept::default())]));
+        let vars = [("g/f", "v"), ("../f", "v"), ("g/../../f", "v")];
+        let vars = vars.map(|(id, value)| (id.to_owned(), value.to_owned()));
+        snapshot.vars.insert("a".into(), BTreeMap::from(vars));
         snapshot
     }
 
@@ -252,6 +297,9 @@ mod tests {
         // They would become words of a shell.
         assert!(!clan.knows("$(touch x)") && !clan.knows("`x`"));
         assert!(clan.warnings.iter().any(|text| text.contains("$(touch x)")));
+        assert_eq!(clan.public_var(&VarRef::new("a", "g", "f").unwrap()), Some("v"));
+        // It is of no service that we know.
+        assert_eq!(clan.services(), Some(&[][..]));
         let target = clan.target_host("b").unwrap();
         assert_eq!((target.host.as_str(), target.port), ("b.example", Some(2222)));
         assert!(clan.target_host("c").is_none() && clan.target_host("d").is_none());

@@ -326,6 +326,9 @@ options! {
     "IrohRelay" iroh_relay: Vec<String>, HONOURED.shown(Never).note("ours");
     /// Where tickets of iroh are looked up: domains, URLs, or `none`; an option of our own
     "IrohDiscovery" iroh_discovery: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// A member's key for the clan's WireGuard network: a file, or `var:MACHINE`; an option
+    /// of our own
+    "WireguardKey" wireguard_key: Vec<String>, HONOURED.shown(Never).note("ours");
 }
 
 /// Options of the past, which are read over.

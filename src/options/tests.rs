@@ -290,6 +290,7 @@ fn what_was_said_can_be_said_again() {
         "HostKeyAlgorithms ^ssh-ed25519",
         "TorAuth var:a/b",
         "IrohRelay none",
+        "WireguardKey var:admin",
         "IrohDiscovery d.test@127.0.0.1:53",
         "ConnectTimeout none",
         "IPQoS lowdelay throughput",

@@ -81,6 +81,7 @@ struct PassedClan {
     tor: crate::cli::tor::TorOptions,
     #[cfg(feature = "iroh")]
     iroh: crate::cli::iroh::IrohOptions,
+    wireguard: crate::cli::wireguard::WireguardOptions,
 }
 
 impl PassedClan {
@@ -96,6 +97,7 @@ impl PassedClan {
             tor: global.tor.clone(),
             #[cfg(feature = "iroh")]
             iroh: global.iroh.clone(),
+            wireguard: global.wireguard.clone(),
         }
     }
 }
@@ -191,6 +193,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         tor: passed.clan.tor,
         #[cfg(feature = "iroh")]
         iroh: passed.clan.iroh,
+        wireguard: passed.clan.wireguard,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -300,6 +303,7 @@ mod tests {
                 tor: crate::cli::tor::TorOptions::default(),
                 #[cfg(feature = "iroh")]
                 iroh: crate::cli::iroh::IrohOptions::default(),
+                wireguard: Default::default(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),

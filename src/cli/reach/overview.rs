@@ -19,9 +19,9 @@ use crate::cli::request::technologies;
 use crate::cli::task::runtime;
 use crate::cli::{Global, Ui, print_json, print_text, warm};
 use crate::connect::{Probed, Request, probe};
-use crate::dial::{Dialer, SocketOptions};
+use crate::dial::{self, Dialer, OfClan, SocketOptions, Ways};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
-use crate::model::Clan;
+use crate::model::{Clan, Running};
 use crate::options::Options;
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
@@ -57,9 +57,11 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
             ui.progress.doing(format!("asked {done} of {total}"));
         }
     };
-    let vars = global.vars(ui)?;
+    let vars = Arc::new(global.vars(ui)?);
     let used = routes.iter().map(|(_, route)| route);
-    let settings = technologies(used, global, &Options::default(), "", &vars)?;
+    let of_clan = OfClan::of(&clan, None);
+    let settings = technologies(used, &of_clan, global, &Options::default(), "", &vars)?;
+    let ways = dial::ways(&settings);
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
     let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
@@ -74,7 +76,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     drop(table);
     let warm = warm::of_clan(global)?;
     if arguments.how.json {
-        print_json(&warm::with_json(overview_json(&clan, &probed), &warm))?;
+        print_json(&warm::with_json(overview_json(&clan, &probed, &ways), &warm))?;
     } else {
         print_text(&(text + &warm::text(&warm)))?;
     }
@@ -192,16 +194,20 @@ fn state(probed: &Probed) -> String {
     }
 }
 
-fn overview_json(clan: &Clan, probed: &[(String, Probed)]) -> Value {
+fn overview_json(clan: &Clan, probed: &[(String, Probed)], ways: &Ways) -> Value {
     let mut networks: Vec<Value> = Vec::new();
     let mut last = None;
     for (machine, probed) in probed {
         let label = &probed.route.network;
         if last != Some(label) {
             let network = clan.networks.iter().find(|network| network.label == *label);
+            let running = network.map(|network| ways.running(network));
             networks.push(json!({
                 "name": label,
                 "priority": network.map(|network| network.priority),
+                "running": running.map(|(running, _)| running.word()),
+                "on_demand": running.is_some_and(|(it, _)| it == Running::InProcess),
+                "way": running.and_then(|(_, way)| way),
                 "peers": [],
             }));
             last = Some(label);

@@ -9,6 +9,7 @@ use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Invocation};
 use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
+use crate::dial::OfClan;
 use crate::error::{Error, Result};
 use crate::flake::{self, Step, nix};
 use crate::installer::Installer;
@@ -45,6 +46,8 @@ pub(in crate::cli) struct Found {
     /// The name that its key is remembered under, if that is not its own.
     pub(in crate::cli) kept_as: Option<Name>,
     pub(in crate::cli) password: Option<Secret<String>>,
+    /// What the clan says that ways into its networks need.
+    pub(in crate::cli) ways: OfClan,
 }
 
 /// Finds it. Blocks, for long if nix has to be asked.
@@ -160,6 +163,7 @@ fn of_machine(
         identity,
         kept_as,
         password: None,
+        ways: OfClan::of(clan, Some(machine)),
     })
 }
 

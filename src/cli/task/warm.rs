@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::mux::Control;
 use crate::cli::clan::short_hash;
@@ -15,6 +15,7 @@ use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm, passed}
 #[cfg(feature = "tor")]
 use crate::cli::tor;
 use crate::cli::{Global, Ui, warmth};
+use crate::dial::wireguard;
 use crate::file;
 use crate::flake::{self, Whose};
 use crate::mux::warm;
@@ -54,7 +55,7 @@ const OWN: [&str; 17] = [
 ];
 
 /// Options that name files or run programs: they mean something else elsewhere.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "IdentityFile",
     "CertificateFile",
     "UserKnownHostsFile",
@@ -64,6 +65,7 @@ const FILES: [&str; 13] = [
     "ForwardAgent",
     "DnssecAnchor",
     "TorAuth",
+    "WireguardKey",
     "ProxyCommand",
     "KnownHostsCommand",
     "PKCS11Provider",
@@ -71,8 +73,14 @@ const FILES: [&str; 13] = [
 ];
 
 /// Options that name what we log in with, which may become another at the same place.
-const IDENTITIES: [&str; 5] =
-    ["IdentityFile", "CertificateFile", "RevokedHostKeys", "IdentityAgent", "ForwardAgent"];
+const IDENTITIES: [&str; 6] = [
+    "WireguardKey",
+    "IdentityFile",
+    "CertificateFile",
+    "RevokedHostKeys",
+    "IdentityAgent",
+    "ForwardAgent",
+];
 
 /// Options by which a program of the user's runs, which sees all variables.
 const PROGRAMS: [&str; 3] = ["ProxyCommand", "KnownHostsCommand", "ProxyJump"];
@@ -231,6 +239,7 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
     let is_relative = files.flat_map(|(_, words)| words).any(|word| !is_fixed(word))
         || invocation.config_file.as_ref().is_some_and(|file| !is_fixed(file))
         || invocation.identities.iter().chain(&global.identity).any(|path| path.is_relative())
+        || global.wireguard.files().any(|file| !file.starts_with('/'))
         || names_files_of_tor(global);
     hash.debug(is_relative.then(|| env.dir()));
     // What they say of jump hosts is read again on the way.
@@ -242,7 +251,8 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
         .into_iter()
         .flat_map(|home| DEFAULT_IDENTITIES.into_iter().map(|name| home.join(".ssh").join(name)));
     let given = invocation.identities.iter().chain(&global.identity).cloned();
-    named.chain(by_default).chain(given).for_each(|file| hash.file(&file));
+    let members = global.wireguard.files().map(PathBuf::from).chain(wireguard::default_key(env));
+    named.chain(by_default).chain(given).chain(members).for_each(|file| hash.file(&file));
     Some(hash.0.digest())
 }
 

@@ -21,6 +21,9 @@ pub(in crate::cli::task) struct Shared {
     is_warm: bool,
 }
 
+/// How long a warm master stays that keeps others from the same network.
+const ALONE_PERSIST: Persist = Persist::Seconds(1);
+
 /// How often a warm master looks whether its name is still there.
 const NAMED_TICK: Duration = Duration::from_secs(20);
 
@@ -69,7 +72,11 @@ impl Shared {
             },
         );
         tokio::spawn(master.clone().serve());
-        Ok(Some(Self { master, persist: control.persist, is_warm: control.is_warm() }))
+        let persist = match control.is_warm() && link.is_alone() {
+            true => ALONE_PERSIST,
+            false => control.persist,
+        };
+        Ok(Some(Self { master, persist, is_warm: control.is_warm() }))
     }
 
     /// Serves who was handed over along with the connection.

@@ -1,0 +1,47 @@
+//! The options for WireGuard: from the command line to the dialler's settings.
+
+use std::sync::Arc;
+
+use clap::{ArgAction, Args};
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use crate::dial::OfClan;
+use crate::dial::wireguard::Settings;
+use crate::options::Options;
+use crate::vars::Vars;
+
+/// What stands before the machine whose var holds a key.
+const VAR: &str = "var:";
+
+#[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "WireGuard")]
+pub(super) struct WireguardOptions {
+    /// Be a member of the clan's WireGuard network where this computer is not in it: with
+    /// the key in FILE, as `wg genkey` or wg-quick has it, or with that of a machine which
+    /// runs nowhere else [default: clan-connect/wireguard-key in the configuration
+    /// directory, then the key that is deployed here]
+    #[arg(long = "wireguard-key", global = true, value_name = "FILE|var:MACHINE",
+          action = ArgAction::Append)]
+    key: Vec<String>,
+}
+
+impl WireguardOptions {
+    /// The files that are named, which may become others at the same place.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().map(String::as_str).filter(|key| !key.starts_with(VAR))
+    }
+}
+
+/// The settings for connections to machines of this clan with these options of
+/// ssh_config(5), which count where the command line says nothing.
+pub(super) fn settings(
+    global: &Global,
+    options: &Options,
+    clan: &OfClan,
+    vars: &Arc<Vars>,
+) -> Settings {
+    let said = &global.wireguard.key;
+    let keys = if said.is_empty() { &options.wireguard_key } else { said };
+    Settings::of(&clan.wireguard, vars.clone(), keys, &global.env)
+}

@@ -1,0 +1,135 @@
+//! IP packets in and out, TCP streams on top: the one userspace stack of all networks
+//! whose peers exchange packets. Owns connections, their ends and their limits; knows
+//! neither who carries the packets nor what the streams are for. It listens to nobody.
+
+mod arrival;
+mod net;
+mod pump;
+mod queues;
+mod stream;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use super::DialFailure;
+use pump::Shared;
+use stream::Stream;
+
+/// How many packets may wait for the network in each direction.
+const QUEUE: usize = 256;
+/// How long an answer is waited for: as many SYNs as other systems send in that time.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long [`Stack::close`] may take.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(50);
+
+/// A handle of the stack. Connections live as long as one of them.
+#[derive(Clone)]
+pub(in crate::dial) struct Stack(Arc<Owner>);
+
+/// What the network gives us.
+pub(in crate::dial) struct Shape {
+    /// Our addresses, each with the length of its network's prefix.
+    pub(in crate::dial) addresses: Vec<(IpAddr, u8)>,
+    /// The longest packet.
+    pub(in crate::dial) mtu: usize,
+    /// Whether it loses packets even where nobody sends too many.
+    pub(in crate::dial) is_lossy: bool,
+}
+
+/// The network's end. It takes packets from `outgoing` and puts them into `incoming`
+/// independently of each other: one that waits for the other stands still.
+pub(in crate::dial) struct Link {
+    /// Packets to be sent. It ends when the stack has.
+    pub(in crate::dial) outgoing: mpsc::Receiver<Vec<u8>>,
+    /// Packets that have come. All streams break when it is dropped.
+    pub(in crate::dial) incoming: mpsc::Sender<Vec<u8>>,
+}
+
+impl Stack {
+    /// Begins with a task on the runtime of the caller.
+    pub(in crate::dial) fn start(shape: Shape) -> (Self, Link) {
+        let (to_network, outgoing) = mpsc::channel(QUEUE);
+        let (incoming, from_network) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared::new(&shape));
+        tokio::spawn(pump::run(shared.clone(), to_network, from_network));
+        (Self(Arc::new(Owner(shared))), Link { outgoing, incoming })
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// Refusal, what routers say, and silence are told apart.
+    pub(in crate::dial) async fn connect(
+        &self,
+        to: SocketAddr,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + use<>, DialFailure> {
+        let shared = &self.0.0;
+        // Whoever gives up waiting drops it, which takes the connection back.
+        let stream = Stream::new(shared.clone(), shared.net().connect(to)?);
+        shared.work.notify_one();
+        let answer = std::future::poll_fn(|cx| stream.poll_connected(cx));
+        match tokio::time::timeout(CONNECT_DEADLINE, answer).await {
+            Ok(answer) => answer.map(|()| stream),
+            Err(_) => Err(DialFailure::TimedOut),
+        }
+    }
+
+    /// Ends every stream: what was written is sent, if that does not take long. Nobody
+    /// does that for us when the process is gone.
+    pub(in crate::dial) async fn close(&self) {
+        self.0.end();
+        let _ = tokio::time::timeout(CLOSE_DEADLINE, self.0.0.ended()).await;
+    }
+}
+
+/// The other side, which only tests have.
+#[cfg(test)]
+impl Stack {
+    fn listen(&self, on: SocketAddr) -> Stream {
+        let shared = &self.0.0;
+        Stream::new(shared.clone(), shared.net().listen(on))
+    }
+
+    async fn accept(&self, on: SocketAddr) -> Stream {
+        let stream = self.listen(on);
+        stream.accepted().await;
+        stream
+    }
+}
+
+#[cfg(test)]
+impl Stream {
+    async fn accepted(&self) {
+        std::future::poll_fn(|cx| self.net().poll_accepted(self.handle(), cx)).await;
+    }
+}
+
+/// Ends the stack with the last handle.
+struct Owner(Arc<Shared>);
+
+impl Owner {
+    fn end(&self) {
+        self.0.net().is_ending = true;
+        self.0.work.notify_one();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Stream {
+    fn poll_connected(&self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), DialFailure>> {
+        self.net().poll_connected(self.handle(), cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

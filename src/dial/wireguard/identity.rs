@@ -1,0 +1,304 @@
+//! Whose key makes us a member. Owns where keys are looked for and in which order, and that
+//! a key is used by one process at a time: to the controllers two would be one member that
+//! moves from place to place with each packet.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use zeroize::Zeroizing;
+
+use super::key;
+use super::members::{Members, key_of};
+use super::membership::Membership;
+use crate::env::Env;
+use crate::error::{Error, MemberFailure};
+use crate::file;
+use crate::host_name;
+use crate::parts::Parts;
+use crate::printable::{self, Printable};
+use crate::secret::Secret;
+use crate::vars::Vars;
+
+/// How long until a key that is in use is looked at again.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
+/// Where a key lies that nobody has named, in the user's configuration.
+const DEFAULT: &str = "clan-connect/wireguard-key";
+/// Where locks lie, in the directory of what runs or of what is kept.
+const LOCKS: &str = "clan-connect/wireguard";
+/// What precedes the machine whose var holds the key.
+const VAR: &str = "var:";
+
+/// A member that we may be.
+pub(super) struct Identity {
+    pub(super) membership: Membership,
+    /// The member's name.
+    pub(super) machine: String,
+    /// Held as long as we are it; none where there is no place for locks.
+    pub(super) alone: Option<File>,
+    /// Whether it is a machine that may run elsewhere at the same time.
+    pub(super) is_borrowed: bool,
+}
+
+/// Where keys are.
+pub(super) struct Keys {
+    named: Vec<Place>,
+    /// In the user's configuration, if there is one.
+    default: Option<PathBuf>,
+    /// The machine that we run on.
+    host: Option<String>,
+    locks: Option<PathBuf>,
+}
+
+/// Where a key lies that nobody has named.
+pub(crate) fn default_key(env: &Env) -> Option<PathBuf> {
+    env.config_dir().map(|dir| dir.join(DEFAULT))
+}
+
+/// Where one is.
+#[derive(Clone)]
+enum Place {
+    File(PathBuf),
+    /// The var of this machine.
+    Var(String),
+    /// What is deployed here, of the machine that this computer is.
+    Deployed(String),
+}
+
+impl Keys {
+    /// Those that the user has named, else what there is.
+    pub(super) fn of(named: &[String], env: &Env) -> Self {
+        let place = |text: &String| match text.strip_prefix(VAR) {
+            Some(machine) => Place::Var(machine.to_owned()),
+            None => Place::File(match (text.strip_prefix("~/"), env.home()) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => PathBuf::from(text),
+            }),
+        };
+        let runtime = env.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute());
+        let locks = runtime.map(Path::to_owned).or_else(|| env.state_dir());
+        Self {
+            named: named.iter().map(place).collect(),
+            default: default_key(env),
+            host: host_name::short(),
+            locks: locks.map(|dir| dir.join(LOCKS)),
+        }
+    }
+
+    /// The first that is a member's and in nobody else's use. Blocks: a var may take a
+    /// passphrase.
+    pub(super) fn find(&self, members: &Members, vars: &Vars) -> Result<Identity, MemberFailure> {
+        let instance = || Printable(&members.instance).to_string();
+        let mut failure = None;
+        for place in self.places() {
+            let identity = self.at(&place, members, vars);
+            match identity {
+                Ok(Some(identity)) => return Ok(identity),
+                Ok(None) => {}
+                // What is in use would do, and is worth waiting for.
+                Err(busy @ MemberFailure::Busy { .. }) => failure = Some(busy),
+                Err(why) => {
+                    failure.get_or_insert(why);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| MemberFailure::NoKey { instance: instance() }))
+    }
+
+    /// Whether there is one to try, as far as that can be told without opening any.
+    pub(super) fn are_at_hand(&self) -> bool {
+        !self.named.is_empty() || self.default.as_ref().is_some_and(|path| path.exists())
+    }
+
+    fn places(&self) -> Vec<Place> {
+        if !self.named.is_empty() {
+            return self.named.clone();
+        }
+        let default = self.default.iter().filter(|path| path.exists()).cloned().map(Place::File);
+        default.chain(self.host.iter().cloned().map(Place::Deployed)).collect()
+    }
+
+    /// The identity at one place; `None` where there is no key.
+    fn at(
+        &self,
+        place: &Place,
+        members: &Members,
+        vars: &Vars,
+    ) -> Result<Option<Identity>, MemberFailure> {
+        let origin = place.to_string();
+        let bad = |why: String| MemberFailure::BadKey { origin: origin.clone(), why };
+        let Some(text) = place.read(&members.instance, vars).map_err(bad)? else {
+            return Ok(None);
+        };
+        let private = key::private(&text).map_err(|why| bad(why.to_owned()))?;
+        let public = key::public_of(&private);
+        let (machine, membership) = Membership::of(members, private, &origin)?;
+        let alone = self
+            .alone(&public)
+            .map_err(|()| MemberFailure::Busy { machine: Printable(&machine).to_string() })?;
+        let is_borrowed = members.is_deployed(&machine) && self.host.as_ref() != Some(&machine);
+        Ok(Some(Identity { membership, machine, alone, is_borrowed }))
+    }
+
+    /// Takes the lock of a key, which fails while another process has it.
+    fn alone(&self, public: &[u8; 32]) -> Result<Option<File>, ()> {
+        let Some(dir) = &self.locks else { return Ok(None) };
+        let mut name = Parts::default();
+        name.put(public);
+        let name = data_encoding::HEXLOWER.encode(&name.digest());
+        // Where none can be made, none is held.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(dir.join(name));
+        let Ok(file) = opened else { return Ok(None) };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(()),
+            Ok(()) | Err(_) => Ok(Some(file)),
+        }
+    }
+}
+
+impl Place {
+    /// The text there; `None` where nobody has said that there is one, and there is none.
+    fn read(&self, instance: &str, vars: &Vars) -> Result<Option<Zeroizing<String>>, String> {
+        let line = |error: &Error| printable::line(&error.to_string());
+        let bytes = match self {
+            Self::File(path) => {
+                let bytes = file::read_named(path, key::MAX_FILE).map_err(|it| line(&it))?;
+                Secret::new(bytes)
+            }
+            Self::Var(machine) => {
+                let var = key_of(machine, instance).ok_or("that is no name of a machine")?;
+                vars.reveal(&var).map_err(|it| line(&it))?.bytes
+            }
+            Self::Deployed(machine) => {
+                let Some(var) = key_of(machine, instance) else { return Ok(None) };
+                match vars.deployed(&var).map_err(|it| line(&it))? {
+                    Some(bytes) => bytes,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let text = std::str::from_utf8(bytes.expose()).map_err(|_| "it is no text")?;
+        Ok(Some(Zeroizing::new(text.to_owned())))
+    }
+}
+
+/// As the user has named it, or would.
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.write_str(&printable::line(&path.to_string_lossy())),
+            Self::Var(machine) => write!(f, "{VAR}{}", Printable(machine)),
+            Self::Deployed(machine) => {
+                write!(f, "that is deployed here for {}", Printable(machine))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use data_encoding::BASE64;
+
+    use super::*;
+    use crate::dial::wireguard::members::tests::members;
+    use crate::prompter::Nobody;
+    use crate::vars::Environment;
+
+    /// A home with a clan's vars and a place for locks.
+    struct Home(tempfile::TempDir);
+
+    impl Home {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, path: &str, text: &str) -> String {
+            let path = self.0.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        }
+
+        fn keys(&self, named: &[&str], host: Option<&str>) -> Keys {
+            let home = self.0.path().to_str().unwrap();
+            let env = Env::of([("HOME", home)]);
+            let named: Vec<String> = named.iter().map(|it| (*it).to_owned()).collect();
+            Keys { host: host.map(str::to_owned), ..Keys::of(&named, &env) }
+        }
+
+        fn find(&self, keys: &Keys, host: &str) -> Result<Identity, MemberFailure> {
+            let environment = Environment {
+                root: Some(self.0.path().to_owned()),
+                host_name: Some(host.to_owned()),
+                ..Environment::default()
+            };
+            let vars = Vars::new(None, Vec::new(), environment, Arc::new(Nobody));
+            keys.find(&members(), &vars)
+        }
+    }
+
+    fn text(byte: u8) -> String {
+        format!("{}\n", BASE64.encode(&[byte; 32]))
+    }
+
+    #[test]
+    fn a_key_that_is_named_is_the_one_that_counts() {
+        let home = Home::new();
+        home.write(".config/clan-connect/wireguard-key", &text(3));
+        let stranger = home.write("stranger", &text(9));
+        let web = home.write("web.conf", &format!("[Interface]\nPrivateKey = {}", text(4)));
+        let found = |named: &[&str]| {
+            let found = home.find(&home.keys(named, None), "x");
+            found.map(|it| (it.machine, it.is_borrowed))
+        };
+        assert_eq!(found(&[]), Ok(("admin".to_owned(), false)));
+        // It runs elsewhere, too, as its place in the internet shows.
+        assert_eq!(found(&[&web]), Ok(("web".to_owned(), true)));
+        assert_eq!(found(&[&stranger, &web]), Ok(("web".to_owned(), true)));
+        let failed = found(&[&stranger]).unwrap_err().to_string();
+        assert!(failed.contains(&stranger) && failed.contains("of no member of vpn"), "{failed}");
+        let absent = home.0.path().join("absent");
+        let failed = found(&[absent.to_str().unwrap()]).unwrap_err();
+        assert!(matches!(failed, MemberFailure::BadKey { .. }), "{failed}");
+    }
+
+    #[test]
+    fn what_is_deployed_here_makes_this_computer_its_machine() {
+        let home = Home::new();
+        home.write("run/secrets/vars/wireguard-keys-vpn/privatekey", &text(4));
+        let found = home.find(&home.keys(&[], Some("web")), "web").unwrap();
+        assert_eq!((found.machine.as_str(), found.is_borrowed), ("web", false));
+        drop(found);
+        let none = Home::new();
+        let none = none.find(&none.keys(&[], Some("web")), "web").map(|_| ()).unwrap_err();
+        assert_eq!(none, MemberFailure::NoKey { instance: "vpn".to_owned() });
+    }
+
+    #[test]
+    fn a_key_is_used_by_one_at_a_time() {
+        let home = Home::new();
+        let admin = home.write("admin", &text(3));
+        let web = home.write("web", &text(4));
+        let keys = home.keys(&[&admin], None);
+        let first = home.find(&keys, "x").unwrap();
+        assert!(first.alone.is_some());
+        let second = home.find(&keys, "x").map(|_| ()).unwrap_err();
+        assert_eq!(second, MemberFailure::Busy { machine: "admin".to_owned() });
+        // Another of the user's keys will do.
+        let other = home.find(&home.keys(&[&admin, &web], None), "x").unwrap();
+        assert_eq!(other.machine, "web");
+        drop(first);
+        assert_eq!(home.find(&keys, "x").unwrap().machine, "admin");
+    }
+}

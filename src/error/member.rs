@@ -1,0 +1,166 @@
+//! The reasons why we are no member of a clan's WireGuard network, in words for people,
+//! and what each calls for. Owns no key and no flag of a command line.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+/// Why this process cannot be a member of the network of a machine. Texts are printable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemberFailure {
+    /// No key is at hand.
+    NoKey {
+        /// The network.
+        instance: String,
+    },
+    /// What should be a key cannot be read, or is none.
+    BadKey {
+        /// Where it is.
+        origin: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The key is of no member.
+    Stranger {
+        /// Where it is.
+        origin: String,
+        /// The network.
+        instance: String,
+    },
+    /// The key is a controller's.
+    Controller {
+        /// Where it is.
+        origin: String,
+        /// The controller.
+        machine: String,
+    },
+    /// This computer has the address of the key's member: it is this member already.
+    Runs {
+        /// The member.
+        machine: String,
+        /// The address.
+        address: Ipv6Addr,
+        /// The device that has it.
+        device: String,
+    },
+    /// Another process of ours uses the key.
+    Busy {
+        /// The member.
+        machine: String,
+    },
+    /// What is read of the clan does not say where a controller is.
+    NoEndpoint {
+        /// The controller.
+        machine: String,
+        /// Whether nothing was said of any service's settings.
+        is_unknown: bool,
+    },
+    /// The vars know no controller.
+    NoController {
+        /// The network.
+        instance: String,
+    },
+    /// A var of a member is not what it should be.
+    BadVar {
+        /// Whose, and which.
+        var: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl MemberFailure {
+    /// What would help, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoKey { instance } => format!(
+                "start this computer's own tunnel (systemctl start wireguard-{instance}), or name \
+                 the key of a member that runs nowhere"
+            ),
+            Self::Stranger { .. } | Self::Controller { .. } => BECOME.to_owned(),
+            Self::BadKey { .. } => {
+                "name a key as `wg genkey` prints it, or a wg-quick configuration that has one"
+                    .to_owned()
+            }
+            Self::Runs { .. } => "name the key of a member that runs nowhere else".to_owned(),
+            Self::Busy { .. } => "wait until it ends, or name the key of another member".to_owned(),
+            Self::NoEndpoint { is_unknown: true, .. } => {
+                "exports alone do not say it: read the clan itself, or a snapshot of it that is \
+                 made anew"
+                    .to_owned()
+            }
+            Self::NoEndpoint { .. } => {
+                "set its endpoint in the inventory, roles.controller".to_owned()
+            }
+            Self::NoController { .. } => {
+                "read the clan itself, whose public vars tell them, after clan vars generate"
+                    .to_owned()
+            }
+            Self::BadVar { .. } => {
+                "generate the vars of its members: clan vars generate".to_owned()
+            }
+        })
+    }
+}
+
+/// How somebody becomes a member without being a machine.
+const BECOME: &str = "to become a member: add a machine that is never deployed to the inventory, \
+                      in the role peer; run clan vars generate for it; deploy the controllers; \
+                      then name its key";
+
+impl fmt::Display for MemberFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey { instance } => write!(
+                f,
+                "this computer is not in the WireGuard network {instance}, and no key of a member \
+                 is at hand"
+            ),
+            Self::BadKey { origin, why } => write!(f, "the WireGuard key {origin}: {why}"),
+            Self::Stranger { origin, instance } => {
+                write!(f, "the WireGuard key {origin} is of no member of {instance}")
+            }
+            Self::Controller { origin, machine } => write!(
+                f,
+                "the WireGuard key {origin} is of the controller {machine}, which only that \
+                 machine can be"
+            ),
+            Self::Runs { machine, address, device } => write!(
+                f,
+                "this computer is {machine} in its WireGuard network already: {device} has the \
+                 address {address}"
+            ),
+            Self::Busy { machine } => {
+                write!(f, "another clan-connect uses the WireGuard key of {machine}")
+            }
+            Self::NoEndpoint { machine, .. } => {
+                write!(f, "where the WireGuard controller {machine} is reached is not known")
+            }
+            Self::NoController { instance } => {
+                write!(f, "no controller of the WireGuard network {instance} is known")
+            }
+            Self::BadVar { var, why } => write!(f, "{var}: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl MemberFailure {
+    /// One of each kind.
+    pub(crate) fn examples() -> impl Iterator<Item = Self> {
+        let text = || "x".to_owned();
+        [
+            Self::NoKey { instance: text() },
+            Self::BadKey { origin: text(), why: text() },
+            Self::Stranger { origin: text(), instance: text() },
+            Self::Controller { origin: text(), machine: text() },
+            Self::Runs { machine: text(), address: Ipv6Addr::LOCALHOST, device: text() },
+            Self::Busy { machine: text() },
+            Self::NoEndpoint { machine: text(), is_unknown: true },
+            Self::NoEndpoint { machine: text(), is_unknown: false },
+            Self::NoController { instance: text() },
+            Self::BadVar { var: text(), why: text() },
+        ]
+        .into_iter()
+    }
+}

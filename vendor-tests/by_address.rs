@@ -1,0 +1,199 @@
+//! Networks that this computer is not in: what is said of the daemon that is missing, that
+//! the next network is tried, a tailscaled that dials where the system has no route, and
+//! who is a member of the clan's WireGuard network. The tunnel itself is in `wireguard`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Home, Run, Server, sshd, start, wait};
+
+const DIRECT: &str = "clan_lib.network.direct";
+
+/// A clan with these networks of machine `m`, best first: service, instance, host, port.
+fn clan(home: &Home, networks: &[(&str, &str, &str, &str)]) {
+    let mut exports = serde_json::Map::new();
+    for (at, (service, instance, host, port)) in networks.iter().enumerate() {
+        let network = json!({ "networking": { "module": DIRECT, "priority": 3000 - at * 100 } });
+        exports.insert(format!("{service}:{instance}::"), network);
+        let port: u16 = port.parse().unwrap();
+        let peer = json!({ "peer": { "hosts": [{ "plain": host }], "port": port } });
+        exports.insert(format!("{service}:{instance}:peer:m"), peer);
+    }
+    home.write("clan/.clan-flake", "");
+    home.write("clan/exports.json", Value::Object(exports).to_string());
+}
+
+fn of_clan<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [&["--flake", "clan", "--exports", "clan/exports.json"], args].concat()
+}
+
+fn server(home: &Home) -> Server {
+    let key = home.default_key();
+    sshd(home, "127.0.0.1", &key, "")
+}
+
+#[test]
+fn a_daemon_that_is_down_is_named_and_the_next_network_is_tried() {
+    let home = Home::new();
+    let server = server(&home);
+    let zerotier = "fd5d:bbe3:cbc5:fe6b:f699:935d:bbe3:cbc5";
+    clan(
+        &home,
+        &[
+            ("mine/netbird", "nb", "m.netbird.invalid", "22"),
+            ("clan-core/zerotier", "zt", zerotier, "22"),
+            ("clan-core/internet", "net", "127.0.0.1", &server.port()),
+        ],
+    );
+    let done = home.run(&of_clan(&["-v", "ssh", "m", "-c", "echo", "hi"])).exits(0);
+    assert_eq!(done.text(), "hi\n");
+    done.says(&["over network net"]);
+    let ping = home.run(&of_clan(&["network", "ping", "m", "--timeout", "3"])).exits(0).text();
+    assert!(
+        ping.contains("this computer is not in that network: its zerotier-one is down"),
+        "{ping}"
+    );
+    assert!(ping.contains("hint: start it here: systemctl start zerotierone"), "{ping}");
+    let list = home.run(&of_clan(&["network", "list", "--json"])).exits(0).text();
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["networks"][0]["technology"], "netbird", "{list}");
+    assert_eq!(list["networks"][0]["running"], "unknown", "{list}");
+    assert_eq!(list["networks"][1]["running"], "no", "{list}");
+}
+
+/// A tailscaled with this socket that leads every name to a server, but for those that are
+/// not in its tailnet.
+fn tailscaled(home: &Home, port: u16) {
+    let listener = UnixListener::bind(home.path("tailscaled.sock")).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            assert!(request.starts_with("POST /localapi/v0/dial HTTP/1.1\r\n"), "{request}");
+            if request.contains("Dial-Host: stranger") {
+                let own = "HTTP/1.1 200 OK\r\nDial-Self: true\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(own.as_bytes()).unwrap();
+                continue;
+            }
+            let upgraded = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: ts-dial\r\n\r\n";
+            stream.write_all(upgraded.as_bytes()).unwrap();
+            let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut from, mut to) = (stream.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let mut server = server;
+                let _ = std::io::copy(&mut server, &mut stream);
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+}
+
+/// Our binary where that socket is tailscaled's.
+fn in_tailnet(home: &Home, args: &[&str]) -> Run {
+    let socket = home.path("tailscaled.sock").display().to_string();
+    let script = "mount -t tmpfs none /run && mkdir /run/tailscale && \
+                  ln -s \"$1\" /run/tailscale/tailscaled.sock && shift && exec \"$@\"";
+    let through = ["/usr/bin/unshare", "-m", "/bin/sh", "-c", script, "sh", &socket];
+    let mut command = home.command_with(&through, args);
+    command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+    Run::of(wait(start(&mut command, "util-linux")))
+}
+
+#[test]
+fn tailscaled_leads_where_the_system_has_no_route() {
+    let home = Home::new();
+    let server = server(&home);
+    tailscaled(&home, server.port().parse().unwrap());
+    for (service, host) in [
+        ("mine/internet", "m.tailnet.ts.net"),
+        ("mine/internet", "100.64.0.9"),
+        ("mine/tailscale", "m-in-tailnet"),
+        ("mine/headscale", "m-in-tailnet"),
+    ] {
+        clan(&home, &[(service, "x", host, "22")]);
+        let args = of_clan(&["ssh", "m", "--host-key-check", "accept-new", "-c", "echo", "hi"]);
+        let done = in_tailnet(&home, &args).exits(0);
+        assert_eq!(done.text(), "hi\n", "{service} {host}");
+    }
+    clan(&home, &[("mine/tailscale", "x", "stranger", "22")]);
+    let args = of_clan(&["ssh", "m", "-c", "true"]);
+    let outside = in_tailnet(&home, &args).exits(255);
+    outside.says(&["tailscaled says that the host is not in its tailnet", "tailscale status"]);
+    // Without one it is said that there is none.
+    let down = home.run(&args).exits(255);
+    down.says(&["its tailscaled is down", "systemctl start tailscaled, then tailscale up"]);
+}
+
+/// A key of nobody's, and one of RFC 7748, section 6.1, with its public half.
+const STRANGER: &str = "QEVDZ4s4nDTyMq+uU6fJrWAmOV5L7p4wGyX1+cPZL1o=";
+const ADMIN: (&str, &str) = (
+    "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=",
+    "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+);
+
+#[test]
+fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
+    let home = Home::new();
+    let server = server(&home);
+    clan(
+        &home,
+        &[
+            ("clan-core/wireguard", "vpn", "m.lab", "22"),
+            ("clan-core/internet", "net", "127.0.0.1", &server.port()),
+        ],
+    );
+    let var = |machine: &str, generator: &str, file: &str, value: &str| {
+        let dir = format!("clan/vars/per-machine/{machine}/wireguard-{generator}-vpn");
+        home.write(&format!("{dir}/{file}/value"), value);
+    };
+    let over = |more: &[&str]| {
+        let ssh = ["ssh", "m", "--network", "vpn", "-c", "true"];
+        home.run(&of_clan(&[more, &ssh].concat())).exits(255)
+    };
+    // Nobody has generated anything: no name server is said to be at fault.
+    over(&[]).says(&["no controller of the WireGuard network vpn is known"]);
+    var("m", "keys", "publickey", &STRANGER.replace('Q', "R"));
+    var("m", "network", "prefix", "fd99:1:2:300");
+    over(&[]).says(&[
+        "this computer is not in the WireGuard network vpn, and no key of a member is at hand",
+        "systemctl start wireguard-vpn",
+    ]);
+    home.write("stranger", STRANGER);
+    over(&["--wireguard-key", "stranger"])
+        .says(&["the WireGuard key stranger is of no member of vpn", "never deployed"]);
+    over(&["--wireguard-key", "var:../../x"]).says(&["that is no name of a machine"]);
+    over(&["--wireguard-key", "clan/exports.json"]).says(&["it holds no private key"]);
+    // The other network is tried all the same.
+    let list = |more: &[&str]| {
+        let args = of_clan(&["network", "list", "--json"]);
+        let list = home.run(&[&args[..], more].concat()).exits(0).text();
+        let list: Value = serde_json::from_str(&list).unwrap();
+        (list["networks"][0]["running"].clone(), list["networks"][0]["way"].clone())
+    };
+    assert_eq!(list(&[]), (json!("no"), Value::Null));
+    assert_eq!(list(&["--wireguard-key", "stranger"]), (json!("in-process"), json!("wireguard")));
+    // A member of the document's own: exports alone do not say where its controller is.
+    let exports = home.read("clan/exports.json");
+    let mut exports: Value = serde_json::from_str(&exports).unwrap();
+    exports["clan-core/wireguard:vpn:peer:admin"] = json!({ "peer": { "hosts": [] } });
+    home.write("clan/exports.json", exports.to_string());
+    var("admin", "keys", "publickey", ADMIN.1);
+    var("admin", "network", "suffix", "1:2:3:4");
+    home.write("home/.config/clan-connect/wireguard-key", ADMIN.0);
+    over(&[]).says(&["where the WireGuard controller m is reached is not known", "snapshot"]);
+    let done = home.run(&of_clan(&["-v", "ssh", "m", "-c", "echo", "hi"])).exits(0);
+    assert_eq!(done.text(), "hi\n");
+    let done = done.says(&["over network net"]);
+    assert!(!done.stderr.contains(ADMIN.0), "{}", done.stderr);
+}
