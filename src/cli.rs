@@ -69,8 +69,8 @@ struct Cli {
 #[derive(Default, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// The clan's directory, or a reference for nix [default: $CLAN_DIR, then the
-    /// nearest parent with flake.nix or .clan-flake, if it is yours alone]
+    /// The clan's directory, a snapshot of it, or a reference for nix [default: $CLAN_DIR,
+    /// then the nearest parent with flake.nix, .clan-flake or a snapshot, if it is yours alone]
     #[arg(long, global = true, value_name = "DIR")]
     flake: Option<PathBuf>,
     /// Let nix look at what is outside of the clan, too: files, variables, the time,
@@ -107,6 +107,9 @@ struct Global {
     iroh: iroh::IrohOptions,
     #[command(flatten)]
     wireguard: wireguard::WireguardOptions,
+    /// Options for nix, names and values in turn.
+    #[arg(skip)]
+    nix_options: Vec<String>,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,
@@ -230,6 +233,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
     let exit_codes = cli.global.exit_codes;
+    cli.global.settle();
     let done = match cli.command {
         Command::Ssh(arguments) => ssh::run(&arguments, &cli.global),
         Command::Proxy(arguments) => proxy::run(&arguments, &cli.global),

@@ -93,6 +93,7 @@ mod remote_listen;
 mod round_trips;
 mod scripted;
 mod shells;
+mod snapshot;
 mod sops;
 mod ssh_audit;
 mod static_binary;

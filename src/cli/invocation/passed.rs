@@ -194,6 +194,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         #[cfg(feature = "iroh")]
         iroh: passed.clan.iroh,
         wireguard: passed.clan.wireguard,
+        nix_options: Vec::new(),
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -304,6 +305,7 @@ mod tests {
                 #[cfg(feature = "iroh")]
                 iroh: crate::cli::iroh::IrohOptions::default(),
                 wireguard: Default::default(),
+                nix_options: Vec::new(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),

@@ -64,7 +64,8 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     let ways = dial::ways(&settings);
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
-    let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
+    let (how, jumps) = (&arguments.how, Jumps::silent());
+    let everybody = Everybody { clan: &clan, how, global, ui, jumps, dialers };
     more_files();
     let runtime = runtime()?;
     let probed = runtime.block_on(everybody.probe(routes, &seen));
@@ -98,6 +99,7 @@ fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
 
 /// The peers of all networks, each with the options that apply to its machine.
 struct Everybody<'a> {
+    clan: &'a Clan,
     how: &'a How,
     global: &'a Global,
     ui: &'a Arc<Ui>,
@@ -132,7 +134,8 @@ impl Everybody<'_> {
     /// What connecting over one route takes, and how long it may.
     async fn prepared(&self, machine: &str, route: Route) -> Result<(Request, Option<Duration>)> {
         let mut invocation = self.how.asked(machine)?.invocation(self.global).await?;
-        let found = Found { routes: vec![route], is_machine: true, ..Found::default() };
+        let known = self.clan.public_hosts(std::iter::once(&route.host));
+        let found = Found { routes: vec![route], is_machine: true, known, ..Found::default() };
         let Self { jumps, global, ui, .. } = self;
         let prepared = link::prepare_found(&mut invocation, found, true, jumps, global, ui);
         let Prepared { request, .. } = prepared.await?;
