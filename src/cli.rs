@@ -2,6 +2,7 @@
 //! The only place that prints.
 
 mod advice;
+mod as_clan;
 mod askpass;
 mod clan;
 mod columns;
@@ -196,7 +197,7 @@ enum Network {
 pub fn tells_version(args: impl Iterator<Item = OsString>) -> bool {
     let args: Vec<OsString> = args.take(2).collect();
     let asks = args.get(1).is_some_and(|first| first == "--version" || first == "-V");
-    if !asks || as_ssh(&args).is_some() {
+    if !asks || as_ssh(&args).is_some() || as_clan::is_called(&args) {
         return false;
     }
     // Nobody listens: that is no failure for clap, either.
@@ -204,12 +205,17 @@ pub fn tells_version(args: impl Iterator<Item = OsString>) -> bool {
     true
 }
 
+pub use as_clan::handed_over;
+
 /// Runs a whole command line and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     if let Some(taken_over) = background::taken_over(&env) {
         return go_on(taken_over, &env);
     }
     let args: Vec<OsString> = args.into_iter().collect();
+    if as_clan::is_called(&args) {
+        return as_clan::main(&args, env);
+    }
     if complete::answer(&args, &env) {
         return 0;
     }
