@@ -2,6 +2,7 @@
 //! The only place that prints.
 
 mod advice;
+mod as_clan;
 mod askpass;
 mod clan;
 mod columns;
@@ -72,8 +73,8 @@ struct Cli {
 #[derive(Default, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// The clan's directory, or a reference for nix [default: $CLAN_DIR, then the
-    /// nearest parent with flake.nix or .clan-flake, if it is yours alone]
+    /// The clan's directory, a snapshot of it, or a reference for nix [default: $CLAN_DIR,
+    /// then the nearest parent with flake.nix, .clan-flake or a snapshot, if it is yours alone]
     #[arg(long, global = true, value_name = "DIR")]
     flake: Option<PathBuf>,
     /// Let nix look at what is outside of the clan, too: files, variables, the time,
@@ -113,6 +114,9 @@ struct Global {
     #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
     #[command(flatten)]
     overlays: overlays::OverlayOptions,
+    /// Options for nix, names and values in turn.
+    #[arg(skip)]
+    nix_options: Vec<String>,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,
@@ -202,7 +206,7 @@ enum Network {
 pub fn tells_version(args: impl Iterator<Item = OsString>) -> bool {
     let args: Vec<OsString> = args.take(2).collect();
     let asks = args.get(1).is_some_and(|first| first == "--version" || first == "-V");
-    if !asks || as_ssh(&args).is_some() {
+    if !asks || as_ssh(&args).is_some() || as_clan::is_called(&args) {
         return false;
     }
     // Nobody listens: that is no failure for clap, either.
@@ -210,12 +214,17 @@ pub fn tells_version(args: impl Iterator<Item = OsString>) -> bool {
     true
 }
 
+pub use as_clan::handed_over;
+
 /// Runs a whole command line and returns the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     if let Some(taken_over) = background::taken_over(&env) {
         return go_on(taken_over, &env);
     }
     let args: Vec<OsString> = args.into_iter().collect();
+    if as_clan::is_called(&args) {
+        return as_clan::main(&args, env);
+    }
     if complete::answer(&args, &env) {
         return 0;
     }
@@ -239,6 +248,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
     let exit_codes = cli.global.exit_codes;
+    cli.global.settle();
     let done = match cli.command {
         Command::Ssh(arguments) => ssh::run(&arguments, &cli.global),
         Command::Proxy(arguments) => proxy::run(&arguments, &cli.global),

@@ -67,7 +67,9 @@ pub enum Error {
     },
 
     /// The directory is no clan.
-    #[error("{path} is not a clan: it has neither flake.nix nor .clan-flake nor vars")]
+    #[error(
+        "{path} is not a clan: it has neither flake.nix nor .clan-flake nor vars nor a snapshot"
+    )]
     NotAFlake {
         /// The directory named by the user.
         path: PathBuf,
@@ -102,6 +104,28 @@ pub enum Error {
         /// Whether it is somebody else's altogether, and not the user's own in which
         /// others have a say.
         is_strangers: bool,
+    },
+
+    /// `clan ssh` without a word on whom to connect to.
+    #[error("no MACHINE, --json or --png data provided")]
+    NoMachine,
+
+    /// A command of Clan's own program that nobody does.
+    #[error("{command} is none of the commands of clan-connect, and {reason}")]
+    NextClan {
+        /// Its first words, printable.
+        command: String,
+        /// Why no other program does it, printable.
+        reason: String,
+    },
+
+    /// There is a snapshot of a clan that was named and must not be used.
+    #[error("the snapshot {} is not used: {reason}", printable::line(&file.to_string_lossy()))]
+    SnapshotRefused {
+        /// The file.
+        file: PathBuf,
+        /// Why, printable.
+        reason: String,
     },
 
     /// The list of the clans that the user has allowed is of no use.
@@ -463,6 +487,14 @@ impl Error {
                     ),
                     "or name another one with $CLAN_DIR, or work elsewhere".into(),
                 ]
+            }
+            Self::NextClan { .. } => vec![
+                "install Clan's own clan, in a directory of $PATH; ours has ssh, select, \
+                 network list, ping and overview, vars get and list, and machines list"
+                    .into(),
+            ],
+            Self::SnapshotRefused { .. } => {
+                vec!["copy it to a file that only you can write, and name that".into()]
             }
             Self::TrustedClans { .. } => vec![
                 "make it a file of your own that nobody else can write, or remove it and allow \

@@ -42,6 +42,15 @@ const MAX_EXPORTS: u64 = 64 << 20;
 pub enum Step {
     /// nix evaluates, which takes seconds.
     Evaluating,
+    /// nix evaluates the configurations of all machines, too, which takes minutes.
+    EvaluatingAll,
+    /// nix evaluates the configuration of one machine after the other.
+    Machine {
+        /// Which it is, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// A snapshot is used although the clan has changed since.
     Stale,
 }
@@ -55,12 +64,15 @@ pub enum Step {
 /// [`Error::Nix`], and those of [`read_exports`].
 pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let dir = flake.dir.as_path();
+    let committed = dir.join(snapshot::NAME);
+    if flake.stands_alone() && committed.exists() {
+        return stored(&committed);
+    }
     let fingerprint = fingerprint(dir);
     // What lies outside of the clan may have changed, too.
     let is_current = |snapshot: &Snapshot| {
-        fingerprint.is_some() && snapshot.fingerprint == fingerprint && !flake.is_impure
+        fingerprint.is_some() && snapshot.fingerprint == fingerprint && flake.is_reproducible()
     };
-    let committed = dir.join(snapshot::NAME);
     let committed = committed.exists().then(|| stored(&committed)).transpose();
     if let Ok(Some(snapshot)) = &committed
         && is_current(snapshot)
@@ -88,12 +100,7 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     match (evaluated, committed) {
         (Ok(mut snapshot), _) => {
             snapshot.fingerprint = fingerprint;
-            if snapshot.fingerprint.is_some()
-                && !flake.is_impure
-                && let Some(path) = cache
-            {
-                let _ = snapshot.write(&path);
-            }
+            keep(&snapshot, flake);
             Ok(snapshot)
         }
         (Err(_), Ok(Some(snapshot))) => {
@@ -103,6 +110,34 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
         // What is wrong with the snapshot is nearer than that there is no nix.
         (Err(Error::NoExports { .. }), Err(broken)) => Err(broken),
         (Err(error), _) => Err(error),
+    }
+}
+
+/// The same as a whole, to be kept: with the addresses in the configurations of all
+/// machines, if there is nix, and whatever was known before. Blocks, for long.
+///
+/// # Errors
+/// As for [`load`]; an older snapshot does not stand in for what nix cannot evaluate.
+pub fn load_whole(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<nix::Whole> {
+    let nix = nix::program(&flake.env).filter(|_| !flake.stands_alone());
+    let Some(nix) = nix else {
+        return Ok(nix::Whole { snapshot: load(flake, step)?, failed: None });
+    };
+    // What changes meanwhile makes it an old one.
+    let fingerprint = fingerprint(&flake.dir);
+    let mut whole = nix::evaluate_whole(&nix, flake, step)?;
+    whole.snapshot.fingerprint = fingerprint;
+    keep(&whole.snapshot, flake);
+    Ok(whole)
+}
+
+/// Keeps it in the cache for the next time, if it holds then.
+fn keep(snapshot: &Snapshot, flake: &Flake) {
+    if snapshot.fingerprint.is_some()
+        && flake.is_reproducible()
+        && let Some(path) = cache_file(&flake.dir, &flake.env)
+    {
+        let _ = snapshot.write(&path);
     }
 }
 
@@ -146,14 +181,15 @@ pub fn read_exports(file: &Path) -> Result<Clan> {
     Clan::parse(&origin, &bytes)
 }
 
-/// The same, but as a snapshot, which for exports alone knows nothing else.
+/// The same, but as a snapshot, and whether it is one: of exports alone it knows nothing
+/// else.
 ///
 /// # Errors
 /// As for [`read_exports`].
-pub fn read_snapshot(file: &Path) -> Result<Snapshot> {
+pub fn read_snapshot(file: &Path) -> Result<(Snapshot, bool)> {
     let (origin, bytes) = read_document(file)?;
     if Snapshot::is_one(&bytes) {
-        return Snapshot::parse(&origin, &bytes);
+        return Ok((Snapshot::parse(&origin, &bytes)?, true));
     }
     let wrong = |reason| Error::Exports { origin: origin.clone(), reason };
     check_bounds(&bytes).map_err(wrong)?;
@@ -163,7 +199,7 @@ pub fn read_snapshot(file: &Path) -> Result<Snapshot> {
     if let Some(inner) = exports.get_mut("exports") {
         exports = inner.take();
     }
-    Ok(Snapshot::new(exports))
+    Ok((Snapshot::new(exports), false))
 }
 
 /// What only nix can know of a clan.
@@ -195,7 +231,7 @@ pub fn configured_host(
 ) -> Result<Option<TargetHost>> {
     let target = ask_nix(flake, step, |nix, flake| nix::target_host(nix, flake, machine))?;
     if let Some(path) = cache_file(&flake.dir, &flake.env)
-        && !flake.is_impure
+        && flake.is_reproducible()
         && let Ok(mut snapshot) = stored(&path)
         && snapshot.fingerprint == fingerprint(&flake.dir)
     {

@@ -134,8 +134,12 @@ pub fn main() -> std::process::ExitCode {
     if cli::tells_version(std::env::args_os()) {
         return std::process::ExitCode::SUCCESS;
     }
-    secret::guard_process();
     let env = env::Env::read();
+    // Before anything is changed that another program would inherit.
+    if let Some(code) = cli::handed_over(std::env::args_os(), &env) {
+        return std::process::ExitCode::from(code);
+    }
+    secret::guard_process();
     descriptors::close_inherited(&env);
     term::restore_on_panic();
     let code = signals::run(|| cli::main(std::env::args_os(), env));

@@ -172,6 +172,12 @@ impl Clan {
         self.public_vars.get(var).map(String::as_str)
     }
 
+    /// The public vars that the document has itself and these hosts are in.
+    pub fn public_hosts<'a>(&self, hosts: impl Iterator<Item = &'a Host>) -> Vec<(VarRef, String)> {
+        let known = hosts.filter_map(Host::var);
+        known.filter_map(|var| Some((var.clone(), self.public_vars.get(var)?.clone()))).collect()
+    }
+
     /// Notes the host keys of a machine.
     pub fn set_host_keys(&mut self, machine: &str, keys: HostKeys) {
         self.host_keys.insert(machine.to_owned(), keys);
@@ -207,6 +213,16 @@ impl Network {
     /// its last slash.
     pub fn answers_to(&self, name: &str) -> bool {
         answers(&self.service, &self.name, name)
+    }
+}
+
+impl Host {
+    /// The var that it is in, if it is in one.
+    pub fn var(&self) -> Option<&VarRef> {
+        match self {
+            Self::Var(var) => Some(var),
+            Self::Plain(_) => None,
+        }
     }
 }
 

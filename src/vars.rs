@@ -18,6 +18,7 @@ mod sealed;
 mod sops;
 mod store;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub struct Vars {
     stores: Vec<Store>,
     keyring: Arc<Keyring>,
     deployed: Deployed,
+    /// Public values that somebody else has read.
+    known: HashMap<VarRef, String>,
 }
 
 /// A var and what can be said of it without asking anyone.
@@ -130,12 +133,12 @@ impl Vars {
             .flatten()
             .map(|(layout, root)| Store::new(layout, root, keyring.clone()))
             .collect();
-        Self { flake, stores, keyring, deployed }
+        Self { flake, stores, keyring, deployed, known: HashMap::new() }
     }
 
     /// The value of `var`: the machine's own before the shared one, public ones
-    /// before the stores', and what is deployed on this machine where the clan
-    /// has none or none that opens. Blocks.
+    /// before the stores', and what a snapshot has or what is deployed on this machine
+    /// where the clan has none or none that opens. Blocks.
     ///
     /// # Errors
     /// [`Error::VarMissing`], [`Error::NoVars`], [`Error::VarUndecryptable`],
@@ -160,6 +163,10 @@ impl Vars {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(known) = self.known.get(var) {
+            let bytes = Secret::new(known.clone().into_bytes());
+            return Ok(Value { bytes, secret: false });
         }
         if let Some(value) = deployed(&Placement::ALL)? {
             return Ok(value);
@@ -196,6 +203,18 @@ impl Vars {
             "var {var} is there for machine {} alone and as a shared one: the machine's own counts",
             Printable(machine)
         ));
+    }
+
+    /// Whether the clan has a value of `var`, public or secret. Opens none. Blocks.
+    pub fn is_kept(&self, var: &VarRef) -> bool {
+        Placement::ALL.into_iter().any(|placement| self.has(var, placement))
+    }
+
+    /// The same, with public values that somebody else has read: those of a snapshot, which
+    /// count where the clan's own files have none.
+    pub fn with_known(mut self, known: impl IntoIterator<Item = (VarRef, String)>) -> Self {
+        self.known.extend(known);
+        self
     }
 
     fn has(&self, var: &VarRef, placement: Placement) -> bool {

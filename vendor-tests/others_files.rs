@@ -45,7 +45,8 @@ fn snapshot(home: &Home, server: &Server, fingerprint: Option<&str>) -> String {
     let target = format!("root@{IP}:{}", server.port());
     let machine = json!({ "target_host": target, "host_keys": [key.trim()] });
     let mut snapshot = json!({
-        "clan_connect_snapshot": 1, "exports": {}, "machines": { "m": machine },
+        "clan_connect_snapshot": 1, "exports": {}, "services": {},
+        "machines": { "m": machine },
     });
     if let Some(fingerprint) = fingerprint {
         snapshot["fingerprint"] = fingerprint.into();

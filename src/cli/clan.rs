@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{Global, Ui};
 use crate::connect;
 use crate::error::{Error, Result};
+use crate::flake::nix::Whole;
 use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Flake, Step};
 use crate::host_keys;
@@ -17,10 +18,16 @@ use crate::model::{Clan, HostKeys};
 use crate::ssh::known_hosts::{DEFAULT_PORT, Name};
 use crate::vars::{Environment, Vars};
 
+/// The clan that our `ssh` is to use below another `clan`, which is told it.
+pub(super) const NAMED: &str = "CLAN_CONNECT_FLAKE";
+
 impl Global {
-    /// What the user named, by `--flake` or `$CLAN_DIR`.
+    /// What the user named, by `--flake` or `$CLAN_DIR`; for an `ssh` that a `clan` starts
+    /// what that one was told.
     pub(super) fn named(&self) -> Option<PathBuf> {
-        self.flake.clone().or_else(|| self.env.path("CLAN_DIR").map(Path::to_owned))
+        let variable = |name| self.env.path(name).map(Path::to_owned);
+        let by_clan = || variable(NAMED).filter(|_| self.asker == Asker::Ssh);
+        self.flake.clone().or_else(by_clan).or_else(|| variable("CLAN_DIR"))
     }
 
     /// The same, if it is a reference that only nix can find.
@@ -29,10 +36,31 @@ impl Global {
         Some(named.to_string_lossy().into_owned())
     }
 
+    /// The same, if it is a file: a snapshot without its clan.
+    fn lone(&self) -> Option<PathBuf> {
+        self.named().filter(|named| !flake::is_remote(named) && named.is_file())
+    }
+
+    /// Takes a snapshot that was named in the place of a clan for the exports, unless
+    /// others have a say about it: then whoever asks for the clan hears of that.
+    pub(super) fn settle(&mut self) {
+        if self.exports.is_none() {
+            let is_his = |file: &PathBuf| flake::not_his_alone(file, &self.env).is_none();
+            self.exports = self.lone().filter(is_his);
+        }
+    }
+
     /// The clan, which may be used. Blocks, for minutes if nix must download it.
     pub(super) fn site(&self) -> Result<Flake> {
         if self.asker == Asker::Nobody {
             return Err(Error::FlakeNotFound { start: PathBuf::new() });
+        }
+        // A snapshot that was named stands for a clan, and for no other.
+        if let Some(file) = self.lone() {
+            return Err(match flake::not_his_alone(&file, &self.env) {
+                Some(reason) if self.exports.is_none() => Error::SnapshotRefused { file, reason },
+                _ => Error::FlakeNotFound { start: file },
+            });
         }
         if let Some(known) = self.found.get() {
             return Ok(known.clone());
@@ -49,7 +77,7 @@ impl Global {
                 found.map_err(|error| self.named_by_variable(error))?
             }
         };
-        let found = found.impure(self.impure);
+        let found = found.impure(self.impure).with_options(self.nix_options.clone());
         let _ = self.found.set(found.clone());
         Ok(found)
     }
@@ -104,6 +132,7 @@ impl Global {
             flake: None,
             exports: None,
             identity: self.identity.clone(),
+            nix_options: self.nix_options.clone(),
             #[cfg(feature = "tor")]
             tor: self.tor.clone(),
             #[cfg(feature = "iroh")]
@@ -173,8 +202,27 @@ impl Global {
 
     /// What the flake exports, and where it is.
     pub(super) fn snapshot(&self, ui: &Ui) -> Result<(String, Snapshot)> {
+        self.loaded(ui, flake::load)
+    }
+
+    /// The same with all that can be known, see [`flake::load_whole`].
+    pub(super) fn whole(&self, ui: &Ui) -> Result<(String, Whole)> {
+        self.loaded(ui, flake::load_whole)
+    }
+
+    fn loaded<T>(
+        &self,
+        ui: &Ui,
+        load: impl FnOnce(&Flake, &mut dyn FnMut(Step)) -> Result<T>,
+    ) -> Result<(String, T)> {
         let mut step = |step| match step {
             Step::Evaluating => ui.evaluating(),
+            Step::EvaluatingAll => {
+                ui.progress.doing("evaluating the clan and all its machines with nix".to_owned());
+            }
+            Step::Machine { number, of } => {
+                ui.progress.doing(format!("evaluating machine {number} of {of} with nix"));
+            }
             Step::Stale => ui.warning(&format!(
                 "the clan has changed since {} was made; where there is nix, renew it with: \
                  clan-connect exports snapshot",
@@ -186,7 +234,7 @@ impl Global {
         }
         let loaded = self.site().and_then(|flake| {
             let origin = self.remote().unwrap_or_else(|| flake.dir.display().to_string());
-            Ok((origin, flake::load(&flake, &mut step)?))
+            Ok((origin, load(&flake, &mut step)?))
         });
         ui.progress.done();
         loaded

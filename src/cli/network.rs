@@ -22,11 +22,26 @@ const SHOWN_PEERS: usize = 3;
 /// `unknown` we cannot tell. With `all`, no peer is left out. Foreign text is
 /// escaped.
 pub fn list_text(clan: &Clan, ways: &Ways, all: bool) -> String {
-    if clan.networks.is_empty() {
+    let networks = sorted(clan).into_iter();
+    table(networks.map(|network| row(network, ways.running(network).0.word(), all)).collect())
+}
+
+/// The same with Clan's own words for what is running: `Yes` where this computer is in the
+/// network, or nothing has to run, and `No` where it would have to begin.
+pub fn list_text_of_clan(clan: &Clan, ways: &Ways) -> String {
+    let word = |network: &Network| if is_up(network, ways) { "Yes" } else { "No" };
+    table(sorted(clan).into_iter().map(|network| row(network, word(network), false)).collect())
+}
+
+/// Whether a network carries something without our help.
+pub fn is_up(network: &Network, ways: &Ways) -> bool {
+    matches!(ways.running(network).0, Running::Yes | Running::Irrelevant)
+}
+
+fn table(rows: Vec<[String; 5]>) -> String {
+    if rows.is_empty() {
         return "No networks found\n".to_owned();
     }
-    let rows: Vec<[String; 5]> =
-        sorted(clan).into_iter().map(|network| row(network, ways, all)).collect();
     let header = ["Network", "Priority", "Module", "Running", "Peers"].map(str::to_owned);
     // Clan's own minimum widths.
     let mut widths = [12, 8, 10, 8, 0];
@@ -123,13 +138,14 @@ pub fn list_json(clan: &Clan, ways: &Ways) -> Value {
     })
 }
 
-fn sorted(clan: &Clan) -> Vec<&Network> {
+/// All of them, the best first.
+pub fn sorted(clan: &Clan) -> Vec<&Network> {
     let mut networks: Vec<&Network> = clan.networks.iter().collect();
     networks.sort_by_key(|network| Reverse(network.priority));
     networks
 }
 
-fn row(network: &Network, ways: &Ways, all: bool) -> [String; 5] {
+fn row(network: &Network, running: &str, all: bool) -> [String; 5] {
     let module = match &network.module {
         Some(module) => module.rsplit('.').next().unwrap_or(module),
         None => network.technology.name(),
@@ -138,7 +154,7 @@ fn row(network: &Network, ways: &Ways, all: bool) -> [String; 5] {
         Printable(&network.label).to_string(),
         network.priority.to_string(),
         Printable(module).to_string(),
-        ways.running(network).0.word().to_owned(),
+        running.to_owned(),
         peers(network, all),
     ]
 }

@@ -79,12 +79,13 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         return Ok(0);
     }
     log::start(resolved.verbosity());
-    let global = Global {
+    let mut global = Global {
         verbose: resolved.verbosity(),
         quiet: resolved.is_quiet(),
         asker: Asker::Ssh,
         ..said
     };
+    global.settle();
     if let Some(command) = &arguments.control {
         let done = mux::command(command, &invocation, &global).await;
         return match done {

@@ -90,6 +90,26 @@ pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
     })
 }
 
+/// How long the machine takes to answer over one of its networks, in milliseconds; `None`
+/// where it does not answer.
+pub(super) async fn answer_time(
+    machine: &str,
+    network: &str,
+    global: &Global,
+) -> Result<Option<f64>> {
+    let mut asked = Asked::of(machine, &SshOptions::default())?;
+    asked.network = Some(network.to_owned());
+    let mut invocation = asked.invocation(global).await?;
+    let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
+    let probed = ping_all(&mut invocation, false, global, &ui).await;
+    ui.progress.done();
+    let probed = probed?;
+    probed.iter().for_each(|probed| ui.verbose(as_line(probed).trim_end()));
+    let answers = probed.iter().filter_map(|probed| probed.outcome.as_ref().ok());
+    let times = answers.map(|answer| answer.elapsed.as_secs_f64() * 1000.0);
+    Ok(times.min_by(f64::total_cmp))
+}
+
 async fn ping_all(
     invocation: &mut Invocation,
     is_told: bool,

@@ -21,7 +21,7 @@ pub(super) fn run(text: &str, global: &Global, ui: &Ui) -> Result<()> {
 /// The flake as far as it is known.
 fn known(global: &Global, ui: &Ui) -> Result<Value> {
     let snapshot = match &global.exports {
-        Some(file) => flake::read_snapshot(file)?,
+        Some(file) => flake::read_snapshot(file)?.0,
         None => global.snapshot(ui)?.1,
     };
     for name in &snapshot.failed {

@@ -13,7 +13,7 @@ use crate::printable;
 #[derive(Debug, Args)]
 pub(super) struct TrustClan {
     /// The clan's directory [default: --flake, then the nearest parent with
-    /// flake.nix or .clan-flake]
+    /// flake.nix, .clan-flake or a snapshot]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Show what is allowed

@@ -111,7 +111,7 @@ fn why_missing(var: &VarRef, missing: Error, vars: &Vars, global: &Global, ui: &
 }
 
 /// What is wrong if nobody has heard of `machine`, or there is nobody to ask.
-fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Option<Error> {
+pub(super) fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Option<Error> {
     match vars.machines() {
         Ok(known) if known.iter().any(|known| known == machine) => return None,
         Ok(_) => {}

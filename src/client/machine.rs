@@ -167,9 +167,11 @@ impl Machine {
 
     fn request(self) -> Result<Request> {
         let Clan { known, prompter, env, .. } = &self.clan;
-        let vars = Arc::new(self.clan.vars());
+        let routes = plan(known, &self.name, &self.overrides)?;
+        let hosts = known.public_hosts(routes.iter().map(|route| &route.host));
+        let vars = Arc::new(self.clan.vars().with_known(hosts));
         let mut request = Request::new(&self.name, vars.clone(), prompter.clone(), env);
-        request.routes = plan(known, &self.name, &self.overrides)?;
+        request.routes = routes;
         let OfClan { wireguard, underlay } = OfClan::of(known, Some(&self.name));
         let keys = &self.wireguard_keys;
         request.settings.wireguard = wireguard::Settings::of(&wireguard, vars.clone(), keys, env);

@@ -1,6 +1,8 @@
 //! Evaluates a clan with nix, the only program that this one may start by
 //! itself. Owns the expression, that it is pure, and the distrust of what comes back.
 
+mod whole;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,15 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use percent_encoding::AsciiSet;
-use serde::Deserialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
-
 use super::git;
 use super::reference::{as_path, encode, folder, inside, local};
-use super::services::{Inventory, SERVICES as SERVICES_KEPT};
-use super::snapshot::{Machine, Snapshot};
 use super::source::{Fetched, Flake};
 use crate::children::Awaited;
 use crate::env::Env;
@@ -26,6 +21,11 @@ use crate::options::is_for_addresses;
 use crate::preload::Preload;
 use crate::printable;
 use crate::select::Selector;
+use percent_encoding::AsciiSet;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use whole::{Whole, evaluate, evaluate_whole};
 
 /// Where nix is when it is not in the path (NixOS, the multi-user installer).
 const PLACES: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
@@ -33,8 +33,6 @@ const PLACES: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/
 const MAX_OUTPUT: u64 = 64 << 20;
 /// How long what nix has said may take to arrive once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Entries that are evaluated one by one when the whole cannot be.
-const MAX_ENTRIES: usize = 1000;
 /// Lines of nix's own message that are shown.
 const SHOWN_LINES: usize = 8;
 /// Bound on that, in bytes.
@@ -81,70 +79,6 @@ const NO_REGISTRY: &str = "/dev/null/none";
 pub fn program(env: &Env) -> Option<PathBuf> {
     let dirs = env.program_dirs().chain(PLACES.map(PathBuf::from));
     dirs.map(|dir| dir.join("nix")).find(|file| file.is_file())
-}
-
-/// What both expressions take of an inventory: of the services whose settings matter, the
-/// module and the roles, without what is no data.
-const SERVICES: &str = "
-  clean = depth: value:
-    let tried = builtins.tryEval value; it = tried.value; in
-    if !tried.success || depth == 0 || builtins.isFunction it || builtins.isPath it then null
-    else if builtins.isAttrs it then
-      (if it ? outPath then null else builtins.mapAttrs (_: clean (depth - 1)) it)
-    else if builtins.isList it then map (clean (depth - 1)) it
-    else it;
-  moduleOf = instance: clean 1 (instance.module.name or null);
-  servicesOf = inventory:
-    let said = inventory.instances or { };
-        all = if builtins.isAttrs said then said else { }; in {
-      tags = clean 4 (inventory.tags or { });
-      instances = builtins.listToAttrs (map
-        (name: { inherit name; value = {
-          module.name = moduleOf all.${name};
-          roles = clean 24 (all.${name}.roles or { });
-        }; })
-        (builtins.filter (name: builtins.elem (moduleOf all.${name}) wanted) (builtins.attrNames all)));
-    };
-";
-
-/// Everything at once. An entry that throws, because a var was not generated
-/// yet, is left out and named; the others count.
-const ALL: &str = "
-let
-  attempt = value: builtins.tryEval (builtins.deepSeq value value);
-  either = value: default: let tried = attempt value; in if tried.success then tried.value else default;
-  exports = builtins.mapAttrs (_: attempt) (flake.clan.exports or { });
-  names = builtins.attrNames exports;
-  inventory = either (flake.clanInternals.inventoryClass.inventorySerialization or { }) { };
-  keep = wanted: builtins.filter (name: exports.${name}.success == wanted) names;
-in {
-  services = either (servicesOf inventory) null;
-  exports = builtins.listToAttrs (map (name: { inherit name; value = exports.${name}.value; }) (keep true));
-  failed = keep false;
-  domain = either (inventory.meta.domain or null) null;
-  machines = builtins.mapAttrs
-    (_: machine: either (machine.deploy.targetHost or null) null)
-    (inventory.machines or { });
-}";
-
-/// The inventory's part of it.
-const INVENTORY: &str = "
-let inventory = flake.clanInternals.inventoryClass.inventorySerialization or { };
-in {
-  services = servicesOf inventory;
-  domain = inventory.meta.domain or null;
-  machines = builtins.mapAttrs (_: machine: machine.deploy.targetHost or null) (inventory.machines or { });
-}";
-
-#[derive(Deserialize)]
-struct All {
-    exports: Value,
-    failed: Vec<String>,
-    domain: Option<Value>,
-    machines: BTreeMap<String, Value>,
-    /// As an [`Inventory`]; one that is none costs only what needs it.
-    #[serde(default)]
-    services: Value,
 }
 
 #[derive(Deserialize)]
@@ -213,73 +147,6 @@ pub(super) fn settings(reference: &str) -> Result<String> {
     })
 }
 
-/// Evaluates `flake`. Blocks, for minutes if nix must fetch.
-///
-/// # Errors
-/// [`Error::Nix`] with the end of nix's own message.
-pub fn evaluate(nix: &Path, flake: &Flake) -> Result<Snapshot> {
-    let subject = Subject::new(nix, flake)?;
-    let whole = subject.eval(&with_services(ALL)).and_then(|json| {
-        serde_json::from_slice::<All>(&json).map_err(|error| subject.unexpected(&error))
-    });
-    let all = match whole {
-        Ok(all) => all,
-        // Some errors cannot be caught inside nix: then one entry at a time.
-        Err(error) => match one_by_one(&subject) {
-            Some(all) if all.exports.as_object().is_some_and(|map| !map.is_empty()) => all,
-            _ => return Err(error),
-        },
-    };
-    let text = |value: Value| value.as_str().map(str::to_owned);
-    let mut snapshot = Snapshot::new(all.exports);
-    snapshot.failed = all.failed;
-    snapshot.domain = all.domain.and_then(text);
-    let inventory: Inventory = serde_json::from_value(all.services).unwrap_or_default();
-    snapshot.services = Some(inventory.services());
-    let machines = all.machines.into_iter();
-    snapshot.machines = machines
-        .map(|(name, target)| (name, Machine { target_host: text(target), ..Machine::default() }))
-        .collect();
-    Ok(snapshot)
-}
-
-fn one_by_one(subject: &Subject) -> Option<All> {
-    let names = subject.eval("builtins.attrNames flake.clan.exports").ok()?;
-    let names: Vec<String> = serde_json::from_slice(&names).ok()?;
-    let (mut exports, mut failed) = (serde_json::Map::new(), Vec::new());
-    for name in names.into_iter().take(MAX_ENTRIES) {
-        let value = subject.eval(&format!("flake.clan.exports.{}", quote(&name))).ok();
-        match value.and_then(|json| serde_json::from_slice(&json).ok()) {
-            Some(value) => {
-                exports.insert(name, value);
-            }
-            None => failed.push(name),
-        }
-    }
-    let OneByOne { domain, machines, services } = one_by_one_inventory(subject);
-    Some(All { exports: exports.into(), failed, domain, machines, services })
-}
-
-#[derive(Default, Deserialize)]
-struct OneByOne {
-    domain: Option<Value>,
-    machines: BTreeMap<String, Value>,
-    #[serde(default)]
-    services: Value,
-}
-
-/// What the inventory says where the whole cannot be evaluated.
-fn one_by_one_inventory(subject: &Subject) -> OneByOne {
-    let json = subject.eval(&with_services(INVENTORY)).unwrap_or_default();
-    serde_json::from_slice(&json).unwrap_or_default()
-}
-
-/// An expression that may say `servicesOf`.
-fn with_services(expression: &str) -> String {
-    let names: Vec<String> = SERVICES_KEPT.iter().map(|name| quote(name)).collect();
-    format!("let\n  wanted = [ {} ];{SERVICES}in {expression}", names.join(" "))
-}
-
 /// What `selector` picks out of the whole flake. Blocks.
 ///
 /// # Errors
@@ -298,15 +165,9 @@ pub fn select(nix: &Path, flake: &Flake, selector: &Selector) -> Result<Value> {
 /// [`Error::Nix`], and [`Error::TargetHost`] when it is no address.
 pub fn target_host(nix: &Path, flake: &Flake, machine: &str) -> Result<Option<TargetHost>> {
     let subject = Subject::new(nix, flake)?;
-    // A pure evaluation does not know the system; the address is the same for all.
     let expression = format!(
-        "let
-           all = flake.clanInternals.machines or {{ }};
-           names = builtins.attrNames all;
-           own = {};
-           system = if all ? ${{own}} || names == [ ] then own else builtins.head names;
-         in all.${{system}}.{}.config.clan.core.networking.targetHost or null",
-        quote(&system()),
+        "let {} in machines.{}.config.clan.core.networking.targetHost or null",
+        machines(),
         quote(machine)
     );
     let json = subject.eval(&expression)?;
@@ -320,6 +181,19 @@ pub fn target_host(nix: &Path, flake: &Flake, machine: &str) -> Result<Option<Ta
         }
         _ => Ok(None),
     }
+}
+
+/// Says what `machines` are in an expression: those of one system, for the same machine
+/// has the same address on all.
+fn machines() -> String {
+    format!(
+        "all = flake.clanInternals.machines or {{ }};
+         systems = builtins.attrNames all;
+         own = {};
+         system = if all ? ${{own}} || systems == [ ] then own else builtins.head systems;
+         machines = all.${{system}} or {{ }};",
+        quote(&system())
+    )
 }
 
 /// This computer, as nix calls it.
@@ -397,7 +271,16 @@ impl<'a> Subject<'a> {
             Some(_) => &["--option", "pure-eval", "true"],
             None => &["--impure"],
         };
-        let args = [&["eval", "--json"], mode, &["--expr", &expression]].concat();
+        let pairs = self.flake.options.chunks_exact(2);
+        let options = pairs
+            .flat_map(|pair| std::iter::once("--option").chain(pair.iter().map(String::as_str)));
+        // What comes last counts: that it is pure is not the user's to change here.
+        let args: Vec<&str> = ["eval", "--json"]
+            .into_iter()
+            .chain(options)
+            .chain(mode.iter().copied())
+            .chain(["--option", "accept-flake-config", "false", "--expr", &expression])
+            .collect();
         output(self.nix, &args, None, &self.flake.env, &self.git).map_err(|text| {
             let fault = Fault::of_evaluating(&text, &self.flake.dir);
             fault.error(&self.flake.reference, &tail(&text))

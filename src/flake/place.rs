@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::nix;
 use super::owner::{Foreign, Who};
 use super::reference::{inside, is_pinned, local, resolved};
+use super::snapshot;
 use super::source::{self, FOLDERS, Fetched, Flake};
 use super::survey::{above, foreign, is_strangers};
 use super::trusted::{Trusted, Word};
@@ -14,7 +15,7 @@ use crate::error::{Error, NixFault as Fault, Result, strerror};
 use crate::printable;
 
 /// What makes a directory a clan for whoever searches upward.
-const MARKS: [&str; 2] = ["flake.nix", ".clan-flake"];
+const MARKS: [&str; 3] = ["flake.nix", ".clan-flake", snapshot::NAME];
 
 /// Who asks for a clan, and so what it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,6 +87,7 @@ pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
         is_remote: true,
         is_named: true,
         is_impure: false,
+        options: Vec::new(),
         fetched: Some(fetched),
         env: env.clone(),
     })
@@ -107,8 +109,8 @@ fn vars_of(fetched: &Fetched, here: Option<&Path>, reference: &str) -> PathBuf {
 }
 
 /// The clan's directory: `named` (from `--flake` or `$CLAN_DIR`), or the
-/// nearest parent of `start` that holds `flake.nix` or `.clan-flake`. Whether it may
-/// be used is another question.
+/// nearest parent of `start` that holds `flake.nix`, `.clan-flake` or a snapshot. Whether
+/// it may be used is another question.
 ///
 /// # Errors
 /// [`Error::NotAFlake`] and [`Error::FlakeNotFound`]; [`Error::Usage`] for what nix
@@ -211,6 +213,9 @@ mod tests {
         assert_eq!(find(None, &inner).unwrap(), top.path().join("clan"));
         std::fs::write(top.path().join("clan/sub/.clan-flake"), "").unwrap();
         assert_eq!(find(None, &inner).unwrap(), top.path().join("clan/sub"));
+        std::fs::write(inner.join(snapshot::NAME), "{}").unwrap();
+        assert_eq!(find(None, &inner).unwrap(), inner);
+        assert_eq!(find(Some(&inner), top.path()).unwrap(), inner);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! of. Owns their resolving, from roles, tags and machines to members, and the form in
 //! which a snapshot keeps them; believes nothing of their size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -79,6 +79,17 @@ struct Role {
 }
 
 impl Inventory {
+    /// The tags of each machine, as far as the inventory lists machines by tags.
+    pub(super) fn tags_of_machines(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut of_machines: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (tag, machines) in &self.tags {
+            for machine in machines {
+                of_machines.entry(machine.clone()).or_default().insert(tag.clone());
+            }
+        }
+        of_machines
+    }
+
     /// The instances of the services that matter, each with its members.
     pub(super) fn services(self) -> BTreeMap<String, Kept> {
         let Self { instances, tags } = self;

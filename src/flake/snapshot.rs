@@ -3,7 +3,7 @@
 //! deterministic, so that it can be committed for hosts without nix, and which
 //! the cache uses too. Knows nothing of how it came about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::exports::{check_bounds, check_machine};
 use crate::file;
 use crate::host_keys;
-use crate::model::{Clan, HostKeys, Stated, TargetHost, VarRef};
+use crate::model::{Clan, Host, HostKeys, Stated, TargetHost, VarRef};
 use crate::options::is_for_addresses;
 use crate::printable::Printable;
 use crate::vars::Vars;
@@ -47,14 +47,16 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<String>,
     /// `clan.core.networking.targetHost` of the machines for which nix was asked
-    /// for it, which takes long; `null` where there is none.
+    /// for it, which takes long; `null` where there is none. Those of all machines in
+    /// what `exports snapshot` writes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configured: BTreeMap<String, Option<String>>,
     /// What the inventory says of the services that technologies need the settings of, by
     /// instance; none in the snapshots of older versions, and in exports alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<BTreeMap<String, Kept>>,
-    /// The public vars that they need, by machine and `generator/file`.
+    /// The public vars that connecting needs, hosts and what technologies ask for, by
+    /// machine and `generator/file`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, BTreeMap<String, String>>,
     /// Entries that could not be evaluated.
@@ -70,12 +72,26 @@ pub struct Machine {
     /// `deploy.targetHost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_host: Option<String>,
+    /// Its tags, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// Its public host keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_keys: Vec<String>,
     /// Its host certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+}
+
+/// Why a snapshot does not have the value of a var.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Absent {
+    /// It is secret.
+    Secret,
+    /// Nobody has generated it yet.
+    Ungenerated,
+    /// It is no short text.
+    Unfit,
 }
 
 impl Snapshot {
@@ -201,22 +217,41 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Adds the public vars that technologies need, as far as there are any.
+    /// Adds the public vars that connecting needs, as far as there are any: hosts, and
+    /// what technologies ask for. Hosts that it does not have are returned, each once, with
+    /// the reason. What is secret is not even opened.
     ///
     /// # Errors
     /// As for [`Vars::public_value`], and [`Error::Exports`].
-    pub fn add_vars(&mut self, vars: &Vars) -> Result<()> {
+    pub fn add_vars(&mut self, vars: &Vars) -> Result<Vec<(VarRef, Absent)>> {
         let clan = self.clan("the exports")?;
         self.vars.clear();
-        for var in clan.networks.iter().flat_map(|network| dial::public_vars(&clan, network)) {
-            let Some((bytes, _)) = vars.public_value(&var)? else { continue };
-            let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_VAR);
-            if let Some(text) = text {
-                let of_machine = self.vars.entry(var.machine().to_owned()).or_default();
-                of_machine.insert(var.to_string(), text.trim().to_owned());
+        let peers = clan.networks.iter().flat_map(|network| &network.peers);
+        let hosts = peers.flat_map(|peer| &peer.hosts).filter_map(Host::var);
+        let hosts = hosts.map(|var| (var.clone(), true));
+        let asked = clan.networks.iter().flat_map(|network| dial::public_vars(&clan, network));
+        let (mut seen, mut absent) = (HashSet::new(), Vec::new());
+        for (var, is_host) in hosts.chain(asked.map(|var| (var, false))) {
+            if !seen.insert(var.clone()) {
+                continue;
+            }
+            let why = match vars.public_value(&var)? {
+                Some((bytes, _)) => match String::from_utf8(bytes) {
+                    Ok(text) if text.len() <= MAX_VAR => {
+                        let of_machine = self.vars.entry(var.machine().to_owned()).or_default();
+                        of_machine.insert(var.to_string(), text.trim().to_owned());
+                        continue;
+                    }
+                    _ => Absent::Unfit,
+                },
+                None if vars.is_kept(&var) => Absent::Secret,
+                None => Absent::Ungenerated,
+            };
+            if is_host {
+                absent.push((var, why));
             }
         }
-        Ok(())
+        Ok(absent)
     }
 
     /// Writes it so that a reader sees the old file or the new one, whole.
@@ -313,6 +348,47 @@ mod tests {
               the host holds a space or a control character"]
         );
         assert!(clan.warnings.iter().any(|text| text.contains("x:y::z")), "{:?}", clan.warnings);
+    }
+
+    #[test]
+    fn public_hosts_are_in_it_and_what_is_not_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        write("vars/per-machine/m/g/open/value", b" 192.0.2.1\n");
+        write("vars/shared/g/all/value", b"192.0.2.2");
+        write("vars/per-machine/m/g/bytes/value", &[0xff]);
+        write("vars/per-machine/m/g/other/value", b"hunter2");
+        write("secrets/clan-vars/per-machine/m/g/closed/closed.age", b"hunter2");
+        let hosts: Vec<Value> = ["open", "all", "bytes", "closed", "none", "open"]
+            .map(|file| serde_json::json!({ "var": { "machine": "m", "generator": "g", "file": file } }))
+            .into();
+        let mut snapshot = Snapshot::new(serde_json::json!({
+            "x/net:net::": { "networking": { "module": "clan_lib.network.direct" } },
+            "x/net:net:r:m": { "peer": { "hosts": hosts } },
+        }));
+        let vars = Vars::new(
+            Some(dir.path().to_owned()),
+            Vec::new(),
+            crate::vars::Environment::default(),
+            std::sync::Arc::new(crate::prompter::Nobody),
+        );
+        let absent = snapshot.add_vars(&vars).unwrap();
+        let absent: Vec<_> = absent.iter().map(|(var, why)| (var.file(), *why)).collect();
+        assert_eq!(
+            absent,
+            [("bytes", Absent::Unfit), ("closed", Absent::Secret), ("none", Absent::Ungenerated)]
+        );
+        let kept = [("g/all", "192.0.2.2"), ("g/open", "192.0.2.1")];
+        let kept = kept.map(|(id, value)| (id.to_owned(), value.to_owned()));
+        assert_eq!(snapshot.vars["m"], BTreeMap::from(kept));
+        // Where the snapshot stands alone, the host is read from it.
+        let clan = snapshot.clan("x").unwrap();
+        let routes = crate::plan::plan(&clan, "m", &Default::default()).unwrap();
+        assert_eq!(clan.public_hosts(routes.iter().map(|route| &route.host)).len(), 2);
     }
 
     #[test]

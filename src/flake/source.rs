@@ -27,6 +27,8 @@ pub struct Flake {
     pub is_named: bool,
     /// Whether its evaluation may depend on what is outside of it (`--impure`).
     pub is_impure: bool,
+    /// Options that the user has for nix (`clan --option`), names and values in turn.
+    pub options: Vec<String>,
     /// Its files in nix's store, where they are fetched already.
     pub(super) fetched: Option<Fetched>,
     /// Where the cache is, and nix.
@@ -34,9 +36,25 @@ pub struct Flake {
 }
 
 impl Flake {
+    /// Whether its snapshot is all there is: nix has nothing to evaluate, and nothing that
+    /// the snapshot was made of can have changed here.
+    pub fn stands_alone(&self) -> bool {
+        !self.is_remote && !self.dir.join("flake.nix").exists()
+    }
+
     /// The same, with or without `--impure`.
     pub fn impure(self, is_impure: bool) -> Self {
         Self { is_impure, ..self }
+    }
+
+    /// The same, with options for nix.
+    pub fn with_options(self, options: Vec<String>) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Whether what nix says depends on its files alone, and holds until they change.
+    pub(super) fn is_reproducible(&self) -> bool {
+        !self.is_impure && self.options.is_empty()
     }
 
     /// The clan in a directory, which must have been admitted.
@@ -48,6 +66,7 @@ impl Flake {
             is_remote: false,
             is_named,
             is_impure: false,
+            options: Vec::new(),
             fetched: None,
             env,
         }

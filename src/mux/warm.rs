@@ -75,6 +75,15 @@ pub fn socket(digest: &[u8], env: &Env) -> Result<PathBuf, String> {
 
 /// The directory, made if it is not there.
 fn dir(env: &Env) -> Result<PathBuf, String> {
+    private_dir("clan-connect", env)
+}
+
+/// A directory of this name below `$XDG_RUNTIME_DIR` that is this user's alone, made if it
+/// is not there.
+///
+/// # Errors
+/// Why there can be none, in half a sentence.
+pub fn private_dir(name: &str, env: &Env) -> Result<PathBuf, String> {
     let base = env.path("XDG_RUNTIME_DIR").ok_or("XDG_RUNTIME_DIR is not set")?;
     if !base.is_absolute() {
         return Err("XDG_RUNTIME_DIR is not an absolute path".to_owned());
@@ -83,7 +92,7 @@ fn dir(env: &Env) -> Result<PathBuf, String> {
         |path: &Path, error: std::io::Error| format!("{}: {}", shown(path), strerror(&error));
     let base = base.canonicalize().map_err(|error| failed(base, error))?;
     fits(&base)?;
-    let dir = base.join("clan-connect");
+    let dir = base.join(name);
     match DirBuilder::new().mode(0o700).create(&dir) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&dir, error)),
         _ => {}

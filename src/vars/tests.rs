@@ -293,3 +293,32 @@ fn a_shared_secret_opens_by_any_machines_key() {
     let value = vars(sample.dir.path(), &[sample.admin_file()]).reveal(&var).unwrap();
     assert_eq!(value.bytes.expose(), b"plain");
 }
+
+#[test]
+fn a_snapshots_public_value_counts_where_the_clan_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "the clan's").unwrap();
+    };
+    write("vars/per-machine/m/g/here/value");
+    write("secrets/clan-vars/per-machine/m/g/secret/secret.age");
+    let var = |file: &str| VarRef::new("m", "g", file).unwrap();
+    let known = ["here", "gone", "secret"].map(|file| (var(file), "the snapshot's".to_owned()));
+    let vars = Vars::new(
+        Some(dir.path().to_owned()),
+        Vec::new(),
+        Environment::default(),
+        std::sync::Arc::new(crate::prompter::Nobody),
+    );
+    let vars = vars.with_known(known);
+    let reveal =
+        |file: &str| vars.reveal(&var(file)).map(|value| value.text().unwrap().expose().clone());
+    assert_eq!(reveal("here").unwrap(), "the clan's");
+    assert_eq!(reveal("gone").unwrap(), "the snapshot's");
+    assert!(!vars.reveal(&var("gone")).unwrap().secret);
+    // A secret of the clan is never replaced by what somebody says in the clear.
+    assert!(reveal("secret").is_err());
+    assert!(vars.is_kept(&var("secret")) && !vars.is_kept(&var("gone")));
+}

@@ -84,6 +84,7 @@ struct PassedClan {
     wireguard: crate::cli::wireguard::WireguardOptions,
     #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
     overlays: crate::cli::overlays::OverlayOptions,
+    nix_options: Vec<String>,
 }
 
 impl PassedClan {
@@ -102,6 +103,7 @@ impl PassedClan {
             wireguard: global.wireguard.clone(),
             #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
             overlays: global.overlays.clone(),
+            nix_options: global.nix_options.clone(),
         }
     }
 }
@@ -200,6 +202,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         wireguard: passed.clan.wireguard,
         #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
         overlays: passed.clan.overlays,
+        nix_options: passed.clan.nix_options,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         env: env.clone(),
@@ -312,6 +315,7 @@ mod tests {
                 wireguard: Default::default(),
                 #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
                 overlays: Default::default(),
+                nix_options: Vec::new(),
                 asker: Asker::Command,
                 found: Default::default(),
                 env: env.clone(),

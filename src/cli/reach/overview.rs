@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{How, Turns, allowed, as_json, fan_out};
 use crate::cli::link::{self, Jumps, Prepared};
 use crate::cli::live_table::{LiveTable, Row};
+use crate::cli::network::{is_up, sorted};
 use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
 use crate::cli::request::technologies;
@@ -33,6 +34,16 @@ const FILES: u64 = 4096;
 pub(in crate::cli) struct Overview {
     #[command(flatten)]
     how: How,
+    /// In the words of `clan network overview`.
+    #[arg(skip)]
+    is_of_clan: bool,
+}
+
+impl Overview {
+    /// The same in the words of `clan network overview`.
+    pub(in crate::cli) fn of_clan(self) -> Self {
+        Self { is_of_clan: true, ..self }
+    }
 }
 
 /// Every network with every peer.
@@ -64,7 +75,8 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     let ways = dial::ways(&settings);
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
-    let everybody = Everybody { how: &arguments.how, global, ui, jumps: Jumps::silent(), dialers };
+    let (how, jumps) = (&arguments.how, Jumps::silent());
+    let everybody = Everybody { clan: &clan, how, global, ui, jumps, dialers };
     more_files();
     let runtime = runtime()?;
     let probed = runtime.block_on(everybody.probe(routes, &seen));
@@ -74,6 +86,10 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     ui.progress.done();
     let text = table.text();
     drop(table);
+    if arguments.is_of_clan {
+        print_text(&text_of_clan(&clan, &probed, &ways))?;
+        return Ok(0);
+    }
     let warm = warm::of_clan(global)?;
     if arguments.how.json {
         print_json(&warm::with_json(overview_json(&clan, &probed, &ways), &warm))?;
@@ -98,6 +114,7 @@ fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
 
 /// The peers of all networks, each with the options that apply to its machine.
 struct Everybody<'a> {
+    clan: &'a Clan,
     how: &'a How,
     global: &'a Global,
     ui: &'a Arc<Ui>,
@@ -132,7 +149,8 @@ impl Everybody<'_> {
     /// What connecting over one route takes, and how long it may.
     async fn prepared(&self, machine: &str, route: Route) -> Result<(Request, Option<Duration>)> {
         let mut invocation = self.how.asked(machine)?.invocation(self.global).await?;
-        let found = Found { routes: vec![route], is_machine: true, ..Found::default() };
+        let known = self.clan.public_hosts(std::iter::once(&route.host));
+        let found = Found { routes: vec![route], is_machine: true, known, ..Found::default() };
         let Self { jumps, global, ui, .. } = self;
         let prepared = link::prepare_found(&mut invocation, found, true, jumps, global, ui);
         let Prepared { request, .. } = prepared.await?;
@@ -192,6 +210,30 @@ fn state(probed: &Probed) -> String {
         Ok(answer) => format!("ok       {:.1} ms", answer.elapsed.as_secs_f64() * 1000.0),
         Err(attempt) => format!("failed   {}", attempt.cause),
     }
+}
+
+/// As `clan_cli/network/overview.py` has it: a network, then each of its peers with the
+/// milliseconds that it takes.
+fn text_of_clan(clan: &Clan, probed: &[(String, Probed)], ways: &Ways) -> String {
+    let mut text = String::new();
+    for network in sorted(clan) {
+        let state = if is_up(network, ways) { "ONLINE" } else { "OFFLINE" };
+        text.push_str(&format!("{} [{state}]\n", Printable(&network.label)));
+        let mut times: Vec<(&str, Option<f64>)> = Vec::new();
+        for (machine, probed) in probed.iter().filter(|(_, it)| it.route.network == network.label) {
+            let time = probed.outcome.as_ref().ok().map(|it| it.elapsed.as_secs_f64() * 1000.0);
+            // One that has several hosts is one peer.
+            match times.iter_mut().find(|(known, _)| known == machine) {
+                Some((_, known)) => *known = known.or(time),
+                None => times.push((machine, time)),
+            }
+        }
+        for (machine, time) in times {
+            let time = time.map_or("OFFLINE".to_owned(), |time| format!("{time:.2}"));
+            text.push_str(&format!("\t{}: [{time}]\n", Printable(machine)));
+        }
+    }
+    if text.is_empty() { "No networks found.\n".to_owned() } else { text }
 }
 
 fn overview_json(clan: &Clan, probed: &[(String, Probed)], ways: &Ways) -> Value {

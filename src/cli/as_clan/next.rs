@@ -1,0 +1,238 @@
+//! The next `clan` in `$PATH`: which it is, and what it is started with. Owns that it is
+//! never ourselves, that no two of us call each other for ever, and that it finds our `ssh`
+//! before any other, in a directory that nobody else can write.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cli::clan::{NAMED, short_hash};
+use crate::cli::{Global, Ui};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::flake::not_his_alone;
+use crate::mux::warm::private_dir;
+use crate::printable;
+
+/// The programs of ours that have handed a command over on the way here, as
+/// `DEVICE:INODE` each.
+const CALLS: &str = "CLAN_CONNECT_CALLS";
+/// Most of them: Clan may call `clan` itself, but not for ever.
+const MAX_CALLS: usize = 8;
+/// Ourselves, whatever has happened to our file.
+const OURSELVES: &str = "/proc/self/exe";
+/// The directory with our `ssh`.
+const DIR: &str = "clan-connect-path";
+/// What a shell looks through where nothing is said.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Whether there is one.
+pub(super) fn is_there(env: &Env) -> bool {
+    find(env).is_some()
+}
+
+/// Becomes the next `clan`, with the same arguments; returns only why it could not.
+pub(super) fn run(args: &[OsString], global: &Global) -> Error {
+    let env = &global.env;
+    let calls = calls(env);
+    if calls.len() >= MAX_CALLS {
+        return Error::NextClan {
+            command: shown(args),
+            reason: "each `clan` in $PATH calls another".into(),
+        };
+    }
+    let Some(program) = find(env) else {
+        let reason = "there is no other `clan` in $PATH".to_owned();
+        return Error::NextClan { command: shown(args), reason };
+    };
+    let ui = Ui::new(global);
+    // A program of the user's: he has put it into $PATH, and asks for it by its name.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the next program of the name that we are called by"
+    )]
+    let mut command = Command::new(&program);
+    command.args(args.iter().skip(1));
+    match with_ssh(env) {
+        Ok(path) => drop(command.env("PATH", path)),
+        Err(why) => ui.warning(&format!("clan uses another ssh than ours: {why}")),
+    }
+    if let Some(own) = own() {
+        let calls = calls.iter().cloned().chain([own]).collect::<Vec<_>>();
+        command.env(CALLS, calls.join(" "));
+    }
+    if let Some(dir) = clan(args, global) {
+        command.env(NAMED, dir);
+    }
+    let error = command.exec();
+    let program = printable::line(&program.to_string_lossy());
+    Error::NextClan { command: shown(args), reason: format!("{program}: {error}") }
+}
+
+/// The first that is another program than we, and than those of us that were before.
+fn find(env: &Env) -> Option<PathBuf> {
+    let mut seen = calls(env);
+    seen.extend(own());
+    let files = env.program_dirs().map(|dir| dir.join("clan"));
+    files.into_iter().find(|file| {
+        let meta = file.metadata().ok().filter(Metadata::is_file);
+        let is_other = meta.is_some_and(|meta| !seen.contains(&name(&meta)));
+        is_other && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
+
+fn own() -> Option<String> {
+    std::fs::metadata(OURSELVES).ok().as_ref().map(name)
+}
+
+fn name(meta: &Metadata) -> String {
+    format!("{}:{}", meta.dev(), meta.ino())
+}
+
+fn calls(env: &Env) -> Vec<String> {
+    let text = env.text(CALLS).unwrap_or_default();
+    text.split(' ').filter(|word| !word.is_empty()).take(MAX_CALLS).map(str::to_owned).collect()
+}
+
+fn shown(args: &[OsString]) -> String {
+    let words = args.iter().skip(1).take(2).map(|word| word.to_string_lossy());
+    let words: Vec<String> =
+        std::iter::once("clan".into()).chain(words).map(|word| printable::line(&word)).collect();
+    words.join(" ")
+}
+
+/// The clan that the command is about, for the `ssh` that it may start.
+fn clan(args: &[OsString], global: &Global) -> Option<PathBuf> {
+    let mut words = args.iter().skip(1);
+    let named = words.by_ref().find_map(|word| match word.to_str()? {
+        "--flake" => Some(None),
+        word => word.strip_prefix("--flake=").map(|value| Some(PathBuf::from(value))),
+    });
+    let flake = named.and_then(|value| value.or_else(|| words.next().map(PathBuf::from)));
+    // A reference would be fetched for each connection.
+    if flake.as_ref().is_some_and(|flake| crate::flake::is_remote(flake)) {
+        return None;
+    }
+    let global = Global { flake, env: global.env.clone(), ..Global::default() };
+    let site = global.site().ok()?;
+    (!site.is_remote).then_some(site.dir)
+}
+
+/// `$PATH` with our `ssh` before all others, or why there is none.
+fn with_ssh(env: &Env) -> Result<OsString, String> {
+    let dir = dir_with_ssh(env)?;
+    let path = env.var("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
+    if std::env::split_paths(path).next().is_some_and(|first| first == dir) {
+        return Ok(path.to_owned());
+    }
+    let all = std::iter::once(dir).chain(std::env::split_paths(path));
+    std::env::join_paths(all).map_err(|error| error.to_string())
+}
+
+/// A directory of the user's alone in which `ssh` is this very program. It stays there:
+/// whoever has it in his path may outlive us.
+fn dir_with_ssh(env: &Env) -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let is_ourselves = program.metadata().ok().as_ref().map(name) == own();
+    if !is_ourselves {
+        return Err("our own file was replaced".to_owned());
+    }
+    let dir = private_dir(DIR, env).or_else(|_| cached_dir(env))?;
+    // Another version of ours has a directory of its own.
+    let dir = dir.join(short_hash(&program.to_string_lossy()));
+    make(&dir)?;
+    let link = dir.join("ssh");
+    if std::fs::read_link(&link).is_ok_and(|target| target == program) {
+        return Ok(dir);
+    }
+    let failed =
+        |error: std::io::Error| format!("{}: {error}", printable::line(&link.to_string_lossy()));
+    // Whoever looks meanwhile finds the old one or the new one.
+    let new = dir.join(format!("ssh.{}", std::process::id()));
+    symlink(&program, &new).map_err(failed)?;
+    std::fs::rename(&new, &link).map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        failed(error)
+    })?;
+    Ok(dir)
+}
+
+/// Where there is no directory for running programs.
+fn cached_dir(env: &Env) -> Result<PathBuf, String> {
+    let dir = env.cache_dir().ok_or("there is no home")?.join("clan-connect/path");
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.map_err(|error| format!("{}: {error}", printable::line(&dir.to_string_lossy())))?;
+    match not_his_alone(&dir, env) {
+        Some(why) => Err(why),
+        None => dir.canonicalize().map_err(|error| error.to_string()),
+    }
+}
+
+fn make(dir: &Path) -> Result<(), String> {
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(format!("{}: {error}", printable::line(&dir.to_string_lossy())))
+        }
+        // What it is in is the user's alone, and so is it.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_next_one_is_another_program_that_can_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).join("clan");
+        let make = |name: &str, mode: u32| {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+            std::fs::write(at(name), "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        std::fs::create_dir(dir.path().join("ours")).unwrap();
+        symlink(std::env::current_exe().unwrap(), at("ours")).unwrap();
+        std::fs::create_dir_all(at("folder")).unwrap();
+        make("text", 0o644);
+        make("one", 0o755);
+        make("two", 0o755);
+        let path = ["ours", "none", "folder", "text", "one", "two"];
+        let path = std::env::join_paths(path.map(|name| dir.path().join(name))).unwrap();
+        let env = Env::of([("PATH", path.clone())]);
+        assert_eq!(find(&env), Some(at("one")));
+        // One that has handed over to us is not asked again.
+        let one = name(&at("one").metadata().unwrap());
+        assert_eq!(find(&Env::of([("PATH", path), (CALLS, one.into())])), Some(at("two")));
+        assert_eq!(find(&Env::of([("PATH", dir.path().join("ours"))])), None);
+        assert_eq!(find(&Env::default()), None);
+    }
+
+    #[test]
+    fn our_ssh_is_first_in_a_directory_of_the_users_alone_and_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap();
+        let env = |path: &OsStr| Env::of([("HOME", home.as_os_str()), ("PATH", path)]);
+        let path = with_ssh(&env(OsStr::new("/a:/b"))).unwrap();
+        let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        assert!(dirs[0].starts_with(&home) && dirs[1..] == [PathBuf::from("/a"), "/b".into()]);
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(std::fs::read_link(dirs[0].join("ssh")).unwrap(), own);
+        assert_eq!(dirs[0].metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(with_ssh(&env(&path)).unwrap(), path, "once is enough");
+        assert_eq!(std::fs::read_dir(&dirs[0]).unwrap().count(), 1);
+        // A link that leads elsewhere is put right.
+        std::fs::remove_file(dirs[0].join("ssh")).unwrap();
+        symlink("/bin/false", dirs[0].join("ssh")).unwrap();
+        with_ssh(&env(OsStr::new("/a"))).unwrap();
+        assert_eq!(std::fs::read_link(dirs[0].join("ssh")).unwrap(), own);
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(home.join(".cache/clan-connect/path"), open).unwrap();
+        assert!(with_ssh(&env(OsStr::new("/a"))).is_err());
+    }
+}

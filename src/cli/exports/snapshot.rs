@@ -1,0 +1,183 @@
+//! `exports snapshot`: all that connecting to a clan takes, in one file. Owns where it
+//! comes from and that what is not in it is said; never opens what is secret.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cli::{Global, Ui, print};
+use crate::error::{Error, Result};
+use crate::flake::nix::Whole;
+use crate::flake::snapshot::{self, Absent, Snapshot};
+use crate::flake::{self, Flake, fingerprint};
+use crate::model::{Clan, Host, VarRef};
+use crate::printable;
+
+/// Most names that are listed of a kind.
+const MAX_SHOWN: usize = 10;
+
+/// A snapshot with what had to be left out of it, for people.
+struct Made {
+    origin: String,
+    snapshot: Snapshot,
+    lacks: Vec<String>,
+}
+
+/// Writes it to `output`.
+pub(super) fn run(output: Option<&Path>, global: &Global, ui: &Arc<Ui>) -> Result<()> {
+    let is_stdout = |file: &Path| file == Path::new("-");
+    let to = match (output, &global.exports) {
+        (Some(file), _) => Some(file.to_owned()).filter(|file| !is_stdout(file)),
+        (None, given) => match (clan(global, ui)?, given) {
+            (Some(flake), _) if flake.is_remote => {
+                return Err(Error::Usage(
+                    "a reference cannot be written to: name a file with --output FILE".into(),
+                ));
+            }
+            (Some(flake), _) => Some(flake.dir.join(snapshot::NAME)),
+            (None, Some(_)) => None,
+            (None, None) => return global.site().map(drop),
+        },
+    };
+    let Made { origin, snapshot, lacks } = match &global.exports {
+        Some(file) => converted(file, global, ui)?,
+        None => evaluated(global, ui)?,
+    };
+    let clan = snapshot.clan(&origin)?;
+    // For whoever reads it: what is wrong is said now, not later.
+    ui.problems(&clan);
+    match to {
+        Some(file) => {
+            write(&snapshot, &file)?;
+            let shown = printable::line(&file.to_string_lossy());
+            ui.notice(&format!("wrote {shown}: {}", summary(&snapshot, &clan)));
+        }
+        None => print(printable::json(&snapshot.to_json()).as_bytes())?,
+    }
+    lacks.iter().for_each(|lack| ui.notice(&format!("left out: {lack}")));
+    Ok(())
+}
+
+/// The clan beside which this is, if there is one.
+fn clan(global: &Global, ui: &Ui) -> Result<Option<Flake>> {
+    match global.site() {
+        Ok(flake) => Ok(Some(flake)),
+        Err(Error::FlakeNotFound { .. }) if global.exports.is_some() => Ok(None),
+        // Somebody else's, which nobody has named.
+        Err(error) if global.exports.is_some() && global.named().is_none() => {
+            ui.verbose(&error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a file has. A snapshot stays as it is; to exports alone what the clan beside them
+/// has of its machines' keys and addresses is added.
+fn converted(file: &Path, global: &Global, ui: &Arc<Ui>) -> Result<Made> {
+    let origin = file.display().to_string();
+    let (mut snapshot, is_whole) = flake::read_snapshot(file)?;
+    let mut lacks = failed(&snapshot);
+    match clan(global, ui)?.filter(|_| !is_whole) {
+        Some(_) => lacks.extend(complete(&mut snapshot, global, ui)?),
+        None => {
+            let clan = snapshot.clan(&origin)?;
+            let hosts = clan.networks.iter().flat_map(|network| &network.peers);
+            let hosts = hosts.flat_map(|peer| peer.hosts.iter().filter_map(Host::var));
+            let unknown = hosts.filter(|var| clan.public_var(var).is_none());
+            let names = unknown.map(shown).collect();
+            lacks.extend(listed("hosts whose vars are not in the file", names));
+        }
+    }
+    Ok(Made { origin, snapshot, lacks })
+}
+
+/// What nix says of the clan, and its files.
+fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
+    let flake = global.site()?;
+    let (origin, Whole { mut snapshot, failed: unevaluated }) = global.whole(ui)?;
+    let mut lacks = failed(&snapshot);
+    if flake.stands_alone() {
+        return Ok(Made { origin, snapshot, lacks });
+    }
+    match unevaluated {
+        Some(machines) => lacks.extend(listed(
+            "targetHost in configurations that cannot be evaluated",
+            machines.iter().map(|name| printable::line(name)).collect(),
+        )),
+        None => lacks.extend(listed(
+            "targetHost in configurations, for which it takes nix",
+            snapshot
+                .machines
+                .keys()
+                .filter(|name| !snapshot.configured.contains_key(*name))
+                .map(|name| printable::line(name))
+                .collect(),
+        )),
+    }
+    lacks.extend(complete(&mut snapshot, global, ui)?);
+    if snapshot.fingerprint.is_none() {
+        snapshot.fingerprint = fingerprint(&flake.dir);
+    }
+    Ok(Made { origin, snapshot, lacks })
+}
+
+/// Adds what the clan's files have; returns what they do not have, or not in the clear.
+fn complete(snapshot: &mut Snapshot, global: &Global, ui: &Arc<Ui>) -> Result<Vec<String>> {
+    let vars = global.vars(ui)?;
+    snapshot.add_host_keys(&vars)?;
+    let absent = snapshot.add_vars(&vars)?;
+    let of = |kind: Absent, what: &str| {
+        let names = absent.iter().filter(|(_, why)| *why == kind).map(|(var, _)| shown(var));
+        listed(what, names.collect())
+    };
+    let kinds = [
+        of(Absent::Secret, "secret hosts"),
+        of(Absent::Ungenerated, "hosts whose vars are not generated yet"),
+        of(Absent::Unfit, "hosts whose vars are no short text"),
+    ];
+    Ok(kinds.into_iter().flatten().collect())
+}
+
+fn failed(snapshot: &Snapshot) -> Vec<String> {
+    let names = snapshot.failed.iter().map(|name| printable::line(name)).collect();
+    listed("exports entries that cannot be evaluated", names).into_iter().collect()
+}
+
+fn shown(var: &VarRef) -> String {
+    printable::line(&format!("{var} of {}", var.machine()))
+}
+
+/// A line on what is not there; none where all is there.
+fn listed(what: &str, mut names: Vec<String>) -> Option<String> {
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    let count = names.len();
+    names.truncate(MAX_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (count > 0).then(|| format!("{what} ({count}): {}{more}", names.join(", ")))
+}
+
+fn write(snapshot: &Snapshot, file: &Path) -> Result<()> {
+    // What is misspelt is not to become a new directory.
+    let above = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(Err(source)) = above.map(std::fs::metadata) {
+        return Err(Error::File { action: "write", path: file.to_owned(), source });
+    }
+    snapshot.write(file)
+}
+
+/// How much of everything is in it.
+fn summary(snapshot: &Snapshot, clan: &Clan) -> String {
+    let count = |number: usize, one: &str| {
+        let many = if number == 1 { "" } else { "s" };
+        format!("{number} {one}{many}")
+    };
+    let with_keys = snapshot.machines.values().filter(|it| !it.host_keys.is_empty()).count();
+    let configured = snapshot.configured.values().flatten().count();
+    let vars = snapshot.vars.values().map(|vars| vars.len()).sum();
+    format!(
+        "{} in {}, host keys of {with_keys}, targetHost in the configuration of {configured}, {}",
+        count(clan.machines().len(), "machine"),
+        count(clan.networks.len(), "network"),
+        count(vars, "public var"),
+    )
+}

@@ -1,0 +1,195 @@
+//! Snapshots that stand alone: made by the real nix in one place, and used where there is
+//! nothing else, in a directory, as a file, and as an ssh(1).
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Home, Run, Server, run, sshd, start, wait};
+
+/// Where nix is; our binary's path is empty otherwise.
+const WITH_NIX: (&str, &str) = ("PATH", "/usr/bin:/bin");
+const IP: &str = "127.0.0.1";
+
+/// A clan with three machines: `web` in a network by a public var, `db` by a secret one,
+/// and `bare` in none, but with a configuration that says where it is.
+fn clan(home: &Home, server: &Server) {
+    println!("{}", run("nix", &["--version"], "nix-bin"));
+    let port = server.port();
+    let host = |machine: &str, file: &str| {
+        format!(r#"{{ var = {{ machine = "{machine}"; generator = "net"; file = "{file}"; }}; }}"#)
+    };
+    let flake = format!(
+        r#"{{
+  outputs = _: {{
+    clan.exports = {{
+      "x/net:net::".networking = {{ priority = 2000; module = "clan_lib.network.direct"; }};
+      "x/net:net:default:web".peer = {{ hosts = [ {web} ]; port = {port}; }};
+      "x/net:net:default:db".peer = {{ hosts = [ {db} {gone} ]; port = {port}; }};
+      "x/net:net:default:bad".peer = throw "vars are not generated";
+    }};
+    clanInternals = {{
+      inventoryClass.inventorySerialization = {{
+        meta.domain = "clan.test";
+        tags.all = [ "web" "db" "bare" ];
+        machines = {{
+          web = {{ tags = [ "web" "all" ]; }};
+          db = {{ }};
+          bare.deploy = {{ }};
+        }};
+      }};
+      machines.x86_64-linux = builtins.mapAttrs
+        (_: targetHost: {{ config.clan.core.networking = {{ inherit targetHost; }}; }})
+        {{ web = null; db = throw "no disk"; bare = "root@{IP}:{port}"; }};
+    }};
+  }};
+}}
+"#,
+        web = host("web", "address"),
+        db = host("db", "onion"),
+        gone = host("db", "gone"),
+    );
+    home.write("clan/flake.nix", flake);
+    home.write("clan/vars/per-machine/web/net/address/value", format!("{IP}\n"));
+    // A secret beside it, whose text is anybody's guess.
+    home.write("clan/secrets/clan-vars/per-machine/db/net/onion/onion.age", "hunter2");
+    home.write("clan/vars/per-machine/web/net/password/value", "hunter3");
+    let public = home.read(&format!("sshd-{port}/host_key.pub"));
+    for machine in ["web", "bare"] {
+        let name = format!("clan/vars/per-machine/{machine}/openssh/ssh.id_ed25519.pub/value");
+        home.write(&name, &public);
+    }
+}
+
+fn snapshot(home: &Home, args: &[&str]) -> Run {
+    home.run_with_env(&[&["--flake", "clan", "exports", "snapshot"], args].concat(), &[WITH_NIX])
+}
+
+#[test]
+fn it_holds_everything_and_says_what_it_had_to_leave_out() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    clan(&home, &server);
+    let done = snapshot(&home, &[]).exits(0);
+    done.says(&[
+        "clan-connect.json: 3 machines in 1 network, host keys of 2, targetHost in the \
+         configuration of 1, 1 public var",
+        "left out: exports entries that cannot be evaluated (1): x/net:net:default:bad",
+        "left out: targetHost in configurations that cannot be evaluated (1): db",
+        "left out: secret hosts (1): net/onion of db",
+        "left out: hosts whose vars are not generated yet (1): net/gone of db",
+    ]);
+    let text = home.read("clan/clan-connect.json");
+    assert!(!text.contains("hunter"), "{text}");
+    let snapshot_json: Value = serde_json::from_str(&text).unwrap();
+    let target = format!("root@{IP}:{}", server.port());
+    assert_eq!(snapshot_json["configured"], json!({ "bare": target, "web": null }));
+    assert_eq!(snapshot_json["vars"], json!({ "web": { "net/address": IP } }));
+    assert_eq!(snapshot_json["machines"]["web"]["tags"], json!(["all", "web"]));
+    assert_eq!(snapshot_json["machines"]["db"]["tags"], json!(["all"]));
+    // Whatever was dialled before, and wherever the clan lies.
+    let in_clan =
+        |args: &[&str]| home.run_with_env(&[&["--flake", "clan"], args].concat(), &[WITH_NIX]);
+    in_clan(&["ssh", "bare", "-c", "true"]).exits(0);
+    in_clan(&["ssh", "web", "-c", "true"]).exits(0);
+    snapshot(&home, &[]).exits(0);
+    assert_eq!(home.read("clan/clan-connect.json"), text);
+    fs::remove_file(home.path("clan/clan-connect.json")).unwrap();
+    fs::remove_dir_all(home.path("home/.cache")).unwrap();
+    run(
+        "cp",
+        &["-r", home.path("clan").to_str().unwrap(), home.path("copy").to_str().unwrap()],
+        "coreutils",
+    );
+    home.run_with_env(&["--flake", "copy", "exports", "snapshot", "-o", "-"], &[WITH_NIX]).exits(0);
+    let other =
+        home.run_with_env(&["--flake", "copy", "exports", "snapshot", "-o", "-"], &[WITH_NIX]);
+    assert_eq!(other.exits(0).text(), text);
+    // One machine that even nix cannot catch costs its own address alone.
+    let flake = home.read("clan/flake.nix").replace("throw \"no disk\"", "builtins.abort \"gone\"");
+    home.write("clan/flake.nix", flake);
+    snapshot(&home, &[]).exits(0).says(&["that cannot be evaluated (1): db"]);
+    let again: Value = serde_json::from_str(&home.read("clan/clan-connect.json")).unwrap();
+    assert_eq!(again["configured"], snapshot_json["configured"]);
+    // What nix cannot evaluate at all is not replaced by what was known before.
+    home.write("clan/flake.nix", "{ outputs = _: { clan.exports = throw \"broken\"; }; }");
+    snapshot(&home, &[]).exits(1).says(&["broken"]);
+}
+
+#[test]
+fn it_stands_alone_in_a_directory_and_as_a_file() {
+    let home = Home::new();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    clan(&home, &server);
+    snapshot(&home, &["-o", "alone/clan-connect.json"]).exits(1).says(&["alone"]);
+    fs::create_dir(home.path("alone")).unwrap();
+    snapshot(&home, &["-o", "alone/clan-connect.json"]).exits(0);
+    for dir in ["clan", "home/.cache"] {
+        fs::remove_dir_all(home.path(dir)).unwrap();
+    }
+    let text = home.read("alone/clan-connect.json");
+    let file = home.path("alone/clan-connect.json");
+    // With nix, too: there is nothing that it could evaluate.
+    for path in ["/nonexistent", "/usr/bin:/bin"] {
+        for flake in ["alone", "alone/clan-connect.json"] {
+            for (machine, network) in [("web", "net"), ("bare", "configuration")] {
+                let args = ["-v", "--flake", flake, "ssh", machine, "-c", "true"];
+                let done = home.run_with_env(&args, &[("PATH", path)]).exits(0);
+                assert!(!done.stderr.contains("has changed"), "{}", done.stderr);
+                done.says(&[&format!("over network {network}")]);
+                // The clan vouches for the keys: none was asked for or stored.
+                assert!(!home.path("home/.ssh/known_hosts").exists());
+            }
+            let done = home.run(&["--flake", flake, "ssh", "db", "-c", "true"]).exits(255);
+            assert!(!done.stderr.contains("nix"), "{}", done.stderr);
+        }
+    }
+    let mut standing = home.command(&["ssh", "web", "-c", "echo", "hi"]);
+    let done = Run::of(wait(start(standing.current_dir(home.path("alone")), "util-linux")));
+    assert_eq!(done.exits(0).text(), "hi\n");
+    // As ssh(1), for which it has to be named.
+    let named = [("CLAN_DIR", file.to_str().unwrap())];
+    home.run_with_env(&["openssh", "root@web", "true"], &named).exits(0);
+    home.run_with_env(&["network", "ping", "web"], &named).exits(0);
+    home.run_with_env(&["network", "overview"], &named).exits(0).says(&[]);
+    // It is converted to itself.
+    let again = home.run(&["--exports", "alone/clan-connect.json", "exports", "snapshot"]);
+    assert_eq!(again.exits(0).text(), text);
+    home.run(&["--flake", "alone", "exports", "snapshot"]).exits(0);
+    assert_eq!(home.read("alone/clan-connect.json"), text);
+    // What others can write is not believed for having been named.
+    let mode = |mode: &str| run("chmod", &[mode, file.to_str().unwrap()], "coreutils");
+    mode("666");
+    home.run_with_env(&["ssh", "web"], &named).exits(255).says(&["the snapshot", "is not used"]);
+    home.run_with_env(&["openssh", "web"], &named).exits(255);
+    mode("600");
+}
+
+#[test]
+fn exports_alone_become_one_where_there_is_no_clan() {
+    let home = Home::new();
+    let exports = r#"{"exports": {"net": {"priority": 5, "peers": {
+        "m": {"host": {"plain": "127.0.0.1"}},
+        "n": {"host": {"var": {"machine": "n", "generator": "g", "file": "f"}}}}}}}"#;
+    home.write("exports.json", exports);
+    let convert = ["--exports", "exports.json", "exports", "snapshot"];
+    let done = home
+        .run(&convert)
+        .exits(0)
+        .says(&["left out: hosts whose vars are not in the file (1): g/f of n"]);
+    let snapshot: Value = serde_json::from_str(&done.text()).unwrap();
+    assert_eq!(snapshot["exports"]["net"]["priority"], 5);
+    assert_eq!(snapshot.get("fingerprint"), None);
+    home.run(&[&convert[..], &["-o", "made.json"]].concat())
+        .exits(0)
+        .says(&["wrote made.json: 2 machines"]);
+    assert_eq!(home.read("made.json"), done.text());
+    let list = home.run(&["--flake", "made.json", "network", "list"]).exits(0);
+    assert!(list.text().contains("net"), "{}", list.text());
+    // From a pipe, too.
+    let piped = home.run_with_input(&["--exports", "-", "exports", "snapshot"], exports.into());
+    assert_eq!(piped.exits(0).text(), done.text());
+    home.run(&["exports", "snapshot"]).exits(1);
+}
