@@ -1,0 +1,191 @@
+# clan-connect on a machine with NixOS: the program, what it knows of clans, and a stock
+# OpenSSH that goes by it. Owns the options `programs.clan-connect`; they are described in
+# docs/nix.md. Knows nothing of clan-core: service.nix does.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+
+  cfg = config.programs.clan-connect;
+  json = import ./json.nix { inherit lib; };
+  ssh = import ./ssh.nix { inherit lib; };
+
+  fileOf = name: "clan-connect/${name}/clan-connect.json";
+
+  # The whole command for a clan, but for what is to be done.
+  commandOf =
+    name: clan:
+    [
+      "${cfg.package}/bin/clan-connect"
+      "--exports"
+      "/etc/${fileOf name}"
+    ]
+    ++ lib.optionals (clan.tor.client != "auto") [
+      "--tor"
+      clan.tor.client
+    ]
+    ++ lib.optionals (clan.tor.state != null) [
+      "--tor-state"
+      clan.tor.state
+    ]
+    ++ lib.optionals (clan.tor.config != null) [
+      "--tor-config"
+      clan.tor.config
+    ]
+    ++ lib.concatMap (relay: [
+      "--iroh-relay"
+      relay
+    ]) clan.iroh.relays
+    ++ lib.concatMap (place: [
+      "--iroh-discovery"
+      place
+    ]) clan.iroh.discovery;
+
+  valueOf =
+    clan:
+    if builtins.isAttrs clan.snapshot then
+      clan.snapshot
+    else
+      builtins.fromJSON (builtins.readFile clan.snapshot);
+
+  gluedOf =
+    name: clan:
+    ssh {
+      snapshot = valueOf clan;
+      command = commandOf name clan;
+      inherit (clan) user;
+    };
+
+  glued = lib.mapAttrs gluedOf (lib.filterAttrs (_: clan: clan.openssh) cfg.clans);
+  defaults = builtins.attrNames (lib.filterAttrs (_: clan: clan.default) cfg.clans);
+
+  clan = {
+    options = {
+      snapshot = mkOption {
+        type = types.either types.path (types.attrsOf types.raw);
+        description = ''
+          What is known of the clan: a file that `clan-connect exports snapshot` has
+          written, or the same as a value, as the clan service makes it.
+        '';
+      };
+      openssh = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether a stock `ssh` reaches the clan's machines by their names, with their host keys.";
+      };
+      user = mkOption {
+        type = types.nullOr types.singleLineStr;
+        default = null;
+        description = "Who logs in where nothing else is said; by default whom the clan names for the machine.";
+      };
+      default = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Whether commands that name no clan mean this one, by `$CLAN_DIR`.";
+      };
+      tor = {
+        client = mkOption {
+          type = types.enum [
+            "auto"
+            "embedded"
+            "system"
+          ];
+          default = "auto";
+          description = "Which Tor client connects: that of clan-connect, one that runs already, or whichever can sooner.";
+        };
+        state = mkOption {
+          type = types.nullOr types.singleLineStr;
+          default = null;
+          example = "none";
+          description = ''
+            Where guards and the list of relays are kept, which has to be writable for
+            whoever connects, or `none`; by default a place of each user's own.
+          '';
+        };
+        config = mkOption {
+          type = types.nullOr types.singleLineStr;
+          default = null;
+          description = "A file in the format of arti.toml, such as for bridges.";
+        };
+      };
+      iroh = {
+        relays = mkOption {
+          type = types.listOf types.singleLineStr;
+          default = [ ];
+          description = "Relays where machines are met instead of the public ones, or `none`.";
+        };
+        discovery = mkOption {
+          type = types.listOf types.singleLineStr;
+          default = [ ];
+          description = "Where it is looked up where tickets lead, instead of the public servers, or `none`.";
+        };
+      };
+    };
+  };
+in
+{
+  options.programs.clan-connect = {
+    enable = lib.mkEnableOption "clan-connect, ssh for the machines of a clan";
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ./package.nix { };
+      defaultText = lib.literalMD "the package of clan-connect's flake";
+      description = "The package that has `bin/clan-connect`.";
+    };
+    clans = mkOption {
+      type = types.attrsOf (types.submodule clan);
+      default = { };
+      description = "Clans whose machines are reached from here, each by a name of its own.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = lib.all (name: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*" name != null) (
+          builtins.attrNames cfg.clans
+        );
+        message = "programs.clan-connect.clans: a name may hold letters, digits, dots, dashes and underscores only";
+      }
+      {
+        assertion = builtins.length defaults <= 1;
+        message = "programs.clan-connect.clans: no more than one can be the default, not ${lib.concatStringsSep " and " defaults}";
+      }
+    ];
+
+    warnings = lib.concatLists (
+      lib.mapAttrsToList (
+        name: glue:
+        lib.optional (glue.leftOut != [ ])
+          "programs.clan-connect.clans.${name}: ssh is not led to ${lib.concatStringsSep ", " glue.leftOut}; no network leads there, or the name or the user is more than a word to ssh"
+      ) glued
+    );
+
+    environment.systemPackages = [ cfg.package ];
+
+    # No links into the store, where a group can write beside the file.
+    environment.etc = lib.mapAttrs' (name: clan: {
+      name = fileOf name;
+      value = {
+        mode = "0444";
+      }
+      // (
+        if builtins.isAttrs clan.snapshot then
+          { text = json.snapshot clan.snapshot; }
+        else
+          { source = clan.snapshot; }
+      );
+    }) cfg.clans;
+
+    environment.variables = lib.mkIf (defaults != [ ]) {
+      CLAN_DIR = "/etc/clan-connect/${lib.head defaults}";
+    };
+
+    programs.ssh.extraConfig = lib.concatStrings (lib.mapAttrsToList (_: glue: glue.config) glued);
+    programs.ssh.knownHosts = lib.mkMerge (lib.mapAttrsToList (_: glue: glue.knownHosts) glued);
+  };
+}
