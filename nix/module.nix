@@ -186,6 +186,10 @@ in
     };
 
     programs.ssh.extraConfig = lib.concatStrings (lib.mapAttrsToList (_: glue: glue.config) glued);
-    programs.ssh.knownHosts = lib.mkMerge (lib.mapAttrsToList (_: glue: glue.knownHosts) glued);
+    programs.ssh.knownHosts = lib.mkMerge (
+      lib.mapAttrsToList (
+        name: glue: lib.mapAttrs' (key: value: { name = "clan-connect ${name} ${key}"; inherit value; }) glue.knownHosts
+      ) glued
+    );
   };
 }

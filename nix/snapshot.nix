@@ -44,6 +44,13 @@ let
     if tried.success then tried.value else default;
   attrsOr = value: if isAttrs value then value else { };
   listOr = value: if isList value then value else [ ];
+  # One that may be an error, though what is in it may be errors as well.
+  attrsIn =
+    value:
+    let
+      tried = builtins.tryEval value;
+    in
+    if tried.success then attrsOr tried.value else { };
   textOr = value: if isString value then value else null;
   # An attribute, for one that is not null and not empty.
   given =
@@ -153,13 +160,13 @@ let
 
   ## Machines
 
-  said = attrsOr (either (inventory.machines or { }) { });
+  said = attrsIn (inventory.machines or { });
   tags = lib.filterAttrs (_: isList) (attrsOr (clean 4 (inventory.tags or { })));
 
   machine =
     name:
     let
-      ofInventory = attrsOr (said.${name} or { });
+      ofInventory = attrsIn (said.${name} or { });
       own = builtins.filter isString (listOr (clean 2 (ofInventory.tags or [ ])));
       tagged = builtins.filter (tag: builtins.elem name tags.${tag}) (attrNames tags);
       certificates = keys name "openssh-cert" "ssh.id_ed25519-cert.pub";
@@ -169,7 +176,12 @@ let
     // given "host_keys" (keys name "openssh" "ssh.id_ed25519.pub" ++ keys name "openssh-rsa" "ssh.id_rsa.pub")
     // given "certificate" (if certificates == [ ] then null else builtins.head certificates);
 
-  machines = lib.genAttrs (attrNames said ++ map (peer: peer.machine) peers) machine;
+  # Whatever a machine exports tells that it exists, if its name is one.
+  exporting = builtins.filter (name: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*" name != null) (
+    map (peer: peer.machine) peers ++ map (key: (scope key).machine) (attrNames good)
+  );
+
+  machines = lib.genAttrs (attrNames said ++ exporting) machine;
   names = attrNames machines;
 
   ## Settings of services
@@ -265,7 +277,7 @@ let
 
   services =
     let
-      instances = attrsOr (either (inventory.instances or { }) { });
+      instances = attrsIn (inventory.instances or { });
       nameOf = instance: clean 1 (instance.module.name or null);
       kept = lib.filterAttrs (_: instance: builtins.elem (nameOf instance) wanted) instances;
     in

@@ -131,7 +131,7 @@ in
     lib.concatMap (
       machine:
       lib.imap1 (number: publicKey: {
-        name = "clan-connect ${machine} ${toString number}";
+        name = "${machine} ${toString number}";
         value = {
           hostNames = [ machine ];
           inherit publicKey;
