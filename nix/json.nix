@@ -7,14 +7,20 @@ let
 
   # Older versions of nix write two of the control characters by their number.
   string =
-    text: builtins.replaceStrings [ "\\\\" "\\u0008" "\\u000c" ] [ "\\\\" "\\b" "\\f" ] (builtins.toJSON text);
+    text:
+    builtins.replaceStrings
+      [ "\\\\" "\\u0008" "\\u000c" ]
+      [ "\\\\" "\\b" "\\f" ]
+      (builtins.toJSON text);
 
   lines =
     indent: opening: closing: all:
     if all == [ ] then
       opening + closing
     else
-      "${opening}\n${lib.concatMapStringsSep ",\n" (line: "${indent}  ${line}") all}\n${indent}${closing}";
+      "${opening}\n"
+      + lib.concatMapStringsSep ",\n" (line: "${indent}  ${line}") all
+      + "\n${indent}${closing}";
 
   fields =
     indent: all:
@@ -54,8 +60,12 @@ in
       service = said: { inOrder = ordered [ "service" "roles" ] said; };
       nested =
         snapshot
-        // lib.optionalAttrs (snapshot ? machines) { machines = lib.mapAttrs (_: machine) snapshot.machines; }
-        // lib.optionalAttrs (snapshot ? services) { services = lib.mapAttrs (_: service) snapshot.services; };
+        // lib.optionalAttrs (snapshot ? machines) {
+          machines = lib.mapAttrs (_: machine) snapshot.machines;
+        }
+        // lib.optionalAttrs (snapshot ? services) {
+          services = lib.mapAttrs (_: service) snapshot.services;
+        };
       all = ordered [
         "clan_connect_snapshot"
         "fingerprint"

@@ -63,67 +63,13 @@ let
   glued = lib.mapAttrs gluedOf (lib.filterAttrs (_: clan: clan.openssh) cfg.clans);
   defaults = builtins.attrNames (lib.filterAttrs (_: clan: clan.default) cfg.clans);
 
-  clan = {
-    options = {
-      snapshot = mkOption {
-        type = types.either types.path (types.attrsOf types.raw);
-        description = ''
-          What is known of the clan: a file that `clan-connect exports snapshot` has
-          written, or the same as a value, as the clan service makes it.
-        '';
-      };
-      openssh = mkOption {
-        type = types.bool;
-        default = true;
-        description = "Whether a stock `ssh` reaches the clan's machines by their names, with their host keys.";
-      };
-      user = mkOption {
-        type = types.nullOr types.singleLineStr;
-        default = null;
-        description = "Who logs in where nothing else is said; by default whom the clan names for the machine.";
-      };
-      default = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether commands that name no clan mean this one, by `$CLAN_DIR`.";
-      };
-      tor = {
-        client = mkOption {
-          type = types.enum [
-            "auto"
-            "embedded"
-            "system"
-          ];
-          default = "auto";
-          description = "Which Tor client connects: that of clan-connect, one that runs already, or whichever can sooner.";
-        };
-        state = mkOption {
-          type = types.nullOr types.singleLineStr;
-          default = null;
-          example = "none";
-          description = ''
-            Where guards and the list of relays are kept, which has to be writable for
-            whoever connects, or `none`; by default a place of each user's own.
-          '';
-        };
-        config = mkOption {
-          type = types.nullOr types.singleLineStr;
-          default = null;
-          description = "A file in the format of arti.toml, such as for bridges.";
-        };
-      };
-      iroh = {
-        relays = mkOption {
-          type = types.listOf types.singleLineStr;
-          default = [ ];
-          description = "Relays where machines are met instead of the public ones, or `none`.";
-        };
-        discovery = mkOption {
-          type = types.listOf types.singleLineStr;
-          default = [ ];
-          description = "Where it is looked up where tickets lead, instead of the public servers, or `none`.";
-        };
-      };
+  clan.options = import ./options.nix { inherit lib; } // {
+    snapshot = mkOption {
+      type = types.either types.path (types.attrsOf types.raw);
+      description = ''
+        What is known of the clan: a file that `clan-connect exports snapshot` has written,
+        or the same as a value, as the clan service makes it.
+      '';
     };
   };
 in
@@ -149,19 +95,28 @@ in
         assertion = lib.all (name: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*" name != null) (
           builtins.attrNames cfg.clans
         );
-        message = "programs.clan-connect.clans: a name may hold letters, digits, dots, dashes and underscores only";
+        message = ''
+          programs.clan-connect.clans: a name holds letters, digits, dots, dashes and
+          underscores only
+        '';
       }
       {
         assertion = builtins.length defaults <= 1;
-        message = "programs.clan-connect.clans: no more than one can be the default, not ${lib.concatStringsSep " and " defaults}";
+        message = ''
+          programs.clan-connect.clans: no more than one can be the default, and these are:
+          ${lib.concatStringsSep ", " defaults}
+        '';
       }
     ];
 
     warnings = lib.concatLists (
       lib.mapAttrsToList (
         name: glue:
-        lib.optional (glue.leftOut != [ ])
-          "programs.clan-connect.clans.${name}: ssh is not led to ${lib.concatStringsSep ", " glue.leftOut}; no network leads there, or the name or the user is more than a word to ssh"
+        lib.optional (glue.leftOut != [ ]) ''
+          programs.clan-connect.clans.${name}: ssh is not led to these machines, because no
+          network leads there, or the name or the user is more than a word to ssh:
+          ${lib.concatStringsSep ", " glue.leftOut}
+        ''
       ) glued
     );
 
@@ -188,7 +143,11 @@ in
     programs.ssh.extraConfig = lib.concatStrings (lib.mapAttrsToList (_: glue: glue.config) glued);
     programs.ssh.knownHosts = lib.mkMerge (
       lib.mapAttrsToList (
-        name: glue: lib.mapAttrs' (key: value: { name = "clan-connect ${name} ${key}"; inherit value; }) glue.knownHosts
+        name: glue:
+        lib.mapAttrs' (key: value: {
+          name = "clan-connect ${name} ${key}";
+          inherit value;
+        }) glue.knownHosts
       ) glued
     );
   };

@@ -48,7 +48,8 @@ rustPlatform.buildRustPackage {
   doInstallCheck = runs;
   installCheckPhase = ''
     runHook preInstallCheck
-    if ${buildPackages.binutils-unwrapped}/bin/readelf --program-headers $out/bin/clan-connect | grep INTERP; then
+    readelf=${buildPackages.binutils-unwrapped}/bin/readelf
+    if $readelf --program-headers $out/bin/clan-connect | grep INTERP; then
       echo "clan-connect needs a loader: it is not static" >&2
       exit 1
     fi

@@ -2,9 +2,10 @@
 # `clan-connect exports snapshot` makes of it. Owns what is taken; reads public vars only,
 # and opens no secret. What a machine does with it is in module.nix.
 #
-# Two things differ from the file of that command. There is no fingerprint, because nothing
-# that nix has built can be older than the clan. And hosts that are vars do not name the
-# flake any more: nobody reads that, and each commit would change every machine.
+# Three things differ from the file of that command. There is no fingerprint, because nothing
+# that nix has built can be older than the clan. Hosts that are vars do not name the flake
+# any more: nobody reads that, and each commit would change every machine. And no path is
+# copied into the store.
 { lib }:
 {
   # `clan.exports`, or the argument `exports` of a clan service.
@@ -54,7 +55,8 @@ let
   textOr = value: if isString value then value else null;
   # An attribute, for one that is not null and not empty.
   given =
-    name: value: lib.optionalAttrs (value != null && value != [ ] && value != { }) { ${name} = value; };
+    name: value:
+    lib.optionalAttrs (value != null && value != [ ] && value != { }) { ${name} = value; };
 
   ## Exports
 
@@ -72,7 +74,10 @@ let
     else if value ? outPath then
       toString value.outPath
     else
-      lib.mapAttrs (_: data) (if value ? generator && value ? file then removeAttrs value [ "flake" ] else value);
+      let
+        isVar = value ? generator && value ? file;
+      in
+      lib.mapAttrs (_: data) (removeAttrs value (lib.optional isVar "flake"));
 
   tried = lib.mapAttrs (_: value: attempt (data value)) exports;
   failed = attrNames (lib.filterAttrs (_: it: !it.success) tried);
@@ -130,7 +135,8 @@ let
 
   ## Public vars
 
-  isName = name: isString name && name != "" && name != "." && name != ".." && !lib.hasInfix "/" name;
+  isName =
+    name: isString name && name != "" && name != "." && name != ".." && !lib.hasInfix "/" name;
 
   # The value of a public var: the machine's own before the shared one.
   public =
@@ -173,7 +179,9 @@ let
     in
     given "target_host" (textOr (either (ofInventory.deploy.targetHost or null) null))
     // given "tags" (attrNames (lib.genAttrs (own ++ tagged) (_: null)))
-    // given "host_keys" (keys name "openssh" "ssh.id_ed25519.pub" ++ keys name "openssh-rsa" "ssh.id_rsa.pub")
+    // given "host_keys" (
+      keys name "openssh" "ssh.id_ed25519.pub" ++ keys name "openssh-rsa" "ssh.id_rsa.pub"
+    )
     // given "certificate" (if certificates == [ ] then null else builtins.head certificates);
 
   # Whatever a machine exports tells that it exists, if its name is one.
@@ -234,7 +242,9 @@ let
     if depth == 0 || !isAttrs module then
       { }
     else
-      lib.foldl' (all: import: all // flatten (depth - 1) import) { } (listOr (module.imports or [ ]))
+      lib.foldl' (all: import: all // flatten (depth - 1) import) { } (
+        listOr (module.imports or [ ])
+      )
       // flatten (depth - 1) (module.config or null)
       // settingsIn "" module;
 
@@ -253,7 +263,9 @@ let
         if isAttrs value && prefix == "" then
           settingsIn "${name}." value
         else
-          lib.optionalAttrs (builtins.elem name settingNames && isSetting value) { ${name} = value; }
+          lib.optionalAttrs (builtins.elem name settingNames && isSetting value) {
+            ${name} = value;
+          }
       )
     ) { } (attrNames module);
 
@@ -266,7 +278,10 @@ let
       defaults = settings (role.settings or null);
       add =
         all: machine: more:
-        all // { ${machine} = (all.${machine} or defaults) // settings ((attrsOr more).settings or null); };
+        all
+        // {
+          ${machine} = (all.${machine} or defaults) // settings ((attrsOr more).settings or null);
+        };
       ofTags = attrsOr (role.tags or { });
       tagged = lib.foldl' (
         all: tag: lib.foldl' (all: machine: add all machine ofTags.${tag}) all (tags.${tag} or [ ])
@@ -283,7 +298,9 @@ let
     in
     lib.mapAttrs (_: instance: {
       service = nameOf instance;
-      roles = lib.mapAttrs (_: members) (lib.filterAttrs (_: isAttrs) (attrsOr (clean 24 (instance.roles or { }))));
+      roles = lib.mapAttrs (_: members) (
+        lib.filterAttrs (_: isAttrs) (attrsOr (clean 24 (instance.roles or { })))
+      );
     }) kept;
 
   ## Vars that connecting needs
@@ -319,7 +336,8 @@ let
       service = if network.service == "" then instance else short network.service;
       isOf = peer: peer.service == network.service && peer.instance == instance;
       ofExports = map (peer: peer.machine) (builtins.filter isOf peers);
-      ofSettings = lib.concatMap attrNames (builtins.attrValues (services.${instance}.roles or { }));
+      roles = services.${instance}.roles or { };
+      ofSettings = lib.concatMap attrNames (builtins.attrValues roles);
       isWireguard = (services.${instance}.service or "wireguard") == "wireguard";
       var = machine: generator: file: {
         inherit machine file;
@@ -361,7 +379,9 @@ in
   exports = good;
 }
 // given "domain" (textOr (either (inventory.meta.domain or null) null))
-// given "authorities" (if names == [ ] then [ ] else keys (lib.last names) "openssh-ca" "id_ed25519.pub")
+// given "authorities" (
+  lib.optionals (names != [ ]) (keys (lib.last names) "openssh-ca" "id_ed25519.pub")
+)
 // given "configured" addresses
 // given "vars" vars
 // given "failed" failed

@@ -55,7 +55,8 @@ let
     let
       entry = exports.${key};
       networking = entry.networking or entry;
-      peers = if isAttrs networking && isAttrs (networking.peers or null) then networking.peers else { };
+      said = networking.peers or null;
+      peers = lib.optionalAttrs (isAttrs said) said;
       add = machine: (all.${machine} or [ ]) ++ [
         {
           priority = networking.priority or 1000;
