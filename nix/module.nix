@@ -113,8 +113,8 @@ in
       lib.mapAttrsToList (
         name: glue:
         lib.optional (glue.leftOut != [ ]) ''
-          programs.clan-connect.clans.${name}: ssh is not led to these machines, because no
-          network leads there, or the name or the user is more than a word to ssh:
+          programs.clan-connect.clans.${name}: ssh is not led to these machines, because their
+          name or user is more than a word to it:
           ${lib.concatStringsSep ", " glue.leftOut}
         ''
       ) glued

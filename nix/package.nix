@@ -6,7 +6,6 @@
   stdenv,
   rustPlatform,
   installShellFiles,
-  buildPackages,
 }:
 let
   manifest = (builtins.fromTOML (builtins.readFile ../Cargo.toml)).package;
@@ -48,8 +47,7 @@ rustPlatform.buildRustPackage {
   doInstallCheck = runs;
   installCheckPhase = ''
     runHook preInstallCheck
-    readelf=${buildPackages.binutils-unwrapped}/bin/readelf
-    if $readelf --program-headers $out/bin/clan-connect | grep INTERP; then
+    if ''${READELF:-readelf} --program-headers $out/bin/clan-connect | grep INTERP; then
       echo "clan-connect needs a loader: it is not static" >&2
       exit 1
     fi

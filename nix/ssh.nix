@@ -141,6 +141,6 @@ in
     ) (filter isWord (attrNames machines))
   );
 
-  # Machines that the lines do not lead to.
-  leftOut = filter (machine: !fits machine) names;
+  # Machines with an address that the lines do not lead to.
+  leftOut = filter (machine: users machine != [ ] && !fits machine) names;
 }

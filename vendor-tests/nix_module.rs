@@ -178,7 +178,7 @@ fn openssh_on_a_machine_of_the_clan_reaches_the_others_by_name() {
     let place = Place::new();
     let machine = place.machine("{ }");
     assert_eq!(machine["warnings"].as_array().unwrap().len(), 1, "{}", machine["warnings"]);
-    assert!(text(&machine["warnings"][0]).ends_with("to ssh:\nguest, no word\n"));
+    assert!(text(&machine["warnings"][0]).ends_with("word to it:\nno word\n"));
     assert_eq!(place.theirs(&machine, &["solo", "echo", "in"]).exits(0).text(), "in\n");
     // By whatever port ssh may ask for it.
     place.theirs(&machine, &["-p", &place.server.port(), "solo", "true"]).exits(0);
