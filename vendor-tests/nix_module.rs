@@ -106,6 +106,21 @@ impl Place {
     }
 }
 
+/// Compares a snapshot that nix has made with one of our own command. Its age is that of
+/// the machine, and its vars say nothing of where the flake is.
+fn assert_same(nix: &str, ours: &str) {
+    let differs = |line: &&str| {
+        let line = line.trim_start();
+        !line.starts_with("\"fingerprint\": ") && !line.starts_with("\"flake\": ")
+    };
+    let expected: Vec<&str> = ours.lines().filter(differs).collect();
+    assert!(ours.lines().count() > expected.len(), "{ours}");
+    for (line, expected) in nix.lines().zip(&expected) {
+        assert_eq!(line, *expected, "{nix}{ours}");
+    }
+    assert_eq!(nix.lines().count(), expected.len());
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
@@ -143,17 +158,7 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     assert_eq!(machine["file"]["mode"], "0444");
     let theirs = text(&machine["file"]["text"]);
     let ours = place.home.read("ours.json");
-    // Its age is that of the machine, and the vars say nothing of where the flake is.
-    let differs = |line: &&str| {
-        let line = line.trim_start();
-        !line.starts_with("\"fingerprint\": ") && !line.starts_with("\"flake\": ")
-    };
-    let expected: Vec<&str> = ours.lines().filter(differs).collect();
-    assert!(ours.lines().count() > expected.len(), "{ours}");
-    for (line, expected) in theirs.lines().zip(&expected) {
-        assert_eq!(line, *expected, "{theirs}{ours}");
-    }
-    assert_eq!(theirs.lines().count(), expected.len());
+    assert_same(&theirs, &ours);
     assert!(theirs.ends_with("}\n"));
     let value: Value = serde_json::from_str(&theirs).unwrap();
     assert_eq!(value["failed"], json!(["clan-core/mycelium:mycelium:peer:db"]));
@@ -171,6 +176,34 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     place.home.write("theirs.json", &theirs);
     let list = |file: &str| place.home.run(&["--exports", file, "network", "list"]).exits(0).text();
     assert_eq!(list("theirs.json"), list("ours.json"));
+}
+
+#[test]
+fn clans_own_exports_and_vars_make_the_same_snapshot() {
+    let Some(data) = crate::test_data::clan() else { return };
+    let home = Home::new();
+    let clan = home.path("clan").display().to_string();
+    let vars = data.join("flakes/clanServices__yggdrasil__tests__vm/vars");
+    run("mkdir", &[&clan], "coreutils");
+    run("cp", &["-r", vars.to_str().unwrap(), &clan], "coreutils");
+    home.write(
+        "clan/flake.nix",
+        "{ outputs = _: let read = file: builtins.fromJSON (builtins.readFile file); in {
+             clan.exports = read ./exports.json;
+             clanInternals.inventoryClass.inventorySerialization = read ./inventory.json;
+           }; }",
+    );
+    let copy = |from: &str, to: &str| home.write(to, fs::read(data.join(from)).unwrap());
+    copy("exports/real-inventory.json", "clan/inventory.json");
+    for exports in ["exports/real.json", "exports/real-zerotier.json"] {
+        copy(exports, "clan/exports.json");
+        let args = ["--flake", "clan", "exports", "snapshot", "--output", "ours.json"];
+        home.run_with_env(&args, &[WITH_NIX]).exits(0);
+        let args = ["--argstr", "directory", &clan];
+        let nix = text(&evaluated("fixtures/nix/text.nix", &args));
+        assert!(nix.contains("/publickey\": "), "{nix}");
+        assert_same(&nix, &home.read("ours.json"));
+    }
 }
 
 #[test]
