@@ -63,6 +63,7 @@ mod named_clan;
 mod native_options;
 mod native_words;
 mod nix;
+mod nix_module;
 mod not_utf8;
 mod openssh;
 mod openssh_algorithms;

@@ -1,0 +1,154 @@
+# clan-connect on a machine with NixOS: the program, what it knows of clans, and a stock
+# OpenSSH that goes by it. Owns the options `programs.clan-connect`; they are described in
+# docs/nix.md. Knows nothing of clan-core: service.nix does.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+
+  cfg = config.programs.clan-connect;
+  json = import ./json.nix { inherit lib; };
+  ssh = import ./ssh.nix { inherit lib; };
+
+  fileOf = name: "clan-connect/${name}/clan-connect.json";
+
+  # The whole command for a clan, but for what is to be done.
+  commandOf =
+    name: clan:
+    [
+      "${cfg.package}/bin/clan-connect"
+      "--exports"
+      "/etc/${fileOf name}"
+    ]
+    ++ lib.optionals (clan.tor.client != "auto") [
+      "--tor"
+      clan.tor.client
+    ]
+    ++ lib.optionals (clan.tor.state != null) [
+      "--tor-state"
+      clan.tor.state
+    ]
+    ++ lib.optionals (clan.tor.config != null) [
+      "--tor-config"
+      clan.tor.config
+    ]
+    ++ lib.concatMap (relay: [
+      "--iroh-relay"
+      relay
+    ]) clan.iroh.relays
+    ++ lib.concatMap (place: [
+      "--iroh-discovery"
+      place
+    ]) clan.iroh.discovery;
+
+  valueOf =
+    clan:
+    if builtins.isAttrs clan.snapshot then
+      clan.snapshot
+    else
+      builtins.fromJSON (builtins.readFile clan.snapshot);
+
+  gluedOf =
+    name: clan:
+    ssh {
+      snapshot = valueOf clan;
+      command = commandOf name clan;
+      inherit (clan) user;
+    };
+
+  glued = lib.mapAttrs gluedOf (lib.filterAttrs (_: clan: clan.openssh) cfg.clans);
+  defaults = builtins.attrNames (lib.filterAttrs (_: clan: clan.default) cfg.clans);
+
+  clan.options = import ./options.nix { inherit lib; } // {
+    snapshot = mkOption {
+      type = types.either types.path (types.attrsOf types.raw);
+      description = ''
+        What is known of the clan: a file that `clan-connect exports snapshot` has written,
+        or the same as a value, as the clan service makes it.
+      '';
+    };
+  };
+in
+{
+  options.programs.clan-connect = {
+    enable = lib.mkEnableOption "clan-connect, ssh for the machines of a clan";
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ./package.nix { };
+      defaultText = lib.literalMD "the package of clan-connect's flake";
+      description = "The package that has `bin/clan-connect`.";
+    };
+    clans = mkOption {
+      type = types.attrsOf (types.submodule clan);
+      default = { };
+      description = "Clans whose machines are reached from here, each by a name of its own.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = lib.all (name: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*" name != null) (
+          builtins.attrNames cfg.clans
+        );
+        message = ''
+          programs.clan-connect.clans: a name holds letters, digits, dots, dashes and
+          underscores only
+        '';
+      }
+      {
+        assertion = builtins.length defaults <= 1;
+        message = ''
+          programs.clan-connect.clans: no more than one can be the default, and these are:
+          ${lib.concatStringsSep ", " defaults}
+        '';
+      }
+    ];
+
+    warnings = lib.concatLists (
+      lib.mapAttrsToList (
+        name: glue:
+        lib.optional (glue.leftOut != [ ]) ''
+          programs.clan-connect.clans.${name}: ssh is not led to these machines, because their
+          name or user is more than a word to it:
+          ${lib.concatStringsSep ", " glue.leftOut}
+        ''
+      ) glued
+    );
+
+    environment.systemPackages = [ cfg.package ];
+
+    # No links into the store, where a group can write beside the file.
+    environment.etc = lib.mapAttrs' (name: clan: {
+      name = fileOf name;
+      value = {
+        mode = "0444";
+      }
+      // (
+        if builtins.isAttrs clan.snapshot then
+          { text = json.snapshot clan.snapshot; }
+        else
+          { source = clan.snapshot; }
+      );
+    }) cfg.clans;
+
+    environment.variables = lib.mkIf (defaults != [ ]) {
+      CLAN_DIR = "/etc/clan-connect/${lib.head defaults}";
+    };
+
+    programs.ssh.extraConfig = lib.concatStrings (lib.mapAttrsToList (_: glue: glue.config) glued);
+    programs.ssh.knownHosts = lib.mkMerge (
+      lib.mapAttrsToList (
+        name: glue:
+        lib.mapAttrs' (key: value: {
+          name = "clan-connect ${name} ${key}";
+          inherit value;
+        }) glue.knownHosts
+      ) glued
+    );
+  };
+}
