@@ -576,7 +576,8 @@ impl Error {
         let is_host_key = |attempt: &Attempt| matches!(attempt.cause, Cause::HostKey(_));
         match self {
             Self::HostKey { .. } => WRONG_HOST_KEY,
-            Self::Unreachable { attempts, .. } if attempts.iter().all(is_host_key) => {
+            // The others may have been down, but this one is not to be tried again.
+            Self::Unreachable { attempts, .. } if attempts.iter().any(is_host_key) => {
                 WRONG_HOST_KEY
             }
             Self::Unreachable { .. } | Self::NoRoute { .. } => UNREACHABLE,

@@ -6,7 +6,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{noise, run, start, wait_status};
+use rustix::process::Signal;
+
+use crate::harness::{Terminal, noise, run, signal, start, until, wait_status};
 use crate::wireguard_member::{ADMIN, ENDPOINT, PREFIX, World, device};
 
 const KEY: [&str; 2] = ["--wireguard-key", "admin.key"];
@@ -116,6 +118,30 @@ fn a_gibibyte_each_way_arrives_whole_and_half_as_fast_as_by_a_device() {
     println!("back  {:.0} MB/s, by a device {:.0} MB/s", rate(ours.1), rate(theirs.1));
     assert!(ours.0 < theirs.0 * 2, "{ours:?} {theirs:?}");
     assert!(ours.1 < theirs.1 * 2, "{ours:?} {theirs:?}");
+}
+
+#[test]
+fn a_terminal_works_and_whatever_ends_us_the_machine_hears_of_it() {
+    let world = World::new();
+    let shell = [&KEY[..], &["ssh", "web"]].concat();
+    let mut terminal = Terminal::of(world.command(&shell), 90, 30);
+    terminal.send("stty size; echo do''ne\r");
+    terminal.expect("30 90");
+    terminal.expect("done");
+    terminal.send("exit 5\r");
+    assert_eq!(terminal.exit_code(), Some(5));
+    until("the end of the shell", || world.sessions() == 0);
+    for by in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut child = start(&mut ssh(&world, "echo up; sleep 100"), "");
+        let mut up = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut up).unwrap();
+        assert_eq!(up, "up\n");
+        let asked = Instant::now();
+        signal(i32::try_from(child.id()).unwrap(), by);
+        assert_eq!(wait_status(&mut child).code(), Some(128 + by.as_raw()));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        until("the end of the session", || world.sessions() == 0);
+    }
 }
 
 #[test]

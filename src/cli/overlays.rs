@@ -49,6 +49,7 @@ impl OverlayOptions {
 
 /// Puts what is said into the settings for connections with these options of
 /// ssh_config(5), which count where the command line says nothing.
+#[cfg_attr(not(feature = "yggdrasil"), allow(unused, reason = "only Yggdrasil has keys"))]
 pub(super) fn settings(
     settings: &mut dial::Settings,
     global: &Global,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::clan::short_hash;
+use super::invocation::passed;
 use super::{Global, Ui, print_text};
 use crate::error::{Error, Result};
 use crate::file;
@@ -41,6 +42,12 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
     }
     let clan = global.clan(ui)?;
     ui.problems(&clan);
+    if passed::says_of_networks(global) {
+        ui.warning(
+            "options for networks, such as a key of WireGuard's, are not in these lines: say them \
+             in ssh_config",
+        );
+    }
     let text = lines(&clan, &calls(global)?, &global.place(), ui);
     match arguments.install {
         true => Place::of(global)?.install(&text),

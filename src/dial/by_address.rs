@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use tokio::time::timeout;
 
 use super::{DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
-use crate::error::Daemon;
+use crate::error::{Daemon, Stage};
 use crate::model::{Network, Running, Technology};
 use crate::overlay::{self, Overlay};
 use crate::secret::Secret;
@@ -23,6 +23,8 @@ pub(super) const TAILSCALED: Daemon =
 /// How long a way goes on alone; RFC 8305, section 5, allows up to two seconds between
 /// addresses.
 const ALONE: Duration = Duration::from_secs(1);
+/// How long the system's own connection is waited for once the way has failed.
+const AFTER: Duration = Duration::from_secs(2);
 
 /// What a way answers later.
 pub(super) type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -195,17 +197,26 @@ pub(super) async fn first(
     };
     tokio::pin!(plainly);
     let (plain, error) = match failed {
-        Some(error) => (plainly.await, error),
+        Some(error) => (a_while(plainly).await, error),
         None => match select(plainly, way).await {
             Either::Left((Err(plain), way)) => match way.await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => (Err(plain), error),
             },
-            Either::Right((Err(error), plainly)) => (plainly.await, error),
+            Either::Right((Err(error), plainly)) => (a_while(plainly).await, error),
             Either::Left((Ok(stream), _)) | Either::Right((Ok(stream), _)) => return Ok(stream),
         },
     };
     plain.map_err(|plain| if is_there(&plain.failure) { plain } else { error })
+}
+
+/// Waits no longer than what the way has said is worth: it would be lost with the route's
+/// own deadline, where packets vanish.
+async fn a_while(
+    plainly: impl Future<Output = Result<Stream, DialError>>,
+) -> Result<Stream, DialError> {
+    let silence = || Err(DialError::new(Stage::Dial, DialFailure::TimedOut));
+    timeout(AFTER, plainly).await.unwrap_or_else(|_| silence())
 }
 
 /// Whether a host has answered that it does not answer.
@@ -239,7 +250,6 @@ fn missing(address: IpAddr) -> Option<Daemon> {
 mod tests {
     use super::*;
     use crate::dial::Dial;
-    use crate::error::Stage;
 
     /// Opens after a while, or fails.
     struct Way(Duration, Result<(), DialFailure>);
@@ -302,6 +312,9 @@ mod tests {
         assert_eq!(outcome(mycelium, (50, Ok(())), (0, gone())).await, Ok(false));
         let failed = Err(DialFailure::Io(std::io::ErrorKind::Other));
         assert_eq!(outcome(mycelium, (0, failed.clone()), (10, None)).await, Ok(true));
+        // Where packets vanish, what the way has said is not lost.
+        let vanished = outcome(mycelium, (0, failed.clone()), (60_000, None)).await;
+        assert_eq!(vanished, failed.clone().map(|()| true));
         // Of two failures the one that tells more.
         let both = outcome(mycelium, (0, failed.clone()), (10, gone())).await;
         assert_eq!(both, failed.clone().map(|()| true));

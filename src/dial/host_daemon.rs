@@ -104,7 +104,10 @@ impl Dial for Through {
                     DialFailure::NoRoute
                     | DialFailure::NoNetwork
                     | DialFailure::NoAddress
-                    | DialFailure::TimedOut,
+                    | DialFailure::TimedOut
+                    // Others have addresses of the same range.
+                    | DialFailure::Outside(_)
+                    | DialFailure::Tailscale(_),
                     Some(true),
                 ) => DialError::new(error.stage, DialFailure::Outside(daemon)),
                 _ => error,

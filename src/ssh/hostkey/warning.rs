@@ -55,7 +55,9 @@ pub(super) fn changed(
                 .into(),
         );
     }
-    if policy.of_clan && policy.uncontradicted.is_some() {
+    let files = || policy.files.user.iter().chain(&policy.files.global);
+    let is_users = |entry: &Entry| files().any(|file| *file == entry.path);
+    if policy.of_clan && policy.uncontradicted.is_some() && entries.iter().any(is_users) {
         lines.push(
             "the clan here says that it is this one, but your own files say otherwise;".into(),
         );
