@@ -2,7 +2,7 @@
 //! machines of a clan over the clan's networks, and believes the clan's host keys.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -90,6 +90,40 @@ fn openssh_reaches_a_machine_over_the_clans_networks_and_knows_its_key() {
     let key = place.home.read(&format!("sshd-{port}/host_key.pub"));
     place.home.write("known", format!("m {key}"));
     place.theirs(&["m", "true"]).exits(0);
+}
+
+#[test]
+fn no_clan_that_nobody_has_named_and_no_name_of_others_gets_into_it() {
+    let place = Place::new();
+    let own = place.home.read(&format!("sshd-{}/host_key.pub", place.server.port()));
+    // A machine called as others are stands in nobody's place.
+    let snapshot = json!({ "clan_connect_snapshot": 1, "exports": {}, "machines": {
+        "github.com": { "target_host": "127.0.0.1" }, "localhost": { "target_host": "127.0.0.1" },
+        "10": { "target_host": "127.0.0.1" }, "m": { "target_host": "127.0.0.1" } } });
+    place.home.write("others/.clan-flake", "");
+    place.home.write("others/clan-connect.json", snapshot.to_string());
+    let text = place.ours("others", &[]).exits(0).says(&["github.com"]).text();
+    assert!(text.contains("\nHost m\n"), "{text}");
+    // Who only stands in a clan has said nothing of its keys.
+    let standing = |args: &[&str]| {
+        let mut command = place.home.command(args);
+        Run::of(wait(start(command.current_dir(place.home.path(CLAN)), "util-linux")))
+    };
+    standing(&["ssh-config", "--install"]).exits(2).says(&["--flake DIR"]);
+    let list = ["network", "trust", "list", "--known-hosts", "m", "m"];
+    assert_eq!(standing(&list).exits(0).text(), "");
+    let dir = place.home.path(CLAN).display().to_string();
+    let named = place.home.run(&[&["--flake", &dir], &list[..]].concat()).exits(0).text();
+    assert!(own.starts_with(named.trim().trim_start_matches("m ")), "{named}");
+    // Exports belong to a clan, wherever they are read.
+    let exports = place.home.path(CLAN).join("clan-connect.json").display().to_string();
+    let alone = ["--exports", &exports, "ssh-config"];
+    place.home.run(&alone).exits(2).says(&["--flake DIR"]);
+    // A configuration that others can write is not made one's own.
+    let config = place.home.write("home/.ssh/config", "Host *\n");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    place.ours(CLAN, &["--install"]).exits(2).says(&["nothing of yours is changed"]);
+    assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o666);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Global {
     }
 
     /// The same, if it is a reference that only nix can find.
-    fn remote(&self) -> Option<String> {
+    pub(super) fn remote(&self) -> Option<String> {
         let named = self.named().filter(|named| flake::is_remote(named))?;
         Some(named.to_string_lossy().into_owned())
     }

@@ -181,7 +181,12 @@ pub(super) fn host_keys(
         }
         (Front::Ssh, false) => invocation.resolved.tokens().collect(),
     };
-    settings::host_keys(&invocation.resolved, check, tokens, bare)
+    let mut settings = settings::host_keys(&invocation.resolved, check, tokens, bare)?;
+    // It would say what is known here already (`ssh-config`), of an address.
+    if found.is_machine {
+        settings.program = settings.program.filter(|program| !program.is_own_list());
+    }
+    Ok(settings)
 }
 
 /// The name that the files of ssh_config(5) have for a host, if they say one.

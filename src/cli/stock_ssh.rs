@@ -12,6 +12,7 @@ use super::invocation::passed;
 use super::{Global, Ui, print_text};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::flake::not_his_alone;
 use crate::model::Clan;
 use crate::plan::{Overrides, plan};
 use crate::printable::{self, Printable};
@@ -40,6 +41,17 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
     if arguments.remove {
         return Place::of(global)?.remove();
     }
+    // What is called later must not depend on where it is called, nor make a clan the user's
+    // own that he merely stands in.
+    if global.exports.is_some() && global.named().is_none() {
+        let why = "name the clan that the exports are of as well, with --flake DIR: its vars and \
+                   host keys belong to it";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    if arguments.install && !global.clan_is_named() {
+        let why = "name the clan with --flake DIR: its word on host keys will count for your ssh";
+        return Err(Error::Usage(why.to_owned()));
+    }
     let clan = global.clan(ui)?;
     ui.problems(&clan);
     if passed::says_of_networks(global) {
@@ -63,7 +75,7 @@ fn lines(clan: &Clan, calls: &[String], place: &str, ui: &Ui) -> String {
     for machine in clan.machines() {
         let routes = plan(clan, machine, &Overrides::default());
         let user = routes.ok().and_then(|routes| routes.first().map(|route| route.user.clone()));
-        let user = user.filter(|user| is_word(user) && is_word(machine));
+        let user = user.filter(|user| is_word(user) && is_machines_alone(machine));
         let Some(user) = user else {
             left_out.push(Printable(machine).to_string());
             continue;
@@ -105,6 +117,14 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(is_plain)
 }
 
+/// Whether a name is a machine's and no other host's: not one of the DNS, nor an address, in
+/// whose place the machine would stand.
+fn is_machines_alone(name: &str) -> bool {
+    let is_number = name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_hexdigit() || "xX".contains(c));
+    is_word(name) && !name.contains('.') && !is_number && !name.eq_ignore_ascii_case("localhost")
+}
+
 /// A word of a command that ssh(1) takes apart by itself (misc.c, `argv_split`).
 fn quote_argument(word: &str) -> String {
     format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
@@ -119,8 +139,10 @@ fn calls(global: &Global) -> Result<Vec<String>> {
             return Err(Error::Usage("name a file: standard input is there but once".to_owned()));
         }
         Some(file) => words.extend(["--exports".to_owned(), text(&absolute(file)?)?]),
-        None => words.extend(["--flake".to_owned(), global.place()]),
+        None => {}
     }
+    let dir = global.flake().map(|dir| dir.display().to_string());
+    words.extend(["--flake".to_owned(), global.remote().map_or(dir, Ok)?]);
     for identity in &global.identity {
         words.extend(["--identity".to_owned(), text(&absolute(identity)?)?]);
     }
@@ -150,6 +172,8 @@ fn text(path: &Path) -> Result<String> {
 
 /// Where it is kept for ssh(1).
 struct Place {
+    /// What is wrong with a file or directory that others can write.
+    objection: Option<String>,
     config: PathBuf,
     /// The file for this clan alone.
     own: PathBuf,
@@ -165,7 +189,12 @@ impl Place {
         })?;
         let ssh = home.join(".ssh");
         let name = format!("{FRONT}{}.conf", short_hash(&global.place()));
-        Ok(Self { config: ssh.join("config"), own: ssh.join("config.d").join(name) })
+        let places = [ssh.clone(), ssh.join("config"), ssh.join("config.d")];
+        // ssh refuses to read such a file, which must not become one of the user's own.
+        let objection = places.iter().filter(|place| place.symlink_metadata().is_ok());
+        let objection = objection.filter_map(|place| not_his_alone(place, &global.env)).next();
+        let (config, own) = (ssh.join("config"), ssh.join("config.d").join(name));
+        Ok(Self { objection, config, own })
     }
 
     fn install(&self, text: &str) -> Result<()> {
@@ -202,6 +231,9 @@ impl Place {
     /// The user's configuration, which is changed only where it is his own file: what a
     /// link leads to is made by something else.
     fn read(&self) -> Result<String> {
+        if let Some(why) = &self.objection {
+            return Err(Error::Usage(format!("{why}: nothing of yours is changed there")));
+        }
         let meta = match std::fs::symlink_metadata(&self.config) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
             Err(source) => {

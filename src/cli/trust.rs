@@ -67,7 +67,8 @@ pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8
     task::drive(async {
         match command {
             Command::List { machine, known_hosts: Some(name), .. } => {
-                lines(&machine.name, name, &known(machine, global, ui).await?)
+                let known = known(machine, global, ui).await?;
+                lines(&machine.name, name, &known, global.clan_is_named())
             }
             Command::List { machine, json, .. } => {
                 list(&machine.name, *json, known(machine, global, ui).await?, ui)
@@ -148,12 +149,13 @@ fn list(machine: &str, as_json: bool, known: Known, ui: &Ui) -> Result<u8> {
 }
 
 /// Nothing where the clan knows none: then the user's own files have the word.
-fn lines(machine: &str, name: &str, known: &Known) -> Result<u8> {
+fn lines(machine: &str, name: &str, known: &Known, is_named: bool) -> Result<u8> {
     let is_pattern = |c: char| c.is_control() || c.is_whitespace() || "*?!,|#@".contains(c);
     if name.is_empty() || name.contains(is_pattern) {
         return Err(Error::Usage("a name of known_hosts is one word without patterns".to_owned()));
     }
-    if !known.trust.is_of_clan() {
+    // A clan that the user merely stands in has no say beside his own files.
+    if !is_named || !known.trust.is_of_clan() {
         return Ok(0);
     }
     let counted = known.trust.counted(machine, &[]);

@@ -2,10 +2,10 @@
 //! two of them would take each other's packets. Owns the locks.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::env::Env;
 use crate::parts::Parts;
@@ -15,6 +15,12 @@ use crate::parts::Parts;
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeyLocks(Option<PathBuf>);
 
+/// Whether a directory is this user's, and nobody else can put anything into it.
+fn is_ours(dir: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    dir.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == own && meta.mode() & 0o022 == 0)
+}
+
 /// Another process has the lock.
 #[derive(Debug)]
 pub(super) struct InUse;
@@ -22,7 +28,7 @@ pub(super) struct InUse;
 impl KeyLocks {
     /// Below this name.
     pub(super) fn of(env: &Env, name: &str) -> Self {
-        let runtime = env.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute());
+        let runtime = env.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute() && is_ours(dir));
         let locks = runtime.map(Path::to_owned).or_else(|| env.state_dir());
         Self(locks.map(|dir| dir.join(name)))
     }
@@ -40,9 +46,10 @@ impl KeyLocks {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(dir.join(name));
-        let Ok(file) = opened else { return Ok(None) };
+        let is_file = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
+        let Some(file) = opened.ok().filter(is_file) else { return Ok(None) };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => Err(InUse),
             Ok(()) | Err(_) => Ok(Some(file)),

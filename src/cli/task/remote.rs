@@ -94,12 +94,18 @@ fn terminal(resolved: &Resolved) -> &str {
     set.or_else(|| resolved.env.text("TERM")).unwrap_or_default()
 }
 
+/// Keys by value: `SendEnv` with a pattern means none of them.
+const SECRET: [&str; 3] = ["AGE_KEY", "CLAN_CONNECT_SSH_KEY", "SOPS_AGE_KEY"];
+
 /// `SetEnv`, then what `SendEnv` names of our own.
 fn environment(resolved: &Resolved) -> Result<Vec<(String, String)>> {
     let options = &resolved.options;
     let mut env = resolved.set_env()?;
     for (name, value) in resolved.env.variables() {
         let name = encoding::of_os(name);
+        if SECRET.contains(&&*name) {
+            continue;
+        }
         if options.send_env.has(&name) && !env.iter().any(|(known, _)| *known == name) {
             env.push((name, encoding::of_os(value)));
         }

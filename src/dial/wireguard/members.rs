@@ -244,6 +244,12 @@ fn deployed(clan: &Clan) -> HashSet<&str> {
 fn endpoint(text: &str) -> Option<String> {
     let text = text.trim().trim_start_matches('[').trim_end_matches(']');
     let fits = !text.is_empty() && text.len() <= MAX_ENDPOINT && tokens::unfit_host(text).is_none();
+    // Not all hosts of a network, and not none.
+    let is_a_hosts = |ip: IpAddr| {
+        let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+        !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+    };
+    let fits = fits && text.parse::<IpAddr>().map_or(true, |ip| is_a_hosts(ip.to_canonical()));
     fits.then(|| text.to_owned())
 }
 

@@ -54,6 +54,13 @@ impl Program {
         }
     }
 
+    /// Whether it is this very program, which a stock ssh asks what is known here already.
+    pub fn is_own_list(&self) -> bool {
+        let program = self.words.first().and_then(|word| Path::new(word).file_name());
+        program.is_some_and(|name| name == env!("CARGO_PKG_NAME"))
+            && self.words.iter().any(|word| word == "--known-hosts")
+    }
+
     /// What it says of `name` at `port`, which offers `key` if it has by now.
     /// Blocks.
     ///
