@@ -163,12 +163,12 @@ impl World {
         Run::of(wait(start(&mut self.command(args), "util-linux")))
     }
 
+    /// How many connections the machine's sshd has.
     fn sessions(&self) -> usize {
-        let log = self.home.read("sshd.log");
-        // Who says goodbye at once closes no session before.
-        let ends = ["Disconnected from user", "Connection closed by", "Connection reset by"];
-        let ended: usize = ends.iter().map(|end| log.matches(end).count()).sum();
-        log.matches("Accepted publickey").count().saturating_sub(ended)
+        let [program, enter] = self.machine.enter();
+        let port = format!("( sport = :{PORT} )");
+        let args = [&*enter, "ss", "-Htn", "state", "established", &port];
+        run(&program, &args, "iproute2").lines().count()
     }
 
     /// As Clan's module has it: packets are only for members, here by the way back to them.
