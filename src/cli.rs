@@ -7,6 +7,7 @@ mod askpass;
 mod clan;
 mod columns;
 mod complete;
+mod events;
 mod exports;
 mod invocation;
 #[cfg(feature = "iroh")]
@@ -100,6 +101,10 @@ struct Global {
     /// 251 unreachable, 252 wrong host key, 253 login refused, 254 connection lost
     #[arg(long, global = true, value_name = "WHICH", default_value = "ssh")]
     exit_codes: ExitCodes,
+    /// Write what happens on the way to a machine to FILE, such as /dev/fd/3, as one JSON
+    /// object a line; keeps no connection for the next commands
+    #[arg(long, global = true, value_name = "FILE")]
+    events: Option<PathBuf>,
     /// Print decrypted hosts as they are
     #[arg(long, global = true)]
     show_secrets: bool,
@@ -247,30 +252,40 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     log::start(cli.global.verbose);
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
-    let exit_codes = cli.global.exit_codes;
     cli.global.settle();
+    if let Some(Err(error)) = cli.global.events.as_deref().map(events::start) {
+        ui.error(&error);
+        return error.exit_code(opens_session);
+    }
+    events::ended(run(cli, &ui))
+}
+
+/// Does what is asked for, and says why it could not be done.
+fn run(cli: Cli, ui: &Arc<Ui>) -> u8 {
+    let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
+    let exit_codes = cli.global.exit_codes;
     let done = match cli.command {
         Command::Ssh(arguments) => ssh::run(&arguments, &cli.global),
         Command::Proxy(arguments) => proxy::run(&arguments, &cli.global),
-        Command::Network(Network::List { all, json }) => list_networks(&cli.global, all, json, &ui),
-        Command::Close(arguments) => warm::close(&arguments, &cli.global, &ui),
+        Command::Network(Network::List { all, json }) => list_networks(&cli.global, all, json, ui),
+        Command::Close(arguments) => warm::close(&arguments, &cli.global, ui),
         Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global),
         Command::Network(Network::Overview(arguments)) => {
-            reach::overview(&arguments, &cli.global, &ui)
+            reach::overview(&arguments, &cli.global, ui)
         }
-        Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, &ui),
-        Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
+        Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, ui),
+        Command::Exports(command) => exports::run(command, &cli.global, ui).map(|()| 0),
         // Taken above, with every letter in its place.
         Command::Openssh { arguments } => {
             let arguments: Vec<String> = arguments.iter().map(encoding::of_os).collect();
             return openssh::main(&arguments, cli.global);
         }
-        Command::SshConfig(arguments) => stock_ssh::run(&arguments, &cli.global, &ui).map(|()| 0),
-        Command::Select { selector } => select::run(&selector, &cli.global, &ui).map(|()| 0),
+        Command::SshConfig(arguments) => stock_ssh::run(&arguments, &cli.global, ui).map(|()| 0),
+        Command::Select { selector } => select::run(&selector, &cli.global, ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
         Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
-        Command::Vars(command) => vars::run(command, &cli.global, &ui).map(|()| 0),
-        Command::TrustClan(command) => trust_clan::run(&command, &cli.global, &ui),
+        Command::Vars(command) => vars::run(command, &cli.global, ui).map(|()| 0),
+        Command::TrustClan(command) => trust_clan::run(&command, &cli.global, ui),
     };
     match done {
         Ok(code) => code,
@@ -281,6 +296,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Err(error) => {
             if !signals::has_come() {
                 ui.error(&error);
+                events::error(&error);
             }
             exit_codes.of(&error, opens_session)
         }

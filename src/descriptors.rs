@@ -3,9 +3,12 @@
 //! would wait for us, and for what we leave in the background.
 
 use std::ffi::OsStr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::OnceLock;
+
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use crate::env::Env;
 
@@ -36,6 +39,25 @@ pub fn close_inherited(env: &Env) {
 /// Closes those that were kept for their names: by now they have been read.
 pub(crate) fn close_named() {
     close(NAMED.get().map_or(&[], Vec::as_slice));
+}
+
+/// Another descriptor of what is named as `/dev/fd/3`: to open the name anew takes rights
+/// that whoever was handed a pipe may not have. `None` for a name of anything else.
+pub(crate) fn duplicate(name: &Path) -> Option<std::io::Result<OwnedFd>> {
+    let place = PLACES.iter().find_map(|place| name.as_os_str().as_bytes().strip_prefix(*place))?;
+    let number: RawFd = std::str::from_utf8(place).ok()?.parse().ok()?;
+    let duplicate = match number {
+        1 => std::io::stdout().as_fd().try_clone_to_owned(),
+        2 => std::io::stderr().as_fd().try_clone_to_owned(),
+        _ => of_this_process(number),
+    };
+    Some(duplicate)
+}
+
+/// By its number alone, which is otherwise unsafe.
+fn of_this_process(number: RawFd) -> std::io::Result<OwnedFd> {
+    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
 }
 
 fn close(descriptors: &[RawFd]) {

@@ -1,9 +1,11 @@
 //! A job that has nothing but the program and a few variables: no home, no terminal, no
 //! account, no file that it may write.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{BINARY, Home, Run, Server, sshd, start, wait};
 
@@ -91,4 +93,58 @@ fn failures_have_statuses_of_their_own_on_request() {
         let plain = if status == 7 { 7 } else { 255 };
         job.run(key, &words).exits(plain);
     }
+}
+
+#[test]
+fn events_go_to_a_descriptor_that_only_the_caller_may_open() {
+    let job = Job::new();
+    let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));
+    job.snapshot(job.server.address.port(), host_key.trim());
+    let events = |words: &[&str], status: u8| -> Vec<Value> {
+        let clan = job.home.path("clan").display().to_string();
+        let mut command = Command::new("/bin/sh");
+        // What comes by the third descriptor is all that is printed.
+        command.args(["-c", "exec \"$@\" 3>&1 >/dev/null", "-", "/usr/bin/setpriv"]);
+        command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups", BINARY]);
+        command.args(["--flake", &clan, "--events", "/dev/fd/3"]).args(words).current_dir("/");
+        command.env_clear().env("CLAN_CONNECT_SSH_KEY", &job.key);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let run = Run::of(wait(start(&mut command, "util-linux"))).exits(status.into());
+        let text = run.text();
+        let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        // How often it waits depends on the computer.
+        events.filter(|event| event["event"] != "waiting").collect()
+    };
+    let names = |events: &[Value]| -> Vec<String> {
+        events.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+    };
+    let good = events(&["ssh", "m", "-l", "root", "-c", "exit", "3"], 3);
+    assert_eq!(names(&good), ["trying", "connected", "ended"], "{good:?}");
+    assert_eq!(good[1]["network"], "net");
+    assert_eq!(good[1]["user"], "root");
+    assert_eq!(good[2]["status"], 3);
+    assert!(good.iter().all(|event| event["seconds"].as_f64().is_some()), "{good:?}");
+    job.snapshot(1, host_key.trim());
+    let bad = events(&["--exit-codes", "detailed", "ssh", "m", "-l", "root", "-c", "true"], 251);
+    assert_eq!(names(&bad), ["trying", "failed", "error", "ended"], "{bad:?}");
+    assert_eq!(bad[1]["reason"], "connection refused");
+    assert_eq!(bad[3]["status"], 251);
+}
+
+#[test]
+fn a_reader_of_events_that_stops_holds_nothing_up() {
+    let job = Job::new();
+    let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));
+    job.snapshot(job.server.address.port(), host_key.trim());
+    let run = |events: &str| {
+        let words = ["--events", events, "ssh", "m", "-l", "root", "-c", "echo", "done"];
+        job.run(&job.key, &words)
+    };
+    // A full pipe that nobody reads, and one that nobody has open.
+    let fifo = job.home.path("fifo");
+    assert!(Command::new("mkfifo").args(["-m", "666"]).arg(&fifo).status().unwrap().success());
+    run(fifo.to_str().unwrap()).exits(255).says(&["cannot write events to", "fifo"]);
+    let held = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    (&held).write_all(&[b'x'; 65536]).unwrap();
+    assert_eq!(run(fifo.to_str().unwrap()).exits(0).text(), "done\n");
 }

@@ -133,6 +133,7 @@ impl Global {
             exports: None,
             identity: self.identity.clone(),
             nix_options: self.nix_options.clone(),
+            events: self.events.clone(),
             #[cfg(feature = "tor")]
             tor: self.tor.clone(),
             #[cfg(feature = "iroh")]

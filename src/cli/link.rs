@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use super::invocation::{Front, Invocation};
 use super::request::routes::{self, DIRECT, Found};
 use super::request::{self, request};
-use super::{Global, Ui};
+use super::{Global, Ui, events};
 use crate::connect::{Connection, Opens, Proof, Reached, Request, connect, reach};
 use crate::dial::{Dialer, Proxy, Target};
 use crate::error::{Attempt, Cause, Error, Result, Stage};
@@ -127,7 +127,9 @@ async fn open_at(
             route.port
         ));
     }
-    ui.verbose(&vouched(&session, &route));
+    let vouched_by = vouched(&session, &route);
+    ui.verbose(&format!("host key vouched for by {vouched_by}"));
+    events::connected(&machine, &route.network, &route.user, &vouched_by);
     invocation.resolved.user = route.user;
     info.network = info.network.filter(|network| network != DIRECT);
     let (session, info) = (Arc::new(session), Arc::new(info));
@@ -295,26 +297,30 @@ fn may_come_up(attempts: &[Attempt]) -> bool {
 
 /// Says what the race does: with `-v` all of it, and on a terminal what takes long.
 fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
-    let (machine, ui) = (Printable(machine).to_string(), ui.clone());
+    let (name, ui) = (machine.to_owned(), ui.clone());
+    let machine = Printable(machine).to_string();
     ui.progress.doing(format!("connecting to {machine}"));
-    move |event| match event {
-        RaceEvent::Started(route) => {
-            match (ui.front, route.network == DIRECT) {
-                // sshconnect.c, `ssh_connect_direct`.
-                (Front::Ssh, true) => {
-                    ui.verbose(&format!("Connecting to {} port {}.", route.host, route.port));
+    move |event| {
+        events::race(&name, &event);
+        match event {
+            RaceEvent::Started(route) => {
+                match (ui.front, route.network == DIRECT) {
+                    // sshconnect.c, `ssh_connect_direct`.
+                    (Front::Ssh, true) => {
+                        ui.verbose(&format!("Connecting to {} port {}.", route.host, route.port));
+                    }
+                    _ => ui.verbose(&format!("trying {} ({})", route.network, route.shown_host())),
                 }
-                _ => ui.verbose(&format!("trying {} ({})", route.network, route.shown_host())),
+                ui.progress.doing(format!("connecting to {machine} over {}", route.network));
             }
-            ui.progress.doing(format!("connecting to {machine} over {}", route.network));
+            RaceEvent::Waiting(_, phase) if phase.is_warning() => ui.warning(&phase.to_string()),
+            RaceEvent::Waiting(route, phase) => {
+                ui.verbose(&format!("{}: {phase}", route.network));
+                let text = format!("connecting to {machine} over {}: {phase}", route.network);
+                ui.progress.doing(text);
+            }
+            RaceEvent::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
         }
-        RaceEvent::Waiting(_, phase) if phase.is_warning() => ui.warning(&phase.to_string()),
-        RaceEvent::Waiting(route, phase) => {
-            ui.verbose(&format!("{}: {phase}", route.network));
-            let text = format!("connecting to {machine} over {}: {phase}", route.network);
-            ui.progress.doing(text);
-        }
-        RaceEvent::Failed(attempt) => ui.verbose(&format!("failed: {attempt}")),
     }
 }
 
@@ -323,7 +329,7 @@ fn vouched(session: &Session, route: &Route) -> String {
     let network = route.technology.known().and_then(Kind::vouches);
     let network =
         network.map(|what| format!("; {what} stands for the machine, too")).unwrap_or_default();
-    format!("host key vouched for by {}{network}", session.vouched_by())
+    format!("{}{network}", session.vouched_by())
 }
 
 /// The network that last led to a machine of a clan.

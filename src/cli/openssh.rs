@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::invocation::Invocation;
 use super::task::{self, mux};
-use super::{Global, Ui, print};
+use super::{Global, Ui, events, print};
 use crate::encoding;
 use crate::error::{Error, Result, strerror};
 use crate::flake::Asker;
@@ -103,6 +103,7 @@ pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
     let done = task::run(invocation, global, &ui).await;
     done.unwrap_or_else(|error| {
         let is_told = !resolved.is_silent() && !signals::has_come();
+        events::error(&error);
         if is_told && !matches!(error, Error::Output(_)) {
             ui.progress.pause(|| say(&in_words_of_ssh(&error, &resolved)));
         }

@@ -66,6 +66,10 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     // What is wrong with the command is said before anything happens.
     let remote = remote::remote(&invocation)?;
     if options.fork_after_authentication() && Role::of_this().is_none() {
+        if global.events.is_some() {
+            let why = "--events says nothing of what goes to the background: leave out -f";
+            return Err(Error::Usage(why.to_owned()));
+        }
         return background::start(Role::Session, &invocation, global).await;
     }
     if options.stdin_null() && Role::of_this().is_none() {
@@ -80,7 +84,9 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     }
     let forwards = Forwards::of(&invocation.resolved)?;
     let mut control = match Control::of(&invocation, global)? {
-        None if !is_master => warm::control(&invocation, remote.as_ref(), &forwards, global, ui),
+        None if !is_master && global.events.is_none() => {
+            warm::control(&invocation, remote.as_ref(), &forwards, global, ui)
+        }
         control => control,
     };
     if let Some(control) = control.as_ref().filter(|_| !is_master) {

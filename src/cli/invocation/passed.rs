@@ -213,6 +213,8 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         color: passed.warm.as_ref().map_or(Color::Never, |warm| warm.color),
         show_secrets: passed.clan.show_secrets,
         exit_codes: passed.clan.exit_codes,
+        // Whoever reads them has been told already.
+        events: None,
         #[cfg(feature = "tor")]
         tor: passed.clan.tor,
         #[cfg(feature = "iroh")]
@@ -326,6 +328,7 @@ mod tests {
                 color: Color::Auto,
                 show_secrets: true,
                 exit_codes: ExitCodes::Detailed,
+                events: None,
                 #[cfg(feature = "tor")]
                 tor: crate::cli::tor::TorOptions::default(),
                 #[cfg(feature = "iroh")]
