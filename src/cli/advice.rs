@@ -35,8 +35,12 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             "add the machine to a network of the clan, or name an address with --target-host"
                 .into(),
         ],
-        Error::NoVars { .. } => {
-            vec!["run it inside the clan, or name its directory with --flake DIR".into()]
+        Error::NoVars { .. } => vec![
+            "run it inside the clan, or name its directory with --flake DIR".into(),
+            format!("on a machine of the clan a snapshot will do that is made for it: {SEAL}"),
+        ],
+        Error::SealedHosts { whose, here, fault } => {
+            fault.hint(whose, here.as_deref(), &format!("make the snapshot anew: {SEAL}"))
         }
         Error::VarMissing { machine, .. } => vec![
             format!("generate and deploy it: clan machines update {machine}"),
@@ -71,6 +75,9 @@ pub(super) fn native(error: &Error) -> Vec<String> {
         error => error.hint(),
     }
 }
+
+/// What makes a snapshot with secret hosts.
+const SEAL: &str = "clan-connect exports snapshot --for MACHINE, or --for-recipient KEY";
 
 /// The advice of `clan-connect` about a machine whose key is not the one that its clan
 /// states.

@@ -267,7 +267,8 @@ impl Keyring {
             entries.push(entry);
         }
         for IdentitySource { origin, what } in places {
-            if matches!(&what, What::WellKnown(path) if !path.exists()) {
+            // One that cannot be seen may be there: then it is said why it is of no use.
+            if matches!(&what, What::WellKnown(path) if matches!(path.try_exists(), Ok(false))) {
                 continue;
             }
             let entry = self.entry(&origin, || {
@@ -313,10 +314,7 @@ impl Keyring {
         })?;
         let bytes = Zeroizing::new(bytes);
         if AgeFile::is_one(&bytes) {
-            let file = AgeFile::parse(&bytes).map_err(|closed| match closed {
-                Closed::Broken(reason) => reason,
-                Closed::TooLarge | Closed::TooMuch => "it is too large".to_owned(),
-            })?;
+            let file = AgeFile::parse(&bytes).map_err(Closed::reason)?;
             if !file.is_locked_by_passphrase() {
                 return Err("it is encrypted, but not with a passphrase".to_owned());
             }
