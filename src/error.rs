@@ -488,9 +488,11 @@ impl Error {
             ],
             Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
             Self::Nix { fault, .. } => fault.hint(),
-            Self::SealedHosts { whose, here, fault } => {
-                fault.hint(whose, here.as_deref(), "make the snapshot anew, for this machine or key")
-            }
+            Self::SealedHosts { whose, here, fault } => fault.hint(
+                whose,
+                here.as_deref(),
+                "make the snapshot anew, for this machine or key",
+            ),
             Self::SecretName { .. } => {
                 vec!["if the clan is yours, allow it: clan-connect trust-clan".into()]
             }

@@ -184,8 +184,7 @@ impl Clan {
     /// What the document itself has of these hosts.
     pub fn kept_hosts<'a>(&self, hosts: impl Iterator<Item = &'a Host>) -> KeptHosts {
         let vars = hosts.filter_map(Host::var);
-        let public =
-            vars.filter_map(|var| Some((var.clone(), self.public_vars.get(var)?.clone())));
+        let public = vars.filter_map(|var| Some((var.clone(), self.public_vars.get(var)?.clone())));
         KeptHosts { public: public.collect(), sealed: self.sealed_hosts.clone() }
     }
 

@@ -29,7 +29,7 @@ hostname "$1"
 mount --make-rprivate /
 mount -t tmpfs none /run
 mount -t tmpfs none /var/lib
-mkdir /run/etc
+mkdir /run/etc /run/home
 cp /etc/passwd /etc/group /run/etc
 mount --bind /run/etc /etc
 mkdir -p "${3%/*}" /etc/clan-connect/home
@@ -72,8 +72,10 @@ impl Clan {
                }; }",
         );
         home.write("clan/exports.json", exports.to_string());
-        let machine = |name: &str| json!({ "tags": if name == "gamma" { ["far"] } else { ["near"] } });
-        let machines: Value = NAMES.iter().map(|name| ((*name).to_owned(), machine(name))).collect();
+        let machine =
+            |name: &str| json!({ "tags": if name == "gamma" { ["far"] } else { ["near"] } });
+        let machines: Value =
+            NAMES.iter().map(|name| ((*name).to_owned(), machine(name))).collect();
         home.write("clan/inventory.json", json!({ "machines": machines }).to_string());
         for name in NAMES {
             clan.keygen(&format!("keys/{name}"));
@@ -121,7 +123,8 @@ impl Clan {
                 seal(&self.home, &key, host.as_bytes(), &format!("{dir}/hostname.age"));
             }
             Store::Sops => {
-                let sealed = encrypted(&self.home, &format!("{},{key}", self.admin()), host.as_bytes());
+                let sealed =
+                    encrypted(&self.home, &format!("{},{key}", self.admin()), host.as_bytes());
                 let dir = format!("clan/vars/per-machine/{machine}/tor_tor/hostname");
                 self.home.write(&format!("{dir}/secret"), sealed);
             }
@@ -153,7 +156,7 @@ impl Clan {
     }
 
     /// Our binary on a machine, in a namespace of the network if it has one, started through
-    /// these programs. It has no home and writes nothing.
+    /// these programs. Its home is as empty as it is short-lived.
     pub fn on(
         &self,
         machine: &str,
@@ -170,7 +173,7 @@ impl Clan {
         let words = [machine, &key, self.place(), &snapshot, group, BINARY];
         let through = [&enter, &become_it[..], &words, through, &["/usr/bin/setsid"]].concat();
         let mut command = self.home.command_with(&through, &[&["--exports", FILE], args].concat());
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/nonexistent");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/run/home");
         command.env("CLAN_CONNECT_SSH_KEY", self.home.read("home/.ssh/id_ed25519"));
         command
     }
@@ -473,7 +476,7 @@ fn a_job_opens_what_was_encrypted_for_its_key() {
         let file = clan.home.path("job.json").display().to_string();
         let args = ["--exports", &file, "-v", "ssh", "beta", "-l", "root", "-c", "echo", "in"];
         let mut command = clan.home.command_with(&through, &args);
-        command.env("HOME", "/nonexistent").env(variable, private).current_dir("/");
+        command.env_remove("HOME").env(variable, private).current_dir("/");
         command.env("CLAN_CONNECT_SSH_KEY", clan.home.read("home/.ssh/id_ed25519"));
         Run::of(wait(start(&mut command, "util-linux")))
     };
@@ -498,7 +501,8 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
         let done = wait(start(&mut clan.on("alpha", None, "", through, &args), "util-linux"));
         Run::of(done)
     };
-    let with = |script: &str| ["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned(), "sh".to_owned()];
+    let with =
+        |script: &str| ["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned(), "sh".to_owned()];
     // Others could look into it, or put something into it.
     for mode in ["755", "770", "751"] {
         let script = with(&format!("mkdir -p -m {mode} {dir} && exec \"$@\""));
@@ -520,7 +524,8 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
     assert!(!done.stderr.contains(&hidden(1)), "{}", done.stderr);
     // Who has not the key is told so.
     let words = nobody(None);
-    let script = with(&format!("mkdir -p {dir} && chown {NOBODY} {dir} && chmod 700 {dir} && exec \"$@\""));
+    let script =
+        with(&format!("mkdir -p {dir} && chown {NOBODY} {dir} && chmod 700 {dir} && exec \"$@\""));
     let through: Vec<&str> = script.iter().chain(&words).map(String::as_str).collect();
     unseal(&through, &[dir]).exits(1).says(&["for this machine, alpha", "key.txt"]);
     // There may be none at all.

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{BINARY, Home, Run, Server, THEIRS, run, sshd, start, wait};
+use crate::links::Namespace;
 
 /// Where this project is.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -203,7 +204,30 @@ fn clans_own_exports_and_vars_make_the_same_snapshot() {
         let nix = text(&evaluated("fixtures/nix/text.nix", &args));
         assert!(nix.contains("/publickey\": "), "{nix}");
         assert_same(&nix, &home.read("ours.json"));
+        home.write("nix.json", nix);
+        let machines: Value = serde_json::from_str(&home.read("ours.json")).unwrap();
+        for machine in machines["machines"].as_object().unwrap().keys() {
+            let ways = plan(&home, "clan", machine);
+            println!("{exports}, {machine}: {ways:?}");
+            // The same from nix, from a snapshot, and from one that nix has made.
+            assert_eq!(plan(&home, "ours.json", machine), ways);
+            assert_eq!(plan(&home, "nix.json", machine), ways);
+        }
     }
+}
+
+/// All ways to a machine in their order, of which none leads anywhere from where this is
+/// asked: network, port, and host as it may be shown.
+fn plan(home: &Home, clan: &str, machine: &str) -> Vec<(String, u64, String)> {
+    let nowhere = Namespace::new();
+    let [program, enter] = nowhere.enter();
+    let args = ["--flake", clan, "network", "ping", machine, "--timeout", "1", "--json"];
+    let mut command = home.command_with(&[&program, &enter, "/usr/bin/setsid"], &args);
+    command.env(WITH_NIX.0, WITH_NIX.1);
+    let done = Run::of(wait(start(&mut command, "util-linux")));
+    let json: Value = serde_json::from_str(&done.text()).unwrap_or_else(|_| panic!("{done:?}"));
+    let way = |it: &Value| (text(&it["network"]), it["port"].as_u64().unwrap(), text(&it["host"]));
+    json["routes"].as_array().unwrap().iter().map(way).collect()
 }
 
 #[test]
@@ -295,7 +319,10 @@ fn a_machine_gets_its_own_part_of_the_secret_hosts_and_root_opens_it_for_a_group
     let service = &machine["services"]["clan-connect-home"];
     assert_eq!(service["wantedBy"], json!(["multi-user.target"]));
     let said = &service["serviceConfig"];
-    assert_eq!((&said["Group"], &said["RuntimeDirectoryMode"]), (&json!("dialers"), &json!("0750")));
+    assert_eq!(
+        (&said["Group"], &said["RuntimeDirectoryMode"]),
+        (&json!("dialers"), &json!("0750"))
+    );
     let dir = format!("/run/{}", text(&said["RuntimeDirectory"]));
     let opened = home.path("opened").display().to_string();
     run("install", &["-d", "-m", "750", &opened], "coreutils");
@@ -307,7 +334,8 @@ fn a_machine_gets_its_own_part_of_the_secret_hosts_and_root_opens_it_for_a_group
     assert_eq!(names.len(), 1, "{names:?}");
     assert_eq!(fs::read_to_string(&names[0]).unwrap(), home.read("plain"));
     // Another file is a reason to open it again, and a machine that has no part has none.
-    let trigger = |machine: &Value| machine["services"]["clan-connect-home"]["restartTriggers"].clone();
+    let trigger =
+        |machine: &Value| machine["services"]["clan-connect-home"]["restartTriggers"].clone();
     home.write("clan/clan-connect.json", committed.to_string().replace("\"00\"", "\"01\""));
     assert_ne!(trigger(&place.machine("{ group = \"dialers\"; }")), trigger(&machine));
     home.write("clan/clan-connect.json", r#"{"clan_connect_snapshot": 1, "exports": {}}"#);

@@ -4,7 +4,8 @@
 
 use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{
-    Cause, Error, IrohFailure, MemberFailure, NixFault, TorFailure, distinct, joined, tried_or,
+    Cause, Error, IrohFailure, MemberFailure, NixFault, SealedFault, TorFailure, distinct, joined,
+    tried_or,
 };
 use crate::preload::Preload;
 use crate::race::BannerError;
@@ -40,7 +41,12 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             format!("on a machine of the clan a snapshot will do that is made for it: {SEAL}"),
         ],
         Error::SealedHosts { whose, here, fault } => {
-            fault.hint(whose, here.as_deref(), &format!("make the snapshot anew: {SEAL}"))
+            let again = format!("make the snapshot anew: {SEAL}");
+            let mut hints = fault.hint(whose, here.as_deref(), &again);
+            if matches!(fault, SealedFault::Closed(_)) {
+                hints.push("or name a key that opens them with --identity FILE".to_owned());
+            }
+            hints
         }
         Error::VarMissing { machine, .. } => vec![
             format!("generate and deploy it: clan machines update {machine}"),

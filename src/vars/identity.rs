@@ -14,7 +14,7 @@ use super::key::{self, Key, SshKey};
 use super::sealed::Sealed;
 use super::{Environment, file};
 use crate::command;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::prompter::Prompter;
 use crate::secret::Secret;
 
@@ -308,7 +308,7 @@ impl Keyring {
         read: fn(&Path, u64) -> Result<Vec<u8>>,
     ) -> Result<KeyState, String> {
         let bytes = read(path, MAX_IDENTITY_FILE).map_err(|error| match error {
-            Error::File { source, .. } => source.to_string(),
+            Error::File { source, .. } => strerror(&source),
             Error::TooLarge { .. } => "it is larger than 1 MiB".to_owned(),
             _ => "it is not a regular file".to_owned(),
         })?;

@@ -64,8 +64,10 @@ impl Asked {
             for machine in machines.named("--for", who)? {
                 if !machines.inventory.contains(machine) {
                     let why = match machines.inventory.is_empty() {
-                        true => "exports have no inventory, which says whose machine it is: \
-                                 leave --exports out",
+                        true => {
+                            "exports have no inventory, which says whose machine it is: \
+                                 leave --exports out"
+                        }
                         false => "it is no machine of the clan's inventory",
                     };
                     return Err(Error::Usage(format!("--for {}: {why}", printable::line(machine))));

@@ -21,7 +21,7 @@ use crate::printable;
 const MAX_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Where to; standard output for `-` [default: clan-connect.json in the clan, and standard
     /// output for --exports FILE without one]
     #[arg(short, long, value_name = "FILE")]

@@ -67,8 +67,9 @@ impl Snapshot {
         for Access { whose, keys, hosts } in access.iter().filter(|it| !it.hosts.is_empty()) {
             let recipients: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();
             let sources = sources(&recipients, hosts, vars)?;
-            let same =
-                |old: &&Sealed| old.recipients == recipients && Some(&old.sources) == sources.as_ref();
+            let same = |old: &&Sealed| {
+                old.recipients == recipients && Some(&old.sources) == sources.as_ref()
+            };
             let sealed = match before.get(whose).filter(same) {
                 Some(old) => old.clone(),
                 None => {

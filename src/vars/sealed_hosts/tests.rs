@@ -6,9 +6,9 @@ use std::sync::Arc;
 use age::secrecy::ExposeSecret;
 
 use super::*;
+use crate::model::KeptHosts;
 use crate::prompter::Nobody;
 use crate::vars::Vars;
-use crate::model::KeptHosts;
 
 fn var(machine: &str) -> VarRef {
     VarRef::new(machine, "tor", "name").unwrap()

@@ -19,9 +19,12 @@ const KEY: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujw
 impl Case {
     fn new() -> Self {
         let mut snapshot = Snapshot::new(serde_json::json!({}));
-        for (name, tags) in
-            [("web", &["front", "all"][..]), ("db", &["back", "all"]), ("mail", &["all"]), ("old", &[])]
-        {
+        for (name, tags) in [
+            ("web", &["front", "all"][..]),
+            ("db", &["back", "all"]),
+            ("mail", &["all"]),
+            ("old", &[]),
+        ] {
             let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
             snapshot.machines.insert(name.to_owned(), Machine { tags, ..Machine::default() });
         }
@@ -29,7 +32,10 @@ impl Case {
         let host = |machine: &str| VarRef::new(machine, "tor_tor", "hostname").unwrap();
         let secret = ["db", "mail"].map(host).into();
         let case = Self { dir: tempfile::tempdir().unwrap(), snapshot, inventory, secret };
-        case.write("sops/machines/web/key.json", &format!(r#"[{{"publickey":"{KEY}","type":"age"}}]"#));
+        case.write(
+            "sops/machines/web/key.json",
+            &format!(r#"[{{"publickey":"{KEY}","type":"age"}}]"#),
+        );
         case.write("secrets/age-keys/machines/db/pub", KEY);
         case
     }
