@@ -534,3 +534,53 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
     let script: Vec<&str> = script.iter().map(String::as_str).collect();
     unseal(&script, &[dir]).exits(2).says(&["has no secret hosts", "--for MACHINE"]);
 }
+
+/// Makes this host a machine called `admin`, which Clan has given the key in `$1`.
+#[cfg(feature = "wireguard")]
+const DEPLOYED: &str = r#"
+set -e
+hostname admin
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/home /run/secrets/vars/wireguard-keys-vpn
+install -m 600 "$1" /run/secrets/vars/wireguard-keys-vpn/privatekey
+shift
+exec "$@"
+"#;
+
+#[cfg(feature = "wireguard")]
+#[test]
+fn a_machine_whose_tunnel_is_down_enters_the_network_with_the_key_that_it_was_given() {
+    use crate::wireguard_member::{ADMIN, PREFIX, World as Tunnelled};
+    let world = Tunnelled::new();
+    let home = &world.home;
+    // The snapshot is all that it has of the clan.
+    let mut snapshot: Value = serde_json::from_str(&home.read("clan/clan-connect.json")).unwrap();
+    let key = |key: &str| json!({ "wireguard-keys-vpn/publickey": key.trim() });
+    snapshot["vars"] = json!({ "gate": key(&world.own.public), "admin": key(&world.admin.public),
+                "web": key(&world.web.public) });
+    for (machine, file, value) in
+        [("gate", "prefix", PREFIX), ("admin", "suffix", ADMIN), ("web", "suffix", "0:0:b:2")]
+    {
+        snapshot["vars"][machine][format!("wireguard-network-vpn/{file}")] = json!(value);
+    }
+    home.write("alone/clan-connect.json", snapshot.to_string());
+    let file = home.path("alone/clan-connect.json").display().to_string();
+    let ssh = |key: &str| {
+        let key = home.path(key).display().to_string();
+        let [program, enter] = world.us.enter();
+        let become_it = ["/usr/bin/unshare", "--mount", "--uts", "/bin/sh", "-c", DEPLOYED, "sh"];
+        let through = [&[&*program, &*enter], &become_it[..], &[&*key, "/usr/bin/setsid"]].concat();
+        let args = ["--exports", &file, "-v", "ssh", "web", "--host-key-check", "none"];
+        let args = [&args[..], &["--no-persist", "--timeout", "5", "-c", "echo", "in"]].concat();
+        let mut command = home.command_with(&through, &args);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/run/home");
+        command.env("CLAN_CONNECT_SSH_KEY", home.read("home/.ssh/id_ed25519"));
+        Run::of(wait(start(&mut command, "util-linux")))
+    };
+    let done = ssh("admin.key").exits(0).says(&["over network vpn"]);
+    assert_eq!(done.text(), "in\n");
+    assert!(!done.stderr.contains(world.admin.private.trim()), "{}", done.stderr);
+    // The key of another is none of its own.
+    assert_ne!(ssh("own.key").code, Some(0));
+}

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::age_file::AgeFile;
+use super::effort::Effort;
 use super::identity::{Family, Keyring, Round};
 use super::{Environment, file};
 use crate::error::{Error, Result, SealedFault, strerror};
@@ -75,22 +76,10 @@ impl Handed {
         if self.sealed.is_empty() {
             return Ok(None);
         }
-        let fault = match self.opened(keyring)? {
-            Outcome::Open(hosts, of) => match hosts.get(var) {
-                Some(host) => return Ok(Some(host.clone())),
-                None => SealedFault::NotAmong(of.whose.clone()),
-            },
-            Outcome::Closed(tried) => SealedFault::Closed(tried.clone()),
-            Outcome::Broken(reason) => SealedFault::Broken(reason.clone()),
-        };
-        Err(self.error(fault))
-    }
-
-    fn error(&self, fault: SealedFault) -> Error {
-        Error::SealedHosts {
-            whose: self.sealed.iter().map(|sealed| sealed.whose.clone()).collect(),
-            here: self.machine.clone(),
-            fault,
+        let (hosts, of) = self.hosts(keyring)?;
+        match hosts.get(var) {
+            Some(host) => Ok(Some(host.clone())),
+            None => Err(self.error(SealedFault::NotAmong(of.whose.clone()))),
         }
     }
 
@@ -103,14 +92,25 @@ impl Handed {
         if self.sealed.is_empty() {
             return Ok(None);
         }
-        let fault = match self.opened(keyring)? {
-            Outcome::Open(hosts, of) => {
-                return Ok(Some((format!("{}{SUFFIX}", digest(&of.text)), text(hosts.iter())?)));
-            }
-            Outcome::Closed(tried) => SealedFault::Closed(tried.clone()),
-            Outcome::Broken(reason) => SealedFault::Broken(reason.clone()),
-        };
-        Err(self.error(fault))
+        let (hosts, of) = self.hosts(keyring)?;
+        Ok(Some((format!("{}{SUFFIX}", digest(&of.text)), text(hosts.iter())?)))
+    }
+
+    /// Those that open here, and the text that they were in.
+    fn hosts(&self, keyring: &Keyring) -> Result<(&Hosts, &SealedHosts)> {
+        match self.opened(keyring)? {
+            Outcome::Open(hosts, of) => Ok((hosts, of)),
+            Outcome::Closed(tried) => Err(self.error(SealedFault::Closed(tried.clone()))),
+            Outcome::Broken(reason) => Err(self.error(SealedFault::Broken(reason.clone()))),
+        }
+    }
+
+    fn error(&self, fault: SealedFault) -> Error {
+        Error::SealedHosts {
+            whose: self.sealed.iter().map(|sealed| sealed.whose.clone()).collect(),
+            here: self.machine.clone(),
+            fault,
+        }
     }
 
     fn opened(&self, keyring: &Keyring) -> Result<&Outcome> {
@@ -132,22 +132,13 @@ impl Handed {
         let mut broken = None;
         for round in Round::ALL {
             for sealed in &self.sealed {
-                let opened = match AgeFile::parse(sealed.text.as_bytes()) {
-                    // Whoever finds identities, finds those of sops and of age.
-                    Ok(mut file) => keyring.open(Family::Sops, &mut file, round, &effort)?,
-                    Err(closed) => Err(closed),
-                };
-                let hosts = match opened {
-                    Ok(None) => continue,
-                    Ok(Some(text)) => {
-                        parsed(text.expose()).ok_or_else(|| "it holds no hosts".to_owned())
-                    }
-                    Err(closed) => Err(closed.reason()),
-                };
-                match hosts {
-                    Ok(hosts) => return Ok(Outcome::Open(hosts, sealed.clone())),
-                    Err(reason) if self.is_for_here(sealed) => broken = Some(reason),
+                match opened_by_key(sealed, keyring, round, &effort)? {
+                    Ok(Some(hosts)) => return Ok(Outcome::Open(hosts, sealed.clone())),
+                    Ok(None) => {}
                     // That of another may be as it likes.
+                    Err(reason) if self.machine.as_ref() == Some(&sealed.whose) => {
+                        broken = Some(reason);
+                    }
                     Err(_) => {}
                 }
             }
@@ -157,10 +148,6 @@ impl Handed {
         }
         tried.extend(keyring.entries(Family::Sops)?.iter().map(|entry| entry.describe()));
         Ok(Outcome::Closed(tried))
-    }
-
-    fn is_for_here(&self, sealed: &SealedHosts) -> bool {
-        self.machine.as_ref() == Some(&sealed.whose)
     }
 
     /// What root has opened of them here for a group that we are in. A file is named after
@@ -187,6 +174,28 @@ impl Handed {
         }
         None
     }
+}
+
+/// The hosts, if an identity opens them; or why nobody can.
+fn opened_by_key(
+    sealed: &SealedHosts,
+    keyring: &Keyring,
+    round: Round,
+    effort: &Effort,
+) -> Result<Result<Option<Hosts>, String>> {
+    let mut file = match AgeFile::parse(sealed.text.as_bytes()) {
+        Ok(file) => file,
+        Err(closed) => return Ok(Err(closed.reason())),
+    };
+    // Whoever finds the identities of sops finds those of age, too.
+    Ok(match keyring.open(Family::Sops, &mut file, round, effort)? {
+        Ok(None) => Ok(None),
+        Ok(Some(text)) => match parsed(text.expose()) {
+            Some(hosts) => Ok(Some(hosts)),
+            None => Err("it holds no hosts".to_owned()),
+        },
+        Err(closed) => Err(closed.reason()),
+    })
 }
 
 /// A public key of age's, `age1…`.
