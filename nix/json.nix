@@ -75,6 +75,7 @@ in
         "configured"
         "services"
         "vars"
+        "secret_hosts"
         "failed"
         "exports"
       ] nested;

@@ -60,6 +60,47 @@ let
       inherit (clan) user;
     };
 
+  # A service for a clan that opens its secret hosts for a group. The file with them goes with
+  # the service, and is made anew for another snapshot.
+  openerOf =
+    name: clan:
+    let
+      snapshot = clan.snapshot;
+      said = if builtins.isAttrs snapshot then json.snapshot snapshot else builtins.readFile snapshot;
+    in
+    {
+      description = "Secret hosts of the clan ${name} for the group ${clan.group}";
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ (builtins.hashString "sha256" (builtins.unsafeDiscardStringContext said)) ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = lib.escapeShellArgs [
+          "${cfg.package}/bin/clan-connect"
+          "--exports"
+          "/etc/${fileOf name}"
+          "exports"
+          "unseal"
+          "/run/clan-connect/${name}"
+        ];
+        # In memory, root's, and for the group to read.
+        RuntimeDirectory = "clan-connect/${name}";
+        RuntimeDirectoryMode = "0750";
+        Group = clan.group;
+        UMask = "0027";
+        # It reads the machine's key and the file, and nothing else.
+        CapabilityBoundingSet = "";
+        NoNewPrivileges = true;
+        PrivateDevices = true;
+        PrivateNetwork = true;
+        PrivateTmp = true;
+        ProtectHome = true;
+        ProtectSystem = "strict";
+      };
+    };
+
+  opened = lib.filterAttrs (_: clan: clan.group != null) cfg.clans;
+
   glued = lib.mapAttrs gluedOf (lib.filterAttrs (_: clan: clan.openssh) cfg.clans);
   defaults = builtins.attrNames (lib.filterAttrs (_: clan: clan.default) cfg.clans);
 
@@ -135,6 +176,16 @@ in
           { source = clan.snapshot; }
       );
     }) cfg.clans;
+
+    users.groups = lib.mapAttrs' (_: clan: {
+      name = clan.group;
+      value = { };
+    }) opened;
+
+    systemd.services = lib.mapAttrs' (name: clan: {
+      name = "clan-connect-${name}";
+      value = openerOf name clan;
+    }) opened;
 
     environment.variables = lib.mkIf (defaults != [ ]) {
       CLAN_DIR = "/etc/clan-connect/${lib.head defaults}";

@@ -21,6 +21,16 @@ in
     '';
   };
 
+  group = mkOption {
+    type = types.nullOr types.singleLineStr;
+    default = null;
+    example = "clan-connect";
+    description = ''
+      The group whose members reach machines by secret hosts, too: root opens them for the
+      group in /run/clan-connect. By default root alone does.
+    '';
+  };
+
   default = mkOption {
     type = types.bool;
     default = false;

@@ -29,6 +29,19 @@ in
           A file that `clan-connect exports snapshot` has written, instead of what nix knows.
         '';
       };
+      secretHosts = mkOption {
+        type = types.nullOr types.path;
+        default =
+          let
+            committed = directory + "/clan-connect.json";
+          in
+          if builtins.pathExists committed then committed else null;
+        defaultText = lib.literalMD "the clan's `clan-connect.json`, if there is one";
+        description = ''
+          A file that `clan-connect exports snapshot --for MACHINE` has written: what it has for
+          the machine is added to what nix knows.
+        '';
+      };
       configuredHosts = mkOption {
         type = types.bool;
         default = false;
@@ -43,6 +56,7 @@ in
       {
         instanceName,
         settings,
+        machine,
         meta,
         ...
       }:
@@ -54,6 +68,15 @@ in
             isTold = options ? clanConfig && options.clanConfig.isDefined;
             clan = lib.optionalAttrs isTold config.clanConfig;
             configurations = clan.nixosConfigurations or { };
+            # Encrypted for this very machine; what is for others is of no use here.
+            sealed =
+              if settings.secretHosts == null then
+                { }
+              else
+                (builtins.fromJSON (builtins.readFile settings.secretHosts)).secret_hosts or { };
+            own = lib.optionalAttrs (sealed ? ${machine.name}) {
+              secret_hosts.${machine.name} = sealed.${machine.name};
+            };
             made = snapshotOf {
               inherit directory exports;
               inventory = {
@@ -72,10 +95,11 @@ in
             programs.clan-connect = {
               enable = true;
               clans.${instanceName} = {
-                snapshot = if settings.snapshot != null then settings.snapshot else made;
+                snapshot = if settings.snapshot != null then settings.snapshot else made // own;
                 inherit (settings)
                   openssh
                   user
+                  group
                   default
                   tor
                   iroh

@@ -10,6 +10,7 @@ mod leaf;
 mod loss;
 mod member;
 mod nix;
+mod sealed;
 mod stage;
 mod tailscale;
 mod tor;
@@ -28,6 +29,7 @@ pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
 pub use member::MemberFailure;
 pub use nix::NixFault;
+pub use sealed::SealedFault;
 pub use stage::Stage;
 pub use tailscale::TailscaleFailure;
 pub use tor::TorFailure;
@@ -270,6 +272,17 @@ pub enum Error {
         var: String,
     },
 
+    /// A snapshot has secret hosts, and not this one for us.
+    #[error("{}", fault.text(whose, here.as_deref()))]
+    SealedHosts {
+        /// Whom it has them for: machines and public keys.
+        whose: Vec<String>,
+        /// The machine that we run on.
+        here: Option<String>,
+        /// What stood in the way.
+        fault: SealedFault,
+    },
+
     /// The var was never generated.
     #[error("var {var} of machine {machine:?} has not been generated")]
     VarMissing {
@@ -475,6 +488,11 @@ impl Error {
             ],
             Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
             Self::Nix { fault, .. } => fault.hint(),
+            Self::SealedHosts { whose, here, fault } => fault.hint(
+                whose,
+                here.as_deref(),
+                "make the snapshot anew, for this machine or key",
+            ),
             Self::SecretName { .. } => {
                 vec!["if the clan is yours, allow it: clan-connect trust-clan".into()]
             }

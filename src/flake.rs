@@ -84,8 +84,11 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let cached = cache.as_ref().and_then(|path| stored(path).ok());
     let nix = nix::program(&flake.env);
     let cached = cached.filter(|snapshot| snapshot.services.is_some() || nix.is_none());
+    // Nix knows no secret hosts; they do not grow old with the rest.
+    let sealed = committed.as_ref().ok().and_then(Option::as_ref);
+    let sealed = sealed.map(|committed| committed.secret_hosts.clone()).unwrap_or_default();
     if let Some(snapshot) = cached.filter(is_current) {
-        return Ok(snapshot);
+        return Ok(Snapshot { secret_hosts: sealed, ..snapshot });
     }
     let evaluated = match nix {
         Some(nix) => {
@@ -101,7 +104,7 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
         (Ok(mut snapshot), _) => {
             snapshot.fingerprint = fingerprint;
             keep(&snapshot, flake);
-            Ok(snapshot)
+            Ok(Snapshot { secret_hosts: sealed, ..snapshot })
         }
         (Err(_), Ok(Some(snapshot))) => {
             step(Step::Stale);

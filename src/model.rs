@@ -3,6 +3,7 @@
 //! socket; whoever reads one of these fills it.
 
 mod host_keys;
+mod kept_hosts;
 mod machines;
 mod service;
 mod target_host;
@@ -17,6 +18,7 @@ use crate::printable::Printable;
 use machines::Machines;
 
 pub use host_keys::{HostKeys, Stated};
+pub use kept_hosts::{KeptHosts, SealedHosts};
 pub use service::{Member, Service, Setting};
 pub use target_host::TargetHost;
 pub(crate) use target_host::{MAX_HOST, check_user};
@@ -47,6 +49,8 @@ pub struct Clan {
     services: Option<Vec<Service>>,
     /// Public vars that the document has itself.
     public_vars: HashMap<VarRef, String>,
+    /// Secret hosts that it has, encrypted.
+    sealed_hosts: Vec<SealedHosts>,
     /// Service, instance and index in `problems` of each unusable network.
     pub(crate) broken: Vec<(Option<String>, String, usize)>,
 }
@@ -172,10 +176,22 @@ impl Clan {
         self.public_vars.get(var).map(String::as_str)
     }
 
-    /// The public vars that the document has itself and these hosts are in.
-    pub fn public_hosts<'a>(&self, hosts: impl Iterator<Item = &'a Host>) -> Vec<(VarRef, String)> {
-        let known = hosts.filter_map(Host::var);
-        known.filter_map(|var| Some((var.clone(), self.public_vars.get(var)?.clone()))).collect()
+    /// Notes secret hosts that the document has, encrypted.
+    pub fn add_sealed_hosts(&mut self, sealed: SealedHosts) {
+        self.sealed_hosts.push(sealed);
+    }
+
+    /// What the document itself has of these hosts.
+    pub fn kept_hosts<'a>(&self, hosts: impl Iterator<Item = &'a Host>) -> KeptHosts {
+        let vars = hosts.filter_map(Host::var);
+        let public = vars.filter_map(|var| Some((var.clone(), self.public_vars.get(var)?.clone())));
+        KeptHosts { public: public.collect(), sealed: self.sealed_hosts.clone() }
+    }
+
+    /// The vars that hosts are in, as the document has them: some may be there several times.
+    pub fn host_vars(&self) -> impl Iterator<Item = &VarRef> {
+        let peers = self.networks.iter().flat_map(|network| &network.peers);
+        peers.flat_map(|peer| &peer.hosts).filter_map(Host::var)
     }
 
     /// Notes the host keys of a machine.

@@ -15,6 +15,7 @@ mod listing;
 mod placement;
 mod plugin;
 mod sealed;
+mod sealed_hosts;
 mod sops;
 mod store;
 
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::model::VarRef;
+use crate::model::{KeptHosts, VarRef};
 use crate::printable::Printable;
 use crate::prompter::Prompter;
 use crate::secret::Secret;
@@ -33,6 +34,8 @@ use effort::Effort;
 pub use environment::Environment;
 use identity::{Keyring, Round};
 use placement::Placement;
+use sealed_hosts::Handed;
+pub use sealed_hosts::{PublicKey, is_opened_file, seal};
 pub use sops::Format as SopsFormat;
 use store::{Layout, Store};
 
@@ -49,6 +52,8 @@ pub struct Vars {
     deployed: Deployed,
     /// Public values that somebody else has read.
     known: HashMap<VarRef, String>,
+    /// Secret hosts that a snapshot has for this machine.
+    handed: Handed,
 }
 
 /// A var and what can be said of it without asking anyone.
@@ -122,7 +127,7 @@ impl Vars {
         let passage = passage.or_else(|| environment.in_home(".passage/store"));
         let pass = environment.password_store_dir.clone();
         let pass = pass.or_else(|| environment.in_home(".password-store"));
-        let deployed = Deployed::new(&environment);
+        let (deployed, handed) = (Deployed::new(&environment), Handed::new(&environment));
         let keyring = Arc::new(Keyring::new(identities, environment, prompter));
         let of_clan = |layout| Some((layout, flake.clone()?));
         let passwords = |root: Option<PathBuf>| Some((Layout::Passwords, canonical(root?)));
@@ -133,7 +138,7 @@ impl Vars {
             .flatten()
             .map(|(layout, root)| Store::new(layout, root, keyring.clone()))
             .collect();
-        Self { flake, stores, keyring, deployed, known: HashMap::new() }
+        Self { flake, stores, keyring, deployed, known: HashMap::new(), handed }
     }
 
     /// The value of `var`: the machine's own before the shared one, public ones
@@ -142,8 +147,8 @@ impl Vars {
     ///
     /// # Errors
     /// [`Error::VarMissing`], [`Error::NoVars`], [`Error::VarUndecryptable`],
-    /// [`Error::VarBroken`], [`Error::TooLarge`], [`Error::Identity`] and
-    /// [`Error::File`].
+    /// [`Error::SealedHosts`], [`Error::VarBroken`], [`Error::TooLarge`],
+    /// [`Error::Identity`] and [`Error::File`].
     pub fn reveal(&self, var: &VarRef) -> Result<Value> {
         let effort = self.keyring.effort();
         let deployed = |placements: &[Placement]| {
@@ -157,9 +162,11 @@ impl Vars {
                     self.tell_of_double(var, placement);
                     return Ok(value);
                 }
-                // Only what is deployed of this very value may stand in for it.
+                // Only what is deployed of this very value, or was handed to us, may stand
+                // in for it.
                 Err(error @ Error::VarUndecryptable { .. }) => {
-                    return deployed(&[placement])?.ok_or(error);
+                    let handed = || self.handed(var).ok().flatten();
+                    return deployed(&[placement])?.or_else(handed).ok_or(error);
                 }
                 Err(error) => return Err(error),
             }
@@ -171,12 +178,36 @@ impl Vars {
         if let Some(value) = deployed(&Placement::ALL)? {
             return Ok(value);
         }
+        if let Some(value) = self.handed(var)? {
+            return Ok(value);
+        }
         Err(match &self.flake {
             Some(_) => {
                 Error::VarMissing { machine: var.machine().to_owned(), var: var.to_string() }
             }
             None => Error::NoVars { var: var.to_string() },
         })
+    }
+
+    /// The value that a snapshot has for this machine.
+    fn handed(&self, var: &VarRef) -> Result<Option<Value>> {
+        let host = self.handed.reveal(var, &self.keyring)?;
+        let value = |host: Secret<String>| {
+            let bytes = Secret::new(host.expose().clone().into_bytes());
+            Value { bytes, secret: true }
+        };
+        Ok(host.map(value))
+    }
+
+    /// The secret hosts that a snapshot has for this machine as one text, and the name of
+    /// the file that users of this machine look for it in; `None` where a snapshot has none
+    /// for anybody. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::SealedHosts`] and [`Error::Identity`].
+    pub fn opened_hosts(&self) -> Result<Option<(String, Secret<Vec<u8>>)>> {
+        let opened = self.handed.text(&self.keyring)?;
+        Ok(opened.map(|(name, mut text)| (name, Secret::new(std::mem::take(&mut *text)))))
     }
 
     /// The value that the clan keeps at one placement.
@@ -210,10 +241,11 @@ impl Vars {
         Placement::ALL.into_iter().any(|placement| self.has(var, placement))
     }
 
-    /// The same, with public values that somebody else has read: those of a snapshot, which
-    /// count where the clan's own files have none.
-    pub fn with_known(mut self, known: impl IntoIterator<Item = (VarRef, String)>) -> Self {
-        self.known.extend(known);
+    /// The same, with what a snapshot has of hosts, which counts where the clan's own files
+    /// have none: public ones, and secret ones for this machine.
+    pub fn with_known(mut self, kept: KeptHosts) -> Self {
+        self.known.extend(kept.public);
+        self.handed.take(kept.sealed);
         self
     }
 
@@ -255,6 +287,39 @@ impl Vars {
         let Some(flake) = &self.flake else { return Ok(None) };
         let path = Path::new("vars").join(placement.dir(var)).join("value");
         file::read(flake, &path, MAX_VALUE)
+    }
+
+    /// What tells the encrypted value of `var` from every other that was encrypted: a digest of
+    /// its file, which is of no use to guess what is in it. `None` where there is none. Opens
+    /// nothing. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::VarBroken`], [`Error::TooLarge`] and [`Error::File`].
+    pub fn sealed_digest(&self, var: &VarRef) -> Result<Option<String>> {
+        for placement in Placement::ALL {
+            for store in &self.stores {
+                if let Some(digest) = store.digest(var, placement)? {
+                    return Ok(Some(digest));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The public keys of a machine, to encrypt for it, from every store that has one, in
+    /// the order of their texts; none where none has. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::VarBroken`], [`Error::TooLarge`] and [`Error::File`].
+    pub fn machine_keys(&self, machine: &str) -> Result<Vec<PublicKey>> {
+        VarRef::new(machine, "-", "-")?;
+        let mut keys = Vec::new();
+        for store in &self.stores {
+            keys.extend(store.public_keys(machine)?);
+        }
+        keys.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        keys.dedup_by(|one, other| one.as_str() == other.as_str());
+        Ok(keys)
     }
 
     /// The plaintext of any sops file, opened with the identities of this

@@ -1,13 +1,13 @@
 //! A job that has nothing but the program and a few variables: no home, no terminal, no
 //! account, no file that it may write.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{BINARY, Home, Run, Server, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Server, copy_program, noise, sshd, start, wait};
 
 struct Job {
     home: Home,
@@ -147,4 +147,39 @@ fn a_reader_of_events_that_stops_holds_nothing_up() {
     let held = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
     (&held).write_all(&[b'x'; 65536]).unwrap();
     assert_eq!(run(fifo.to_str().unwrap()).exits(0).text(), "done\n");
+}
+
+#[test]
+fn an_empty_root_with_the_file_and_a_variable_is_enough() {
+    let job = Job::new();
+    let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));
+    job.snapshot(job.server.address.port(), host_key.trim());
+    job.home.write("root/clan-connect.json", job.home.read("clan/clan-connect.json"));
+    let root = job.home.path("root").display().to_string();
+    copy_program(BINARY, &job.home.path("root/clan-connect"));
+    let run = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("CLAN_CONNECT_SSH_KEY", &job.key).env("CLAN_DIR", "/clan-connect.json");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "coreutils, rsync")))
+    };
+    let ours = |args: &[&str]| {
+        let fixed = [&*root, "/clan-connect", "--flake", "clan-connect.json"];
+        run("chroot", &[&fixed[..], args].concat())
+    };
+    let done = ours(&["ssh", "m", "-c", "echo", "in"]).exits(0);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in\n", ""));
+    assert_eq!(ours(&["ssh", "m", "-c", "sh", "-c", "exit 7"]).code, Some(7));
+    ours(&["--exit-codes", "detailed", "ssh", "n", "-c", "true"]).exits(255).says(&["\"n\""]);
+    // As the ssh of a program that copies.
+    let data = noise(1 << 20);
+    let from = job.home.write("from", &data).display().to_string();
+    let to = job.home.path("to").display().to_string();
+    let ssh = format!("chroot {root} /clan-connect openssh");
+    run("rsync", &["-e", &ssh, &from, &format!("m:{to}")]).exits(0);
+    assert!(fs::read(&to).unwrap() == data, "another file came");
+    // Nothing was written there.
+    let left: Vec<_> = fs::read_dir(&root).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
 }

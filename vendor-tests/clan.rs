@@ -36,7 +36,7 @@ fn public(identity: &Path) -> String {
 }
 
 /// Encrypts with the real age program.
-fn seal(home: &Home, recipient: &str, plain: &[u8], to: &str) -> PathBuf {
+pub fn seal(home: &Home, recipient: &str, plain: &[u8], to: &str) -> PathBuf {
     let path = home.write(to, "");
     let mut command = Command::new("age");
     command.args(["-r", recipient, "-o"]).arg(&path).stdin(std::process::Stdio::piped());

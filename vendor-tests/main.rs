@@ -58,6 +58,7 @@ mod known_hosts_matrix;
 mod library;
 mod links;
 mod machine_identity;
+mod machines;
 mod name_servers;
 mod named_clan;
 mod native_options;

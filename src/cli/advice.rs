@@ -4,7 +4,8 @@
 
 use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{
-    Cause, Error, IrohFailure, MemberFailure, NixFault, TorFailure, distinct, joined, tried_or,
+    Cause, Error, IrohFailure, MemberFailure, NixFault, SealedFault, TorFailure, distinct, joined,
+    tried_or,
 };
 use crate::preload::Preload;
 use crate::race::BannerError;
@@ -35,8 +36,17 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             "add the machine to a network of the clan, or name an address with --target-host"
                 .into(),
         ],
-        Error::NoVars { .. } => {
-            vec!["run it inside the clan, or name its directory with --flake DIR".into()]
+        Error::NoVars { .. } => vec![
+            "run it inside the clan, or name its directory with --flake DIR".into(),
+            format!("on a machine of the clan a snapshot will do that is made for it: {SEAL}"),
+        ],
+        Error::SealedHosts { whose, here, fault } => {
+            let again = format!("make the snapshot anew: {SEAL}");
+            let mut hints = fault.hint(whose, here.as_deref(), &again);
+            if matches!(fault, SealedFault::Closed(_)) {
+                hints.push("or name a key that opens them with --identity FILE".to_owned());
+            }
+            hints
         }
         Error::VarMissing { machine, .. } => vec![
             format!("generate and deploy it: clan machines update {machine}"),
@@ -71,6 +81,9 @@ pub(super) fn native(error: &Error) -> Vec<String> {
         error => error.hint(),
     }
 }
+
+/// What makes a snapshot with secret hosts.
+const SEAL: &str = "clan-connect exports snapshot --for MACHINE, or --for-recipient KEY";
 
 /// The advice of `clan-connect` about a machine whose key is not the one that its clan
 /// states.

@@ -1,6 +1,8 @@
-//! `exports show` and `exports snapshot`.
+//! `exports show`, `exports snapshot` and `exports unseal`.
 
+mod access;
 mod snapshot;
+mod unseal;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +21,12 @@ pub(super) enum Command {
         json: bool,
     },
     /// Write what connecting takes into one file that needs no nix
-    Snapshot {
-        /// Where to; standard output for `-` [default: clan-connect.json in the
-        /// clan, and standard output for --exports FILE without one]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
+    Snapshot(snapshot::Arguments),
+    /// Open the secret hosts that a snapshot has for this machine, for its users in a group:
+    /// root does that, once the machine has its key
+    Unseal {
+        /// A directory below /run/clan-connect that the group can read and nobody else
+        dir: PathBuf,
     },
 }
 
@@ -40,6 +43,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
                 false => print_text(&network::show_text(&clan)),
             }
         }
-        Command::Snapshot { output } => snapshot::run(output.as_deref(), global, ui),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, global, ui),
+        Command::Unseal { dir } => unseal::run(&dir, global, ui),
     }
 }

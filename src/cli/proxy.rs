@@ -60,9 +60,10 @@ pub(super) fn run(arguments: &Proxy, global: &Global) -> Result<u8> {
             // The files name whoever calls us as the way to the machine.
             invocation.resolved.options.proxy_command = None;
         }
-        // Whoever started us has the terminal.
-        let is_verbose = invocation.resolved.verbosity() > 0;
-        let ui = Arc::new(Ui::with(is_verbose, !is_verbose, Color::Never, &global.env));
+        // Whoever started us has the terminal, and hears from nobody else what is wrong.
+        let (is_verbose, is_quiet) =
+            (invocation.resolved.verbosity() > 0, invocation.resolved.is_quiet());
+        let ui = Arc::new(Ui::with(is_verbose, is_quiet, Color::Never, &global.env));
         let port = arguments.port.filter(|port| *port != DEFAULT_PORT);
         if let Some(control) = warm::control(&invocation, None, &Forwards::default(), global, &ui)
             && mux::routed(&control, port, &ui).await?

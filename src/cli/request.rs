@@ -50,7 +50,7 @@ pub(super) fn request(
         }
     };
     let machine = invocation.name().to_owned();
-    let vars = Arc::new(global.vars(ui)?.with_known(found.known.iter().cloned()));
+    let vars = Arc::new(global.vars(ui)?.with_known(found.known.clone()));
     let bare = Request::new(&machine, vars, ui.clone(), &global.env);
     let mut credentials = Credentials {
         machine: shown(invocation),

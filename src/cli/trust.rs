@@ -16,6 +16,7 @@ use super::request::routes::Found;
 use super::{Global, Ui, complete, print_json, print_text, task};
 use crate::connect::{Counted, Kind, Trust};
 use crate::error::{Error, Result};
+use crate::options::LogLevel;
 use crate::plan::{DEFAULT_PORT, Overrides, plan};
 use crate::printable::{self, Printable};
 use crate::ssh::known_hosts::{self, Name};
@@ -67,6 +68,8 @@ pub(super) fn run(command: &Command, global: &Global, ui: &Arc<Ui>) -> Result<u8
     task::drive(async {
         match command {
             Command::List { machine, known_hosts: Some(name), .. } => {
+                // The way there is another process, which says what there is to say.
+                ui.set_level(LogLevel::Error);
                 let known = known(machine, global, ui).await?;
                 lines(&machine.name, name, &known, global.clan_is_named())
             }

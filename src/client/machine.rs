@@ -168,7 +168,7 @@ impl Machine {
     fn request(self) -> Result<Request> {
         let Clan { known, prompter, env, .. } = &self.clan;
         let routes = plan(known, &self.name, &self.overrides)?;
-        let hosts = known.public_hosts(routes.iter().map(|route| &route.host));
+        let hosts = known.kept_hosts(routes.iter().map(|route| &route.host));
         let vars = Arc::new(self.clan.vars().with_known(hosts));
         let mut request = Request::new(&self.name, vars.clone(), prompter.clone(), env);
         request.routes = routes;

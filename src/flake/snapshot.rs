@@ -3,6 +3,8 @@
 //! deterministic, so that it can be committed for hosts without nix, and which
 //! the cache uses too. Knows nothing of how it came about.
 
+mod sealed;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -15,10 +17,11 @@ use crate::error::{Error, Result};
 use crate::exports::{check_bounds, check_machine};
 use crate::file;
 use crate::host_keys;
-use crate::model::{Clan, Host, HostKeys, Stated, TargetHost, VarRef};
+use crate::model::{Clan, HostKeys, SealedHosts, Stated, TargetHost, VarRef};
 use crate::options::is_for_addresses;
 use crate::printable::Printable;
 use crate::vars::Vars;
+pub use sealed::{Access, Sealed};
 
 /// The name of a snapshot in the clan's directory.
 pub const NAME: &str = "clan-connect.json";
@@ -59,6 +62,9 @@ pub struct Snapshot {
     /// machine and `generator/file`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, BTreeMap<String, String>>,
+    /// Secret hosts, for each machine or public key that somebody has asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_hosts: BTreeMap<String, Sealed>,
     /// Entries that could not be evaluated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
@@ -106,6 +112,7 @@ impl Snapshot {
             configured: BTreeMap::new(),
             services: None,
             vars: BTreeMap::new(),
+            secret_hosts: BTreeMap::new(),
             failed: Vec::new(),
             exports,
         }
@@ -153,6 +160,7 @@ impl Snapshot {
                 Printable(origin)
             ));
         }
+        let place = place(origin);
         for (name, machine) in &self.machines {
             if let Err(reason) = check_machine(name) {
                 clan.warnings
@@ -164,7 +172,6 @@ impl Snapshot {
                 clan.set_target_host(name, target);
             }
             let stated = |texts: &[String]| {
-                let place = PathBuf::from(origin);
                 let stated = |text: &String| Stated { text: text.clone(), place: place.clone() };
                 texts.iter().map(stated).collect()
             };
@@ -188,6 +195,9 @@ impl Snapshot {
                     clan.set_public_var(var, value.clone());
                 }
             }
+        }
+        for (whose, Sealed { sealed, .. }) in &self.secret_hosts {
+            clan.add_sealed_hosts(SealedHosts { whose: whose.clone(), text: sealed.clone() });
         }
         for (name, text) in &self.configured {
             if check_machine(name).is_err() {
@@ -226,9 +236,7 @@ impl Snapshot {
     pub fn add_vars(&mut self, vars: &Vars) -> Result<Vec<(VarRef, Absent)>> {
         let clan = self.clan("the exports")?;
         self.vars.clear();
-        let peers = clan.networks.iter().flat_map(|network| &network.peers);
-        let hosts = peers.flat_map(|peer| &peer.hosts).filter_map(Host::var);
-        let hosts = hosts.map(|var| (var.clone(), true));
+        let hosts = clan.host_vars().map(|var| (var.clone(), true));
         let asked = clan.networks.iter().flat_map(|network| dial::public_vars(&clan, network));
         let (mut seen, mut absent) = (HashSet::new(), Vec::new());
         for (var, is_host) in hosts.chain(asked.map(|var| (var, false))) {
@@ -263,6 +271,13 @@ impl Snapshot {
         // As umask allows: it is made to be shared.
         file::write_whole(path, self.to_json().as_bytes(), 0o644).map_err(failed)
     }
+}
+
+/// The file that host keys of a snapshot are in, which was read from `origin`: itself, or in
+/// its directory.
+fn place(origin: &str) -> PathBuf {
+    let origin = PathBuf::from(origin);
+    if origin.is_dir() { origin.join(NAME) } else { origin }
 }
 
 /// A machine's address as it is written in the clan. What it says beside user,
@@ -388,7 +403,7 @@ mod tests {
         // Where the snapshot stands alone, the host is read from it.
         let clan = snapshot.clan("x").unwrap();
         let routes = crate::plan::plan(&clan, "m", &Default::default()).unwrap();
-        assert_eq!(clan.public_hosts(routes.iter().map(|route| &route.host)).len(), 2);
+        assert_eq!(clan.kept_hosts(routes.iter().map(|route| &route.host)).public.len(), 2);
     }
 
     #[test]

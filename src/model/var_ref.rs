@@ -11,7 +11,7 @@ const MAX_COMPONENT: usize = 255;
 /// Which generated value is meant: machine, generator and file. Whether it is
 /// per machine or shared only the store knows, as in Clan's own
 /// `clan_lib/vars`. Every component is a single path component by construction.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VarRef {
     machine: String,
     generator: String,

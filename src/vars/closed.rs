@@ -24,13 +24,19 @@ impl Closed {
     pub(super) fn at(self, path: &Path) -> Error {
         let path = path.to_owned();
         match self {
-            Self::Broken(reason) => Error::VarBroken { path, reason },
-            Self::TooMuch => {
-                let reason = "too much has to be tried to open it: it names more recipients, or \
-                              machines with more keys, than any clan has";
-                Error::VarBroken { path, reason: reason.to_owned() }
-            }
             Self::TooLarge => Error::TooLarge { path, limit: super::MAX_VALUE },
+            other => Error::VarBroken { path, reason: other.reason() },
+        }
+    }
+
+    /// The same in words, of what has no file of its own.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Broken(reason) => reason,
+            Self::TooMuch => "too much has to be tried to open it: it names more recipients, or \
+                              machines with more keys, than any clan has"
+                .to_owned(),
+            Self::TooLarge => "it is too large".to_owned(),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::key::{self, Key, SshKey};
 use super::sealed::Sealed;
 use super::{Environment, file};
 use crate::command;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::prompter::Prompter;
 use crate::secret::Secret;
 
@@ -267,7 +267,8 @@ impl Keyring {
             entries.push(entry);
         }
         for IdentitySource { origin, what } in places {
-            if matches!(&what, What::WellKnown(path) if !path.exists()) {
+            // One that cannot be seen may be there: then it is said why it is of no use.
+            if matches!(&what, What::WellKnown(path) if matches!(path.try_exists(), Ok(false))) {
                 continue;
             }
             let entry = self.entry(&origin, || {
@@ -307,16 +308,13 @@ impl Keyring {
         read: fn(&Path, u64) -> Result<Vec<u8>>,
     ) -> Result<KeyState, String> {
         let bytes = read(path, MAX_IDENTITY_FILE).map_err(|error| match error {
-            Error::File { source, .. } => source.to_string(),
+            Error::File { source, .. } => strerror(&source),
             Error::TooLarge { .. } => "it is larger than 1 MiB".to_owned(),
             _ => "it is not a regular file".to_owned(),
         })?;
         let bytes = Zeroizing::new(bytes);
         if AgeFile::is_one(&bytes) {
-            let file = AgeFile::parse(&bytes).map_err(|closed| match closed {
-                Closed::Broken(reason) => reason,
-                Closed::TooLarge | Closed::TooMuch => "it is too large".to_owned(),
-            })?;
+            let file = AgeFile::parse(&bytes).map_err(Closed::reason)?;
             if !file.is_locked_by_passphrase() {
                 return Err("it is encrypted, but not with a passphrase".to_owned());
             }

@@ -15,10 +15,14 @@ use super::identity::{Asking, Family, Keyring, Round};
 use super::key::{self, Key};
 use super::placement::Placement;
 use super::sealed::Sealed;
+use super::sealed_hosts::PublicKey;
 use super::sops::{DataKeys, Format, SopsFile};
 use crate::error::{Error, Result};
 use crate::model::VarRef;
 use crate::secret::Secret;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// Largest machine key file, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;
@@ -117,6 +121,15 @@ impl Layout {
         })
     }
 
+    /// The file with the public key of a machine.
+    fn public_key(self, machine: &str) -> Option<PathBuf> {
+        match self {
+            Self::Age => Some(Path::new("secrets/age-keys/machines").join(machine).join("pub")),
+            Self::Sops => Some(Path::new("sops/machines").join(machine).join("key.json")),
+            Self::Passwords => None,
+        }
+    }
+
     fn machine_of(self, entry: &str) -> Option<&str> {
         match self {
             Self::Sops => entry.strip_suffix("-age.key"),
@@ -181,6 +194,38 @@ impl Store {
             Some(error) => error,
             None => self.undecryptable(var, &*sealed, shared)?,
         })
+    }
+
+    /// A digest of the file that `var` is in, if it is in this store.
+    ///
+    /// # Errors
+    /// As for [`file::read`].
+    pub(super) fn digest(&self, var: &VarRef, placement: Placement) -> Result<Option<String>> {
+        let path = self.layout.secret(&placement.dir(var), var.file());
+        let bytes = file::read(&self.root, &path, MAX_FILE)?;
+        Ok(bytes.map(|bytes| data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))))
+    }
+
+    /// The public keys of a machine that are age's (Clan's `sops/machines/M/key.json`, and
+    /// `secrets/age-keys/machines/M/pub`).
+    ///
+    /// # Errors
+    /// [`Error::VarBroken`] for what is none, and those of [`file::read`].
+    pub(super) fn public_keys(&self, machine: &str) -> Result<Vec<PublicKey>> {
+        let Some(path) = self.layout.public_key(machine) else { return Ok(Vec::new()) };
+        let Some(bytes) = file::read(&self.root, &path, MAX_KEY_FILE)? else {
+            return Ok(Vec::new());
+        };
+        let broken = |reason: &str| Error::VarBroken {
+            path: self.root.join(&path),
+            reason: reason.to_owned(),
+        };
+        let keys = match self.layout {
+            Layout::Sops => sops_keys(&bytes).ok_or_else(|| broken("it holds no public keys"))?,
+            _ => String::from_utf8_lossy(&bytes).split_whitespace().map(str::to_owned).collect(),
+        };
+        let keys: Option<Vec<PublicKey>> = keys.iter().map(|key| PublicKey::parse(key)).collect();
+        keys.ok_or_else(|| broken("it holds something else than public keys of age (age1…)"))
     }
 
     /// Whether there is a secret of this name, whoever may open it.
@@ -323,6 +368,29 @@ impl Store {
         let machine = machine.to_owned();
         Ok(Error::VarUndecryptable { machine, var: var.to_string(), reason, tried })
     }
+}
+
+/// The keys of age's in a `key.json` of Clan's: one, or a list (`clan_cli/secrets/folders.py`).
+fn sops_keys(bytes: &[u8]) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct PublicKey {
+        publickey: String,
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Keys {
+        One(PublicKey),
+        Several(Vec<PublicKey>),
+    }
+    let keys = match serde_json::from_slice(bytes).ok()? {
+        Keys::One(key) => vec![key],
+        Keys::Several(keys) => keys,
+    };
+    // Others are of PGP, which machines do not have.
+    let of_age = keys.into_iter().filter(|key| key.kind == "age");
+    Some(of_age.map(|key| key.publickey).collect())
 }
 
 /// The plaintext of the sops file at `path`, which need not be the clan's.

@@ -312,7 +312,7 @@ fn a_snapshots_public_value_counts_where_the_clan_has_none() {
         Environment::default(),
         std::sync::Arc::new(crate::prompter::Nobody),
     );
-    let vars = vars.with_known(known);
+    let vars = vars.with_known(KeptHosts { public: known.into(), ..KeptHosts::default() });
     let reveal =
         |file: &str| vars.reveal(&var(file)).map(|value| value.text().unwrap().expose().clone());
     assert_eq!(reveal("here").unwrap(), "the clan's");

@@ -1,13 +1,18 @@
 //! `exports snapshot`: all that connecting to a clan takes, in one file. Owns where it
-//! comes from and that what is not in it is said; never opens what is secret.
+//! comes from and that what is not in it is said; opens what is secret only for those who are
+//! to have it.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Args;
+
+use super::access::{Asked, Machines};
 use crate::cli::{Global, Ui, print};
 use crate::error::{Error, Result};
 use crate::flake::nix::Whole;
-use crate::flake::snapshot::{self, Absent, Snapshot};
+use crate::flake::snapshot::{self, Absent, Sealed, Snapshot};
 use crate::flake::{self, Flake, fingerprint};
 use crate::model::{Clan, Host, VarRef};
 use crate::printable;
@@ -15,17 +20,29 @@ use crate::printable;
 /// Most names that are listed of a kind.
 const MAX_SHOWN: usize = 10;
 
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// Where to; standard output for `-` [default: clan-connect.json in the clan, and standard
+    /// output for --exports FILE without one]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
 /// A snapshot with what had to be left out of it, for people.
 struct Made {
     origin: String,
     snapshot: Snapshot,
     lacks: Vec<String>,
+    /// The machines of the inventory; `None` for a snapshot that stays as it is.
+    inventory: Option<BTreeSet<String>>,
 }
 
-/// Writes it to `output`.
-pub(super) fn run(output: Option<&Path>, global: &Global, ui: &Arc<Ui>) -> Result<()> {
+/// Writes it to where it is asked for.
+pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Result<()> {
     let is_stdout = |file: &Path| file == Path::new("-");
-    let to = match (output, &global.exports) {
+    let to = match (&arguments.output, &global.exports) {
         (Some(file), _) => Some(file.to_owned()).filter(|file| !is_stdout(file)),
         (None, given) => match (clan(global, ui)?, given) {
             (Some(flake), _) if flake.is_remote => {
@@ -38,10 +55,12 @@ pub(super) fn run(output: Option<&Path>, global: &Global, ui: &Arc<Ui>) -> Resul
             (None, None) => return global.site().map(drop),
         },
     };
-    let Made { origin, snapshot, lacks } = match &global.exports {
+    let mut made = match &global.exports {
         Some(file) => converted(file, global, ui)?,
         None => evaluated(global, ui)?,
     };
+    seal(&mut made, to.as_deref(), &arguments.asked, global, ui)?;
+    let Made { origin, snapshot, lacks, .. } = made;
     let clan = snapshot.clan(&origin)?;
     // For whoever reads it: what is wrong is said now, not later.
     ui.problems(&clan);
@@ -55,6 +74,53 @@ pub(super) fn run(output: Option<&Path>, global: &Global, ui: &Arc<Ui>) -> Resul
     }
     lacks.iter().for_each(|lack| ui.notice(&format!("left out: {lack}")));
     Ok(())
+}
+
+/// Encrypts the secret hosts for those who are asked for, and says which are for nobody.
+fn seal(
+    made: &mut Made,
+    to: Option<&Path>,
+    asked: &Asked,
+    global: &Global,
+    ui: &Arc<Ui>,
+) -> Result<()> {
+    let Made { snapshot, lacks, inventory, .. } = made;
+    let Some(inventory) = inventory else {
+        if asked.is_nobody() {
+            return Ok(());
+        }
+        return Err(Error::Usage(
+            "secret hosts are in the clan's own files, and here is but a snapshot or exports: \
+             --for takes the clan"
+                .to_owned(),
+        ));
+    };
+    let vars = global.vars(ui)?;
+    let secret = snapshot.secret_host_vars(&vars)?;
+    let access = asked.access(&Machines { inventory, snapshot }, &secret, &vars)?;
+    for it in access.iter().filter(|it| it.hosts.is_empty()) {
+        let whose = printable::line(&it.whose);
+        ui.notice(&format!("there are no secret hosts that {whose} may dial"));
+    }
+    let before = before(to, global);
+    snapshot.seal(&access, &vars, &before)?;
+    let lost = before.keys().filter(|whose| !snapshot.secret_hosts.contains_key(*whose));
+    let lost = lost.map(|whose| printable::line(whose)).collect();
+    if let Some(lost) = listed("secret hosts that it had are not in it any more, for", lost) {
+        ui.warning(&format!("{lost}; --for MACHINE adds them"));
+    }
+    let nobodys = secret.iter().filter(|var| !access.iter().any(|it| it.hosts.contains(*var)));
+    lacks.extend(listed("secret hosts", nobodys.map(shown).collect()));
+    Ok(())
+}
+
+/// The secret hosts that the file has now, or that of the clan, of which nothing is encrypted
+/// anew that has not changed.
+fn before(to: Option<&Path>, global: &Global) -> BTreeMap<String, Sealed> {
+    let of_clan = || global.flake().ok().map(|dir| dir.join(snapshot::NAME));
+    let file = to.filter(|file| file.exists()).map(Path::to_owned).or_else(of_clan);
+    let read = file.and_then(|file| flake::read_snapshot(&file).ok());
+    read.map(|(snapshot, _)| snapshot.secret_hosts).unwrap_or_default()
 }
 
 /// The clan beside which this is, if there is one.
@@ -77,8 +143,13 @@ fn converted(file: &Path, global: &Global, ui: &Arc<Ui>) -> Result<Made> {
     let origin = file.display().to_string();
     let (mut snapshot, is_whole) = flake::read_snapshot(file)?;
     let mut lacks = failed(&snapshot);
+    let mut inventory = None;
     match clan(global, ui)?.filter(|_| !is_whole) {
-        Some(_) => lacks.extend(complete(&mut snapshot, global, ui)?),
+        Some(_) => {
+            // Exports alone name no machine of it.
+            inventory = Some(BTreeSet::new());
+            lacks.extend(complete(&mut snapshot, global, ui)?);
+        }
         None => {
             let clan = snapshot.clan(&origin)?;
             let hosts = clan.networks.iter().flat_map(|network| &network.peers);
@@ -88,7 +159,7 @@ fn converted(file: &Path, global: &Global, ui: &Arc<Ui>) -> Result<Made> {
             lacks.extend(listed("hosts whose vars are not in the file", names));
         }
     }
-    Ok(Made { origin, snapshot, lacks })
+    Ok(Made { origin, snapshot, lacks, inventory })
 }
 
 /// What nix says of the clan, and its files.
@@ -97,7 +168,7 @@ fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
     let (origin, Whole { mut snapshot, failed: unevaluated }) = global.whole(ui)?;
     let mut lacks = failed(&snapshot);
     if flake.stands_alone() {
-        return Ok(Made { origin, snapshot, lacks });
+        return Ok(Made { origin, snapshot, lacks, inventory: None });
     }
     match unevaluated {
         Some(machines) => lacks.extend(listed(
@@ -114,14 +185,15 @@ fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
                 .collect(),
         )),
     }
+    let inventory = Some(snapshot.machines.keys().cloned().collect());
     lacks.extend(complete(&mut snapshot, global, ui)?);
     if snapshot.fingerprint.is_none() {
         snapshot.fingerprint = fingerprint(&flake.dir);
     }
-    Ok(Made { origin, snapshot, lacks })
+    Ok(Made { origin, snapshot, lacks, inventory })
 }
 
-/// Adds what the clan's files have; returns what they do not have, or not in the clear.
+/// Adds what the clan's files have in the clear; returns what they do not have at all.
 fn complete(snapshot: &mut Snapshot, global: &Global, ui: &Arc<Ui>) -> Result<Vec<String>> {
     let vars = global.vars(ui)?;
     snapshot.add_host_keys(&vars)?;
@@ -131,7 +203,6 @@ fn complete(snapshot: &mut Snapshot, global: &Global, ui: &Arc<Ui>) -> Result<Ve
         listed(what, names.collect())
     };
     let kinds = [
-        of(Absent::Secret, "secret hosts"),
         of(Absent::Ungenerated, "hosts whose vars are not generated yet"),
         of(Absent::Unfit, "hosts whose vars are no short text"),
     ];
@@ -174,8 +245,13 @@ fn summary(snapshot: &Snapshot, clan: &Clan) -> String {
     let with_keys = snapshot.machines.values().filter(|it| !it.host_keys.is_empty()).count();
     let configured = snapshot.configured.values().flatten().count();
     let vars = snapshot.vars.values().map(|vars| vars.len()).sum();
+    let sealed = match snapshot.secret_hosts.len() {
+        0 => String::new(),
+        number => format!(", secret hosts for {number}"),
+    };
     format!(
-        "{} in {}, host keys of {with_keys}, targetHost in the configuration of {configured}, {}",
+        "{} in {}, host keys of {with_keys}, targetHost in the configuration of {configured}, \
+         {}{sealed}",
         count(clan.machines().len(), "machine"),
         count(clan.networks.len(), "network"),
         count(vars, "public var"),

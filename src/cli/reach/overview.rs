@@ -149,7 +149,7 @@ impl Everybody<'_> {
     /// What connecting over one route takes, and how long it may.
     async fn prepared(&self, machine: &str, route: Route) -> Result<(Request, Option<Duration>)> {
         let mut invocation = self.how.asked(machine)?.invocation(self.global).await?;
-        let known = self.clan.public_hosts(std::iter::once(&route.host));
+        let known = self.clan.kept_hosts(std::iter::once(&route.host));
         let found = Found { routes: vec![route], is_machine: true, known, ..Found::default() };
         let Self { jumps, global, ui, .. } = self;
         let prepared = link::prepare_found(&mut invocation, found, true, jumps, global, ui);

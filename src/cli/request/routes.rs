@@ -13,7 +13,7 @@ use crate::dial::OfClan;
 use crate::error::{Error, Result};
 use crate::flake::{self, Step, nix};
 use crate::installer::Installer;
-use crate::model::{Clan, HostKeys, VarRef};
+use crate::model::{Clan, HostKeys, KeptHosts};
 use crate::openssh::Resolved;
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::printable::Printable;
@@ -47,8 +47,8 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) password: Option<Secret<String>>,
     /// What the clan says that ways into its networks need.
     pub(in crate::cli) ways: OfClan,
-    /// The hosts that a snapshot knows the public vars of.
-    pub(in crate::cli) known: Vec<(VarRef, String)>,
+    /// What a snapshot itself has of the hosts.
+    pub(in crate::cli) known: KeptHosts,
 }
 
 /// Finds it. Blocks, for long if nix has to be asked.
@@ -150,7 +150,7 @@ fn of_machine(
         }
         Err(error) => return Err(error),
     };
-    let known = clan.public_hosts(routes.iter().map(|route| &route.host));
+    let known = clan.kept_hosts(routes.iter().map(|route| &route.host));
     let identity = global.identity(machine, clan, ui)?;
     // Where there is no clan, there is but the address.
     let kept_as = global.kept_as(machine).filter(|_| !identity.is_empty());

@@ -1,0 +1,72 @@
+//! Why a secret host that a snapshot may have is not to be had here, in words.
+
+use crate::printable::Printable;
+
+use super::tried_or;
+
+/// Most names that are listed.
+const MAX_SHOWN: usize = 10;
+
+/// What stands between us and the secret hosts of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SealedFault {
+    /// No key opens them; what was tried.
+    Closed(Vec<String>),
+    /// Those for this machine are damaged.
+    Broken(String),
+    /// The host is not among those that were opened, which are for this machine or key.
+    NotAmong(String),
+}
+
+impl SealedFault {
+    pub(super) fn text(&self, whose: &[String], here: Option<&str>) -> String {
+        let named = here.filter(|here| whose.iter().any(|name| name == here));
+        match (self, named, here) {
+            (Self::NotAmong(of), _, _) => {
+                format!("it is none of the secret hosts that the snapshot has for {}", shown(of))
+            }
+            (Self::Broken(reason), _, _) => {
+                let here = here.map(shown).unwrap_or_default();
+                format!("the secret hosts that the snapshot has for {here} are damaged: {reason}")
+            }
+            (Self::Closed(_), Some(here), _) => format!(
+                "the snapshot has secret hosts for this machine, {}, and nothing here opens them",
+                shown(here)
+            ),
+            (Self::Closed(_), None, here) => {
+                let mut names: Vec<String> =
+                    whose.iter().take(MAX_SHOWN).map(|name| shown(name)).collect();
+                if whose.len() > MAX_SHOWN {
+                    names.push("others".to_owned());
+                }
+                let here = here.map(|here| format!(" and not for {}", shown(here)));
+                format!(
+                    "the snapshot has secret hosts for {}{}, and nothing here opens them",
+                    names.join(", "),
+                    here.unwrap_or_default()
+                )
+            }
+        }
+    }
+
+    /// What to do about it; `again` makes the snapshot anew.
+    pub(crate) fn hint(&self, whose: &[String], here: Option<&str>, again: &str) -> Vec<String> {
+        let is_named = here.is_some_and(|here| whose.iter().any(|name| name == here));
+        let again = format!("where the clan's repository is, {again}");
+        match self {
+            Self::Closed(tried) if is_named => vec![
+                tried_or(tried, "there is no key here"),
+                "a machine's own key is root's: be root, or in the group that root opens them \
+                 for in /run/clan-connect"
+                    .to_owned(),
+            ],
+            Self::Closed(tried) => vec![tried_or(tried, "there is no key here"), again],
+            Self::Broken(_) | Self::NotAmong(_) => vec![again],
+        }
+    }
+}
+
+fn shown(name: &str) -> String {
+    Printable(name).to_string()
+}

@@ -1,0 +1,586 @@
+//! Machines of a clan that reach each other. Each has what Clan deploys: the snapshot, which an
+//! admin has made and committed, and its own key. Three of them are here in namespaces, with
+//! hosts, files and names of their own; OpenSSH's sshd is what answers on each.
+
+use std::fs;
+use std::process::{Child, Command};
+
+use serde_json::{Value, json};
+
+use crate::clan::seal;
+use crate::harness::{BINARY, Home, Run, run, start, wait};
+use crate::links::{Namespace, PORT, sshd_in};
+use crate::sops::encrypted;
+
+/// Where nix is for our binary.
+const WITH_NIX: (&str, &str) = ("PATH", "/usr/bin:/bin");
+pub const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
+/// Where a machine has the snapshot.
+const FILE: &str = "/etc/clan-connect/home/clan-connect.json";
+/// Who is in no group of this computer, and a group that has nobody.
+const NOBODY: &str = "54321";
+const GROUP: &str = "54322";
+
+/// Makes a process one on another machine, as which it goes on: NAME, the file with its key,
+/// where the key lies there, the snapshot, and the group that root opens secret hosts for.
+const BECOME: &str = r#"
+set -e
+hostname "$1"
+mount --make-rprivate /
+mount -t tmpfs none /run
+mount -t tmpfs none /var/lib
+mkdir /run/etc /run/home
+cp /etc/passwd /etc/group /run/etc
+mount --bind /run/etc /etc
+mkdir -p "${3%/*}" /etc/clan-connect/home
+install -m 600 "$2" "$3"
+install -m 444 "$4" /etc/clan-connect/home/clan-connect.json
+if [ -n "$5" ]; then
+    install -d -m 750 -g "$5" /run/clan-connect/home
+    setpriv --regid "$5" --clear-groups "$6" --exports /etc/clan-connect/home/clan-connect.json \
+        exports unseal /run/clan-connect/home >&2
+fi
+shift 6
+exec "$@"
+"#;
+
+/// Which store the clan keeps its secrets in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Store {
+    Age,
+    Sops,
+}
+
+/// The clan of these machines, where its admin works on it.
+pub struct Clan {
+    pub home: Home,
+    store: Store,
+}
+
+impl Clan {
+    /// With keys of all machines, and these exports.
+    pub fn new(store: Store, exports: &Value) -> Self {
+        let clan = Self { home: Home::new(), store };
+        let home = &clan.home;
+        home.default_key();
+        clan.keygen("home/.config/sops/age/keys.txt");
+        home.write(
+            "clan/flake.nix",
+            "{ outputs = _: let read = file: builtins.fromJSON (builtins.readFile file); in {
+                 clan.exports = read ./exports.json;
+                 clanInternals.inventoryClass.inventorySerialization = read ./inventory.json;
+               }; }",
+        );
+        home.write("clan/exports.json", exports.to_string());
+        let machine =
+            |name: &str| json!({ "tags": if name == "gamma" { ["far"] } else { ["near"] } });
+        let machines: Value =
+            NAMES.iter().map(|name| ((*name).to_owned(), machine(name))).collect();
+        home.write("clan/inventory.json", json!({ "machines": machines }).to_string());
+        for name in NAMES {
+            clan.keygen(&format!("keys/{name}"));
+            let private = home.read(&format!("keys/{name}"));
+            let public = clan.public(&format!("keys/{name}"));
+            match store {
+                Store::Age => {
+                    let dir = format!("clan/secrets/age-keys/machines/{name}");
+                    home.write(&format!("{dir}/pub"), public);
+                    seal(home, &clan.admin(), private.as_bytes(), &format!("{dir}/key.age"));
+                }
+                Store::Sops => {
+                    let key = json!([{ "publickey": public, "type": "age" }]);
+                    home.write(&format!("clan/sops/machines/{name}/key.json"), key.to_string());
+                    let sealed = encrypted(home, &clan.admin(), private.as_bytes());
+                    home.write(&format!("clan/sops/secrets/{name}-age.key/secret"), sealed);
+                }
+            }
+        }
+        clan
+    }
+
+    fn keygen(&self, name: &str) {
+        let path = self.home.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        run("age-keygen", &["-o", path.to_str().unwrap()], "age");
+    }
+
+    pub fn public(&self, key: &str) -> String {
+        let key = self.home.path(key).display().to_string();
+        run("age-keygen", &["-y", &key], "age").trim().to_owned()
+    }
+
+    fn admin(&self) -> String {
+        self.public("home/.config/sops/age/keys.txt")
+    }
+
+    /// Says where a machine is, to itself and the admin alone.
+    pub fn secret(&self, machine: &str, host: &str) {
+        let key = self.public(&format!("keys/{machine}"));
+        let host = format!("{host}\n");
+        match self.store {
+            Store::Age => {
+                let dir = format!("clan/secrets/clan-vars/per-machine/{machine}/tor_tor/hostname");
+                seal(&self.home, &key, host.as_bytes(), &format!("{dir}/hostname.age"));
+            }
+            Store::Sops => {
+                let sealed =
+                    encrypted(&self.home, &format!("{},{key}", self.admin()), host.as_bytes());
+                let dir = format!("clan/vars/per-machine/{machine}/tor_tor/hostname");
+                self.home.write(&format!("{dir}/secret"), sealed);
+            }
+        }
+    }
+
+    pub fn host_key(&self, machine: &str, key: &str) {
+        let name = format!("clan/vars/per-machine/{machine}/openssh/ssh.id_ed25519.pub/value");
+        self.home.write(&name, key);
+    }
+
+    /// `exports snapshot` with these arguments; what is written.
+    pub fn snapshot(&self, args: &[&str]) -> String {
+        self.asked(args).exits(0);
+        self.home.read("clan/clan-connect.json")
+    }
+
+    fn asked(&self, args: &[&str]) -> Run {
+        let fixed = ["--flake", "clan", "exports", "snapshot"];
+        self.home.run_with_env(&[&fixed, args].concat(), &[WITH_NIX])
+    }
+
+    /// Where this machine's key lies on it.
+    fn place(&self) -> &'static str {
+        match self.store {
+            Store::Age => "/etc/secret-vars/key.txt",
+            Store::Sops => "/var/lib/sops-nix/key.txt",
+        }
+    }
+
+    /// Our binary on a machine, in a namespace of the network if it has one, started through
+    /// these programs. Its home is as empty as it is short-lived.
+    pub fn on(
+        &self,
+        machine: &str,
+        network: Option<&Namespace>,
+        group: &str,
+        through: &[&str],
+        args: &[&str],
+    ) -> Command {
+        let path = |name: &str| self.home.path(name).display().to_string();
+        let (key, snapshot) = (path(&format!("keys/{machine}")), path("clan/clan-connect.json"));
+        let enter = network.map(Namespace::enter);
+        let enter: Vec<&str> = enter.iter().flatten().map(String::as_str).collect();
+        let become_it = ["/usr/bin/unshare", "--mount", "--uts", "/bin/sh", "-c", BECOME, "sh"];
+        let words = [machine, &key, self.place(), &snapshot, group, BINARY];
+        let through = [&enter, &become_it[..], &words, through, &["/usr/bin/setsid"]].concat();
+        let mut command = self.home.command_with(&through, &[&["--exports", FILE], args].concat());
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/run/home");
+        command.env("CLAN_CONNECT_SSH_KEY", self.home.read("home/.ssh/id_ed25519"));
+        command
+    }
+}
+
+/// Programs that make a process one of nobody in particular, but in a group.
+fn nobody(group: Option<&str>) -> Vec<String> {
+    let fixed = ["/usr/bin/setpriv", "--reuid", NOBODY, "--regid", NOBODY];
+    let mut words: Vec<String> = fixed.map(str::to_owned).into();
+    words.extend(match group {
+        Some(group) => ["--groups".to_owned(), group.to_owned()].to_vec(),
+        None => ["--clear-groups".to_owned()].to_vec(),
+    });
+    words
+}
+
+/// Three machines with two links into the world each, and one between two of them.
+struct World {
+    homes: [Home; 3],
+    machines: [Namespace; 3],
+    _hub: Namespace,
+    servers: Vec<Child>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// Where the second link of a machine leads, which is nobody's business.
+fn hidden(at: usize) -> String {
+    format!("10.94.{}.2", at + 1)
+}
+
+impl World {
+    fn new() -> Self {
+        println!("{}", run("ip", &["-V"], "iproute2"));
+        let homes = NAMES.map(|_| Home::new());
+        let (hub, machines) = (Namespace::new(), NAMES.map(|_| Namespace::new()));
+        for (at, machine) in machines.iter().enumerate() {
+            let number = at + 1;
+            for (name, net) in [("lan", 93), ("deep", 94)] {
+                let peer = format!("netns /proc/{}/ns/net", machine.pid());
+                hub.ip(&format!("link add {name}{number} type veth peer name {name} {peer}"));
+                hub.ip(&format!("addr add 10.{net}.{number}.1/24 dev {name}{number}"));
+                hub.ip(&format!("link set {name}{number} up"));
+                machine.ip(&format!("addr add 10.{net}.{number}.2/24 dev {name}"));
+                machine.ip(&format!("link set {name} up"));
+                machine.ip(&format!("route add 10.{net}.0.0/16 via 10.{net}.{number}.1"));
+            }
+        }
+        let [program, enter] = hub.enter();
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        run(&program, &[&enter, "sh", "-c", forward], "util-linux");
+        let peer = format!("netns /proc/{}/ns/net", machines[1].pid());
+        machines[0].ip(&format!("link add office type veth peer name office {peer}"));
+        for (at, machine) in machines[..2].iter().enumerate() {
+            machine.ip(&format!("addr add 10.95.0.{}/24 dev office", at + 1));
+            machine.ip("link set office up");
+        }
+        Self { homes, machines, _hub: hub, servers: Vec::new() }
+    }
+
+    /// Lets the clan's admin in, and anybody who has his key.
+    fn serve(&mut self, authorized: &str) {
+        for (home, machine) in self.homes.iter().zip(&self.machines) {
+            self.servers.push(sshd_in(machine, home, authorized, "MaxStartups 100\n"));
+        }
+    }
+
+    fn host_key(&self, at: usize) -> String {
+        self.homes[at].read(&format!("sshd-{PORT}/host_key.pub"))
+    }
+
+    /// The first two machines have no network but that which is nobody's business.
+    fn cut(&self, is_cut: bool) {
+        let state = if is_cut { "down" } else { "up" };
+        for (at, machine) in self.machines[..2].iter().enumerate() {
+            machine.ip(&format!("link set lan {state}"));
+            machine.ip(&format!("link set office {state}"));
+            if !is_cut {
+                let number = at + 1;
+                machine.ip(&format!("route add 10.93.0.0/16 via 10.93.{number}.1"));
+            }
+        }
+    }
+}
+
+fn exports() -> Value {
+    let network = |priority: u16, module: &str| {
+        let module = format!("clan_lib.network.{module}");
+        json!({ "networking": { "priority": priority, "module": module } })
+    };
+    let mut exports = json!({
+        "x/office:office::": network(3000, "direct"),
+        "x/lan:lan::": network(2000, "direct"),
+        "x/hidden:hidden::": network(10, "direct"),
+    });
+    for (at, name) in NAMES.iter().enumerate() {
+        let number = at + 1;
+        let var = json!({ "var": { "machine": name, "generator": "tor_tor", "file": "hostname" } });
+        let mut peer = |network: &str, host: Value| {
+            exports[format!("x/{network}:{network}:default:{name}")] =
+                json!({ "peer": { "hosts": [host], "port": PORT } });
+        };
+        if at < 2 {
+            peer("office", json!({ "plain": format!("10.95.0.{number}") }));
+        }
+        peer("lan", json!({ "plain": format!("10.93.{number}.2") }));
+        peer("hidden", var);
+    }
+    exports
+}
+
+/// A clan of the three, and who runs what there.
+struct Case<'a> {
+    world: &'a World,
+    clan: Clan,
+}
+
+impl Case<'_> {
+    fn command(&self, from: usize, group: &str, through: &[&str], args: &[&str]) -> Command {
+        self.clan.on(NAMES[from], Some(&self.world.machines[from]), group, through, args)
+    }
+
+    fn ssh(&self, from: usize, to: usize, group: &str, through: &[&str]) -> Run {
+        let args = ["-vvv", "ssh", NAMES[to], "--no-persist", "-c", "echo", "in"];
+        let done = wait(start(&mut self.command(from, group, through, &args), "util-linux"));
+        let done = Run::of(done);
+        for at in 0..3 {
+            assert!(!done.stderr.contains(&hidden(at)), "{}", done.stderr);
+        }
+        done
+    }
+
+    #[track_caller]
+    fn over(&self, network: &str, done: &Run) {
+        assert_eq!(done.text(), "in\n", "{}", done.stderr);
+        assert!(done.stderr.contains(&format!("over network {network}")), "{}", done.stderr);
+        assert!(!done.stderr.contains("first use"), "{}", done.stderr);
+    }
+
+    /// As anybody on a machine.
+    fn ssh_as_nobody(&self, from: usize, to: usize, group: &str, member: Option<&str>) -> Run {
+        let words = nobody(member);
+        let through: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.ssh(from, to, group, &through)
+    }
+}
+
+#[test]
+fn three_machines_reach_each_other_with_the_snapshot_and_their_own_keys() {
+    let mut world = World::new();
+    let mut clans = [Store::Age, Store::Sops].map(|store| Clan::new(store, &exports()));
+    let keys = clans.each_ref().map(|clan| clan.home.read("home/.ssh/id_ed25519.pub"));
+    world.serve(&keys.concat());
+    for clan in &mut clans {
+        println!("{:?}", clan.store);
+        for (at, name) in NAMES.iter().enumerate() {
+            clan.host_key(name, &world.host_key(at));
+            clan.secret(name, &hidden(at));
+        }
+    }
+    for clan in clans {
+        reach_each_other(&Case { world: &world, clan });
+    }
+}
+
+fn reach_each_other(case: &Case<'_>) {
+    let (world, clan) = (case.world, &case.clan);
+    clan.snapshot(&["--for", "tag:near", "--for", "gamma=alpha"]);
+    for (from, to, network) in [
+        (0, 1, "office"),
+        (0, 2, "lan"),
+        (1, 0, "office"),
+        (1, 2, "lan"),
+        (2, 0, "lan"),
+        (2, 1, "lan"),
+    ] {
+        case.over(network, &case.ssh(from, to, "", &[]));
+    }
+    // Anybody has what is not secret.
+    case.over("office", &case.ssh_as_nobody(0, 1, "", None));
+    world.cut(true);
+    for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+        case.over("hidden", &case.ssh(from, to, "", &[]));
+    }
+    // Who may not dial it, cannot read it.
+    let refused = case.ssh(2, 1, "", &[]).exits(255);
+    refused.says(&[
+        "hidden via <var: tor_tor/hostname>: it is none of the secret hosts that the snapshot \
+         has for gamma",
+        "--for MACHINE",
+    ]);
+    // Neither can who is not root, unless root has opened it for a group of his.
+    let key = format!("{} (Permission denied)", clan.place());
+    for group in ["", GROUP] {
+        let refused = case.ssh_as_nobody(0, 1, group, None).exits(255);
+        let refused = refused.says(&["for this machine, alpha", &key, "or in the group"]);
+        let opened = "/run/clan-connect/home (Permission denied)";
+        assert_eq!(refused.stderr.contains(opened), !group.is_empty(), "{}", refused.stderr);
+    }
+    case.over("hidden", &case.ssh_as_nobody(0, 1, GROUP, Some(GROUP)));
+    leaves_no_trace(case);
+    world.cut(false);
+}
+
+/// The kernel sees a secret host only where it is connected to.
+fn leaves_no_trace(case: &Case<'_>) {
+    let log = case.clan.home.path("strace.log");
+    let strace = ["/usr/bin/strace", "-f", "-s", "1000000", "-o", log.to_str().unwrap()];
+    case.over("hidden", &case.ssh(0, 1, "", &strace));
+    let calls = case.clan.home.read("strace.log");
+    let named: Vec<&str> = calls.lines().filter(|line| line.contains(&hidden(1))).collect();
+    assert!(named.iter().any(|line| line.contains("connect(")), "the host was not dialled");
+    for line in named {
+        let call = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let fine = ["connect(", "getpeername(", "getsockname(", "<... "];
+        assert!(fine.iter().any(|allowed| call.starts_with(allowed)), "{call}");
+    }
+}
+
+#[test]
+fn a_snapshot_for_machines_changes_where_something_has_and_tells_nobody_else() {
+    let clan = Clan::new(Store::Age, &exports());
+    for (at, name) in NAMES.iter().enumerate() {
+        clan.secret(name, &hidden(at));
+    }
+    let policy = ["--for", "alpha", "--for", "gamma=tag:near"];
+    let done = clan.asked(&policy).exits(0);
+    let done = done.says(&["wrote", "secret hosts for 2"]);
+    assert!(!done.stderr.contains("left out: secret hosts"), "{}", done.stderr);
+    let first = clan.home.read("clan/clan-connect.json");
+    assert!(!first.contains("10.94."), "{first}");
+    assert_eq!(clan.snapshot(&policy), first);
+    // To another place, too, and by somebody who could not open them.
+    fs::rename(clan.home.path("home/.config"), clan.home.path("away")).unwrap();
+    assert_eq!(clan.asked(&[&policy[..], &["-o", "-"]].concat()).exits(0).text(), first);
+    fs::rename(clan.home.path("away"), clan.home.path("home/.config")).unwrap();
+    // Go's age opens them with the machine's key, and with no other.
+    let value: Value = serde_json::from_str(&first).unwrap();
+    let sealed = value["secret_hosts"]["gamma"]["sealed"].as_str().unwrap();
+    let file = clan.home.write("gamma.age", sealed).display().to_string();
+    let key = |name: &str| clan.home.path(&format!("keys/{name}")).display().to_string();
+    let plain = run("age", &["-d", "-i", &key("gamma"), &file], "age");
+    let host = |at: usize| json!({ "tor_tor/hostname": hidden(at) });
+    let expected = json!({ "alpha": host(0), "beta": host(1) });
+    assert_eq!(serde_json::from_str::<Value>(&plain).unwrap(), expected);
+    let other = Command::new("age").args(["-d", "-i", &key("alpha"), &file]).output().unwrap();
+    assert!(!other.status.success());
+    // One host is another: those who may dial it get theirs anew.
+    clan.secret("gamma", "10.94.3.3");
+    let second: Value = serde_json::from_str(&clan.snapshot(&policy)).unwrap();
+    let of = |value: &Value, name: &str| value["secret_hosts"][name].clone();
+    assert_ne!(of(&second, "alpha"), of(&value, "alpha"));
+    assert_eq!(of(&second, "gamma"), of(&value, "gamma"));
+    // Who does not ask for them leaves them out, and is told.
+    let less = clan.asked(&[]).exits(0);
+    less.says(&[
+        "secret hosts that it had are not in it any more, for (2): alpha, gamma",
+        "left out: secret hosts (3): tor_tor/hostname of alpha",
+    ]);
+    // What cannot be is refused, and the file stays.
+    let before = clan.home.read("clan/clan-connect.json");
+    clan.asked(&["--for", "delta"]).exits(2).says(&["no machine \"delta\" in the clan"]);
+    fs::remove_file(clan.home.path("clan/secrets/age-keys/machines/beta/pub")).unwrap();
+    clan.asked(&["--for", "beta"]).exits(2).says(&["clan vars generate beta"]);
+    fs::remove_dir_all(clan.home.path("home/.config")).unwrap();
+    clan.asked(&["--for", "alpha"]).exits(1).says(&["cannot decrypt var tor_tor/hostname"]);
+    assert_eq!(clan.home.read("clan/clan-connect.json"), before);
+    let alone = ["--exports", "clan/clan-connect.json", "exports", "snapshot", "--for", "alpha"];
+    clan.home.run(&alone).exits(2).says(&["--for takes the clan"]);
+}
+
+#[test]
+fn a_job_opens_what_was_encrypted_for_its_key() {
+    let clan = Clan::new(Store::Age, &exports());
+    let home = Home::new();
+    let server = Namespace::new();
+    server.ip(&format!("addr add {}/32 dev lo", hidden(1)));
+    let mut sshd = sshd_in(&server, &home, &clan.home.read("home/.ssh/id_ed25519.pub"), "");
+    clan.secret("beta", &hidden(1));
+    clan.host_key("beta", &home.read(&format!("sshd-{PORT}/host_key.pub")));
+    clan.keygen("job");
+    let key = clan.public("job");
+    let text = clan.snapshot(&["--for-recipient", &format!("{key}=beta")]);
+    assert!(text.contains(&key) && !text.contains(&hidden(1)), "{text}");
+    let private = clan.home.read("job");
+    let private = private.lines().find(|line| line.starts_with("AGE-")).unwrap();
+    clan.home.write("job.json", text);
+    let job = |variable: &str| -> Run {
+        let [program, enter] = server.enter();
+        let words = nobody(None);
+        let through: Vec<&str> =
+            [&*program, &*enter].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let file = clan.home.path("job.json").display().to_string();
+        let args = ["--exports", &file, "-v", "ssh", "beta", "-l", "root", "-c", "echo", "in"];
+        let mut command = clan.home.command_with(&through, &args);
+        command.env_remove("HOME").env(variable, private).current_dir("/");
+        command.env("CLAN_CONNECT_SSH_KEY", clan.home.read("home/.ssh/id_ed25519"));
+        Run::of(wait(start(&mut command, "util-linux")))
+    };
+    for variable in ["AGE_KEY", "SOPS_AGE_KEY"] {
+        let done = job(variable).exits(0).says(&["over network hidden"]);
+        assert_eq!(done.text(), "in\n");
+        assert!(!done.stderr.contains(&hidden(1)), "{}", done.stderr);
+    }
+    job("NO_KEY").exits(255).says(&["the snapshot has secret hosts for", "--identity FILE"]);
+    let _ = sshd.kill();
+    let _ = sshd.wait();
+}
+
+#[test]
+fn what_root_opens_for_a_group_is_that_groups_alone() {
+    let clan = Clan::new(Store::Sops, &exports());
+    clan.secret("beta", &hidden(1));
+    clan.snapshot(&["--for", "alpha"]);
+    let dir = "/run/clan-connect/home";
+    let unseal = |through: &[&str], args: &[&str]| {
+        let args = [&["exports", "unseal"], args].concat();
+        let done = wait(start(&mut clan.on("alpha", None, "", through, &args), "util-linux"));
+        Run::of(done)
+    };
+    let with =
+        |script: &str| ["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned(), "sh".to_owned()];
+    // Others could look into it, or put something into it.
+    for mode in ["755", "770", "751"] {
+        let script = with(&format!("mkdir -p -m {mode} {dir} && exec \"$@\""));
+        let script: Vec<&str> = script.iter().map(String::as_str).collect();
+        unseal(&script, &[dir]).exits(2).says(&["chmod 750"]);
+    }
+    unseal(&[], &[dir]).exits(1).says(&["cannot write into /run/clan-connect/home"]);
+    // What was there of another snapshot goes; what is somebody else's stays.
+    let old = "a".repeat(64);
+    let script = with(&format!(
+        "install -d -m 750 -g {GROUP} {dir} && touch {dir}/{old}.json {dir}/notes && umask 077 && \
+         setpriv --regid {GROUP} --clear-groups \"$@\" && cd {dir} && stat -c '%a %u %g' *.json && ls"
+    ));
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    let done = unseal(&script, &[dir]).exits(0).says(&["wrote /run/clan-connect/home/"]);
+    assert!(done.text().starts_with(&format!("640 0 {GROUP}\n")), "{}", done.text());
+    assert!(!done.text().contains(&old) && done.text().contains("notes"), "{}", done.text());
+    assert_eq!(done.text().matches(".json").count(), 1, "{}", done.text());
+    assert!(!done.stderr.contains(&hidden(1)), "{}", done.stderr);
+    // Who has not the key is told so.
+    let words = nobody(None);
+    let script =
+        with(&format!("mkdir -p {dir} && chown {NOBODY} {dir} && chmod 700 {dir} && exec \"$@\""));
+    let through: Vec<&str> = script.iter().chain(&words).map(String::as_str).collect();
+    unseal(&through, &[dir]).exits(1).says(&["for this machine, alpha", "key.txt"]);
+    // There may be none at all.
+    clan.snapshot(&[]);
+    let script = with(&format!("install -d -m 750 {dir} && exec \"$@\""));
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    unseal(&script, &[dir]).exits(2).says(&["has no secret hosts", "--for MACHINE"]);
+}
+
+/// Makes this host a machine called `admin`, which Clan has given the key in `$1`.
+#[cfg(feature = "wireguard")]
+const DEPLOYED: &str = r#"
+set -e
+hostname admin
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/home /run/secrets/vars/wireguard-keys-vpn
+install -m 600 "$1" /run/secrets/vars/wireguard-keys-vpn/privatekey
+shift
+exec "$@"
+"#;
+
+#[cfg(feature = "wireguard")]
+#[test]
+fn a_machine_whose_tunnel_is_down_enters_the_network_with_the_key_that_it_was_given() {
+    use crate::wireguard_member::{ADMIN, PREFIX, World as Tunnelled};
+    let world = Tunnelled::new();
+    let home = &world.home;
+    // The snapshot is all that it has of the clan.
+    let mut snapshot: Value = serde_json::from_str(&home.read("clan/clan-connect.json")).unwrap();
+    let key = |key: &str| json!({ "wireguard-keys-vpn/publickey": key.trim() });
+    snapshot["vars"] = json!({ "gate": key(&world.own.public), "admin": key(&world.admin.public),
+                "web": key(&world.web.public) });
+    for (machine, file, value) in
+        [("gate", "prefix", PREFIX), ("admin", "suffix", ADMIN), ("web", "suffix", "0:0:b:2")]
+    {
+        snapshot["vars"][machine][format!("wireguard-network-vpn/{file}")] = json!(value);
+    }
+    home.write("alone/clan-connect.json", snapshot.to_string());
+    let file = home.path("alone/clan-connect.json").display().to_string();
+    let ssh = |key: &str| {
+        let key = home.path(key).display().to_string();
+        let [program, enter] = world.us.enter();
+        let become_it = ["/usr/bin/unshare", "--mount", "--uts", "/bin/sh", "-c", DEPLOYED, "sh"];
+        let through = [&[&*program, &*enter], &become_it[..], &[&*key, "/usr/bin/setsid"]].concat();
+        let args = ["--exports", &file, "-v", "ssh", "web", "--host-key-check", "none"];
+        let args = [&args[..], &["--no-persist", "--timeout", "5", "-c", "echo", "in"]].concat();
+        let mut command = home.command_with(&through, &args);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/run/home");
+        command.env("CLAN_CONNECT_SSH_KEY", home.read("home/.ssh/id_ed25519"));
+        Run::of(wait(start(&mut command, "util-linux")))
+    };
+    let done = ssh("admin.key").exits(0).says(&["over network vpn"]);
+    assert_eq!(done.text(), "in\n");
+    assert!(!done.stderr.contains(world.admin.private.trim()), "{}", done.stderr);
+    // The key of another is none of its own.
+    assert_ne!(ssh("own.key").code, Some(0));
+}
