@@ -6,8 +6,10 @@ mod as_clan;
 mod askpass;
 mod clan;
 mod columns;
+mod command_words;
 mod complete;
 mod exports;
+mod identity;
 mod invocation;
 #[cfg(feature = "iroh")]
 mod iroh;
@@ -35,6 +37,7 @@ mod trust_clan;
 mod vars;
 mod warm;
 mod warmth;
+mod ways;
 mod wireguard;
 
 use std::ffi::OsString;
@@ -196,6 +199,9 @@ enum Network {
     Ping(reach::Ping),
     /// Ask every peer of every network for its SSH banner
     Overview(reach::Overview),
+    /// Show who this program is in a network that this computer is not in, and which
+    /// setting of the clan lets it in; makes the key that is kept for it
+    Identity(identity::Identity),
     /// Show or change which host keys count for a machine
     #[command(subcommand)]
     Trust(trust::Command),
@@ -257,6 +263,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global),
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, &ui)
+        }
+        Command::Network(Network::Identity(arguments)) => {
+            identity::run(&arguments, &cli.global, &ui)
         }
         Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, &ui),
         Command::Exports(command) => exports::run(command, &cli.global, &ui).map(|()| 0),
@@ -331,7 +340,7 @@ fn list_networks(global: &Global, all: bool, json: bool, ui: &Arc<Ui>) -> Result
     let clan = global.clan(ui)?;
     ui.problems(&clan);
     let warm = warm::of_clan(global)?;
-    let ways = request::ways(&clan, global, ui)?;
+    let ways = ways::ways(&clan, global, ui)?;
     match json {
         true => print_json(&warm::with_json(network::list_json(&clan, &ways), &warm))?,
         false => print_text(&(network::list_text(&clan, &ways, all) + &warm::text(&warm)))?,
