@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::complete::TECHNOLOGIES;
 use super::machine::SshOptions;
 use super::{Global, Ui, columns, complete, print_json, print_text, ways, wireguard};
+use crate::dial::wireguard::Member;
 use crate::dial::{self, OfClan};
 use crate::error::{Error, Result};
 use crate::flake::{nix, not_his_alone};
@@ -99,11 +100,14 @@ pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result
 /// ```
 struct Known {
     json: Value,
-    lines: Vec<(&'static str, String)>,
+    lines: Vec<Line>,
     remarks: Vec<String>,
 }
 
-fn table(lines: &[(&'static str, String)]) -> String {
+/// A line of the text: what it tells, and that.
+type Line = (&'static str, String);
+
+fn table(lines: &[Line]) -> String {
     let width = lines.iter().map(|(name, _)| columns::width(name)).max().unwrap_or(0);
     lines.iter().fold(String::new(), |mut text, (name, value)| {
         // Writing to a String cannot fail.
@@ -113,7 +117,7 @@ fn table(lines: &[(&'static str, String)]) -> String {
 }
 
 /// The first line: which network it is.
-fn heading(found: Option<&Network>, technology: &str) -> (&'static str, String) {
+fn heading(found: Option<&Network>, technology: &str) -> Line {
     let label = found.map(|network| Printable(&network.label).to_string());
     ("network", label.map_or(technology.to_owned(), |label| format!("{label} ({technology})")))
 }
@@ -196,46 +200,22 @@ fn wireguard_member(
         Some(Err(failure)) => (None, Some(failure.to_string())),
         None => (None, Some("the clan has no WireGuard network of that name".to_owned())),
     };
-    let place = instance(found);
-    let settings = [
-        ("inventory.machines.admin".to_owned(), "{ }"),
-        (format!("{place}.roles.peer.machines.admin"), "{ }"),
-    ];
+    let settings = match &member {
+        Some(_) => Vec::new(),
+        None => vec![
+            "inventory.machines.admin".to_owned(),
+            format!("{}.roles.peer.machines.admin", instance(found)),
+        ],
+    };
     let mut lines = vec![heading(found, "wireguard")];
     match &member {
-        Some(member) => {
-            lines.push(("machine", Printable(&member.machine).to_string()));
-            let addresses = member.addresses.iter().map(|address| ("address", address.to_string()));
-            lines.extend(addresses);
-            lines.push(("public key", member.public_key.clone()));
-        }
-        None => {
-            let steps = settings
-                .iter()
-                .map(|(path, value)| ("setting", format!("{} = {value};", Printable(path))));
-            lines.extend(steps);
-            lines.push(("then", "clan vars generate admin".to_owned()));
-            lines.push((
-                "then",
-                "clan machines update the controllers, which learn its public key \
-                                 from the var wireguard-keys-INSTANCE/publickey"
-                    .replace(
-                        "INSTANCE",
-                        &found.map_or(INSTANCE.to_owned(), |network| {
-                            Printable(&network.name).to_string()
-                        }),
-                    ),
-            ));
-            lines.push((
-                "then",
-                "--wireguard-key var:admin, or WireguardKey in ssh_config".to_owned(),
-            ));
-        }
+        Some(member) => lines.extend(of_member(member)),
+        None => lines.extend(to_become_one(found, &settings)),
     }
     let remark = reason.as_ref().map(|reason| {
         format!("{reason}; a member is a machine of the inventory, which need never be deployed")
     });
-    let empty = |(path, _): &(String, &str)| json!({ "path": path, "value": {} });
+    let empty = |path: &String| json!({ "path": path, "value": {} });
     Ok(Known {
         json: json!({
             "network": found.map(|network| &network.label),
@@ -247,15 +227,32 @@ fn wireguard_member(
             "public_key": member.as_ref().map(|member| &member.public_key),
             "file": null,
             "is_new": false,
-            "settings": match &member {
-                Some(_) => Vec::new(),
-                None => settings.iter().map(empty).collect(),
-            },
+            "settings": settings.iter().map(empty).collect::<Vec<_>>(),
             "reason": reason,
         }),
         lines,
         remarks: remark.into_iter().collect(),
     })
+}
+
+fn of_member(member: &Member) -> Vec<Line> {
+    let addresses = member.addresses.iter().map(|address| ("address", address.to_string()));
+    let machine = [("machine", Printable(&member.machine).to_string())];
+    let key = [("public key", member.public_key.clone())];
+    machine.into_iter().chain(addresses).chain(key).collect()
+}
+
+/// What has to be done for it, in this order.
+fn to_become_one(found: Option<&Network>, settings: &[String]) -> Vec<Line> {
+    let name = found.map_or(INSTANCE, |network| &network.name);
+    let empty = settings.iter().map(|path| ("setting", format!("{} = {{ }};", Printable(path))));
+    let var = format!("wireguard-keys-{}/publickey", Printable(name));
+    let then = [
+        "clan vars generate admin".to_owned(),
+        format!("deploy the controllers, which learn its public key from its var {var}"),
+        "--wireguard-key var:admin, or WireguardKey var:admin in ssh_config".to_owned(),
+    ];
+    empty.chain(then.map(|step| ("then", step))).collect()
 }
 
 /// Where everybody is let in.
