@@ -122,7 +122,7 @@ fn a_network_with_a_slash_in_its_name_is_no_affair_of_name_servers() {
     let home = Home::new();
     clan(&home, &[("clan-core/wireguard", "a/b", "m.lab.invalid", "22")]);
     let done = home.run(&of_clan(&["ssh", "m", "-c", "true"])).exits(255);
-    done.says(&["the vars of the WireGuard network a/b cannot be found"]);
+    let done = done.says(&["the vars of the WireGuard network a/b cannot be found"]);
     assert!(!done.stderr.contains("name server"), "{}", done.stderr);
 }
 

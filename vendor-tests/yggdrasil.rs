@@ -304,7 +304,7 @@ fn a_key_that_is_kept_is_let_in_by_its_address_and_used_by_one_at_a_time() {
     until("a session", || world.sessions() == 1);
     let done = world.run(&["-v", "ssh", "web", "-c", "echo", "second"]).exits(0);
     assert_eq!(done.text(), "second\n");
-    done.says(&["waiting for another clan-connect that uses the key of Yggdrasil"]);
+    let done = done.says(&["waiting for another clan-connect that uses the key of Yggdrasil"]);
     assert!(first.wait().unwrap().success());
     let body = pem.lines().nth(1).unwrap();
     assert!(!done.stderr.contains(body), "{}", done.stderr);

@@ -198,8 +198,11 @@ fn of_leaf(failure: &LeafFailure) -> Option<String> {
     match &failure.fault {
         LeafFault::BadKey(bad) => of_key(bad, hint, "yggdrasil"),
         LeafFault::NoPeers | LeafFault::Unconnected | LeafFault::SilentPeer => {
+            let front = match &failure.fault {
+                LeafFault::NoPeers => "start its daemon here, or ".to_owned(),
+                _ => hint.map_or(String::new(), |hint| format!("{hint} or ")),
+            };
             let option = if is_yggdrasil { "--yggdrasil-peer" } else { "--mycelium-peer" };
-            let front = hint.map_or(String::new(), |hint| format!("{hint}; "));
             Some(format!("{front}name a node to peer with: {option} tcp://HOST:PORT"))
         }
         LeafFault::KeyInUse | LeafFault::KeyElsewhere => {

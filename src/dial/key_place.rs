@@ -81,8 +81,13 @@ impl Place {
             Self::Var(machine) => {
                 let none = || bad(KeyFault::Wrong("that is no name of a machine"));
                 let var = var(machine).ok_or_else(none)?;
-                let closed = |error: Error| bad(KeyFault::Closed(line(&error)));
-                reading.vars.reveal(&var).map_err(closed)?.bytes
+                let revealed = reading.vars.reveal(&var).map_err(|error| {
+                    let is_closed =
+                        matches!(error, Error::VarUndecryptable { .. } | Error::Identity { .. });
+                    let text = line(&error);
+                    bad(if is_closed { KeyFault::Closed(text) } else { KeyFault::Unread(text) })
+                });
+                revealed?.bytes
             }
             Self::Deployed(machine) => {
                 let Some(var) = var(machine) else { return Ok(None) };

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::printable;
+
 /// A key that cannot be used. Texts are printable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadKey {
@@ -53,7 +55,10 @@ impl BadKey {
         match self.fault {
             KeyFault::Unread(_) => "name a key that this user can read".to_owned(),
             KeyFault::Closed(_) => "name an identity that opens it, or another key".to_owned(),
-            KeyFault::Exposed { .. } => format!("keep it to yourself: chmod 600 {}", self.origin),
+            KeyFault::Exposed { .. } => {
+                let file = printable::argument(&self.origin, "FILE");
+                format!("keep it to yourself: chmod 600 {file}")
+            }
             KeyFault::Foreign { .. } => "name a copy of it that is yours alone".to_owned(),
             KeyFault::Wrong(_) => format!("name a key {form}"),
         }

@@ -120,6 +120,6 @@ mod tests {
         crate::file::write_whole(&home.join("open"), b"hunter2", 0o644).unwrap();
         assert!(matches!(failed("~/open").fault, KeyFault::Exposed { .. }));
         assert!(matches!(failed("var:a/b").fault, KeyFault::Wrong(_)));
-        assert!(matches!(failed("var:admin").fault, KeyFault::Closed(_)));
+        assert!(matches!(failed("var:admin").fault, KeyFault::Unread(_)));
     }
 }
