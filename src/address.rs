@@ -27,6 +27,13 @@ pub(crate) fn canonical(host: &str) -> String {
     }
 }
 
+/// Whether a host may have an address: not all hosts of a network, and not none.
+pub(crate) fn is_a_hosts(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+}
+
 /// An address of version 4 in the forms that inet_aton(3) takes, and so getaddrinfo(3):
 /// one to four numbers, each decimal, octal or hexadecimal; the last has all bytes that
 /// are left.
@@ -72,6 +79,17 @@ mod tests {
         ] {
             assert_eq!(canonical(text), one, "{text}");
             assert_eq!(canonical(one), one, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_all_or_of_none_is_no_hosts() {
+        for text in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:224.0.0.1"]
+        {
+            assert!(!is_a_hosts(text.parse().unwrap()), "{text}");
+        }
+        for text in ["10.0.0.1", "127.0.0.1", "fd00::1"] {
+            assert!(is_a_hosts(text.parse().unwrap()), "{text}");
         }
     }
 

@@ -6,9 +6,11 @@ mod as_clan;
 mod askpass;
 mod clan;
 mod columns;
+mod command_words;
 mod complete;
 mod events;
 mod exports;
+mod identity;
 mod invocation;
 #[cfg(feature = "iroh")]
 mod iroh;
@@ -36,6 +38,7 @@ mod trust_clan;
 mod vars;
 mod warm;
 mod warmth;
+mod ways;
 mod wireguard;
 
 use std::ffi::OsString;
@@ -201,6 +204,9 @@ enum Network {
     Ping(reach::Ping),
     /// Ask every peer of every network for its SSH banner
     Overview(reach::Overview),
+    /// Show who this program is in a network that this computer is not in, and which
+    /// setting of the clan lets it in; makes the key that is kept for it
+    Identity(identity::Identity),
     /// Show or change which host keys count for a machine
     #[command(subcommand)]
     Trust(trust::Command),
@@ -272,6 +278,9 @@ fn run(cli: Cli, ui: &Arc<Ui>) -> u8 {
         Command::Network(Network::Ping(arguments)) => reach::ping(&arguments, &cli.global),
         Command::Network(Network::Overview(arguments)) => {
             reach::overview(&arguments, &cli.global, ui)
+        }
+        Command::Network(Network::Identity(arguments)) => {
+            identity::run(&arguments, &cli.global, ui)
         }
         Command::Network(Network::Trust(command)) => trust::run(&command, &cli.global, ui),
         Command::Exports(command) => exports::run(command, &cli.global, ui).map(|()| 0),
@@ -347,7 +356,7 @@ fn list_networks(global: &Global, all: bool, json: bool, ui: &Arc<Ui>) -> Result
     let clan = global.clan(ui)?;
     ui.problems(&clan);
     let warm = warm::of_clan(global)?;
-    let ways = request::ways(&clan, global, ui)?;
+    let ways = ways::ways(&clan, global, ui)?;
     match json {
         true => print_json(&warm::with_json(network::list_json(&clan, &ways), &warm))?,
         false => print_text(&(network::list_text(&clan, &ways, all) + &warm::text(&warm)))?,

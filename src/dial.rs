@@ -9,11 +9,17 @@ mod direct;
 mod host_daemon;
 pub mod iroh;
 mod key_lock;
+mod key_place;
 #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
 mod leaf;
 #[cfg(feature = "mycelium")]
 pub mod mycelium;
 mod of_clan;
+#[cfg_attr(
+    not(any(feature = "mycelium", feature = "yggdrasil")),
+    allow(dead_code, reason = "nobody is a leaf")
+)]
+mod onions;
 mod own_runtime;
 #[cfg(feature = "packet")]
 mod packet;
@@ -22,6 +28,10 @@ mod sshfp;
 mod tailscale;
 mod tcp;
 pub mod tor;
+#[cfg_attr(
+    not(any(feature = "mycelium", feature = "yggdrasil")),
+    allow(dead_code, reason = "nobody is a leaf")
+)]
 mod underlay;
 pub mod wireguard;
 #[cfg(feature = "yggdrasil")]
@@ -29,12 +39,11 @@ pub mod yggdrasil;
 mod zerotier;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -42,7 +51,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::env::Env;
 pub use crate::error::{Daemon, DialError, DialFailure, MemberFailure, ProxyFailure};
 use crate::error::{IrohFailure, LeafFailure, LeafFault, Stage, TorFailure, WireGuardFailure};
-use crate::model::{Host, Technology};
+use crate::model::Technology;
 use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
@@ -52,11 +61,13 @@ pub use by_address::Ways;
 use carrier::{Carrier, Setup};
 use direct::Direct;
 pub use of_clan::OfClan;
+use onions::{Onions, Prepared};
 #[cfg(feature = "iroh")]
 pub use registry::IROH;
 #[cfg(test)]
 pub use registry::of_module;
 pub use registry::{DIRECT, TOR, of_host, of_network};
+pub use underlay::Underlay;
 pub(crate) use wireguard::public_vars;
 
 /// Where to dial. The host is treated as a secret whatever it came from, so
@@ -178,7 +189,7 @@ impl Dial for Dialer {
 /// The ways of our own into networks that are known by their addresses. Starts and reads
 /// nothing.
 pub fn ways(settings: &Settings) -> Ways {
-    Ways::new(registry::by_address(settings))
+    Ways::new(registry::by_address(settings, &Onions::default()))
 }
 
 /// What the user says of technologies.
@@ -198,8 +209,24 @@ pub struct Settings {
     /// Of Yggdrasil.
     #[cfg(feature = "yggdrasil")]
     pub yggdrasil: yggdrasil::Settings,
-    /// Where nodes of other overlays may be met first.
-    pub underlay: Vec<Host>,
+    /// Whom nodes of other overlays may peer with.
+    pub underlay: Underlay,
+}
+
+impl Settings {
+    /// Whether only Tor leads to somebody who may be met on the way.
+    pub fn needs_tor(&self) -> bool {
+        let of_clan = [&self.underlay.yggdrasil, &self.underlay.mycelium];
+        #[cfg(feature = "mycelium")]
+        let mycelium = self.mycelium.needs_tor();
+        #[cfg(not(feature = "mycelium"))]
+        let mycelium = false;
+        #[cfg(feature = "yggdrasil")]
+        let yggdrasil = self.yggdrasil.needs_tor();
+        #[cfg(not(feature = "yggdrasil"))]
+        let yggdrasil = false;
+        mycelium || yggdrasil || of_clan.iter().any(|peers| peers.need_tor())
+    }
 }
 
 /// Dials every technology; keeps what they share between dials.
@@ -210,14 +237,16 @@ pub struct Dialer {
     ways: Ways,
     /// What was prepared, by its technology. Sockets have no part in it, so that all
     /// diallers that come from one have it in common.
-    prepared: Arc<Mutex<HashMap<&'static str, Arc<dyn Dial>>>>,
+    prepared: Prepared,
 }
 
 impl Dialer {
     /// Nothing is read or opened before the first dial.
     pub fn new(settings: Settings, socket_options: SocketOptions) -> Self {
-        let ways = ways(&settings);
-        Self::with(settings, socket_options, ways, Arc::default())
+        let prepared = Prepared::default();
+        let onions = Onions::of(&settings, &socket_options, &prepared);
+        let ways = Ways::new(registry::by_address(&settings, &onions));
+        Self::with(settings, socket_options, ways, prepared)
     }
 
     /// Another one with the same Tor and the like, whose direct connections come from
@@ -231,7 +260,7 @@ impl Dialer {
         settings: Settings,
         socket_options: SocketOptions,
         ways: Ways,
-        prepared: Arc<Mutex<HashMap<&'static str, Arc<dyn Dial>>>>,
+        prepared: Prepared,
     ) -> Self {
         let direct = Arc::new(Direct::new(socket_options.clone(), ways.clone()));
         Self { settings, socket_options, direct, ways, prepared }
@@ -260,11 +289,10 @@ impl Dialer {
         let direct: Arc<dyn Dial> = self.direct.clone();
         let Self { settings, socket_options, .. } = self;
         let setup = Setup { settings, socket_options, direct: &direct };
-        if carrier.is_direct() {
-            return carrier.prepare(&setup);
+        match carrier.is_direct() {
+            true => carrier.prepare(&setup),
+            false => onions::prepared(&self.prepared, carrier, &setup),
         }
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.entry(carrier.name()).or_insert_with(|| carrier.prepare(&setup)).clone()
     }
 
     /// Whether streams go by something that no other process can have at the same time.
@@ -361,11 +389,15 @@ pub enum Phase {
         expect(dead_code, reason = "nobody is a leaf")
     )]
     Entering(&'static str),
+    /// The key for this network, which may be in a var or a pipe.
+    Key(&'static str),
     /// Another process of ours, which uses the key that we need; its member, printable.
     Busy(String),
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
     /// printable.
     Borrowing(String),
+    /// A remark: a public node of this overlay leads on.
+    Public(&'static str),
     /// A WireGuard controller.
     Handshaking,
     /// A machine behind a WireGuard controller that has answered.
@@ -398,6 +430,7 @@ impl fmt::Display for Phase {
             Self::Seeking(overlay) => write!(f, "{overlay}: looking for the machine"),
             Self::Session(overlay) => write!(f, "{overlay}: agreeing on keys"),
             Self::Entering(overlay) => write!(f, "connecting by {overlay}"),
+            Self::Key(network) => write!(f, "reading the {network} key"),
             Self::Busy(member) => {
                 write!(f, "waiting for another clan-connect that uses the key of {member}")
             }
@@ -405,6 +438,11 @@ impl fmt::Display for Phase {
                 f,
                 "the WireGuard key of {machine} is used here: while {machine} is up itself, \
                  its controllers send what is for it to whichever they heard last"
+            ),
+            Self::Public(overlay) => write!(
+                f,
+                "a public node of {overlay} leads on: it sees who talks to whom, and not what is \
+                 said"
             ),
             Self::Handshaking => f.write_str("waiting for WireGuard's handshake"),
             Self::Behind => f.write_str("connecting by its WireGuard controller"),
@@ -418,12 +456,12 @@ impl fmt::Display for Phase {
 impl Phase {
     /// Whether it is only said by the way, and something else is waited for.
     pub fn is_remark(&self) -> bool {
-        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_))
+        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_) | Self::Public(_))
     }
 
     /// Whether the user has to know of it.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Borrowing(_))
+        matches!(self, Self::Borrowing(_) | Self::Public(_))
     }
 
     /// The error when it takes too long.
@@ -445,6 +483,7 @@ impl Phase {
             Self::Seeking(overlay) => leaf(Stage::Resolve, overlay, LeafFault::NotFound),
             Self::Session(overlay) => leaf(Stage::Dial, overlay, LeafFault::NoSession),
             Self::Entering(overlay) => leaf(Stage::Dial, overlay, LeafFault::Unanswered),
+            Self::Key(network) => leaf(Stage::Bootstrap, network, LeafFault::KeyUnread),
             Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
             Self::Busy(machine) => {
                 let failure = Box::new(MemberFailure::Busy { machine });
@@ -453,7 +492,7 @@ impl Phase {
             Self::Handshaking => wireguard(Stage::Bootstrap, WireGuardFailure::Silent),
             Self::Behind => wireguard(Stage::Dial, WireGuardFailure::NoAnswer),
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
-            Self::Connecting | Self::Through(_) | Self::Borrowing(_) => {
+            Self::Connecting | Self::Through(_) | Self::Borrowing(_) | Self::Public(_) => {
                 DialError::new(Stage::Dial, DialFailure::TimedOut)
             }
         }
@@ -468,6 +507,8 @@ pub struct Stream {
     pub peer: Option<IpAddr>,
     /// Our own end of it, if there is a peer.
     pub local: Option<SocketAddr>,
+    /// The node of our own that leads there, by the name of its network.
+    pub way: Option<&'static str>,
     /// What has to be there as long as it is.
     _carrier: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -478,12 +519,17 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 impl Stream {
     /// Wraps what a technology opened.
     pub fn new(inner: impl AsyncRead + AsyncWrite + Send + 'static, peer: Option<IpAddr>) -> Self {
-        Self { inner: Box::pin(inner), peer, local: None, _carrier: None }
+        Self { inner: Box::pin(inner), peer, local: None, way: None, _carrier: None }
     }
 
     /// The same with our own end of it.
     pub fn with_local(self, local: Option<SocketAddr>) -> Self {
         Self { local, ..self }
+    }
+
+    /// The same, by this node of our own.
+    pub fn with_way(self, way: Option<&'static str>) -> Self {
+        Self { way, ..self }
     }
 
     /// The same, and `carrier` is there until it is closed.

@@ -6,6 +6,7 @@ mod attempt;
 mod banner;
 mod dial;
 mod iroh;
+mod key;
 mod leaf;
 mod loss;
 mod member;
@@ -18,12 +19,13 @@ mod wireguard;
 
 use std::path::PathBuf;
 
-use crate::printable;
+use crate::printable::{self, Printable};
 pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
 pub use banner::BannerError;
 pub use dial::{Daemon, DialError, DialFailure, ProxyFailure};
 pub use iroh::IrohFailure;
+pub use key::{BadKey, KeyFault};
 pub use leaf::{LeafFailure, LeafFault};
 pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
@@ -334,6 +336,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// A key for a network cannot be used.
+    #[error("the key {}: {}", .0.origin, .0.fault)]
+    Key(BadKey),
+
     /// Every route failed.
     #[error("cannot reach machine {machine:?}{}", attempts_text(attempts))]
     Unreachable {
@@ -548,8 +554,12 @@ impl Error {
                     "name a key that opens it, such as with $AGE_KEYFILE".into(),
                 ]
             }
+            Self::Key(BadKey { fault: KeyFault::Wrong(_), .. }) => {
+                vec!["move that file away, and another key is made".into()]
+            }
+            Self::Key(bad) => vec![bad.hint("of the network")],
             Self::Unreachable { attempts, .. } => {
-                let hints = distinct(attempts.iter().filter_map(|attempt| attempt.cause.hint()));
+                let hints = hints_of(attempts, Cause::hint);
                 match hints.is_empty() {
                     true => vec!["is the machine up? try another address".into()],
                     false => hints,
@@ -624,15 +634,31 @@ pub(crate) fn tried_or(tried: &[String], nothing: &str) -> String {
     if tried.is_empty() { nothing.to_owned() } else { format!("tried {}", tried.join(", ")) }
 }
 
-/// Each once, in their order.
-pub(crate) fn distinct(hints: impl Iterator<Item = String>) -> Vec<String> {
-    let mut all = Vec::new();
-    for hint in hints {
-        if !all.contains(&hint) {
-            all.push(hint);
+/// What would help, each once, in the order of the attempts. Where several networks have
+/// failed, each hint begins with those that it is about.
+pub(crate) fn hints_of(
+    attempts: &[Attempt],
+    hint: impl Fn(&Cause) -> Option<String>,
+) -> Vec<String> {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for attempt in attempts {
+        let Some(hint) = hint(&attempt.cause) else { continue };
+        let network = attempt.network.as_str();
+        match all.iter_mut().find(|(known, _)| *known == hint) {
+            Some((_, networks)) if networks.contains(&network) => {}
+            Some((_, networks)) => networks.push(network),
+            None => all.push((hint, vec![network])),
         }
     }
-    all
+    let is_one = attempts.windows(2).all(|pair| match pair {
+        [one, other] => one.network == other.network,
+        _ => true,
+    });
+    let line = |(hint, networks): (String, Vec<&str>)| match is_one {
+        true => hint,
+        false => format!("{}: {hint}", Printable(&networks.join(", "))),
+    };
+    all.into_iter().map(line).collect()
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

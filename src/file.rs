@@ -40,6 +40,34 @@ pub(crate) fn version(meta: &Metadata) -> (u64, u64, u64, i64, i64) {
 
 /// Writes a file so that a reader sees the old one or the new one, whole.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_by(path, bytes, mode, |temporary| std::fs::rename(temporary, path))
+}
+
+/// The same for a file that is not there yet: what is there stays as it is.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`] where something is there.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    write_by(path, bytes, mode, |temporary| {
+        match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+            // Not every file system can do that.
+            Err(rustix::io::Errno::INVAL) => {
+                std::fs::hard_link(temporary, path)?;
+                std::fs::remove_file(temporary)
+            }
+            moved => Ok(moved?),
+        }
+    })
+}
+
+/// `put` gives a file that is whole its place.
+fn write_by(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    put: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mut unique = [0; 8];
@@ -51,7 +79,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
             OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
+        put(&temporary)?;
         File::open(dir)?.sync_all()
     };
     write().inspect_err(|_| {
@@ -81,13 +109,46 @@ pub(crate) fn read_unlinked(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// As for [`read`].
 pub(crate) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let is_pipe = |path: &Path| path.metadata().is_ok_and(|meta| meta.file_type().is_fifo());
-    if !is_pipe(path) {
-        return read(path, limit);
+    read_opened(open_named(path), path, limit)
+}
+
+/// Why a file with a private key is not read.
+#[derive(Debug)]
+pub(crate) enum Private {
+    /// It cannot be.
+    Unread(Error),
+    /// Other users can read it; its mode.
+    Exposed(u32),
+    /// It belongs to this user, and neither to us nor to root.
+    Foreign(u32),
+}
+
+/// The bytes of a file, or pipe, that the user named and that holds a private key. As by
+/// ssh(1) (authfile.c, `sshkey_perm_ok`), one that others can read is not used; nor is
+/// another user's, who knows the key, but for root's, who may have made it for a group.
+/// Root reads that of `sudo`, the user who has become root, as well.
+pub(crate) fn read_private(path: &Path, limit: u64, sudo: Option<u32>) -> Result<Vec<u8>, Private> {
+    let failed =
+        |source| Private::Unread(Error::File { action: "read", path: path.to_owned(), source });
+    let file = open_named(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    let own = rustix::process::geteuid().as_raw();
+    let is_ours = meta.uid() == own || own == 0 && Some(meta.uid()) == sudo;
+    let others = if is_ours { 0o077 } else { 0o007 };
+    match meta.is_file() {
+        true if !is_ours && meta.uid() != 0 => Err(Private::Foreign(meta.uid())),
+        true if meta.mode() & others != 0 => Err(Private::Exposed(meta.mode())),
+        _ => read_opened(Ok(file), path, limit).map_err(Private::Unread),
     }
-    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
-    let file = OpenOptions::new().read(true).custom_flags(flags(OFlags::empty())).open(path);
-    read_bounded(file.map_err(failed)?, path, 0, limit)
+}
+
+/// Opens a regular file or a pipe for reading, and nothing else. Waits until somebody
+/// writes to the pipe.
+fn open_named(path: &Path) -> io::Result<File> {
+    match path.metadata()?.file_type().is_fifo() {
+        true => OpenOptions::new().read(true).custom_flags(flags(OFlags::empty())).open(path),
+        false => open(path, OFlags::empty()),
+    }
 }
 
 /// Opens a regular file for reading, and nothing else.
@@ -163,5 +224,47 @@ mod tests {
         assert_eq!(read_named(&path("fifo"), 9).unwrap(), b"piped");
         writer.join().unwrap();
         assert!(read_named(&path("zero"), 9).is_err());
+    }
+
+    #[test]
+    fn a_private_key_is_the_users_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "key").unwrap();
+        for (mode, is_read) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match read_private(&path, 9, None) {
+                Ok(bytes) => assert!(is_read && bytes == b"key", "{mode:o}"),
+                Err(Private::Exposed(told)) => assert!(!is_read && told & 0o777 == mode),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        let absent = read_private(&dir.path().join("absent"), 9, None);
+        assert!(matches!(absent, Err(Private::Unread(Error::File { .. }))));
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let belongs_to = |uid| std::os::unix::fs::chown(&path, Some(uid), None).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        belongs_to(65_534);
+        assert!(matches!(read_private(&path, 9, None), Err(Private::Foreign(65_534))));
+        assert!(matches!(read_private(&path, 9, Some(1)), Err(Private::Foreign(65_534))));
+        assert_eq!(read_private(&path, 9, Some(65_534)).unwrap(), b"key");
+    }
+
+    #[test]
+    fn a_new_file_takes_nobodys_place() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/key");
+        write_new(&path, b"one", 0o600).unwrap();
+        let kind = write_new(&path, b"two", 0o600).unwrap_err().kind();
+        assert_eq!(kind, ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Nothing is left beside it.
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

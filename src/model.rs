@@ -230,6 +230,13 @@ impl Network {
     pub fn answers_to(&self, name: &str) -> bool {
         answers(&self.service, &self.name, name)
     }
+
+    /// The service without where it comes from, such as `tor`; where the document does not
+    /// tell it, the instance is called so.
+    pub fn service_name(&self) -> &str {
+        let service = self.service.as_deref().and_then(|service| service.rsplit('/').next());
+        service.unwrap_or(&self.name)
+    }
 }
 
 impl Host {

@@ -164,7 +164,7 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
         networks.retain(|network| network.answers_to(name));
         let is_inventory = name == INVENTORY && clan.target_host(machine).is_some();
         if networks.is_empty() && !is_inventory {
-            return Err(unknown_network(clan, machine, name));
+            return Err(no_network(clan, machine, name));
         }
     }
     networks.sort_by_key(|network| Reverse(network.priority));
@@ -216,10 +216,18 @@ pub(crate) fn unknown_machine(clan: &Clan, machine: &str) -> Error {
     }
 }
 
-fn unknown_network(clan: &Clan, machine: &str, network: &str) -> Error {
-    if let Some(problem) = clan.problem_of_network(network) {
-        return Error::NoRoute { machine: machine.to_owned(), reason: problem.to_string() };
+/// The error for the network of this name, which cannot lead to the machine.
+fn no_network(clan: &Clan, machine: &str, network: &str) -> Error {
+    match clan.problem_of_network(network) {
+        Some(problem) => {
+            Error::NoRoute { machine: machine.to_owned(), reason: problem.to_string() }
+        }
+        None => unknown_network(clan, network),
     }
+}
+
+/// The error for a network that the clan does not have.
+pub(crate) fn unknown_network(clan: &Clan, network: &str) -> Error {
     let known: Vec<&str> = clan.networks.iter().map(|network| network.label.as_str()).collect();
     Error::UnknownNetwork {
         network: network.to_owned(),

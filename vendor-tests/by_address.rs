@@ -4,11 +4,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Run, Server, sshd, start, wait};
+use crate::harness::{Home, Run, Server, run, sshd, start, wait};
 
 const DIRECT: &str = "clan_lib.network.direct";
 
@@ -62,6 +63,67 @@ fn a_daemon_that_is_down_is_named_and_the_next_network_is_tried() {
     assert_eq!(list["networks"][0]["technology"], "netbird", "{list}");
     assert_eq!(list["networks"][0]["running"], "unknown", "{list}");
     assert_eq!(list["networks"][1]["running"], "no", "{list}");
+}
+
+#[test]
+fn who_we_are_in_a_network_is_made_once_and_said_with_the_setting_that_lets_us_in() {
+    let home = Home::new();
+    let yggdrasil = "200:1:2:3:4:5:6:7";
+    clan(
+        &home,
+        &[
+            ("clan-core/yggdrasil", "my/ygg", yggdrasil, "22"),
+            ("clan-core/mycelium", "my", "400::1", "22"),
+            ("clan-core/internet", "net", "m.invalid", "22"),
+        ],
+    );
+    let identity = |args: &[&str]| home.run(&of_clan(&[&["network", "identity"], args].concat()));
+    let json = |args: &[&str]| -> Value {
+        let done = identity(&[args, &["--json"]].concat()).exits(0);
+        serde_json::from_str(&done.text()).unwrap()
+    };
+    let made = json(&["my/ygg"]);
+    assert_eq!((&made["kind"], &made["is_new"]), (&json!("kept"), &json!(true)), "{made}");
+    let file = home.path("home/.local/state/clan-connect/yggdrasil-key");
+    assert_eq!(made["file"], file.to_str().unwrap());
+    let path = "inventory.instances.\"my/ygg\".roles.default.settings.extraYggdrasilIPs";
+    assert_eq!(made["settings"][0], json!({ "path": path, "value": made["addresses"] }));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let key = std::fs::read_to_string(&file).unwrap();
+    // Again, and by the name of the technology, it is the same.
+    for name in ["my/ygg", "yggdrasil"] {
+        let again = json(&[name]);
+        assert_eq!((&again["addresses"], &again["is_new"]), (&made["addresses"], &json!(false)));
+    }
+    let address = made["addresses"][0].as_str().unwrap();
+    let done = identity(&["my/ygg"]).exits(0);
+    assert!(done.text().contains(&format!("{path} = [ \"{address}\" ];\n")), "{}", done.text());
+    let secret = key.lines().nth(1).unwrap();
+    assert!(!done.text().contains(secret) && !done.stderr.contains(secret), "{done:?}");
+    // Without any clan, too.
+    let alone = home.run(&["network", "identity", "yggdrasil", "--json"]).exits(0).text();
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    assert_eq!((&alone["addresses"], &alone["network"]), (&made["addresses"], &Value::Null));
+    assert_eq!(json(&["my"])["kind"], "ephemeral");
+    identity(&["net"]).exits(2).says(&["nothing of internet is this program's"]);
+    identity(&["myy"]).exits(1).says(&["unknown network \"myy\"", "did you mean \"my\"?"]);
+    // What is there is never written over.
+    home.secret("home/.local/state/clan-connect/yggdrasil-key", "hunter2");
+    let broken = identity(&["my/ygg"]).exits(1);
+    broken.says(&["yggdrasil-key: it is neither PEM nor hexadecimal", "move that file away"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "hunter2");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    identity(&["my/ygg"]).exits(1).says(&["is open to other users", "hint: keep it to yourself"]);
+}
+
+#[test]
+fn a_network_with_a_slash_in_its_name_is_no_affair_of_name_servers() {
+    let home = Home::new();
+    clan(&home, &[("clan-core/wireguard", "a/b", "m.lab.invalid", "22")]);
+    let done = home.run(&of_clan(&["ssh", "m", "-c", "true"])).exits(255);
+    let done = done.says(&["the vars of the WireGuard network a/b cannot be found"]);
+    assert!(!done.stderr.contains("name server"), "{}", done.stderr);
 }
 
 /// A tailscaled with this socket that leads every name to a server, but for those that are
@@ -169,11 +231,19 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
         "this computer is not in the WireGuard network vpn, and no key of a member is at hand",
         "systemctl start wireguard-vpn",
     ]);
-    home.write("stranger", STRANGER);
+    home.secret("stranger", STRANGER);
     over(&["--wireguard-key", "stranger"])
         .says(&["the WireGuard key stranger is of no member of vpn", "never deployed"]);
     over(&["--wireguard-key", "var:../../x"]).says(&["that is no name of a machine"]);
-    over(&["--wireguard-key", "clan/exports.json"]).says(&["it holds no private key"]);
+    home.secret("nothing", "hunter2");
+    over(&["--wireguard-key", "nothing"]).says(&["it holds no private key", "hint: name a key"]);
+    over(&["--wireguard-key", "clan/exports.json"])
+        .says(&["is open to other users, with the mode 0644", "chmod 600 clan/exports.json"]);
+    run("mkfifo", &[home.path("fifo").to_str().unwrap()], "coreutils");
+    let ssh = ["--wireguard-key", "fifo", "ssh", "m", "--network", "vpn", "--timeout", "2"];
+    home.run(&of_clan(&[&ssh[..], &["-c", "true"]].concat()))
+        .exits(255)
+        .says(&["the WireGuard key was not read in time", "the pipe that is named"]);
     // The other network is tried all the same.
     let list = |more: &[&str]| {
         let args = of_clan(&["network", "list", "--json"]);
@@ -183,6 +253,15 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
     };
     assert_eq!(list(&[]), (json!("no"), Value::Null));
     assert_eq!(list(&["--wireguard-key", "stranger"]), (json!("in-process"), json!("wireguard")));
+    let key = format!("Host m\n  WireguardKey {}\n", home.path("stranger").display());
+    let config = home.read("home/.ssh/config");
+    home.write("home/.ssh/config", key + &config);
+    assert_eq!(list(&[]), (json!("in-process"), json!("wireguard")));
+    let identity = home.run(&of_clan(&["network", "identity", "vpn"])).exits(0);
+    let steps = ["inventory.instances.vpn.roles.peer.machines.admin = { };", "var:admin"];
+    steps.iter().for_each(|step| assert!(identity.text().contains(step), "{}", identity.text()));
+    identity.says(&["is of no member of vpn"]);
+    home.write("home/.ssh/config", config);
     // A member of the document's own: exports alone do not say where its controller is.
     let exports = home.read("clan/exports.json");
     let mut exports: Value = serde_json::from_str(&exports).unwrap();
@@ -190,7 +269,7 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
     home.write("clan/exports.json", exports.to_string());
     var("admin", "keys", "publickey", ADMIN.1);
     var("admin", "network", "suffix", "1:2:3:4");
-    home.write("home/.config/clan-connect/wireguard-key", ADMIN.0);
+    home.secret("home/.config/clan-connect/wireguard-key", ADMIN.0);
     over(&[]).says(&["where the WireGuard controller m is reached is not known", "snapshot"]);
     let done = home.run(&of_clan(&["-v", "ssh", "m", "-c", "echo", "hi"])).exits(0);
     assert_eq!(done.text(), "hi\n");

@@ -131,6 +131,14 @@ impl Home {
         path
     }
 
+    /// A file that only its owner can read.
+    pub fn secret(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.write(name, bytes);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     /// A program. Another process writes it: a child that this one starts meanwhile
     /// would have it open for writing, and nobody could run it.
     pub fn script(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {

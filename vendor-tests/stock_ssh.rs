@@ -100,6 +100,48 @@ fn openssh_reaches_a_machine_over_the_clans_networks_and_knows_its_key() {
 }
 
 #[test]
+fn options_for_networks_stand_where_machines_are_dialled() {
+    let place = Place::new();
+    let dir = place.home.path(CLAN).display().to_string();
+    let said = [
+        "--tor",
+        "system",
+        "--iroh-relay",
+        "none",
+        "--wireguard-key",
+        "key of mine",
+        "--yggdrasil-key",
+        "var:admin",
+        "--mycelium-peer",
+        "tcp://peer.example:1",
+        "--mycelium-public-nodes",
+        "no",
+    ];
+    let ours =
+        |said: &[&str]| place.home.run(&[&["--flake", &dir], said, &["ssh-config"]].concat());
+    let printed = ours(&said).exits(0);
+    assert!(!printed.stderr.contains("networks"), "{}", printed.stderr);
+    let line = |begins: &str| {
+        let text = printed.text();
+        text.lines().find(|line| line.trim().starts_with(begins)).unwrap().to_owned()
+    };
+    let key = place.home.path("key of mine").display().to_string();
+    let proxy = line("ProxyCommand");
+    let options = format!(
+        " --tor system --iroh-relay none --wireguard-key '{key}' --yggdrasil-key var:admin \
+         --mycelium-peer tcp://peer.example:1 --mycelium-public-nodes no proxy %n %p"
+    );
+    assert!(proxy.ends_with(&options), "{proxy}");
+    assert!(!line("KnownHostsCommand").contains("--tor"), "{}", line("KnownHostsCommand"));
+    place.home.write("home/.ssh/config", printed.text());
+    assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+    // Others can read these lines.
+    ours(&["--yggdrasil-peer", "tcp://peer.example:1?password=secret"])
+        .exits(2)
+        .says(&["others see a password"]);
+}
+
+#[test]
 fn no_clan_that_nobody_has_named_and_no_name_of_others_gets_into_it() {
     let place = Place::new();
     let own = place.home.read(&format!("sshd-{}/host_key.pub", place.server.port()));

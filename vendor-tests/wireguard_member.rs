@@ -28,7 +28,7 @@ pub struct Key {
 impl Key {
     fn new(home: &Home, name: &str) -> Self {
         let private = run("wg", &["genkey"], "wireguard-tools");
-        let file = home.write(&format!("{name}.key"), &private);
+        let file = home.secret(&format!("{name}.key"), &private);
         let pipe = format!("wg pubkey < {}", file.display());
         let public = run("sh", &["-c", &pipe], "wireguard-tools").trim().to_owned();
         Self { private, public }
@@ -242,7 +242,7 @@ fn a_member_without_rights_reaches_a_machine_behind_the_controller() {
 fn a_key_is_found_and_used_by_one_process_at_a_time() {
     let world = World::new();
     let home = &world.home;
-    home.write("home/.config/clan-connect/wireguard-key", &world.admin.private);
+    home.secret("home/.config/clan-connect/wireguard-key", &world.admin.private);
     let mut first = start(
         world.command(&["ssh", "web", "-c", "sleep", "3"]).stdin(Stdio::null()),
         "util-linux",

@@ -142,8 +142,8 @@ impl World {
         let sshd = start(&mut command, "openssh-server");
         until("sshd", || home.read("sshd.log").contains("Server listening"));
         clan(&home, &web.address, true);
-        home.write("member.key", &member.hex);
-        home.write("member.pem", member.pem());
+        home.secret("member.key", &member.hex);
+        home.secret("member.pem", member.pem());
         let (_machine_daemon, relay_daemon) = (machine_daemon, Some(relay_daemon));
         Self { home, us, member, relay_key, relay_daemon, _machine_daemon, sshd, relay, machine }
     }
@@ -155,8 +155,10 @@ impl World {
         let [program, enter] = self.us.enter();
         let nobody = ["/usr/bin/setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
         let through = [&[&*program, &*enter], &nobody[..], &["/usr/bin/setsid"]].concat();
-        let clan = ["--flake", "clan", "--exports", "clan/exports.json"];
-        self.home.command_with(&through, &[&clan, args].concat())
+        let exports = ["--exports", "clan/exports.json"];
+        let has_exports = self.home.path("clan/exports.json").exists();
+        let exports = if has_exports { &exports[..] } else { &[] };
+        self.home.command_with(&through, &[&["--flake", "clan"], exports, args].concat())
     }
 
     fn run(&self, args: &[&str]) -> Run {
@@ -215,6 +217,7 @@ fn a_machine_behind_a_relay_is_reached_without_rights_and_without_a_daemon() {
     let ping = world.run(&["network", "ping", "web", "--json"]).exits(0).text();
     let ping: Value = serde_json::from_str(&ping).unwrap();
     assert_eq!(ping["routes"][0]["ok"], true, "{ping}");
+    assert_eq!(ping["routes"][0]["way"], "yggdrasil", "{ping}");
 }
 
 #[test]
@@ -270,8 +273,55 @@ fn only_a_members_key_is_let_in_where_the_machine_has_clans_firewall() {
         assert_eq!(done.text(), "hi\n");
         assert!(!done.stderr.contains(&world.member.hex[..32]), "{}", done.stderr);
     }
+    world.home.secret("no.key", "hunter2");
+    let args = ["--yggdrasil-key", "no.key", "ssh", "web", "-c", "true"];
+    world.run(&args).exits(255).says(&[
+        "the Yggdrasil key no.key: it is neither PEM nor hexadecimal",
+        "--yggdrasil-key FILE",
+    ]);
     let args = ["--yggdrasil-key", "clan/exports.json", "ssh", "web", "-c", "true"];
-    world.run(&args).exits(255).says(&["the key cannot be used"]);
+    world.run(&args).exits(255).says(&["is open to other users", "chmod 600 clan/exports.json"]);
+}
+
+#[test]
+fn a_key_that_is_kept_is_let_in_by_its_address_and_used_by_one_at_a_time() {
+    let mut world = World::new();
+    let identity = world.run(&["network", "identity", "ygg", "--json"]).exits(0).text();
+    let identity: Value = serde_json::from_str(&identity).unwrap();
+    // The daemon itself says the same of the key.
+    let pem = std::fs::read_to_string(identity["file"].as_str().unwrap()).unwrap();
+    let config =
+        world.home.write("kept.json", json!({ "PrivateKeyPath": identity["file"] }).to_string());
+    let args = ["-useconffile", config.to_str().unwrap(), "-address"];
+    let address = run(&program(), &args, PACKAGE).trim().to_owned();
+    assert_eq!(identity["addresses"], json!([address]));
+    world.member.address = address;
+    world.let_in_members_only();
+    let mut first = start(
+        world.command(&["ssh", "web", "-c", "sleep", "3"]).stdin(Stdio::null()),
+        "util-linux",
+    );
+    until("a session", || world.sessions() == 1);
+    let done = world.run(&["-v", "ssh", "web", "-c", "echo", "second"]).exits(0);
+    assert_eq!(done.text(), "second\n");
+    let done = done.says(&["waiting for another clan-connect that uses the key of Yggdrasil"]);
+    assert!(first.wait().unwrap().success());
+    let body = pem.lines().nth(1).unwrap();
+    assert!(!done.stderr.contains(body), "{}", done.stderr);
+}
+
+#[test]
+fn an_address_that_is_named_is_reached_by_the_clans_machines() {
+    let world = World::new();
+    let exports: Value = serde_json::from_str(&world.home.read("clan/exports.json")).unwrap();
+    let address =
+        exports["clan-core/yggdrasil:ygg:default:web"]["peer"]["hosts"][0]["plain"].clone();
+    let target = format!("root@[{}]:{PORT}", address.as_str().unwrap());
+    let snapshot = json!({ "clan_connect_snapshot": 1, "exports": exports });
+    world.home.write("clan/clan-connect.json", snapshot.to_string());
+    std::fs::remove_file(world.home.path("clan/exports.json")).unwrap();
+    let args = ["ssh", "web", "--target-host", &target, "-c", "echo", "hi"];
+    assert_eq!(world.run(&args).exits(0).text(), "hi\n");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{
-    Cause, Error, IrohFailure, MemberFailure, NixFault, SealedFault, TorFailure, distinct, joined,
-    tried_or,
+    BadKey, Cause, Error, IrohFailure, KeyFault, LeafFailure, LeafFault, MemberFailure, NixFault,
+    SealedFault, TorFailure, hints_of, joined, tried_or,
 };
 use crate::preload::Preload;
 use crate::race::BannerError;
@@ -60,7 +60,7 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             "name a key that opens it with --identity FILE or $AGE_KEYFILE".into(),
         ],
         Error::Unreachable { attempts, .. } => {
-            let hints = distinct(attempts.iter().filter_map(|attempt| of_cause(&attempt.cause)));
+            let hints = hints_of(attempts, of_cause);
             match hints.is_empty() {
                 true => vec!["is the machine up? try an address with --target-host".into()],
                 false => hints,
@@ -99,6 +99,10 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
         Cause::Dial(DialError { failure: DialFailure::Tor(failure), .. }) => of_tor(failure),
         Cause::Dial(DialError { failure: DialFailure::Iroh(failure), .. }) => of_iroh(*failure),
         Cause::Dial(DialError { failure: DialFailure::Member(failure), .. }) => of_member(failure),
+        Cause::Dial(DialError { failure: DialFailure::Leaf(failure), .. }) => of_leaf(failure),
+        Cause::Dial(DialError { failure: DialFailure::Outside(daemon), .. }) => {
+            with(cause.hint(), or_a_peer(daemon.name))
+        }
         Cause::Dial(DialError { failure: DialFailure::TimedOut, .. }) => {
             with(cause.hint(), "; allow more time with --timeout SECONDS")
         }
@@ -187,14 +191,66 @@ fn of_tor(failure: &TorFailure) -> Option<String> {
     Some(own.to_owned())
 }
 
+/// What leads into an overlay whose daemon is down, where nobody to peer with is known.
+fn or_a_peer(daemon: &str) -> &'static str {
+    match daemon {
+        "yggdrasil" if cfg!(feature = "yggdrasil") => {
+            "; or name a node to peer with: --yggdrasil-peer tcp://HOST:PORT"
+        }
+        "mycelium" if cfg!(feature = "mycelium") => {
+            "; or name a node to peer with: --mycelium-peer tcp://HOST:PORT"
+        }
+        _ => "",
+    }
+}
+
+fn of_leaf(failure: &LeafFailure) -> Option<String> {
+    let hint = failure.hint();
+    let is_yggdrasil = failure.overlay == "Yggdrasil";
+    match &failure.fault {
+        LeafFault::BadKey(bad) => of_key(bad, hint, "yggdrasil"),
+        LeafFault::NoPeers | LeafFault::Unconnected | LeafFault::SilentPeer => {
+            let front = match &failure.fault {
+                LeafFault::NoPeers => "start its daemon here, or ".to_owned(),
+                _ => hint.map_or(String::new(), |hint| format!("{hint} or ")),
+            };
+            let option = if is_yggdrasil { "--yggdrasil-peer" } else { "--mycelium-peer" };
+            Some(format!("{front}name a node to peer with: {option} tcp://HOST:PORT"))
+        }
+        LeafFault::KeyInUse | LeafFault::KeyElsewhere => {
+            with(hint, ": --yggdrasil-key FILE or --yggdrasil-key var:MACHINE")
+        }
+        LeafFault::Password | LeafFault::OtherPeer => with(
+            hint,
+            ": YggdrasilPeer tcp://HOST:PORT?password=…&key=… in ssh_config, where others do \
+             not see it",
+        ),
+        LeafFault::Unanswered if is_yggdrasil => {
+            with(hint, ", which clan-connect network identity yggdrasil makes and shows")
+        }
+        _ => hint,
+    }
+}
+
+/// What helps with a key that the options of a network name.
+fn of_key(bad: &BadKey, hint: Option<String>, network: &str) -> Option<String> {
+    match bad.fault {
+        KeyFault::Exposed { .. } => hint,
+        KeyFault::Closed(_) => with(hint, ": --identity FILE"),
+        _ => with(hint, &format!(": --{network}-key FILE or --{network}-key var:MACHINE")),
+    }
+}
+
 fn of_member(failure: &MemberFailure) -> Option<String> {
     let hint = failure.hint();
     match failure {
+        MemberFailure::BadKey(bad) => of_key(bad, hint, "wireguard"),
         MemberFailure::NoEndpoint { is_unknown: true, .. } => {
             with(hint, ": clan-connect exports snapshot")
         }
         MemberFailure::NoEndpoint { .. }
         | MemberFailure::NoController { .. }
+        | MemberFailure::Unnameable { .. }
         | MemberFailure::BadVar { .. } => hint,
         _ => with(hint, " with --wireguard-key FILE or --wireguard-key var:MACHINE"),
     }
@@ -267,6 +323,24 @@ mod tests {
         let advice = of_cause(&late.clone().into()).unwrap();
         assert!(advice.starts_with(&late.hint().unwrap()), "{advice}");
         assert!(advice.ends_with("allow more time with --timeout SECONDS"), "{advice}");
+        for failure in LeafFailure::examples() {
+            let advice = of_leaf(&failure);
+            let bare = [
+                LeafFault::NoRandom,
+                LeafFault::Ourselves,
+                LeafFault::Protocol("x"),
+                LeafFault::Lost,
+                LeafFault::Ended,
+            ];
+            assert_eq!(advice.is_none(), bare.contains(&failure.fault), "{failure}");
+        }
+        let down = |name| {
+            let failure = DialFailure::Outside(crate::dial::Daemon { name, start: "start it" });
+            of_cause(&DialError { stage: crate::error::Stage::Dial, failure }.into()).unwrap()
+        };
+        assert!(down("yggdrasil").contains("--yggdrasil-peer"));
+        assert!(down("mycelium").contains("--mycelium-peer"));
+        assert_eq!(down("zerotier-one"), "start it here: start it");
         let wrong = of_cause(&Cause::Banner(BannerError::NotSsh)).unwrap();
         assert_eq!(wrong, "is that port really sshd's? set the right one with -p PORT");
         for failure in TorFailure::examples() {

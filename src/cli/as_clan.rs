@@ -15,12 +15,12 @@ use clap::Parser;
 use super::network::{list_text_of_clan, sorted};
 use super::reach;
 use super::task::drive;
-use super::{Cli, Command, Global, Ui, print, print_text, request, select, ssh, vars};
+use super::{Cli, Command, Global, Ui, print, print_text, select, ssh, vars, ways};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake;
 use crate::model::{Network, VarRef};
-use crate::nearest::nearest;
+use crate::plan::unknown_network;
 use crate::printable::{self, Printable};
 use crate::vars::Kept;
 use crate::{log, signals};
@@ -151,7 +151,7 @@ fn session(arguments: SshArguments, global: &Global) -> Result<u8> {
 fn networks(global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
-    let ways = request::ways(&clan, global, ui)?;
+    let ways = ways::ways(&clan, global, ui)?;
     print_text(&list_text_of_clan(&clan, &ways))?;
     Ok(0)
 }
@@ -168,11 +168,7 @@ fn ping(machine: &str, only: Option<&str>, global: &Global, ui: &Arc<Ui>) -> Res
     if let Some(name) = only
         && !clan.networks.iter().any(|network| network.answers_to(name))
     {
-        let known: Vec<String> =
-            clan.networks.iter().map(|network| network.label.clone()).collect();
-        let names: Vec<&str> = known.iter().map(String::as_str).collect();
-        let nearest = nearest(name, &names).map(str::to_owned);
-        return Err(Error::UnknownNetwork { network: name.to_owned(), nearest, known });
+        return Err(unknown_network(&clan, name));
     }
     let is_asked = |network: &&Network| only.is_none_or(|name| network.answers_to(name));
     let has = |network: &&Network| network.peers.iter().any(|peer| peer.machine == machine);

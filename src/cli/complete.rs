@@ -22,6 +22,8 @@ use crate::vars::{Environment, Vars};
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
 
+/// Technologies in which we can be somebody, by the names of their services.
+pub(super) const TECHNOLOGIES: [&str; 3] = ["yggdrasil", "wireguard", "mycelium"];
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Shell {
     Bash,
@@ -73,6 +75,16 @@ pub(super) fn machines(current: &OsStr) -> Vec<CompletionCandidate> {
 pub(super) fn networks(current: &OsStr) -> Vec<CompletionCandidate> {
     let clan = known().unwrap_or_default();
     beginning_with(current, clan.networks.iter().map(|network| network.label.as_str()))
+}
+
+/// Networks and technologies in which we can be somebody.
+pub(super) fn identities(current: &OsStr) -> Vec<CompletionCandidate> {
+    let clan = known().unwrap_or_default();
+    let networks = clan.networks.iter().filter(|it| TECHNOLOGIES.contains(&it.service_name()));
+    let mut names: Vec<&str> = networks.map(|network| network.label.as_str()).collect();
+    let is_new = |name: &&str| !clan.networks.iter().any(|it| it.label == *name);
+    names.extend(TECHNOLOGIES.iter().copied().filter(is_new));
+    beginning_with(current, names.into_iter())
 }
 
 /// Vars of the machine that stands before.

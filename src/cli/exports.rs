@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{Global, Ui, network, print_json, print_text, request};
+use super::{Global, Ui, network, print_json, print_text, ways};
 use crate::error::Result;
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
             ui.problems(&clan);
             match json {
                 true => {
-                    let ways = request::ways(&clan, global, ui)?;
+                    let ways = ways::ways(&clan, global, ui)?;
                     print_json(&network::list_json(&clan, &ways))
                 }
                 false => print_text(&network::show_text(&clan)),

@@ -4,6 +4,7 @@
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 
+use super::command_words::CommandWords;
 use crate::dial::iroh::Settings;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -20,6 +21,14 @@ pub(super) struct IrohOptions {
     #[arg(long = "iroh-discovery", global = true, value_name = "DOMAIN[@ADDRESS:PORT]|URL|none",
           action = ArgAction::Append)]
     discovery: Vec<String>,
+}
+
+impl IrohOptions {
+    /// Adds them to a command line.
+    pub(super) fn write(&self, words: &mut CommandWords) {
+        self.relay.iter().for_each(|relay| words.option("--iroh-relay", relay));
+        self.discovery.iter().for_each(|place| words.option("--iroh-discovery", place));
+    }
 }
 
 /// The settings for a connection with these options of ssh_config(5), which count where

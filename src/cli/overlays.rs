@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "mycelium")]
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 
 use super::Global;
+use super::command_words::CommandWords;
 use crate::dial;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -34,6 +37,12 @@ pub(super) struct OverlayOptions {
     #[arg(long = "mycelium-peer", global = true, value_name = "tcp://HOST:PORT",
           action = ArgAction::Append)]
     mycelium_peer: Vec<String>,
+    /// Whether public nodes of Mycelium will do, where no other peer leads on: they see who
+    /// talks to whom [default: as the settings of the clan's service have it]
+    #[cfg(feature = "mycelium")]
+    #[arg(long = "mycelium-public-nodes", global = true, value_name = "yes|no",
+          value_parser = PossibleValuesParser::new(["yes", "no"]).map(|said| said == "yes"))]
+    mycelium_public: Option<bool>,
 }
 
 impl OverlayOptions {
@@ -44,6 +53,40 @@ impl OverlayOptions {
         #[cfg(not(feature = "yggdrasil"))]
         let key: Option<&str> = None;
         key.into_iter().filter(|key| !key.starts_with(VAR))
+    }
+
+    /// Adds them to a command line.
+    pub(super) fn write(&self, words: &mut CommandWords) -> Result<()> {
+        #[cfg(feature = "yggdrasil")]
+        {
+            refuse_password(&self.yggdrasil_peer)?;
+            if let Some(key) = &self.yggdrasil_key {
+                words.file_or("--yggdrasil-key", key, VAR)?;
+            }
+            self.yggdrasil_peer.iter().for_each(|peer| words.option("--yggdrasil-peer", peer));
+        }
+        #[cfg(feature = "mycelium")]
+        {
+            self.mycelium_peer.iter().for_each(|peer| words.option("--mycelium-peer", peer));
+            if let Some(will_do) = self.mycelium_public {
+                words.option("--mycelium-public-nodes", if will_do { "yes" } else { "no" });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A peer may have its password in it, which is not repeated.
+fn wrong(overlay: &str, why: &str) -> Error {
+    Error::Usage(format!("a peer of {overlay}: {why}"))
+}
+
+#[cfg(feature = "yggdrasil")]
+fn refuse_password(peers: &[String]) -> Result<()> {
+    let why = "others see a password on a command line: put it into ssh_config, as YggdrasilPeer";
+    match peers.iter().any(|peer| peer.contains("password=")) {
+        true => Err(wrong("Yggdrasil", why)),
+        false => Ok(()),
     }
 }
 
@@ -57,26 +100,21 @@ pub(super) fn settings(
     vars: &Arc<Vars>,
 ) -> Result<()> {
     let said = &global.overlays;
-    // A peer may have its password in it, which is not repeated.
-    let usage = |overlay: &str, why: &str| Error::Usage(format!("a peer of {overlay}: {why}"));
     #[cfg(feature = "yggdrasil")]
     {
         let key =
             said.yggdrasil_key.as_deref().or(options.yggdrasil_key.first().map(String::as_str));
         let peers = or(&said.yggdrasil_peer, &options.yggdrasil_peer);
-        if said.yggdrasil_peer.iter().any(|peer| peer.contains("password=")) {
-            let why = "others see a password on a command line: put it into ssh_config, as \
-                       YggdrasilPeer";
-            return Err(usage("Yggdrasil", why));
-        }
+        refuse_password(&said.yggdrasil_peer)?;
         settings.yggdrasil = dial::yggdrasil::Settings::of(key, peers, vars.clone(), &global.env)
-            .map_err(|why| usage("Yggdrasil", why))?;
+            .map_err(|why| wrong("Yggdrasil", why))?;
     }
     #[cfg(feature = "mycelium")]
     {
         let peers = or(&said.mycelium_peer, &options.mycelium_peer);
+        let public = said.mycelium_public.or(options.mycelium_public_nodes);
         settings.mycelium =
-            dial::mycelium::Settings::of(peers).map_err(|why| usage("Mycelium", why))?;
+            dial::mycelium::Settings::of(peers, public).map_err(|why| wrong("Mycelium", why))?;
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::invocation::{Front, Invocation, Task};
 use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
-use crate::dial::{self, OfClan, Settings, Ways};
+use crate::dial::{self, OfClan, Settings};
 use crate::error::{Error, Result};
-use crate::model::{Clan, Technology};
+use crate::model::Technology;
 use crate::openssh::{Forwards, Resolved};
 use crate::options::{Options, Tunnel};
 use crate::plan::Route;
@@ -102,10 +102,6 @@ pub(super) fn technologies<'a>(
 ) -> Result<Settings> {
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
     let mut settings = Settings::default();
-    #[cfg(feature = "tor")]
-    if used.contains(&dial::TOR) {
-        settings.tor = super::tor::settings(global, &options.tor_auth, machine, vars)?;
-    }
     #[cfg(feature = "iroh")]
     if used.contains(&dial::IROH) {
         settings.iroh = super::iroh::settings(&global.iroh, options)?;
@@ -116,23 +112,11 @@ pub(super) fn technologies<'a>(
         #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
         super::overlays::settings(&mut settings, global, options, vars)?;
     }
+    #[cfg(feature = "tor")]
+    if used.contains(&dial::TOR) || settings.needs_tor() {
+        settings.tor = super::tor::settings(global, &options.tor_auth, machine, vars)?;
+    }
     Ok(settings)
-}
-
-/// The ways of our own that lead into networks of a clan from here.
-pub(super) fn ways(clan: &Clan, global: &Global, ui: &Arc<Ui>) -> Result<Ways> {
-    let (of_clan, vars) = (OfClan::of(clan, None), Arc::new(global.vars(ui)?));
-    let options = Options::default();
-    let wireguard = super::wireguard::settings(global, &options, &of_clan, &vars);
-    let underlay = of_clan.underlay;
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(unused_mut, reason = "nobody is a leaf")
-    )]
-    let mut settings = Settings { wireguard, underlay, ..Settings::default() };
-    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
-    super::overlays::settings(&mut settings, global, &options, &vars)?;
-    Ok(dial::ways(&settings))
 }
 
 /// How long connecting may take, if anybody says.

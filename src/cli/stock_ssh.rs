@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::clan::short_hash;
-use super::invocation::passed;
+use super::command_words::{CommandWords, text};
 use super::{Global, Ui, print_text};
 use crate::error::{Error, Result};
 use crate::file;
@@ -54,21 +54,16 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
     }
     let clan = global.clan(ui)?;
     ui.problems(&clan);
-    if passed::says_of_networks(global) {
-        ui.warning(
-            "options for networks, such as a key of WireGuard's, are not in these lines: say them \
-             in ssh_config",
-        );
-    }
-    let text = lines(&clan, &calls(global)?, &global.place(), ui);
+    let text = lines(&clan, &calls(global)?, &of_networks(global)?, &global.place(), ui);
     match arguments.install {
         true => Place::of(global)?.install(&text),
         false => print_text(&text),
     }
 }
 
-/// The lines for all machines that can be written there.
-fn lines(clan: &Clan, calls: &[String], place: &str, ui: &Ui) -> String {
+/// The lines for all machines that can be written there; `calls` call this program, with
+/// `networks` where it dials.
+fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &Ui) -> String {
     let mut text = format!("# Machines of the clan in {}.\n", printable::line(place));
     let mut by_user: Vec<(String, Vec<&str>)> = Vec::new();
     let mut left_out = Vec::new();
@@ -93,8 +88,9 @@ fn lines(clan: &Clan, calls: &[String], place: &str, ui: &Ui) -> String {
              than a word to ssh"
         ));
     }
-    let call = |command: &str, quote: fn(&str) -> String| {
-        let words: Vec<String> = calls.iter().map(|word| quote(word).replace('%', "%%")).collect();
+    let call = |more: &[String], command: &str, quote: fn(&str) -> String| {
+        let words = calls.iter().chain(more).map(|word| quote(word).replace('%', "%%"));
+        let words: Vec<String> = words.collect();
         format!("{} {command}", words.join(" "))
     };
     for (user, machines) in by_user {
@@ -103,8 +99,8 @@ fn lines(clan: &Clan, calls: &[String], place: &str, ui: &Ui) -> String {
             text,
             "Host {}\n  User {user}\n  ProxyCommand {}\n  KnownHostsCommand {}\n",
             machines.join(" "),
-            call("proxy %n %p", quote_word),
-            call("network trust list --known-hosts %H %n", quote_argument),
+            call(networks, "proxy %n %p", quote_word),
+            call(&[], "network trust list --known-hosts %H %n", quote_argument),
         );
     }
     text
@@ -132,20 +128,41 @@ fn quote_argument(word: &str) -> String {
 
 /// The words that call this program for this clan, wherever it is called.
 fn calls(global: &Global) -> Result<Vec<String>> {
-    let mut words = vec![text(&program(global)?)?];
-    let absolute = |path: &Path| std::path::absolute(path).map_err(|_| Error::Internal);
+    let mut words = CommandWords::default();
+    words.flag(&text(&program(global)?)?);
     match &global.exports {
         Some(file) if file.as_os_str() == "-" => {
             return Err(Error::Usage("name a file: standard input is there but once".to_owned()));
         }
-        Some(file) => words.extend(["--exports".to_owned(), text(&absolute(file)?)?]),
+        Some(file) => words.file("--exports", file)?,
         None => {}
     }
     let dir = global.flake().map(|dir| dir.display().to_string());
-    words.extend(["--flake".to_owned(), global.remote().map_or(dir, Ok)?]);
+    words.option("--flake", &global.remote().map_or(dir, Ok)?);
     for identity in &global.identity {
-        words.extend(["--identity".to_owned(), text(&absolute(identity)?)?]);
+        words.file("--identity", identity)?;
     }
+    if global.impure {
+        words.flag("--impure");
+    }
+    fit(words)
+}
+
+/// The options that say how networks are dialled.
+fn of_networks(global: &Global) -> Result<Vec<String>> {
+    let mut words = CommandWords::default();
+    #[cfg(feature = "tor")]
+    global.tor.write(&mut words)?;
+    #[cfg(feature = "iroh")]
+    global.iroh.write(&mut words);
+    global.wireguard.write(&mut words)?;
+    #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
+    global.overlays.write(&mut words)?;
+    fit(words)
+}
+
+fn fit(words: CommandWords) -> Result<Vec<String>> {
+    let words = words.into_words();
     match words.iter().any(|word| word.contains(char::is_control)) {
         true => Err(Error::Usage("a path with control characters cannot stand in it".to_owned())),
         false => Ok(words),
@@ -163,11 +180,6 @@ fn program(global: &Global) -> Result<PathBuf> {
         .map(|dir| dir.join(env!("CARGO_PKG_NAME")))
         .find(|program| program.canonicalize().is_ok_and(|program| program == own));
     Ok(found.unwrap_or(own))
-}
-
-fn text(path: &Path) -> Result<String> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Error::Usage("a path that is not UTF-8 cannot stand in it".to_owned()))
 }
 
 /// Where it is kept for ssh(1).

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Global;
+use super::command_words::CommandWords;
 use crate::dial::tor::{ClientAuth, Mode, Settings, State};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -45,6 +46,26 @@ enum Which {
     Auto,
     Embedded,
     System,
+}
+
+impl TorOptions {
+    /// Adds them to a command line.
+    pub(super) fn write(&self, words: &mut CommandWords) -> Result<()> {
+        match self.client {
+            Which::Auto => {}
+            Which::Embedded => words.option("--tor", "embedded"),
+            Which::System => words.option("--tor", "system"),
+        }
+        for file in &self.config {
+            words.file("--tor-config", file)?;
+        }
+        match &self.state {
+            Some(dir) if dir == Path::new("none") => words.option("--tor-state", "none"),
+            Some(dir) => words.file("--tor-state", dir)?,
+            None => {}
+        }
+        self.auth.iter().try_for_each(|key| words.file_or("--tor-auth", key, "var:"))
+    }
 }
 
 /// The settings for a connection to `machine`; keys for client authorization

@@ -6,8 +6,10 @@ use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 
 use super::Global;
+use super::command_words::CommandWords;
 use crate::dial::OfClan;
 use crate::dial::wireguard::Settings;
+use crate::error::Result;
 use crate::options::Options;
 use crate::vars::Vars;
 
@@ -30,6 +32,13 @@ impl WireguardOptions {
     /// The files that are named, which may become others at the same place.
     pub(super) fn files(&self) -> impl Iterator<Item = &str> {
         self.key.iter().map(String::as_str).filter(|key| !key.starts_with(VAR))
+    }
+}
+
+impl WireguardOptions {
+    /// Adds them to a command line.
+    pub(super) fn write(&self, words: &mut CommandWords) -> Result<()> {
+        self.key.iter().try_for_each(|key| words.file_or("--wireguard-key", key, VAR))
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Answer {
     pub banner: String,
     /// From the first packet to the banner.
     pub elapsed: Duration,
+    /// The node of our own that led there, as [`crate::dial::Stream::way`] has it.
+    pub way: Option<&'static str>,
     /// What is known of its key; none when it was not asked for.
     pub key: Option<KeyState>,
 }
@@ -96,6 +98,7 @@ pub async fn probe(
         return Probed { route, phases, outcome: Err(attempt) };
     };
     let elapsed = started.elapsed();
+    let way = reachable.stream.way;
     let key = match trust {
         None => None,
         Some(trust) => {
@@ -113,6 +116,7 @@ pub async fn probe(
             })
         }
     };
-    let answer = Answer { host: reachable.target.label, banner: reachable.banner, elapsed, key };
+    let (host, banner) = (reachable.target.label, reachable.banner);
+    let answer = Answer { host, banner, elapsed, way, key };
     Probed { route, phases, outcome: Ok(answer) }
 }

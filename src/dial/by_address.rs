@@ -148,7 +148,7 @@ impl Ways {
         match self.claiming(ip).await {
             Some(way) => {
                 let target = to(address);
-                let mut stream = first(plainly, way.dial(&target, enter)).await?;
+                let mut stream = first(plainly, by(way, &target, enter)).await?;
                 stream.peer = Some(ip);
                 Ok(stream)
             }
@@ -173,6 +173,15 @@ impl SocketOptions {
     pub(super) fn are_open(&self) -> bool {
         self.proxy.is_none() && self.address.is_none() && self.interface.is_none()
     }
+}
+
+/// Dials by a way, and notes that it is this one.
+pub(super) fn by<'a>(
+    way: &'a dyn ByAddress,
+    target: &'a Target,
+    enter: &'a (dyn Fn(Phase) + Sync),
+) -> Dialling<'a> {
+    Box::pin(async move { Ok(way.dial(target, enter).await?.with_way(Some(way.name()))) })
 }
 
 /// The target that an address is.

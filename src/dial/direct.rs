@@ -14,7 +14,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OnceCell, mpsc};
 
-use super::by_address::{Ways, first};
+use super::by_address::{Ways, by, first};
 use super::carrier::{Carrier, Setup};
 use super::tcp::Prompt;
 use super::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
@@ -179,9 +179,7 @@ impl Dial for Direct {
             self.socket_options.unless(|_| true)?;
             let (host, port) = (target.host.expose(), target.port);
             match self.ways.taking(host) {
-                Some(way) => {
-                    first(self.connect(host, port, &|_| ()), way.dial(target, enter)).await
-                }
+                Some(way) => first(self.connect(host, port, &|_| ()), by(way, target, enter)).await,
                 None => self.connect(host, port, enter).await,
             }
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::by_address::ByAddress;
 use super::carrier::Carrier;
+use super::onions::Onions;
 use super::{Settings, direct, host_daemon, iroh, tailscale, tor, wireguard, zerotier};
 use crate::model::Technology;
 
@@ -25,8 +26,8 @@ static TECHNOLOGIES: [&dyn Carrier; 11] = [
 
 /// One way each into a network that is known by its addresses, whatever it is called.
 const BY_ADDRESS: &[MakeWay] = &[
-    wireguard::way,
-    tailscale::way,
+    |settings, _| wireguard::way(settings),
+    |settings, _| tailscale::way(settings),
     #[cfg(feature = "mycelium")]
     super::mycelium::way,
     #[cfg(feature = "yggdrasil")]
@@ -34,7 +35,7 @@ const BY_ADDRESS: &[MakeWay] = &[
 ];
 
 /// Makes a way, where the settings have what it needs.
-type MakeWay = fn(&Settings) -> Option<Arc<dyn ByAddress>>;
+type MakeWay = fn(&Settings, &Onions) -> Option<Arc<dyn ByAddress>>;
 
 /// Where Clan's own modules live in its Python library.
 const LIBRARY: &str = "clan_lib.network.";
@@ -80,9 +81,10 @@ pub fn of_host(host: &str) -> Technology {
     find(|row| row.claims(host)).unwrap_or(DIRECT)
 }
 
-/// The ways that there are with these settings.
-pub(super) fn by_address(settings: &Settings) -> Vec<Arc<dyn ByAddress>> {
-    BY_ADDRESS.iter().filter_map(|way| way(settings)).collect()
+/// The ways that there are with these settings; `onions` leads to whoever is met on the way
+/// and is an onion service.
+pub(super) fn by_address(settings: &Settings, onions: &Onions) -> Vec<Arc<dyn ByAddress>> {
+    BY_ADDRESS.iter().filter_map(|way| way(settings, onions)).collect()
 }
 
 /// What dials a technology, if we know it.

@@ -61,6 +61,36 @@ impl Settings {
     }
 }
 
+/// Who we are in a network, see [`Settings::member`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The machine of the inventory.
+    pub machine: String,
+    /// Its public key, as `wg pubkey` prints it.
+    pub public_key: String,
+    /// Its addresses.
+    pub addresses: Vec<Ipv6Addr>,
+}
+
+impl Settings {
+    /// Who we would be in the network of this label with what is at hand; `None` where it
+    /// is no WireGuard network. Blocks: a key may take a passphrase.
+    pub fn member(&self, label: &str) -> Option<Result<Member, MemberFailure>> {
+        let source = self.0.as_ref()?;
+        let outline = source.outlines.iter().find(|outline| outline.label == label)?;
+        let instance = Printable(&outline.instance).to_string();
+        if !outline.is_nameable() {
+            return Some(Err(MemberFailure::Unnameable { instance }));
+        }
+        let found = source.keys.find(&outline.members(&source.vars), &source.vars);
+        Some(found.map(|identity| Member {
+            machine: identity.machine,
+            public_key: key::shown(&key::public_of(&identity.membership.key)),
+            addresses: identity.membership.addresses,
+        }))
+    }
+}
+
 /// The key may be named by it, and is not in it.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,9 +199,14 @@ impl ByAddress for WireGuard {
             let mut outlines = self.source.outlines.iter().enumerate();
             let known = |(at, it): (usize, &'a Outline)| Some((at, it.machine_of(name)?));
             let (at, machine) = outlines.find_map(known)?;
-            let members = self.members().await.get(at)?;
             let failed =
                 |failure| DialError::new(Stage::Resolve, DialFailure::Member(Box::new(failure)));
+            let outline = self.source.outlines.get(at)?;
+            if !outline.is_nameable() {
+                let instance = Printable(&outline.instance).to_string();
+                return Some(Err(failed(MemberFailure::Unnameable { instance })));
+            }
+            let members = self.members().await.get(at)?;
             // Name servers may know it, for whoever has no clan at hand.
             if members.all.is_empty() {
                 return None;
@@ -245,6 +280,7 @@ impl WireGuard {
         members: &Arc<Members>,
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Identity, DialError> {
+        enter(Phase::Key("WireGuard"));
         loop {
             let (source, members) = (self.source.clone(), members.clone());
             let finding = move || source.keys.find(&members, &source.vars);

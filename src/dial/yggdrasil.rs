@@ -8,6 +8,7 @@ mod address;
 mod bloom;
 mod budget;
 mod identity;
+mod kept;
 mod key;
 mod meta;
 mod node;
@@ -26,12 +27,15 @@ use std::sync::Arc;
 use super::by_address::ByAddress;
 use super::key_lock::KeyLocks;
 use super::leaf::{Client, Kind, Leaf, Sockets, peers, random};
+use super::onions::Onions;
 use crate::dial::leaf::{Carriage, PeerAddress};
 use crate::env::Env;
 use crate::error::LeafFault;
 use crate::overlay::{self, Overlay};
 use crate::vars::Vars;
 use identity::Identity;
+pub(crate) use kept::place as kept_key;
+pub use kept::{Kept, kept};
 use key::Keys;
 use node::Node;
 
@@ -71,6 +75,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether only Tor leads to one of the peers that the user has named.
+    pub(super) fn needs_tor(&self) -> bool {
+        self.peers.iter().any(PeerAddress::is_onion)
+    }
+}
+
 /// Passwords may be among it.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,15 +90,17 @@ impl fmt::Debug for Settings {
 }
 
 /// The way to its addresses.
-pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
+pub(super) fn way(settings: &super::Settings, onions: &Onions) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
     let Settings { keys, peers: named, locks } = settings.yggdrasil.clone();
-    Leaf::way(Yggdrasil { keys, locks }, peers(&named, &settings.underlay, &ports))
+    let peers = peers(&named, &settings.underlay.yggdrasil, &ports, Vec::new());
+    Leaf::way(Yggdrasil { keys, locks, onions: onions.clone() }, peers)
 }
 
 struct Yggdrasil {
     keys: Option<Keys>,
     locks: KeyLocks,
+    onions: Onions,
 }
 
 impl Kind for Yggdrasil {
@@ -95,15 +108,15 @@ impl Kind for Yggdrasil {
     const NAME: &'static str = "yggdrasil";
     const TITLE: &'static str = "Yggdrasil";
 
-    fn has_key(&self) -> bool {
-        self.keys.as_ref().is_some_and(Keys::are_named)
+    fn reads_key(&self) -> bool {
+        self.keys.is_some()
     }
 
     fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
         let (identity, alone) = self.identity()?;
         let node = Node::new(identity, random);
-        let client =
-            Client::start(Self::TITLE, (node.address(), MTU), node, peers, Sockets::new())?;
+        let (us, sockets) = ((node.address(), MTU), Sockets::new(self.onions.clone()));
+        let client = Client::start(Self::TITLE, us, node, peers, sockets)?;
         Ok(client.holding(alone))
     }
 }
@@ -112,10 +125,9 @@ impl Yggdrasil {
     /// A key, and that nobody else uses it here; one that lives as long as the process,
     /// where there is none.
     fn identity(&self) -> Result<(Identity, Option<File>), LeafFault> {
-        let found = self.keys.as_ref().map(Keys::find).transpose()?.flatten();
-        let Some(identity) = found else {
-            let none = LeafFault::BadKey("the system has no random numbers");
-            return Ok((node::fresh_identity(random).ok_or(none)?, None));
+        let found = self.keys.as_ref().map(Keys::find).transpose();
+        let Some(identity) = found.map_err(LeafFault::BadKey)?.flatten() else {
+            return Ok((node::fresh_identity(random).ok_or(LeafFault::NoRandom)?, None));
         };
         if overlay::device_with(identity.address).is_some() {
             return Err(LeafFault::KeyElsewhere);

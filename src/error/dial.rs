@@ -35,7 +35,7 @@ impl DialError {
             DialFailure::Refused => "is sshd running there, on that port?".into(),
             DialFailure::Tor(failure) => return failure.hint().map(str::to_owned),
             DialFailure::Iroh(failure) => return failure.hint().map(str::to_owned),
-            DialFailure::Leaf(failure) => return failure.hint().map(str::to_owned),
+            DialFailure::Leaf(failure) => return failure.hint(),
             DialFailure::Member(failure) => return failure.hint(),
             DialFailure::Tailscale(failure) => return failure.hint().map(str::to_owned),
             DialFailure::WireGuard(failure) => return failure.hint().map(str::to_owned),

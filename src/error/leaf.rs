@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::BadKey;
+
 /// Why an overlay's client of our own leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafFailure {
@@ -18,8 +20,12 @@ pub struct LeafFailure {
 pub enum LeafFault {
     /// There is nobody to peer with.
     NoPeers,
-    /// The key is not one, or cannot be used; why.
-    BadKey(&'static str),
+    /// The key cannot be used.
+    BadKey(BadKey),
+    /// The key was not read in time.
+    KeyUnread,
+    /// The system has no random numbers for a key.
+    NoRandom,
     /// Another process here uses the same key.
     KeyInUse,
     /// None of the peers takes a connection.
@@ -60,7 +66,11 @@ impl fmt::Display for LeafFailure {
         let Self { overlay, fault } = self;
         match fault {
             LeafFault::NoPeers => write!(f, "{overlay}: peering: no peer is known"),
-            LeafFault::BadKey(why) => write!(f, "{overlay}: the key cannot be used: {why}"),
+            LeafFault::BadKey(BadKey { origin, fault }) => {
+                write!(f, "the {overlay} key {origin}: {fault}")
+            }
+            LeafFault::KeyUnread => write!(f, "the {overlay} key was not read in time"),
+            LeafFault::NoRandom => write!(f, "{overlay}: the system has no random numbers"),
             LeafFault::KeyInUse => write!(f, "{overlay}: another process here uses its key"),
             LeafFault::Unconnected => write!(f, "{overlay}: peering: no peer can be connected to"),
             LeafFault::SilentPeer => write!(f, "{overlay}: peering: the peer says nothing"),
@@ -89,10 +99,14 @@ impl fmt::Display for LeafFailure {
 
 impl LeafFailure {
     /// What would help, if that is known.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        Some(match self.fault {
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match &self.fault {
             LeafFault::NoPeers => "name a peer of the overlay, or start its daemon here",
-            LeafFault::BadKey(_) => "generate the key anew, or name another one",
+            LeafFault::BadKey(bad) => return Some(bad.hint(KEY)),
+            LeafFault::KeyUnread => {
+                "does anything write to the pipe that is named as the key, or answer what is \
+                 asked to open it?"
+            }
             LeafFault::KeyInUse | LeafFault::KeyElsewhere => {
                 "a key can be in one place at a time: end the other one, or use a key of its own"
             }
@@ -111,6 +125,39 @@ impl LeafFailure {
                 "its firewall may take packets only from members: use a member's key, or add ours"
             }
             _ => return None,
-        })
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// How a key is written.
+const KEY: &str = "as Clan's var is (PKCS#8 in PEM), or as the daemon's configuration has it";
+
+#[cfg(test)]
+impl LeafFailure {
+    /// One of each kind.
+    pub(crate) fn examples() -> impl Iterator<Item = Self> {
+        let version = || "x".to_owned();
+        let faults = [
+            LeafFault::NoPeers,
+            LeafFault::KeyUnread,
+            LeafFault::NoRandom,
+            LeafFault::KeyInUse,
+            LeafFault::Unconnected,
+            LeafFault::SilentPeer,
+            LeafFault::Version { ours: version(), theirs: version() },
+            LeafFault::Password,
+            LeafFault::OtherPeer,
+            LeafFault::Ourselves,
+            LeafFault::Protocol("x"),
+            LeafFault::Lost,
+            LeafFault::KeyElsewhere,
+            LeafFault::NotFound,
+            LeafFault::NoSession,
+            LeafFault::Unanswered,
+            LeafFault::Ended,
+        ];
+        let bad = BadKey::examples().map(LeafFault::BadKey);
+        faults.into_iter().chain(bad).map(|fault| Self { overlay: "Yggdrasil", fault })
     }
 }

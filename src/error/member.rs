@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use super::BadKey;
+
 /// Why this process cannot be a member of the network of a machine. Texts are printable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,12 +16,7 @@ pub enum MemberFailure {
         instance: String,
     },
     /// What should be a key cannot be read, or is none.
-    BadKey {
-        /// Where it is.
-        origin: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    BadKey(BadKey),
     /// The key is of no member.
     Stranger {
         /// Where it is.
@@ -60,6 +57,11 @@ pub enum MemberFailure {
         /// The network.
         instance: String,
     },
+    /// No var can have the name of the network in its own.
+    Unnameable {
+        /// The network.
+        instance: String,
+    },
     /// A var of a member is not what it should be.
     BadVar {
         /// Whose, and which.
@@ -78,9 +80,8 @@ impl MemberFailure {
                  the key of a member that runs nowhere"
             ),
             Self::Stranger { .. } | Self::Controller { .. } => BECOME.to_owned(),
-            Self::BadKey { .. } => {
-                "name a key as `wg genkey` prints it, or a wg-quick configuration that has one"
-                    .to_owned()
+            Self::BadKey(bad) => {
+                bad.hint("as `wg genkey` prints it, or a wg-quick configuration that has one")
             }
             Self::Runs { .. } => "name the key of a member that runs nowhere else".to_owned(),
             Self::Busy { .. } => "wait until it ends, or name the key of another member".to_owned(),
@@ -95,6 +96,9 @@ impl MemberFailure {
             Self::NoController { .. } => {
                 "read the clan itself, whose public vars tell them, after clan vars generate"
                     .to_owned()
+            }
+            Self::Unnameable { .. } => {
+                "call the instance of the service something without slashes".to_owned()
             }
             Self::BadVar { .. } => {
                 "generate the vars of its members: clan vars generate".to_owned()
@@ -116,7 +120,14 @@ impl fmt::Display for MemberFailure {
                 "this computer is not in the WireGuard network {instance}, and no key of a member \
                  is at hand"
             ),
-            Self::BadKey { origin, why } => write!(f, "the WireGuard key {origin}: {why}"),
+            Self::BadKey(BadKey { origin, fault }) => {
+                write!(f, "the WireGuard key {origin}: {fault}")
+            }
+            Self::Unnameable { instance } => write!(
+                f,
+                "the vars of the WireGuard network {instance} cannot be found: its name is more \
+                 than a word"
+            ),
             Self::Stranger { origin, instance } => {
                 write!(f, "the WireGuard key {origin} is of no member of {instance}")
             }
@@ -151,7 +162,7 @@ impl MemberFailure {
         let text = || "x".to_owned();
         [
             Self::NoKey { instance: text() },
-            Self::BadKey { origin: text(), why: text() },
+            Self::Unnameable { instance: text() },
             Self::Stranger { origin: text(), instance: text() },
             Self::Controller { origin: text(), machine: text() },
             Self::Runs { machine: text(), address: Ipv6Addr::LOCALHOST, device: text() },
@@ -162,5 +173,6 @@ impl MemberFailure {
             Self::BadVar { var: text(), why: text() },
         ]
         .into_iter()
+        .chain(BadKey::examples().map(Self::BadKey))
     }
 }

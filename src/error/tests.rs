@@ -45,6 +45,7 @@ fn attempts() -> Vec<Attempt> {
     causes.extend(TorFailure::examples().map(|it| dial(DialFailure::Tor(it))));
     causes.extend(IrohFailure::examples().map(|it| dial(DialFailure::Iroh(it))));
     causes.extend(MemberFailure::examples().map(|it| dial(DialFailure::Member(Box::new(it)))));
+    causes.extend(LeafFailure::examples().map(|it| dial(DialFailure::Leaf(it))));
     causes.extend(TailscaleFailure::examples().map(|it| dial(DialFailure::Tailscale(it))));
     causes.extend(WireGuardFailure::examples().map(|it| dial(DialFailure::WireGuard(it))));
     let daemon = Daemon { name: "netbird", start: "systemctl start netbird" };
@@ -90,6 +91,7 @@ fn all() -> Vec<Error> {
         Error::Auth { user: text(), machine: machine(), offered: Vec::new(), tried },
         Error::ConnectionLost { machine: machine(), reason: Loss::Silent, login_at: None },
         Error::Refused(Asked::Shell),
+        Error::Key(BadKey { origin: text(), fault: KeyFault::Wrong("x") }),
         Error::Forward(text()),
         Error::NotForwarded(text()),
         Error::Control(text()),
@@ -125,6 +127,28 @@ fn no_error_of_the_library_names_a_flag() {
             assert_eq!(flag, None, "{text}");
         }
     }
+}
+
+#[test]
+fn a_hint_says_which_network_it_is_about_where_several_have_failed() {
+    let attempt = |network: &str, failure| Attempt {
+        network: network.into(),
+        host: "h".into(),
+        cause: DialError { stage: Stage::Dial, failure }.into(),
+        elapsed: Duration::ZERO,
+    };
+    let hints = |attempts| Error::Unreachable { machine: "m".into(), attempts }.hint();
+    let refused = "is sshd running there, on that port?";
+    let twice = vec![attempt("a", DialFailure::Refused), attempt("a", DialFailure::Refused)];
+    assert_eq!(hints(twice), [refused]);
+    let several = vec![
+        attempt("a", DialFailure::Refused),
+        attempt("b\u{1b}", DialFailure::Refused),
+        attempt("c", DialFailure::TimedOut),
+        attempt("d", DialFailure::NoRoute),
+    ];
+    let late = "the machine may be off, or a firewall drops packets";
+    assert_eq!(hints(several), [format!("a, b\\u{{1b}}: {refused}"), format!("c: {late}")]);
 }
 
 #[test]

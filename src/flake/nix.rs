@@ -209,6 +209,13 @@ fn system() -> String {
     format!("{arch}-{os}")
 }
 
+/// A name in a path of attributes, as people write it.
+pub(crate) fn attribute(name: &str) -> String {
+    let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if is_word { name.to_owned() } else { quote(name) }
+}
+
 /// A string of the nix language.
 fn quote(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${");
@@ -416,6 +423,19 @@ mod tests {
         std::io::Write::write_all(&mut &theirs, b"words").unwrap();
         assert_eq!(Pipe::read(ours, 9).finish(), b"words");
         drop(theirs);
+    }
+
+    #[test]
+    fn a_name_that_is_no_word_is_quoted() {
+        for (name, written) in [
+            ("ygg-net", "ygg-net"),
+            ("a/b", "\"a/b\""),
+            ("1st", "\"1st\""),
+            ("a.b\"${c}", "\"a.b\\\"\\${c}\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(attribute(name), written);
+        }
     }
 
     #[test]

@@ -47,6 +47,14 @@ impl Member {
         }
     }
 
+    /// A setting that is true or false.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.settings.get(name) {
+            Some(Setting::Flag(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
     /// A setting that is a number of 16 bits, such as a port.
     pub fn number(&self, name: &str) -> Option<u16> {
         match self.settings.get(name) {

@@ -335,6 +335,8 @@ options! {
     "YggdrasilPeer" yggdrasil_peer: Vec<String>, HONOURED.shown(Never).note("ours");
     /// Whom to peer with in Mycelium; an option of our own
     "MyceliumPeer" mycelium_peer: Vec<String>, HONOURED.shown(Never).note("ours");
+    /// Whether public nodes of Mycelium will do, where no other peer leads on
+    "MyceliumPublicNodes" mycelium_public_nodes: Option<bool>, HONOURED.shown(Never).note("ours");
 }
 
 /// Options of the past, which are read over.

@@ -294,6 +294,7 @@ fn what_was_said_can_be_said_again() {
         "YggdrasilKey var:admin",
         "YggdrasilPeer tcp://peer.test:6443",
         "MyceliumPeer tcp://peer.test:9651",
+        "MyceliumPublicNodes yes",
         "IrohDiscovery d.test@127.0.0.1:53",
         "ConnectTimeout none",
         "IPQoS lowdelay throughput",

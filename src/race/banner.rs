@@ -45,9 +45,9 @@ pub(super) async fn receive(
         };
         seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
         if let Some((start, banner)) = identification(&seen)? {
-            let (peer, local) = (stream.peer, stream.local);
+            let (peer, local, way) = (stream.peer, stream.local, stream.way);
             let replay = Replay { seen, given: start, stream };
-            return Ok((Stream::new(replay, peer).with_local(local), banner));
+            return Ok((Stream::new(replay, peer).with_local(local).with_way(way), banner));
         }
     }
 }

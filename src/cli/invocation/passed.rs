@@ -114,24 +114,6 @@ pub(in crate::cli) fn clan(global: &Global) -> Option<Vec<u8>> {
     serde_json::to_vec(&PassedClan::of(global)).ok()
 }
 
-/// Whether anything is said of how networks are dialled.
-pub(in crate::cli) fn says_of_networks(global: &Global) -> bool {
-    let of_networks = |global: &Global| {
-        let clan = PassedClan::of(global);
-        let said = PassedClan {
-            flake: None,
-            exports: None,
-            identity: Vec::new(),
-            show_secrets: false,
-            exit_codes: ExitCodes::default(),
-            nix_options: Vec::new(),
-            ..clan
-        };
-        serde_json::to_vec(&said).ok()
-    };
-    of_networks(global) != of_networks(&Global::default())
-}
-
 /// Writes it down.
 pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<Vec<u8>> {
     let Invocation { overrides, resolved, .. } = invocation;

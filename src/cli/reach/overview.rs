@@ -18,12 +18,12 @@ use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
 use crate::cli::request::technologies;
 use crate::cli::task::runtime;
+use crate::cli::ways::network_options;
 use crate::cli::{Global, Ui, print_json, print_text, warm};
 use crate::connect::{Probed, Request, probe};
 use crate::dial::{self, Dialer, OfClan, SocketOptions, Ways};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::{Clan, Running};
-use crate::options::Options;
 use crate::plan::{Overrides, Route, plan};
 use crate::printable::Printable;
 
@@ -71,7 +71,8 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     let vars = Arc::new(global.vars(ui)?);
     let used = routes.iter().map(|(_, route)| route);
     let of_clan = OfClan::of(&clan, None);
-    let settings = technologies(used, &of_clan, global, &Options::default(), "", &vars)?;
+    let options = network_options(&clan, &arguments.how.options, global)?;
+    let settings = technologies(used, &of_clan, global, &options, "", &vars)?;
     let ways = dial::ways(&settings);
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };

@@ -2,6 +2,7 @@
 //! addresses, or at the host itself. Owns which of them counts, and everything that
 //! only the clan can say of its machine.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::flake::{self, Step, nix};
 use crate::installer::Installer;
 use crate::model::{Clan, HostKeys, KeptHosts};
 use crate::openssh::Resolved;
+use crate::overlay;
 use crate::plan::{Overrides, Route, TargetHost, plan};
 use crate::printable::Printable;
 use crate::secret::Secret;
@@ -71,9 +73,34 @@ pub(in crate::cli) fn find(
                 _ => global.clan(ui)?,
             };
             ui.problems(&clan);
-            of_machine(&clan, invocation.name(), invocation, global, ui)
+            let mut found = of_machine(&clan, invocation.name(), invocation, global, ui)?;
+            if let (Some(target), None) = (&invocation.overrides.target_host, &global.exports)
+                && needs_way(&target.host)
+            {
+                found.ways = ways_of_clan(invocation.name(), global, ui);
+            }
+            Ok(found)
         }
         Destination::Host => of_host(invocation, global, ui),
+    }
+}
+
+/// Whether only a node of our own leads to a host: it is an address of an overlay that
+/// this computer is not in.
+fn needs_way(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    address.is_some_and(|address| overlay::is_running(address) == Some(false))
+}
+
+/// What the clan says that leads into its networks, if there is a clan. It is asked for
+/// nothing else: the address has been named.
+fn ways_of_clan(machine: &str, global: &Global, ui: &Arc<Ui>) -> OfClan {
+    match global.clan(ui) {
+        Ok(clan) => OfClan::of(&clan, Some(machine)),
+        Err(error) => {
+            ui.verbose(&format!("no clan is asked for the way there: {error}"));
+            OfClan::default()
+        }
     }
 }
 

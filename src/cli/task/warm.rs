@@ -16,6 +16,7 @@ use crate::cli::invocation::{Destination, Front, Invocation, Task, Warm, passed}
 use crate::cli::tor;
 use crate::cli::{Global, Ui, warmth};
 use crate::dial::wireguard;
+use crate::env::Env;
 use crate::file;
 use crate::flake::{self, Whose};
 use crate::mux::warm;
@@ -55,7 +56,7 @@ const OWN: [&str; 17] = [
 ];
 
 /// Options that name files or run programs: they mean something else elsewhere.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "IdentityFile",
     "CertificateFile",
     "UserKnownHostsFile",
@@ -66,6 +67,7 @@ const FILES: [&str; 14] = [
     "DnssecAnchor",
     "TorAuth",
     "WireguardKey",
+    "YggdrasilKey",
     "ProxyCommand",
     "KnownHostsCommand",
     "PKCS11Provider",
@@ -73,8 +75,9 @@ const FILES: [&str; 14] = [
 ];
 
 /// Options that name what we log in with, which may become another at the same place.
-const IDENTITIES: [&str; 6] = [
+const IDENTITIES: [&str; 7] = [
     "WireguardKey",
+    "YggdrasilKey",
     "IdentityFile",
     "CertificateFile",
     "RevokedHostKeys",
@@ -252,7 +255,7 @@ fn digest(invocation: &Invocation, global: &Global, source: &str) -> Option<Vec<
         .flat_map(|home| DEFAULT_IDENTITIES.into_iter().map(|name| home.join(".ssh").join(name)));
     let given = invocation.identities.iter().chain(&global.identity).cloned();
     let members = global.wireguard.files().chain(overlay_files(global)).map(PathBuf::from);
-    let members = members.chain(wireguard::default_key(env));
+    let members = members.chain(wireguard::default_key(env)).chain(kept_key(env));
     named.chain(by_default).chain(given).chain(members).for_each(|file| hash.file(&file));
     Some(hash.0.digest())
 }
@@ -275,6 +278,17 @@ fn overlay_files(global: &Global) -> impl Iterator<Item = &str> {
         std::iter::empty()
     };
     files
+}
+
+/// The key that is kept for Yggdrasil.
+#[cfg(feature = "yggdrasil")]
+fn kept_key(env: &Env) -> Option<PathBuf> {
+    crate::dial::yggdrasil::kept_key(env)
+}
+
+#[cfg(not(feature = "yggdrasil"))]
+fn kept_key(_: &Env) -> Option<PathBuf> {
+    None
 }
 
 fn is_idle(name: &OsStr) -> bool {

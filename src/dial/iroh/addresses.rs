@@ -2,10 +2,12 @@
 //! are that the user names. Owns which of that is dialled: tickets and the answers of name
 //! servers are foreign text.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use iroh::{EndpointAddr, RelayUrl, TransportAddr};
 use iroh_tickets::endpoint::EndpointTicket;
+
+use crate::address;
 
 /// More addresses than any machine has, and few enough to knock at all of them.
 pub(super) const MOST: usize = 64;
@@ -59,12 +61,9 @@ fn is_plain_relay(address: &TransportAddr, own: &[RelayUrl]) -> bool {
     matches!(address, TransportAddr::Relay(url) if url.scheme() != "https" && !own.contains(url))
 }
 
-/// Not all hosts of a network, and not none. Private ones are where the machine is at
-/// home.
+/// Private ones are where the machine is at home.
 fn is_a_hosts(address: &SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+    address.port() != 0 && address::is_a_hosts(address.ip())
 }
 
 #[cfg(test)]

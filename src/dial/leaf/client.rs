@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -26,8 +27,10 @@ pub(in crate::dial) struct Client {
     runtime: OwnRuntime,
     stack: Stack,
     commands: mpsc::UnboundedSender<Command>,
+    /// Whether a public node leads on.
+    is_public: Arc<AtomicBool>,
     /// What no other process can have as long as this one runs.
-    _alone: Option<File>,
+    alone: Option<File>,
 }
 
 impl Client {
@@ -45,15 +48,22 @@ impl Client {
         let addresses = vec![(IpAddr::V6(address), 128)];
         let (stack, link) = Stack::start(Shape { addresses, mtu });
         let (commands, orders) = mpsc::unbounded_channel();
-        handle.spawn(Driver::new(protocol, peers, underlay, orders, link).run());
-        Ok(Self { overlay, runtime, stack, commands, _alone: None })
+        let driver = Driver::new(protocol, peers, underlay, orders, link);
+        let is_public = driver.is_public();
+        handle.spawn(driver.run());
+        Ok(Self { overlay, runtime, stack, commands, is_public, alone: None })
     }
 
     /// The same, and a lock is held until it has ended.
     pub(in crate::dial) fn holding(self, alone: Option<File>) -> Self {
         let mut client = self;
-        client._alone = alone;
+        client.alone = alone;
         client
+    }
+
+    /// Whether it has what no other process can have at the same time.
+    pub(in crate::dial) fn is_alone(&self) -> bool {
+        self.alone.is_some()
     }
 
     /// Opens a stream to a machine.
@@ -77,6 +87,9 @@ impl Client {
                 Progress::Failed(fault) => return Err(failed(overlay, fault)),
             }
             progress.changed().await.map_err(|_| failed(overlay, LeafFault::Ended))?;
+        }
+        if self.is_public.load(Ordering::Relaxed) {
+            enter(Phase::Public(overlay));
         }
         enter(Phase::Entering(overlay));
         let address = SocketAddr::new(target.into(), port);

@@ -10,10 +10,12 @@ use super::PeerAddress;
 
 /// How long a peer may take to accept a connection.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// The same for an onion service, for which Tor may have to start.
+const ONION_DEADLINE: Duration = Duration::from_secs(120);
 /// How long the next one waits for it (RFC 8305, section 5).
 const DELAY: Duration = Duration::from_millis(250);
 /// More are not tried at once.
-const MAX_AT_ONCE: usize = 8;
+const MAX_AT_ONCE: usize = 16;
 
 /// What carries the bytes.
 pub(in crate::dial) trait Io: AsyncRead + AsyncWrite + Send {}
@@ -41,7 +43,8 @@ pub(super) async fn first(
         if running.len() < MAX_AT_ONCE
             && let Some((number, peer)) = peers.next()
         {
-            let connecting = tokio::time::timeout(DEADLINE, underlay.connect(peer));
+            let deadline = if peer.is_onion() { ONION_DEADLINE } else { DEADLINE };
+            let connecting = tokio::time::timeout(deadline, underlay.connect(peer));
             running.push(async move { Some((number, connecting.await.ok()??)) });
         }
         let is_full = running.len() >= MAX_AT_ONCE || peers.len() == 0;

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -86,6 +88,8 @@ pub(in crate::dial) struct Driver<P, U> {
     worst: LeafFault,
     /// Since when nobody has wanted anything.
     idle_since: Option<Duration>,
+    /// Whether the link now is, or was last, to a public node.
+    is_public: Arc<AtomicBool>,
 }
 
 /// A machine that is looked for.
@@ -131,7 +135,24 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     ) -> Self {
         let (clock, sought) = (Clock::new(), HashMap::new());
         let (worst, idle_since) = (LeafFault::NoPeers, None);
-        Self { protocol, peers, underlay, commands, packets, clock, sought, worst, idle_since }
+        let is_public = Arc::default();
+        Self {
+            protocol,
+            peers,
+            underlay,
+            commands,
+            packets,
+            clock,
+            sought,
+            worst,
+            idle_since,
+            is_public,
+        }
+    }
+
+    /// Whether the link is to a public node, as it is at each time.
+    pub(in crate::dial) fn is_public(&self) -> Arc<AtomicBool> {
+        self.is_public.clone()
     }
 
     /// Until whoever commands is gone.
@@ -233,6 +254,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     async fn link(&mut self, peer: usize, stream: Connection, is_last: bool) -> Ended {
         let Some(address) = self.peers.get(peer) else { return Ended::Unused };
         let now = self.clock.now();
+        self.is_public.store(address.is_public, Ordering::Relaxed);
         self.protocol.begin(address, now);
         for sought in self.sought.values_mut() {
             sought.since = now;

@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::dial::{TOR, of_host};
 use crate::secret::Secret;
 
 /// What carries the link to a peer.
@@ -26,6 +27,8 @@ pub struct PeerAddress {
     pub password: Option<Secret<String>>,
     /// The keys of which it has to have one; when there are none, any will do.
     pub keys: Vec<[u8; 32]>,
+    /// Whether it is a public node, of people who have nothing to do with the clan.
+    pub is_public: bool,
 }
 
 /// The longest password that Yggdrasil has.
@@ -36,7 +39,19 @@ const MAX_KEYS: usize = 64;
 impl PeerAddress {
     /// One without a password, of whom nothing is known.
     pub fn new(host: &str, port: u16, carriage: Carriage) -> Self {
-        Self { host: host.to_owned(), port, carriage, password: None, keys: Vec::new() }
+        Self {
+            host: host.to_owned(),
+            port,
+            carriage,
+            password: None,
+            keys: Vec::new(),
+            is_public: false,
+        }
+    }
+
+    /// Whether only Tor leads there.
+    pub fn is_onion(&self) -> bool {
+        of_host(&self.host) == TOR
     }
 
     /// From what the overlays' own settings have, such as `tls://host:port?key=…`; where
@@ -48,12 +63,17 @@ impl PeerAddress {
         let (scheme, rest) =
             uri.split_once("://").ok_or("it is no URI, such as tcp://HOST:PORT")?;
         let carriage = match scheme {
-            "tcp" => Carriage::Tcp,
-            "tls" => Carriage::Tls,
+            "tcp" | "socks" => Carriage::Tcp,
+            "tls" | "sockstls" => Carriage::Tls,
             _ => return Err("only tcp:// and tls:// are spoken"),
         };
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let place = place.strip_suffix('/').unwrap_or(place);
+        // The proxy is a tor, which we have ourselves.
+        let by_proxy = scheme.starts_with("socks");
+        let place = match place.split_once('/').filter(|_| by_proxy) {
+            Some((_, place)) => place,
+            None => place.strip_suffix('/').unwrap_or(place),
+        };
         let (host, port) = split_port(place).ok_or("its port is none")?;
         let is_host = |host: &str| {
             !host.is_empty()
@@ -63,6 +83,12 @@ impl PeerAddress {
             return Err("its host is none");
         }
         let mut peer = Self::new(host, port.unwrap_or(default_port), carriage);
+        if by_proxy && !peer.is_onion() {
+            return Err("a proxy leads to onion services alone");
+        }
+        if peer.is_onion() && !cfg!(feature = "tor") {
+            return Err("this build has no Tor, which leads to onion services");
+        }
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let value = percent_decode_str(value).decode_utf8().map_err(|_| "it is not UTF-8")?;
@@ -123,6 +149,17 @@ mod tests {
         assert_eq!((peer.host.as_str(), peer.port), ("peer.example", 9651));
     }
 
+    #[cfg(feature = "tor")]
+    #[test]
+    fn an_onion_service_is_reached_with_or_without_a_proxy() {
+        for uri in ["tcp://abc.onion:1", "socks://127.0.0.1:9050/abc.onion:1?priority=20"] {
+            let peer = PeerAddress::parse(uri, 2).unwrap();
+            assert_eq!((peer.host.as_str(), peer.port, peer.is_onion()), ("abc.onion", 1, true));
+        }
+        let peer = PeerAddress::parse("sockstls://x/abc.onion", 2).unwrap();
+        assert_eq!((peer.carriage, peer.port), (Carriage::Tls, 2));
+    }
+
     #[test]
     fn what_cannot_be_used_is_refused() {
         for bad in [
@@ -135,6 +172,8 @@ mod tests {
             "tcp://a:x",
             "tcp://a:1:2",
             "tcp://a b:1",
+            "socks://127.0.0.1:9050/peer.example:1",
+            "socks://127.0.0.1:9050",
             "tcp://[::1]1",
             "tcp://a:1?key=00",
             &format!("tcp://a?password={}", "x".repeat(65)),

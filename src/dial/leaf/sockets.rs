@@ -13,18 +13,21 @@ use super::connect::{Connecting, Connection, Underlay};
 use super::{Carriage, PeerAddress};
 use crate::dial::by_address::Ways;
 use crate::dial::direct::Direct;
-use crate::dial::{DIRECT, Dial, Family, SocketOptions, Target};
+use crate::dial::onions::Onions;
+use crate::dial::{DIRECT, Dial, Family, SocketOptions, TOR, Target};
 use crate::secret::Secret;
 
 /// Connects by the system, and never by a way of ours: a peer is nowhere that has to be
 /// reached through a peer.
 pub(in crate::dial) struct Sockets {
     direct: Arc<Direct>,
+    onions: Onions,
     tls: Option<TlsConnector>,
 }
 
 impl Sockets {
-    pub(in crate::dial) fn new() -> Self {
+    /// `onions` leads to peers that are onion services.
+    pub(in crate::dial) fn new(onions: Onions) -> Self {
         let options = SocketOptions {
             family: Family::Any,
             address: None,
@@ -34,20 +37,26 @@ impl Sockets {
             // Whoever relies on one has no way of ours.
             preload: None,
         };
-        Self { direct: Arc::new(Direct::new(options, Ways::none())), tls: connector() }
+        let direct = Arc::new(Direct::new(options, Ways::none()));
+        Self { direct, onions, tls: connector() }
     }
 }
 
 impl Underlay for Sockets {
     fn connect(&self, peer: PeerAddress) -> Connecting {
-        let (direct, tls) = (self.direct.clone(), self.tls.clone());
+        let (direct, onions, tls) = (self.direct.clone(), self.onions.clone(), self.tls.clone());
         Box::pin(async move {
+            let technology = if peer.is_onion() { TOR } else { DIRECT };
+            let dialler: Arc<dyn Dial> = match technology == TOR {
+                true => onions.dialler()?,
+                false => direct,
+            };
             let PeerAddress { host, port, carriage, .. } = peer;
             let name = ServerName::try_from(host.clone());
             let label = host.clone();
             let host = Secret::new(host);
-            let target = Target { technology: DIRECT, host, label, secret: false, port };
-            let stream = direct.dial(&target, &|_| ()).await.ok()?;
+            let target = Target { technology, host, label, secret: false, port };
+            let stream = dialler.dial(&target, &|_| ()).await.ok()?;
             Some(match carriage {
                 Carriage::Tcp => Box::pin(stream) as Connection,
                 Carriage::Tls => Box::pin(tls?.connect(name.ok()?, stream).await.ok()?),

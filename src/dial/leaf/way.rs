@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::client::{Client, failed};
 use super::{Carriage, PeerAddress};
 use crate::dial::by_address::{Answering, ByAddress};
+use crate::dial::underlay::{Peers, Place};
 use crate::dial::{Dial, DialError, DialFailure, Dialling, Phase, Target};
 use crate::error::{LeafFault, Stage};
 use crate::model::{Host, Network, Running};
@@ -24,8 +25,8 @@ pub(in crate::dial) trait Kind: Send + Sync + 'static {
     /// The same as people write it.
     const TITLE: &'static str;
 
-    /// Whether its key may be in use by one process at a time.
-    fn has_key(&self) -> bool;
+    /// Whether it looks for a key that is kept somewhere.
+    fn reads_key(&self) -> bool;
 
     /// A leaf with these peers. Blocks.
     ///
@@ -59,6 +60,9 @@ impl<K: Kind> Leaf<K> {
     /// The leaf, which begins where there is none.
     async fn client(&self, enter: &(dyn Fn(Phase) + Sync)) -> Result<Arc<Client>, DialError> {
         let _starting = self.starting.lock().await;
+        if self.kind.reads_key() && self.running_client().is_none() {
+            enter(Phase::Key(K::TITLE));
+        }
         loop {
             if let Some(client) = self.running_client() {
                 return Ok(client);
@@ -116,52 +120,97 @@ impl<K: Kind> ByAddress for Leaf<K> {
     }
 
     fn is_alone(&self) -> bool {
-        self.kind.has_key() && self.running_client().is_some()
+        self.running_client().is_some_and(|client| client.is_alone())
     }
 }
 
-/// Those that the user has named, and then the hosts where other networks have machines,
-/// at the ports that the overlay has there. Whoever is himself in such an overlay is no
-/// peer.
+/// Those that the user has named, then the target where other networks have it, those that
+/// the clan's settings name, the other machines, all of them by what carries the link, and
+/// last the public nodes. Whoever is himself in such an overlay is no peer.
 pub(in crate::dial) fn peers(
     named: &[PeerAddress],
-    hosts: &[Host],
+    of_clan: &Peers,
     ports: &[(u16, Carriage)],
+    public: Vec<PeerAddress>,
 ) -> Vec<PeerAddress> {
-    let is_outside = |host: &str| {
+    let default = ports.first().map_or(0, |&(port, _)| port);
+    let is_spoken = |peer: &PeerAddress| ports.iter().any(|&(_, it)| it == peer.carriage);
+    // What else the daemons speak is not for us.
+    let of_settings = of_clan.named.iter();
+    let of_settings = of_settings.filter_map(|uri| PeerAddress::parse(uri.expose(), default).ok());
+    let at = |is_wanted: fn(&Place) -> bool, &(port, carriage): &(u16, Carriage)| {
+        let places = of_clan.places.iter().filter(move |place| is_wanted(place));
+        places.map(move |place| {
+            let said = match carriage {
+                Carriage::Tcp => place.tcp,
+                Carriage::Tls => place.tls,
+            };
+            PeerAddress::new(&place.host, said.unwrap_or(port), carriage)
+        })
+    };
+    let all = |is_wanted: fn(&Place) -> bool| ports.iter().flat_map(move |it| at(is_wanted, it));
+    let first =
+        ports.iter().take(1).flat_map(|it| at(|place| place.is_targets && !place.is_onion, it));
+    let mut found: Vec<PeerAddress> = Vec::new();
+    let inside = |host: &str| {
         let address = host.parse().ok();
-        !matches!(address.and_then(Overlay::of), Some(Overlay::Yggdrasil | Overlay::Mycelium))
+        matches!(address.and_then(Overlay::of), Some(Overlay::Yggdrasil | Overlay::Mycelium))
     };
-    let plain = |host: &Host| match host {
-        Host::Plain(text) => Some(text.trim_matches(['[', ']']).to_owned()),
-        Host::Var(_) => None,
-    };
-    let hosts: Vec<String> = hosts.iter().filter_map(plain).collect();
-    let at = |&(port, carriage): &(u16, Carriage)| {
-        hosts.iter().map(move |host| PeerAddress::new(host, port, carriage)).collect::<Vec<_>>()
-    };
-    let of_hosts = ports.iter().flat_map(at);
-    named.iter().cloned().chain(of_hosts).filter(|peer| is_outside(&peer.host)).collect()
+    let every = named
+        .iter()
+        .cloned()
+        .chain(first)
+        .chain(of_settings.filter(is_spoken))
+        .chain(all(|place| !place.is_onion))
+        .chain(ports.iter().take(1).flat_map(|it| at(|place| place.is_onion, it)))
+        .chain(public);
+    for peer in every {
+        let is_known = |it: &PeerAddress| {
+            (it.host.as_str(), it.port, it.carriage) == (&peer.host, peer.port, peer.carriage)
+        };
+        if !inside(&peer.host) && !found.iter().any(is_known) {
+            found.push(peer);
+        }
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
+
+    fn place(host: &str, is_targets: bool) -> Place {
+        let is_onion = host.ends_with(".onion");
+        Place { host: host.to_owned(), is_onion, is_targets, tcp: None, tls: None }
+    }
 
     #[test]
     fn peers_that_are_named_come_first_and_none_is_in_an_overlay() {
         let named = [PeerAddress::new("peer.example", 1, Carriage::Tls)];
-        let hosts = ["[2001:db8::1]", "200::1", "b.example"].map(|it| Host::Plain(it.to_owned()));
+        let mut places = vec![place("2001:db8::1", true), place("200::1", false)];
+        places.extend([place("b.example", false), place("x.onion", true)]);
+        places[2].tls = Some(7);
+        let settings = ["quic://c.example:1", "tls://d.example:2", "tls://peer.example:1"];
+        let settings = settings.map(|it| Secret::new(it.to_owned()));
+        let of_clan = Peers { places, named: settings.into(), has_public: true };
         let ports = [(6443, Carriage::Tcp), (6446, Carriage::Tls)];
-        let found = peers(&named, &hosts, &ports);
+        let public = vec![PeerAddress::new("public.example", 3, Carriage::Tcp)];
+        let found = peers(&named, &of_clan, &ports, public);
         let found: Vec<_> = found.iter().map(|it| (it.host.as_str(), it.port)).collect();
         let expected = [
             ("peer.example", 1),
             ("2001:db8::1", 6443),
+            ("d.example", 2),
             ("b.example", 6443),
             ("2001:db8::1", 6446),
-            ("b.example", 6446),
+            ("b.example", 7),
+            ("x.onion", 6443),
+            ("public.example", 3),
         ];
         assert_eq!(found, expected);
+        // What is not spoken is no peer.
+        let found = peers(&[], &of_clan, &ports[..1], Vec::new());
+        assert!(found.iter().all(|peer| peer.carriage == Carriage::Tcp), "{found:?}");
     }
 }

@@ -15,6 +15,7 @@ use super::wire::{self, Frame, Prefix, Update};
 use crate::dial::leaf::{
     Carriage, Client, Command, Driver, PeerAddress, Progress, Sockets, Step, random,
 };
+use crate::dial::onions::Onions;
 use crate::dial::packet::{Shape, Stack};
 use crate::dial::{DialFailure, Phase};
 use crate::error::{LeafFailure, LeafFault};
@@ -99,7 +100,9 @@ async fn machine(relay: SocketAddr, client: Ipv6Addr) -> Ipv6Addr {
     let (commands, orders) = mpsc::unbounded_channel();
     let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
     commands.send(Command::Seek(client, watcher)).unwrap();
-    tokio::spawn(Driver::new(router, peers(relay), Sockets::new(), orders, link).run());
+    tokio::spawn(
+        Driver::new(router, peers(relay), Sockets::new(Onions::default()), orders, link).run(),
+    );
     while *progress.borrow_and_update() == Progress::At(Step::Peering) {
         progress.changed().await.unwrap();
     }
@@ -124,9 +127,14 @@ async fn a_leaf_reaches_another_through_a_relay() {
     let relay = relay().await;
     let us = router(1);
     let machine = machine(relay, us.address()).await;
-    let client =
-        Client::start("Mycelium", (us.address(), super::MTU), us, peers(relay), Sockets::new())
-            .unwrap();
+    let client = Client::start(
+        "Mycelium",
+        (us.address(), super::MTU),
+        us,
+        peers(relay),
+        Sockets::new(Onions::default()),
+    )
+    .unwrap();
     let client = Arc::new(client);
     let data: Vec<u8> =
         (0..4_u32 << 20).map(|number| number.wrapping_mul(31).to_le_bytes()[1]).collect();
@@ -157,8 +165,13 @@ async fn a_leaf_reaches_another_through_a_relay() {
 async fn a_machine_that_nobody_knows_is_said_to_be_unknown() {
     let relay = relay().await;
     let us = router(1);
-    let client =
-        Client::start("Mycelium", (us.address(), super::MTU), us, peers(relay), Sockets::new());
+    let client = Client::start(
+        "Mycelium",
+        (us.address(), super::MTU),
+        us,
+        peers(relay),
+        Sockets::new(Onions::default()),
+    );
     let phases = Mutex::new(Vec::new());
     let note = |phase| phases.lock().unwrap().push(phase);
     let failed = Arc::new(client.unwrap()).dial("400::1".parse().unwrap(), PORT, &note).await;

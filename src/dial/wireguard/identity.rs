@@ -6,17 +6,15 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::key;
 use super::members::{Members, key_of};
 use super::membership::Membership;
 use crate::dial::key_lock::KeyLocks;
+use crate::dial::key_place::{self, Place, Reading};
 use crate::env::Env;
-use crate::error::{Error, MemberFailure};
-use crate::file;
+use crate::error::{KeyFault, MemberFailure};
 use crate::host_name;
-use crate::printable::{self, Printable};
+use crate::printable::Printable;
 use crate::secret::Secret;
 use crate::vars::Vars;
 
@@ -26,8 +24,6 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 const DEFAULT: &str = "clan-connect/wireguard-key";
 /// Where locks lie, in the directory of what runs or of what is kept.
 const LOCKS: &str = "clan-connect/wireguard";
-/// What precedes the machine whose var holds the key.
-const VAR: &str = "var:";
 
 /// A member that we may be.
 pub(super) struct Identity {
@@ -48,6 +44,8 @@ pub(super) struct Keys {
     /// The machine that we run on.
     host: Option<String>,
     locks: KeyLocks,
+    /// The user who has become root.
+    sudo: Option<u32>,
 }
 
 /// Where a key lies that nobody has named.
@@ -55,31 +53,15 @@ pub(crate) fn default_key(env: &Env) -> Option<PathBuf> {
     env.config_dir().map(|dir| dir.join(DEFAULT))
 }
 
-/// Where one is.
-#[derive(Clone)]
-enum Place {
-    File(PathBuf),
-    /// The var of this machine.
-    Var(String),
-    /// What is deployed here, of the machine that this computer is.
-    Deployed(String),
-}
-
 impl Keys {
     /// Those that the user has named, else what there is.
     pub(super) fn of(named: &[String], env: &Env) -> Self {
-        let place = |text: &String| match text.strip_prefix(VAR) {
-            Some(machine) => Place::Var(machine.to_owned()),
-            None => Place::File(match (text.strip_prefix("~/"), env.home()) {
-                (Some(rest), Some(home)) => home.join(rest),
-                _ => PathBuf::from(text),
-            }),
-        };
         Self {
-            named: named.iter().map(place).collect(),
+            named: named.iter().map(|text| Place::parse(text, env)).collect(),
             default: default_key(env),
             host: host_name::short(),
             locks: KeyLocks::of(env, LOCKS),
+            sudo: key_place::sudo(env),
         }
     }
 
@@ -123,14 +105,10 @@ impl Keys {
         members: &Members,
         vars: &Vars,
     ) -> Result<Option<Identity>, MemberFailure> {
-        let origin = place.to_string();
-        let bad = |why: String| MemberFailure::BadKey { origin: origin.clone(), why };
-        let Some(text) = place.read(&members.instance, vars).map_err(bad)? else {
+        let Some((private, public)) = self.pair(place, &members.instance, vars)? else {
             return Ok(None);
         };
-        let private = key::private(&text).map_err(|why| bad(why.to_owned()))?;
-        let public = key::public_of(&private);
-        let (machine, membership) = Membership::of(members, private, &origin)?;
+        let (machine, membership) = Membership::of(members, private, &place.to_string())?;
         let alone = self
             .locks
             .take(&public)
@@ -138,44 +116,21 @@ impl Keys {
         let is_borrowed = members.is_deployed(&machine) && self.host.as_ref() != Some(&machine);
         Ok(Some(Identity { membership, machine, alone, is_borrowed }))
     }
-}
 
-impl Place {
-    /// The text there; `None` where nobody has said that there is one, and there is none.
-    fn read(&self, instance: &str, vars: &Vars) -> Result<Option<Zeroizing<String>>, String> {
-        let line = |error: &Error| printable::line(&error.to_string());
-        let bytes = match self {
-            Self::File(path) => {
-                let bytes = file::read_named(path, key::MAX_FILE).map_err(|it| line(&it))?;
-                Secret::new(bytes)
-            }
-            Self::Var(machine) => {
-                let var = key_of(machine, instance).ok_or("that is no name of a machine")?;
-                vars.reveal(&var).map_err(|it| line(&it))?.bytes
-            }
-            Self::Deployed(machine) => {
-                let Some(var) = key_of(machine, instance) else { return Ok(None) };
-                match vars.deployed(&var).map_err(|it| line(&it))? {
-                    Some(bytes) => bytes,
-                    None => return Ok(None),
-                }
-            }
-        };
-        let text = std::str::from_utf8(bytes.expose()).map_err(|_| "it is no text")?;
-        Ok(Some(Zeroizing::new(text.to_owned())))
-    }
-}
-
-/// As the user has named it, or would.
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => f.write_str(&printable::line(&path.to_string_lossy())),
-            Self::Var(machine) => write!(f, "{VAR}{}", Printable(machine)),
-            Self::Deployed(machine) => {
-                write!(f, "that is deployed here for {}", Printable(machine))
-            }
-        }
+    /// The private key at one place, and its public half.
+    fn pair(
+        &self,
+        place: &Place,
+        instance: &str,
+        vars: &Vars,
+    ) -> Result<Option<(Secret<[u8; 32]>, [u8; 32])>, MemberFailure> {
+        let reading = Reading { vars, limit: key::MAX_FILE, sudo: self.sudo };
+        let text = place.read(|machine| key_of(machine, instance), reading);
+        let Some(text) = text.map_err(MemberFailure::BadKey)? else { return Ok(None) };
+        let bad = |why| MemberFailure::BadKey(place.bad(KeyFault::Wrong(why)));
+        let private = key::private(&text).map_err(bad)?;
+        let public = key::public_of(&private);
+        Ok(Some((private, public)))
     }
 }
 
@@ -201,7 +156,7 @@ mod tests {
         fn write(&self, path: &str, text: &str) -> String {
             let path = self.0.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
+            crate::file::write_whole(&path, text.as_bytes(), 0o600).unwrap();
             path.to_str().unwrap().to_owned()
         }
 

@@ -44,6 +44,11 @@ pub(super) fn public(text: &str) -> Result<[u8; LENGTH], &'static str> {
     key.ok_or("it is no public key of WireGuard")
 }
 
+/// A public key as WireGuard's own programs write it.
+pub(super) fn shown(public: &[u8; LENGTH]) -> String {
+    BASE64.encode(public)
+}
+
 /// The public key that belongs to a private one (Curve25519, RFC 7748).
 pub(super) fn public_of(private: &Secret<[u8; LENGTH]>) -> [u8; LENGTH] {
     let secret = x25519_dalek::StaticSecret::from(*private.expose());

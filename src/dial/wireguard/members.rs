@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::addresses::{PREFIX, controller_address, peer_address, prefix, suffix};
 use super::key;
+use crate::address;
 use crate::error::MemberFailure;
 use crate::model::{Clan, Host, Network, Service, VarRef};
 use crate::overlay::Overlay;
@@ -88,8 +89,7 @@ pub(super) enum Role {
 
 /// Whether a network is Clan's WireGuard.
 fn is_ours(network: &Network) -> bool {
-    let service = network.service.as_deref().and_then(|service| service.rsplit('/').next());
-    service.unwrap_or(&network.name) == SERVICE
+    network.service_name() == SERVICE
 }
 
 /// The vars that tell who a machine is in an instance.
@@ -169,6 +169,11 @@ impl Outline {
         Some(&found.1)
     }
 
+    /// Whether vars can have the name of this network in theirs.
+    pub(super) fn is_nameable(&self) -> bool {
+        key_of("machine", &self.instance).is_some()
+    }
+
     /// Reads the vars of all machines. One that has none, or broken ones, is left out.
     /// Blocks.
     pub(super) fn members(&self, vars: &Vars) -> Members {
@@ -244,12 +249,7 @@ fn deployed(clan: &Clan) -> HashSet<&str> {
 fn endpoint(text: &str) -> Option<String> {
     let text = text.trim().trim_start_matches('[').trim_end_matches(']');
     let fits = !text.is_empty() && text.len() <= MAX_ENDPOINT && tokens::unfit_host(text).is_none();
-    // Not all hosts of a network, and not none.
-    let is_a_hosts = |ip: IpAddr| {
-        let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-        !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
-    };
-    let fits = fits && text.parse::<IpAddr>().map_or(true, |ip| is_a_hosts(ip.to_canonical()));
+    let fits = fits && text.parse().map_or(true, address::is_a_hosts);
     fits.then(|| text.to_owned())
 }
 

@@ -62,6 +62,15 @@ impl Identity {
         }
     }
 
+    /// As Clan keeps it.
+    pub(super) fn to_pem(&self) -> Zeroizing<String> {
+        let mut der = Zeroizing::new([0; PKCS8.len() + 32]);
+        let bytes = PKCS8.iter().chain(self.key.as_bytes());
+        der.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let body = Zeroizing::new(data_encoding::BASE64.encode(der.as_slice()));
+        Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", body.as_str()))
+    }
+
     pub(super) fn sign(&self, bytes: &[u8]) -> Signed {
         self.key.sign(bytes).to_bytes()
     }
@@ -96,6 +105,8 @@ mod tests {
         let pem = data_encoding::BASE64.encode(&[&PKCS8[..], &seed].concat());
         let pem = format!("{PEM_BEGIN}\n{pem}\n{PEM_END}\n");
         let hex = data_encoding::HEXLOWER.encode(&[&seed[..], &public].concat());
+        let seed_bytes: [u8; 32] = seed.clone().try_into().unwrap();
+        assert_eq!(Identity::new(&seed_bytes).to_pem().as_str(), pem);
         for text in [&pem, &hex, &hex[..64].to_owned()] {
             assert_eq!(Identity::parse(text).map(|it| it.public.to_vec()), Ok(public.clone()));
         }

@@ -1,82 +1,125 @@
-//! Whose key we use in Yggdrasil. Owns where it is looked for: where the user says, and else
-//! among what is deployed here, whose daemon is down.
+//! Whose key we use in Yggdrasil. Owns where it is looked for: where the user says, else
+//! among what is deployed here, whose daemon is down, else where we keep one of our own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::identity::Identity;
+use super::kept;
+use crate::dial::key_place::{self, Place, Reading};
 use crate::env::Env;
-use crate::error::LeafFault;
-use crate::file;
+use crate::error::{BadKey, KeyFault};
 use crate::host_name;
 use crate::model::VarRef;
-use crate::secret::Secret;
 use crate::vars::Vars;
 
-/// What precedes the machine whose var holds the key.
-const VAR: &str = "var:";
 /// Clan's generator of the service, and the file with the key.
 const GENERATOR: &str = "yggdrasil";
 const FILE: &str = "privateKey";
 /// A key in PEM is not longer.
 const MAX_FILE: u64 = 4096;
 
-/// Where it lies.
-#[derive(Clone)]
-pub(super) enum Place {
-    File(PathBuf),
-    Var(String),
-}
-
 /// Where keys are.
 #[derive(Clone)]
 pub(super) struct Keys {
     named: Option<Place>,
+    /// Where ours is, if there is one.
+    kept: Option<PathBuf>,
+    /// The machine that we run on.
+    host: Option<String>,
+    sudo: Option<u32>,
     vars: Arc<Vars>,
 }
 
 impl Keys {
     pub(super) fn of(named: Option<&str>, vars: Arc<Vars>, env: &Env) -> Self {
-        let place = |text: &str| match (text.strip_prefix(VAR), text.strip_prefix("~/"), env.home())
-        {
-            (Some(machine), ..) => Place::Var(machine.to_owned()),
-            (None, Some(rest), Some(home)) => Place::File(home.join(rest)),
-            _ => Place::File(PathBuf::from(text)),
-        };
-        Self { named: named.map(place), vars }
+        Self {
+            named: named.map(|text| Place::parse(text, env)),
+            kept: kept::place(env),
+            host: host_name::short(),
+            sudo: key_place::sudo(env),
+            vars,
+        }
     }
 
-    /// Ours; none where nobody has said which, and none is deployed here. Blocks: a var may
-    /// take a token.
-    pub(super) fn find(&self) -> Result<Option<Identity>, LeafFault> {
-        let bad = LeafFault::BadKey;
-        let bytes = match &self.named {
-            Some(Place::File(path)) => {
-                let read = file::read_named(path, MAX_FILE);
-                Secret::new(read.map_err(|_| bad("its file cannot be read"))?)
+    /// Ours; none where nobody has said which, none is deployed here and none is kept.
+    /// Blocks: a var may take a token.
+    pub(super) fn find(&self) -> Result<Option<Identity>, BadKey> {
+        for place in self.places() {
+            let reading = Reading { vars: &self.vars, limit: MAX_FILE, sudo: self.sudo };
+            if let Some(text) = place.read(var, reading)? {
+                let identity = Identity::parse(&text);
+                return identity.map(Some).map_err(|why| place.bad(KeyFault::Wrong(why)));
             }
-            Some(Place::Var(machine)) => {
-                let var = VarRef::new(machine, GENERATOR, FILE)
-                    .map_err(|_| bad("that is no name of a machine"))?;
-                self.vars.reveal(&var).map_err(|_| bad("its var cannot be opened"))?.bytes
-            }
-            None => match self.deployed() {
-                Some(bytes) => bytes,
-                None => return Ok(None),
-            },
+        }
+        Ok(None)
+    }
+
+    fn places(&self) -> Vec<Place> {
+        if let Some(named) = &self.named {
+            return vec![named.clone()];
+        }
+        let deployed = self.host.iter().cloned().map(Place::Deployed);
+        let kept = self.kept.iter().filter(|path| path.symlink_metadata().is_ok());
+        deployed.chain(kept.cloned().map(Place::File)).collect()
+    }
+}
+
+fn var(machine: &str) -> Option<VarRef> {
+    VarRef::new(machine, GENERATOR, FILE).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompter::Nobody;
+    use crate::vars::Environment;
+
+    /// The address of the key that is found in this home, on a computer of this name.
+    fn found(home: &std::path::Path, named: Option<&str>) -> Result<Option<String>, BadKey> {
+        let environment = Environment {
+            root: Some(home.to_owned()),
+            host_name: Some("web".to_owned()),
+            ..Environment::default()
         };
-        let text = std::str::from_utf8(bytes.expose()).map_err(|_| bad("it is no text"))?;
-        Identity::parse(text).map(Some).map_err(bad)
+        let vars = Vars::new(None, Vec::new(), environment, Arc::new(Nobody));
+        let env = Env::of([("HOME", home.to_str().unwrap())]);
+        let keys = Keys { host: Some("web".to_owned()), ..Keys::of(named, Arc::new(vars), &env) };
+        Ok(keys.find()?.map(|identity| identity.address.to_string()))
     }
 
-    /// This machine's own, if we may read it.
-    fn deployed(&self) -> Option<Secret<Vec<u8>>> {
-        let var = VarRef::new(&host_name::short()?, GENERATOR, FILE).ok()?;
-        self.vars.deployed(&var).ok()?
+    #[test]
+    fn what_is_named_comes_before_what_is_deployed_and_that_before_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        let write = |path: &str, byte: u8| {
+            let hex = data_encoding::HEXLOWER.encode(&[byte; 32]);
+            crate::file::write_whole(&home.join(path), hex.as_bytes(), 0o600).unwrap();
+            Some(Identity::new(&[byte; 32]).address.to_string())
+        };
+        assert_eq!(found(home, None), Ok(None));
+        let env = Env::of([("HOME", home.to_str().unwrap())]);
+        let ours = kept::kept(&env).unwrap().address.to_string();
+        assert_eq!(found(home, None), Ok(Some(ours)));
+        let deployed = write("run/secrets/vars/yggdrasil/privateKey", 1);
+        assert_eq!(found(home, None), Ok(deployed));
+        let named = write("named", 2);
+        assert_eq!(found(home, Some("~/named")), Ok(named));
     }
 
-    /// Whether another process may be in need of it.
-    pub(super) fn are_named(&self) -> bool {
-        self.named.is_some()
+    #[test]
+    fn what_is_wrong_with_a_key_is_said_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        let failed = |named: &str| found(home, Some(named)).unwrap_err();
+        let absent = failed("~/absent");
+        assert!(absent.origin.ends_with("/absent"), "{absent:?}");
+        assert!(matches!(absent.fault, KeyFault::Unread(_)), "{absent:?}");
+        crate::file::write_whole(&home.join("bad"), b"hunter2", 0o600).unwrap();
+        assert!(matches!(failed("~/bad").fault, KeyFault::Wrong(_)));
+        crate::file::write_whole(&home.join("open"), b"hunter2", 0o644).unwrap();
+        assert!(matches!(failed("~/open").fault, KeyFault::Exposed { .. }));
+        assert!(matches!(failed("var:a/b").fault, KeyFault::Wrong(_)));
+        assert!(matches!(failed("var:admin").fault, KeyFault::Unread(_)));
     }
 }
