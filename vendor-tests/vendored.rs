@@ -63,10 +63,10 @@ fn version(name: &str) -> String {
     version.trim_matches('"').to_owned()
 }
 
-/// The manifest of russh as it was published.
-fn original_manifest(dir: &Path) -> String {
+/// The manifest of a crate as it was published.
+fn original_manifest(name: &str, dir: &Path) -> String {
     let again = tempfile::tempdir_in(dir).unwrap();
-    std::fs::read_to_string(published("russh", again.path()).join("Cargo.toml")).unwrap()
+    std::fs::read_to_string(published(name, again.path()).join("Cargo.toml")).unwrap()
 }
 
 /// The files below `dir`, by their names from there.
@@ -161,6 +161,21 @@ fn gotatun_is_the_published_crate_with_the_patches_beside_it() {
     is_published_but_for_the_patches("gotatun", &LEFT_OUT);
 }
 
+#[test]
+fn smoltcp_is_the_published_crate_with_the_patches_beside_it() {
+    let more = [
+        ".github/",
+        "CHANGELOG.md",
+        "CONTRIBUTING.txt",
+        "ci.sh",
+        "gen_config.py",
+        "src/iface/interface/tests/",
+        "utils/",
+    ];
+    let left_out = LEFT_OUT.into_iter().chain(more);
+    is_published_but_for_the_patches("smoltcp", &left_out.collect::<Vec<_>>());
+}
+
 /// The published manifest without what examples and benchmarks need, which are not run.
 fn manifest_for_tests(published: &str) -> String {
     let unused = ["ratatui", "termion", "tokio-fd", "russh-sftp", "criterion", "shell-escape"];
@@ -185,7 +200,7 @@ fn russhs_own_tests_pass_with_the_patches() {
     let dir = tempfile::tempdir_in(format!("{ROOT}/target")).unwrap();
     let patched = patched("russh", dir.path());
     let name = format!("{}/Cargo.toml", patched.display());
-    let original = original_manifest(dir.path());
+    let original = original_manifest("russh", dir.path());
     std::fs::write(&name, manifest_for_tests(&original)).unwrap();
     std::fs::copy(format!("{ROOT}/Cargo.lock"), patched.join("Cargo.lock")).unwrap();
     let _ = std::fs::remove_dir_all(patched.join("examples"));
@@ -207,5 +222,22 @@ fn russhs_own_tests_pass_with_the_patches() {
     command.current_dir(&patched).env("CARGO_TARGET_DIR", format!("{ROOT}/target"));
     command.stdin(Stdio::null());
     let status = command.status().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+#[ignore = "compiles smoltcp once more; vendor-tests/run has it run alone"]
+fn smoltcps_own_tests_pass_with_the_patches() {
+    let dir = tempfile::tempdir_in(format!("{ROOT}/target")).unwrap();
+    let patched = patched("smoltcp", dir.path());
+    let original = original_manifest("smoltcp", dir.path());
+    std::fs::write(patched.join("Cargo.toml"), format!("{original}\n[workspace]\n")).unwrap();
+    std::fs::copy(format!("{ROOT}/Cargo.lock"), patched.join("Cargo.lock")).unwrap();
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--lib", "--no-default-features", "--features"]);
+    command.arg("alloc,async,medium-ip,proto-ipv4,proto-ipv6,socket-tcp,socket-tcp-cubic,std");
+    command.current_dir(&patched).env("CARGO_TARGET_DIR", format!("{ROOT}/target"));
+    let status = command.stdin(Stdio::null()).status().unwrap();
     assert!(status.success(), "{status}");
 }

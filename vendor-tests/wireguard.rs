@@ -97,28 +97,42 @@ fn fetch(world: &World, block: &[u8], count: usize) -> Duration {
     began.elapsed()
 }
 
+/// A gibibyte is compared in so many parts, as others use the processors now and then.
+const PARTS: usize = 4;
+
 #[test]
-fn a_gibibyte_each_way_arrives_whole_and_not_much_slower_than_by_a_device() {
+fn a_gibibyte_each_way_arrives_whole_and_half_as_quick_as_by_a_device() {
     let world = World::new();
     let block = noise(BLOCK);
     world.home.write("block", &block);
-    let count = (1 << 30) / BLOCK;
-    let ours = (send(&world, &block, count), fetch(&world, &block, count));
-    // The same binary, the same key, and the kernel's route through wireguard-go.
+    let count = (1 << 30) / BLOCK / PARTS;
+    let both_ways = || [send(&world, &block, count), fetch(&world, &block, count)];
     let key = world.home.path("admin.key").display().to_string();
     let endpoint = format!("{ENDPOINT}:{PORT}");
     let network = format!("{PREFIX}::/56");
-    let name = format!("wga{}", world.us.pid());
     let settings = ["private-key", &key, "peer", &world.own.public];
     let settings = [&settings[..], &["allowed-ips", &network, "endpoint", &endpoint]].concat();
-    let _device = device(&world.us, &name, &format!("{PREFIX}:{ADMIN}"), &settings);
-    let theirs = (send(&world, &block, count), fetch(&world, &block, count));
-    let rate = |took: Duration| (1 << 30) as f64 / took.as_secs_f64() / 1e6;
-    println!("there {:.0} MB/s, by a device {:.0} MB/s", rate(ours.0), rate(theirs.0));
-    println!("back  {:.0} MB/s, by a device {:.0} MB/s", rate(ours.1), rate(theirs.1));
-    // Alone it is a third and more; other tests run beside this one.
-    assert!(ours.0 < theirs.0 * 10, "{ours:?} {theirs:?}");
-    assert!(ours.1 < theirs.1 * 10, "{ours:?} {theirs:?}");
+    let parts: Vec<_> = (0..PARTS)
+        .map(|part| {
+            let ours = both_ways();
+            // The same binary, the same key, and the kernel's route through wireguard-go.
+            let name = format!("wg{part}{}", world.us.pid());
+            let _device = device(&world.us, &name, &format!("{PREFIX}:{ADMIN}"), &settings);
+            (ours, both_ways())
+        })
+        .collect();
+    for (at, way) in ["there", "back"].into_iter().enumerate() {
+        let rate = |took: Duration| (1 << 30) as f64 / took.as_secs_f64() / 1e6;
+        let ours: Duration = parts.iter().map(|(ours, _)| ours[at]).sum();
+        let theirs: Duration = parts.iter().map(|(_, theirs)| theirs[at]).sum();
+        println!("{way} {:.0} MB/s, by a device {:.0} MB/s", rate(ours), rate(theirs));
+        let share = |(ours, theirs): &([Duration; 2], [Duration; 2])| {
+            theirs[at].as_secs_f64() / ours[at].as_secs_f64()
+        };
+        let shares: Vec<_> = parts.iter().map(share).collect();
+        println!("{way} {shares:.2?} of it");
+        assert!(shares.iter().any(|share| *share >= 0.5), "{way} {parts:?}");
+    }
 }
 
 #[test]

@@ -324,6 +324,36 @@ async fn all_arrives_over_a_bad_line() {
     assert!(heard == sent);
 }
 
+/// How long a mebibyte takes to the other side of a line of 20 ms and back, where every
+/// other one of those packets is lost.
+async fn sending(lost: std::ops::Range<usize>) -> Duration {
+    let between: Between = Arc::new(move |number, _| {
+        number % 2 == 1 || number % 4 == 0 || !lost.contains(&(number / 2))
+    });
+    let (client, other) = pair(Duration::from_millis(10), between);
+    let listening = tokio::spawn(async move { (other.accept(server()).await, other) });
+    let mut ours = client.connect(server()).await.unwrap();
+    let (mut theirs, _other) = listening.await.unwrap();
+    let sent = bytes(1 << 20);
+    let mut heard = vec![0; sent.len()];
+    let began = Instant::now();
+    let both = async { tokio::join!(ours.write_all(&sent), theirs.read_exact(&mut heard)) };
+    timeout(Duration::from_secs(60), both).await.unwrap().1.unwrap();
+    assert!(heard == sent);
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn many_losses_at_once_wait_for_no_timeout() {
+    let mut extra = Duration::MAX;
+    // Others take the processor now and then.
+    for _ in 0..5 {
+        let clear = sending(0..0).await;
+        extra = extra.min(sending(200..260).await.saturating_sub(clear));
+    }
+    assert!(extra < Duration::from_millis(180), "{extra:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
