@@ -3,18 +3,20 @@
 //! would wait for us, and for what we leave in the background.
 
 use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use crate::env::Env;
 
 /// Those that a file is named by, as a shell does in `--exports <(…)`, and that
 /// were open when we started.
-static NAMED: OnceLock<Vec<RawFd>> = OnceLock::new();
+static NAMED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
 /// Where the system shows a process its own.
 const PLACES: [&[u8]; 2] = [b"/dev/fd/", b"/proc/self/fd/"];
@@ -33,25 +35,52 @@ pub fn close_inherited(env: &Env) {
     let (kept, others): (Vec<RawFd>, Vec<RawFd>) =
         open().into_iter().filter(|fd| *fd > 2).partition(|fd| wanted.contains(fd));
     close(&others);
-    let _ = NAMED.set(kept);
+    *named_ones() = kept;
 }
 
 /// Closes those that were kept for their names: by now they have been read.
 pub(crate) fn close_named() {
-    close(NAMED.get().map_or(&[], Vec::as_slice));
+    close(&std::mem::take(&mut *named_ones()));
 }
 
-/// Another descriptor of what is named as `/dev/fd/3`: to open the name anew takes rights
-/// that whoever was handed a pipe may not have. `None` for a name of anything else.
-pub(crate) fn duplicate(name: &Path) -> Option<std::io::Result<OwnedFd>> {
-    let place = PLACES.iter().find_map(|place| name.as_os_str().as_bytes().strip_prefix(*place))?;
-    let number: RawFd = std::str::from_utf8(place).ok()?.parse().ok()?;
-    let duplicate = match number {
-        1 => std::io::stdout().as_fd().try_clone_to_owned(),
-        2 => std::io::stderr().as_fd().try_clone_to_owned(),
-        _ => of_this_process(number),
+/// A descriptor to write to in the place of one that is named as `/dev/fd/3`, which is
+/// closed: what we start has no use for it. To open the name anew takes rights that whoever
+/// was handed a pipe may not have. `None` for a name of anything else.
+pub(crate) fn taken(name: &Path) -> Option<std::io::Result<OwnedFd>> {
+    let number =
+        PLACES.iter().find_map(|place| name.as_os_str().as_bytes().strip_prefix(*place))?;
+    let number =
+        std::str::from_utf8(number).ok().filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
+    let number = number?.parse().ok()?;
+    Some(take(number, name))
+}
+
+fn take(number: RawFd, name: &Path) -> std::io::Result<OwnedFd> {
+    let mut named = named_ones();
+    let taken = match number {
+        1 => std::io::stdout().as_fd().try_clone_to_owned()?,
+        2 => std::io::stderr().as_fd().try_clone_to_owned()?,
+        _ if named.contains(&number) => {
+            // Not every system lets a process have its own by number.
+            let taken = match of_this_process(number) {
+                Ok(taken) => taken,
+                Err(_) => OpenOptions::new().append(true).open(name)?.into(),
+            };
+            named.retain(|it| *it != number);
+            close(&[number]);
+            taken
+        }
+        // All others are standard input or ours.
+        _ => return Err(rustix::io::Errno::BADF.into()),
     };
-    Some(duplicate)
+    match fcntl_getfl(&taken)?.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        true => Ok(taken),
+        false => Err(rustix::io::Errno::BADF.into()),
+    }
+}
+
+fn named_ones() -> MutexGuard<'static, Vec<RawFd>> {
+    NAMED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// By its number alone, which is otherwise unsafe.

@@ -132,6 +132,30 @@ fn events_go_to_a_descriptor_that_only_the_caller_may_open() {
 }
 
 #[test]
+fn events_go_to_no_descriptor_but_one_that_was_handed_over() {
+    let job = Job::new();
+    let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));
+    job.snapshot(job.server.address.port(), host_key.trim());
+    // Nobody has opened them, so that they are the program's own by now; one can only be
+    // read, and one is no number.
+    for name in ["/dev/fd/7", "/proc/self/fd/5", "/dev/fd/0", "/dev/fd/-1", "/dev/fd/"] {
+        let run = job.run(&job.key, &["--events", name, "ssh", "m", "-l", "root", "-c", "true"]);
+        run.exits(255).says(&["cannot write events to", name]);
+    }
+    // What is started has no part in it.
+    let clan = job.home.path("clan").display().to_string();
+    let seen = job.home.path("seen").display().to_string();
+    let proxy = format!("ProxyCommand=ls -l /proc/self/fd >{seen}; exit 1");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$@\" 7>/dev/null", "-", BINARY, "--flake", &clan]);
+    command.args(["--events", "/dev/fd/7", "ssh", "m", "-o", &proxy, "-c", "true"]).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Run::of(wait(start(&mut command, "coreutils"))).exits(255);
+    let seen = job.home.read("seen");
+    assert!(seen.contains(" 2 -> ") && !seen.contains(" 7 -> "), "{seen}");
+}
+
+#[test]
 fn a_reader_of_events_that_stops_holds_nothing_up() {
     let job = Job::new();
     let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));

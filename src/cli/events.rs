@@ -35,11 +35,8 @@ struct Sink {
 /// From now on events go to `path`, such as `/dev/fd/3`. A reader that does not keep up
 /// loses lines, and never makes us wait.
 pub(super) fn start(path: &Path) -> Result<()> {
-    // Not every system lets a process have its own by number.
-    let file = match descriptors::duplicate(path) {
-        Some(Ok(descriptor)) => Ok(File::from(descriptor)),
-        Some(Err(_)) | None => open(path),
-    };
+    let taken = descriptors::taken(path).map(|taken| taken.map(File::from));
+    let file = taken.unwrap_or_else(|| open(path));
     let file = file.map_err(|source| Error::File {
         action: "write events to",
         path: path.to_owned(),
