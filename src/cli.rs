@@ -131,6 +131,9 @@ struct Global {
     /// The clan, once it is found.
     #[arg(skip)]
     found: OnceLock<flake::Flake>,
+    /// Whether the exports are a snapshot, once that is known.
+    #[arg(skip)]
+    is_snapshot: OnceLock<bool>,
     /// What we were started with.
     #[arg(skip)]
     env: Env,

@@ -172,16 +172,23 @@ fn cache_file(dir: &Path, env: &Env) -> Option<PathBuf> {
 }
 
 /// Reads exports or a snapshot from a file, or from standard input when it is
-/// `-`.
+/// `-`, and tells whether it is a snapshot.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::TooLarge`], [`Error::Exports`].
-pub fn read_exports(file: &Path) -> Result<Clan> {
+pub fn read_exports(file: &Path) -> Result<(Clan, bool)> {
     let (origin, bytes) = read_document(file)?;
     if Snapshot::is_one(&bytes) {
-        return Snapshot::parse(&origin, &bytes)?.clan(&origin);
+        return Ok((Snapshot::parse(&origin, &bytes)?.clan(&origin)?, true));
     }
-    Clan::parse(&origin, &bytes)
+    Ok((Clan::parse(&origin, &bytes)?, false))
+}
+
+/// Whether a file that can be read more than once is a snapshot.
+pub fn is_snapshot(file: &Path) -> Option<bool> {
+    let is_lasting = file.metadata().is_ok_and(|meta| meta.is_file());
+    let bytes = is_lasting.then(|| read_bounded(file).ok()).flatten()?;
+    Some(Snapshot::is_one(&bytes))
 }
 
 /// The same, but as a snapshot, and whether it is one: of exports alone it knows nothing

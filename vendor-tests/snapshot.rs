@@ -168,6 +168,44 @@ fn it_stands_alone_in_a_directory_and_as_a_file() {
 }
 
 #[test]
+fn a_snapshot_that_is_named_as_exports_is_not_overruled_by_where_one_stands() {
+    let home = Home::new();
+    let public = home.default_key();
+    let (good, evil) = (sshd(&home, IP, &public, ""), sshd(&home, "127.0.0.2", &public, ""));
+    let key = |server: &Server| home.read(&format!("sshd-{}/host_key.pub", server.port()));
+    let host = json!({ "var": { "machine": "m", "generator": "g", "file": "host" } });
+    let snapshot = json!({ "clan_connect_snapshot": 1,
+        "machines": { "m": { "host_keys": [key(&good).trim()] } },
+        "vars": { "m": { "g/host": IP } },
+        "exports": { "net": { "priority": 10, "module": "clan_lib.network.direct",
+            "peers": { "m": { "host": host, "port": good.address.port() } } } } });
+    let file = home.write("elsewhere/snap.json", snapshot.to_string()).display().to_string();
+    // A clone in one's own hands, with what somebody else has written into it.
+    home.write("hostile/.clan-flake", "");
+    home.write("hostile/vars/per-machine/m/g/host/value", "127.0.0.2");
+    home.write("hostile/vars/per-machine/m/openssh/ssh.id_ed25519.pub/value", key(&evil));
+    let from = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.current_dir(home.path("hostile")).env_remove("CLAN_DIR");
+        Run::of(wait(start(&mut command, "openssh-server")))
+    };
+    let run = from(&["-v", "--exports", &file, "ssh", "m", "-c", "echo", "in"]).exits(0);
+    assert_eq!(run.text(), "in\n");
+    assert!(run.stderr.contains(&file) && !run.stderr.contains("127.0.0.2"), "{}", run.stderr);
+    let known = from(&["--exports", &file, "network", "trust", "list", "m"]).exits(0).text();
+    assert!(!known.contains("hostile"), "{known}");
+    // A pipe can be read but once.
+    let mut command = home.command(&["--exports", "-", "ssh", "m", "-c", "echo", "in"]);
+    command.current_dir(home.path("hostile")).env_remove("CLAN_DIR");
+    command.stdin(fs::File::open(&file).unwrap());
+    assert_eq!(Run::of(wait(start(&mut command, "openssh-server"))).exits(0).text(), "in\n");
+    // Whatever is wrong with the clan that one stands in.
+    home.write("hostile/flake.nix", "throw \"nobody asks\"");
+    std::os::unix::fs::chown(home.path("hostile"), Some(54321), Some(54321)).unwrap();
+    assert_eq!(from(&["--exports", &file, "ssh", "m", "-c", "echo", "in"]).exits(0).text(), "in\n");
+}
+
+#[test]
 fn exports_alone_become_one_where_there_is_no_clan() {
     let home = Home::new();
     let exports = r#"{"exports": {"net": {"priority": 5, "peers": {

@@ -55,6 +55,9 @@ impl Global {
         if self.asker == Asker::Nobody {
             return Err(Error::FlakeNotFound { start: PathBuf::new() });
         }
+        if let Some(file) = self.exports.as_ref().filter(|_| self.stands_for_all()) {
+            return Err(Error::FlakeNotFound { start: file.clone() });
+        }
         // A snapshot that was named stands for a clan, and for no other.
         if let Some(file) = self.lone() {
             return Err(match flake::not_his_alone(&file, &self.env) {
@@ -80,6 +83,20 @@ impl Global {
         let found = found.impure(self.impure).with_options(self.nix_options.clone());
         let _ = self.found.set(found.clone());
         Ok(found)
+    }
+
+    /// Whether the exports are a snapshot and nothing but that was named: what it says of
+    /// hosts and keys is not for a clan to say that one merely stands in.
+    fn stands_for_all(&self) -> bool {
+        let Some(file) = self.exports.as_ref().filter(|_| self.named().is_none()) else {
+            return false;
+        };
+        match self.is_snapshot.get() {
+            Some(is_snapshot) => *is_snapshot,
+            // Of a pipe it is known once it has been read.
+            None => flake::is_snapshot(file)
+                .is_some_and(|is_snapshot| *self.is_snapshot.get_or_init(|| is_snapshot)),
+        }
     }
 
     /// With the variable that names the directory, where nobody has said it just now.
@@ -143,6 +160,7 @@ impl Global {
             overlays: self.overlays.clone(),
             asker: Asker::Nobody,
             found: Default::default(),
+            is_snapshot: Default::default(),
             env: self.env.clone(),
             ..*self
         }
@@ -193,7 +211,11 @@ impl Global {
     /// The clan's networks and peers.
     pub(super) fn clan(&self, ui: &Ui) -> Result<Clan> {
         match &self.exports {
-            Some(file) => flake::read_exports(file),
+            Some(file) => {
+                let (clan, is_snapshot) = flake::read_exports(file)?;
+                let _ = self.is_snapshot.set(is_snapshot);
+                Ok(clan)
+            }
             None => {
                 let (origin, snapshot) = self.snapshot(ui)?;
                 snapshot.clan(&origin)
@@ -248,7 +270,7 @@ impl Global {
         clan: Option<&Clan>,
         ui: &Arc<Ui>,
     ) -> Result<Option<HostKeys>> {
-        let of_snapshot = clan.and_then(|clan| clan.host_keys(machine)).cloned();
+        let of_snapshot = clan.and_then(|clan| clan.host_keys(machine));
         let mut keys = match self.vars(ui) {
             Ok(vars) => host_keys::read(&vars, machine),
             Err(error) => Err(error),
