@@ -19,7 +19,10 @@ pub(crate) use field::check_machine;
 pub const MAX_BYTES: usize = 64 << 20;
 
 /// Most JSON values in a document. Small values take far more memory than text.
-const MAX_VALUES: usize = 5_000_000;
+const MAX_VALUES: usize = 1_000_000;
+
+/// Most networks: each is looked at with each machine, and with each other.
+const MAX_NETWORKS: usize = 500;
 
 impl Clan {
     /// Reads a document; `origin` names it in errors. Every shape is taken:
@@ -30,7 +33,7 @@ impl Clan {
     ///
     /// # Errors
     /// [`Error::Exports`] when the whole document is unusable: not JSON, no
-    /// object, over 64 MiB, over five million values or a million peers. A
+    /// object, over 64 MiB, over a million values or 500 networks. A
     /// single malformed entry is no error but one of [`Clan::problems`].
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self> {
         check_bounds(bytes)
@@ -52,6 +55,9 @@ impl Clan {
 
     fn read(origin: &str, document: &Value) -> Result<Self, String> {
         let mut clan = reader::read(origin, &shape::entries(document)?)?;
+        if clan.networks.len() > MAX_NETWORKS {
+            return Err(format!("more than {MAX_NETWORKS} networks"));
+        }
         if clan.networks.is_empty() && clan.problems.is_empty() {
             clan.warnings.push("the exports declare no network".into());
         }

@@ -12,6 +12,7 @@ mod var_ref;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::printable::Printable;
@@ -41,8 +42,12 @@ pub struct Clan {
     target_hosts: HashMap<String, TargetHost>,
     /// `clan.core.networking.targetHost` of each machine that was asked for it.
     configured_hosts: HashMap<String, Option<TargetHost>>,
-    /// What a snapshot says of the machines' keys.
-    host_keys: HashMap<String, HostKeys>,
+    /// What a snapshot says of the machines' keys: the keys, and the certificate.
+    host_keys: HashMap<String, (Vec<String>, Option<String>)>,
+    /// The keys that sign certificates, as it has them.
+    authorities: Vec<String>,
+    /// Where that is written.
+    keys_place: PathBuf,
     /// `meta.domain`.
     domain: Option<String>,
     /// What the inventory says of services; `None` where nobody has looked.
@@ -194,14 +199,33 @@ impl Clan {
         peers.flat_map(|peer| &peer.hosts).filter_map(Host::var)
     }
 
-    /// Notes the host keys of a machine.
-    pub fn set_host_keys(&mut self, machine: &str, keys: HostKeys) {
-        self.host_keys.insert(machine.to_owned(), keys);
+    /// Notes the host keys of a machine, and its certificate.
+    pub fn set_host_keys(&mut self, machine: &str, keys: Vec<String>, certificate: Option<String>) {
+        self.host_keys.insert(machine.to_owned(), (keys, certificate));
+    }
+
+    /// Notes the keys that sign the certificates of all machines, and the file that they
+    /// and all host keys are in.
+    pub fn set_authorities(&mut self, place: PathBuf, authorities: Vec<String>) {
+        self.keys_place = place;
+        self.authorities = authorities;
     }
 
     /// The host keys of a machine, where the document has them.
-    pub fn host_keys(&self, machine: &str) -> Option<&HostKeys> {
-        self.host_keys.get(machine)
+    pub fn host_keys(&self, machine: &str) -> Option<HostKeys> {
+        let (keys, certificate) = self.host_keys.get(machine)?;
+        let stated = |texts: &[String]| {
+            let place = &self.keys_place;
+            let stated = |text: &String| Stated { text: text.clone(), place: place.clone() };
+            texts.iter().map(stated).collect()
+        };
+        let keys = HostKeys {
+            keys: stated(keys),
+            certificate: certificate.clone(),
+            authorities: stated(&self.authorities),
+            domain: self.domain.clone(),
+        };
+        (!keys.is_empty()).then_some(keys)
     }
 
     /// The first network that answers to `name`, see [`Network::answers_to`].

@@ -130,8 +130,13 @@ async fn ping_all(
         let reason = request.no_route.unwrap_or_default();
         return Err(Error::NoRoute { machine: request.machine, reason });
     }
+    // Each asks about one of them, and is alone.
+    let routes = std::mem::take(&mut request.routes);
     let trust = Arc::new(Trust::load(&request).await?);
-    let dialer = Arc::new(Dialer::new(request.settings.clone(), request.socket_options.clone()));
+    let dialer = Arc::new(Dialer::new(
+        std::mem::take(&mut request.settings),
+        request.socket_options.clone(),
+    ));
     let turns = Turns::new();
     let said = deadline(invocation);
     let one = async |_, route: Route| {
@@ -145,7 +150,7 @@ async fn ping_all(
         }
         Ok(probed)
     };
-    fan_out(request.routes.clone(), one).await.into_iter().collect()
+    fan_out(routes, one).await.into_iter().collect()
 }
 
 /// Does it for all of them at the same time, each with its place; what becomes of them

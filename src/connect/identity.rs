@@ -41,7 +41,7 @@ pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
 pub fn stated_keys(clan: &Clan, machine: &str, vars: &Vars) -> Result<Option<HostKeys>> {
     let mut keys = host_keys::read(vars, machine)?;
     if keys.is_empty() {
-        return Ok(clan.host_keys(machine).cloned());
+        return Ok(clan.host_keys(machine));
     }
     keys.domain = clan.domain().map(str::to_owned);
     Ok(Some(keys))

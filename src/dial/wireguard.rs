@@ -43,8 +43,7 @@ pub struct Networks(Vec<Outline>);
 impl Networks {
     /// Those of `clan`.
     pub fn of(clan: &Clan) -> Self {
-        let outlines = clan.networks.iter().filter_map(|network| Outline::of(clan, network));
-        Self(outlines.collect())
+        Self(Outline::all(clan))
     }
 }
 

@@ -5,10 +5,13 @@
 
 mod sealed;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::services::{self, Kept};
@@ -17,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::exports::{check_bounds, check_machine};
 use crate::file;
 use crate::host_keys;
-use crate::model::{Clan, HostKeys, SealedHosts, Stated, TargetHost, VarRef};
+use crate::model::{Clan, HostKeys, SealedHosts, TargetHost, VarRef};
 use crate::options::is_for_addresses;
 use crate::printable::Printable;
 use crate::vars::Vars;
@@ -26,10 +29,18 @@ pub use sealed::{Access, Sealed};
 /// The name of a snapshot in the clan's directory.
 pub const NAME: &str = "clan-connect.json";
 /// What tells a snapshot from the exports themselves.
-const MARK: &[u8] = b"\"clan_connect_snapshot\"";
+const MARK: &str = "clan_connect_snapshot";
 const VERSION: u32 = 1;
 /// Longest public var that is kept, in bytes.
 const MAX_VAR: usize = 1024;
+/// Most machines.
+const MAX_MACHINES: usize = 20_000;
+/// Most host keys of a machine, and most authorities: each is compared with each.
+const MAX_KEYS: usize = 64;
+/// Longest of these, in bytes.
+const MAX_KEY: usize = 16 << 10;
+/// Most vars of all machines.
+const MAX_VARS: usize = 100_000;
 
 /// All that connecting to a clan's machines takes, secrets aside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,10 +129,15 @@ impl Snapshot {
         }
     }
 
-    /// Whether these bytes claim to be a snapshot, and not exports.
+    /// Whether these bytes claim to be a snapshot, and not exports: in whatever order its
+    /// entries are, for what is taken for exports has no host keys.
     pub fn is_one(bytes: &[u8]) -> bool {
-        let start = bytes.get(..200).unwrap_or(bytes);
-        start.windows(MARK.len()).any(|window| window == MARK)
+        let is_there = bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes());
+        let mut keys = Keys::default();
+        // What is broken behind the mark is told by whoever reads all of it.
+        let _ = is_there
+            .then(|| serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut keys));
+        keys.has_mark
     }
 
     /// Reads a snapshot; `origin` names it in errors.
@@ -139,7 +155,32 @@ impl Snapshot {
                 snapshot.version
             )));
         }
+        snapshot.check_bounds().map_err(wrong)?;
         Ok(snapshot)
+    }
+
+    /// Refuses what no clan has, and what would cost far more than it takes to write.
+    fn check_bounds(&self) -> std::result::Result<(), String> {
+        let most = |count: usize, most: usize, of: &str| match count > most {
+            true => Err(format!("more than {most} {of}")),
+            false => Ok(()),
+        };
+        most(self.machines.len(), MAX_MACHINES, "machines")?;
+        most(self.configured.len(), MAX_MACHINES, "machines in \"configured\"")?;
+        most(self.vars.values().map(BTreeMap::len).sum(), MAX_VARS, "vars")?;
+        most(self.authorities.len(), MAX_KEYS, "authorities")?;
+        let mut keys = self.authorities.iter().map(|key| ("authorities", key)).collect::<Vec<_>>();
+        for (name, machine) in &self.machines {
+            let of = format!("host keys of machine \"{}\"", Printable(name));
+            most(machine.host_keys.len(), MAX_KEYS, &of)?;
+            keys.extend(
+                machine.host_keys.iter().chain(&machine.certificate).map(|key| (&**name, key)),
+            );
+        }
+        match keys.iter().find(|(_, key)| key.len() > MAX_KEY) {
+            Some((of, _)) => Err(format!("{}: too large for a public key", Printable(of))),
+            None => Ok(()),
+        }
     }
 
     /// The same as JSON with a newline at its end.
@@ -160,7 +201,7 @@ impl Snapshot {
                 Printable(origin)
             ));
         }
-        let place = place(origin);
+        clan.set_authorities(place(origin), self.authorities.clone());
         for (name, machine) in &self.machines {
             if let Err(reason) = check_machine(name) {
                 clan.warnings
@@ -171,19 +212,7 @@ impl Snapshot {
             if let Some(target) = address(&mut clan, name, machine.target_host.as_deref()) {
                 clan.set_target_host(name, target);
             }
-            let stated = |texts: &[String]| {
-                let stated = |text: &String| Stated { text: text.clone(), place: place.clone() };
-                texts.iter().map(stated).collect()
-            };
-            let keys = HostKeys {
-                keys: stated(&machine.host_keys),
-                certificate: machine.certificate.clone(),
-                authorities: stated(&self.authorities),
-                domain: self.domain.clone(),
-            };
-            if !keys.is_empty() {
-                clan.set_host_keys(name, keys);
-            }
+            clan.set_host_keys(name, machine.host_keys.clone(), machine.certificate.clone());
         }
         clan.set_domain(self.domain.clone());
         if let Some(kept) = &self.services {
@@ -270,6 +299,31 @@ impl Snapshot {
         let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
         // As umask allows: it is made to be shared.
         file::write_whole(path, self.to_json().as_bytes(), 0o644).map_err(failed)
+    }
+}
+
+/// Looks for the mark among the keys of an object, and no further than that.
+#[derive(Default)]
+struct Keys {
+    has_mark: bool,
+}
+
+impl<'de> Visitor<'de> for &mut Keys {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            if key == MARK {
+                self.has_mark = true;
+                break;
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
     }
 }
 
@@ -428,5 +482,72 @@ mod tests {
             assert!(error.starts_with("file.json: "), "{error}");
         }
         assert!(!Snapshot::is_one(b"{\"tor\": {}}"));
+    }
+
+    #[test]
+    fn a_snapshot_is_one_in_whatever_order_its_entries_are() {
+        let keys = "ssh-ed25519 AAAA ".repeat(40);
+        let last = format!(
+            r#"{{"authorities": ["{keys}"], "exports": {{}}, "clan_connect_snapshot": 1}}"#
+        );
+        assert!(Snapshot::is_one(last.as_bytes()));
+        assert!(Snapshot::is_one(
+            br#"{"clan\u005fconnect_snapshot": 1, "clan_connect_snapshot": 1}"#
+        ));
+        // The same word elsewhere is none.
+        for other in [
+            r#"{"exports": {"clan_connect_snapshot": 1}}"#,
+            r#"{"n": "clan_connect_snapshot"}"#,
+            r#"["clan_connect_snapshot"]"#,
+            "clan_connect_snapshot",
+        ] {
+            assert!(!Snapshot::is_one(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_no_clan_has_is_refused() {
+        let refused = |change: &dyn Fn(&mut Snapshot)| {
+            let mut snapshot = sample();
+            change(&mut snapshot);
+            Snapshot::parse("x", snapshot.to_json().as_bytes()).unwrap_err().to_string()
+        };
+        let with_keys = |keys: Vec<String>| Machine { host_keys: keys, ..Machine::default() };
+        for (change, why) in [
+            (
+                &(|it: &mut Snapshot| it.authorities = vec![String::new(); MAX_KEYS + 1])
+                    as &dyn Fn(&mut Snapshot),
+                "more than 64 authorities",
+            ),
+            (
+                &|it| {
+                    it.machines.insert("b".into(), with_keys(vec![String::new(); MAX_KEYS + 1]));
+                },
+                "more than 64 host keys of machine \"b\"",
+            ),
+            (
+                &|it| {
+                    it.machines.insert("b".into(), with_keys(vec!["x".repeat(MAX_KEY + 1)]));
+                },
+                "b: too large for a public key",
+            ),
+            (
+                &|it| {
+                    let all = (0..=MAX_MACHINES).map(|at| (format!("m{at}"), Machine::default()));
+                    it.machines = all.collect();
+                },
+                "more than 20000 machines",
+            ),
+            (
+                &|it| {
+                    let all = (0..=MAX_VARS).map(|at| (format!("g/f{at}"), String::new()));
+                    it.vars.insert("a".into(), all.collect());
+                },
+                "more than 100000 vars",
+            ),
+        ] {
+            let error = refused(change);
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

@@ -107,15 +107,21 @@ pub(super) fn key_of(machine: &str, instance: &str) -> Option<VarRef> {
 
 /// The public vars that being a member of this network takes; none of other networks.
 pub(crate) fn public_vars(clan: &Clan, network: &Network) -> Vec<VarRef> {
-    let Some(outline) = Outline::of(clan, network) else { return Vec::new() };
+    let Some(outline) = Outline::of(clan, network, &HashSet::new()) else { return Vec::new() };
     let instance = &outline.instance;
     let vars = outline.machines.iter().flat_map(|said| vars_of(&said.machine, instance));
     vars.flatten().collect()
 }
 
 impl Outline {
-    /// That of a network, if it is Clan's WireGuard.
-    pub(super) fn of(clan: &Clan, network: &Network) -> Option<Self> {
+    /// Those of all networks that are Clan's WireGuard.
+    pub(super) fn all(clan: &Clan) -> Vec<Self> {
+        let mut networks = clan.networks.iter().filter(|it| is_ours(it)).peekable();
+        let deployed = networks.peek().map(|_| deployed(clan)).unwrap_or_default();
+        networks.filter_map(|network| Self::of(clan, network, &deployed)).collect()
+    }
+
+    fn of(clan: &Clan, network: &Network, deployed: &HashSet<&str>) -> Option<Self> {
         is_ours(network).then(|| {
             let service = clan.services().and_then(|services| {
                 let is_it = |it: &&Service| it.name == SERVICE && it.instance == network.name;
@@ -142,7 +148,6 @@ impl Outline {
                 }
             }
             machines.truncate(MAX_MEMBERS);
-            let deployed = deployed(clan);
             for said in &mut machines {
                 said.is_deployed = deployed.contains(said.machine.as_str());
             }
@@ -376,7 +381,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::dial::wireguard) fn outline(clan: &Clan) -> Outline {
-        clan.networks.iter().find_map(|network| Outline::of(clan, network)).unwrap()
+        Outline::all(clan).into_iter().next().unwrap()
     }
 
     /// Two controllers, an admin and a machine; their keys are bytes 1 to 4.
@@ -418,7 +423,9 @@ pub(super) mod tests {
     fn other_networks_are_none_of_ours() {
         let clan = clan();
         let net = clan.network("net").unwrap();
-        assert!(Outline::of(&clan, net).is_none() && public_vars(&clan, net).is_empty());
+        assert!(public_vars(&clan, net).is_empty());
+        let all = Outline::all(&clan);
+        assert_eq!(all.iter().map(|it| &*it.instance).collect::<Vec<_>>(), ["vpn"]);
         let named: Vec<String> = public_vars(&clan, clan.network("vpn").unwrap())
             .iter()
             .map(|var| format!("{} {var}", var.machine()))

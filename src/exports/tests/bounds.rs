@@ -32,8 +32,20 @@ fn size_depth_and_count_are_bounded() {
     assert!(Clan::parse("x", &spaces).unwrap_err().to_string().contains("larger than"));
     let zeros = format!("{{\"a\": [{}0]}}", "0,".repeat(MAX_VALUES));
     assert!(Clan::parse("x", zeros.as_bytes()).unwrap_err().to_string().contains("values"));
-    let deep = "[".repeat(1 << 20);
+    let deep = "[".repeat(1 << 19);
     assert!(Clan::parse("x", deep.as_bytes()).unwrap_err().to_string().contains("recursion"));
+}
+
+#[test]
+fn so_many_networks_are_no_clans() {
+    let of = |count: usize| {
+        let networks: Vec<String> =
+            (0..count).map(|at| format!(r#""n{at}": {{"peers": {{}}}}"#)).collect();
+        Clan::parse("x", format!("{{{}}}", networks.join(",")).as_bytes())
+    };
+    assert_eq!(of(MAX_NETWORKS).unwrap().networks.len(), MAX_NETWORKS);
+    let error = of(MAX_NETWORKS + 1).unwrap_err().to_string();
+    assert!(error.contains("more than 500 networks"), "{error}");
 }
 
 #[test]
