@@ -434,6 +434,17 @@ fn a_snapshot_for_machines_changes_where_something_has_and_tells_nobody_else() {
     let of = |value: &Value, name: &str| value["secret_hosts"][name].clone();
     assert_ne!(of(&second, "alpha"), of(&value, "alpha"));
     assert_eq!(of(&second, "gamma"), of(&value, "gamma"));
+    // While they are encrypted, the kernel sees them nowhere.
+    clan.secret("gamma", "10.94.3.4");
+    let log = clan.home.path("strace.log").display().to_string();
+    let strace = ["/usr/bin/strace", "-f", "-s", "1000000", "-o", &log, "/usr/bin/setsid"];
+    let args = [&["--flake", "clan", "-vvv", "exports", "snapshot"], &policy[..]].concat();
+    let mut command = clan.home.command_with(&strace, &args);
+    command.env(WITH_NIX.0, WITH_NIX.1);
+    let done = Run::of(wait(start(&mut command, "strace"))).exits(0);
+    let calls = clan.home.read("strace.log");
+    assert!(calls.contains("hostname.age") && calls.contains("rename"), "strace saw nothing");
+    assert!(!calls.contains("10.94.") && !done.stderr.contains("10.94."), "{}", done.stderr);
     // Who does not ask for them leaves them out, and is told.
     let less = clan.asked(&[]).exits(0);
     less.says(&[

@@ -7,6 +7,7 @@ use age::secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::model::SealedHosts;
 use crate::test_data;
 
 /// Answers with one passphrase, or nobody.
@@ -108,6 +109,37 @@ fn a_machine_key_given_as_identity_opens_the_machines_sops_secrets() {
     let var = VarRef::new("alpha", "openssh", "ssh.id_ed25519").unwrap();
     let value = vars(&flake, &[identity]).reveal(&var).unwrap();
     assert!(value.secret && value.text().unwrap().expose().starts_with("-----BEGIN OPENSSH"));
+}
+
+#[test]
+#[ignore = "needs Clan's data, see CLAN_TEST_DATA"]
+fn what_is_sealed_for_a_machine_of_clans_own_data_its_own_key_opens() {
+    let Some(data) = test_data::clan() else { return };
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(data.join("manifest.json")).unwrap()).unwrap();
+    let mut seen = 0;
+    for entry in manifest["secrets"].as_array().unwrap() {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default();
+        if text("kind") != "machine-key" {
+            continue;
+        }
+        let (flake, machine) = (data.join("flakes").join(text("flake")), text("machine"));
+        let admin = data.join("keys").join(entry["identity_files"][0].as_str().unwrap());
+        let key = machine_key(&flake, text("backend"), text("path"), &[admin]);
+        let public = vars(&flake, &[]).machine_keys(machine).unwrap();
+        let var = VarRef::new("other", "g", "f").unwrap();
+        let host = Secret::new("host.onion".to_owned());
+        let sealed = seal(std::iter::once((&var, &host)), &public).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let identity = dir.path().join("key.txt");
+        fs::write(&identity, key.expose()).unwrap();
+        let sealed = vec![SealedHosts { whose: machine.to_owned(), text: sealed }];
+        let kept = KeptHosts { sealed, ..KeptHosts::default() };
+        let opened = Vars::new(None, vec![identity], nowhere(), nobody()).with_known(kept);
+        assert_eq!(opened.reveal(&var).unwrap().bytes.expose(), b"host.onion", "{machine}");
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
 }
 
 /// A clan with machine `m` and a key for it, readable by `admin`.
