@@ -161,6 +161,43 @@ async fn a_leaf_reaches_another_through_a_relay() {
     assert_eq!(refused.failure, DialFailure::Refused);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_through_a_public_node_is_told() {
+    let relay = relay().await;
+    let us = router(1);
+    let machine = machine(relay, us.address()).await;
+    let address = (us.address(), super::MTU);
+    let mut peers = peers(relay);
+    peers.iter_mut().for_each(|peer| peer.is_public = true);
+    let sockets = Sockets::new(Onions::default());
+    let client = Arc::new(Client::start("Mycelium", address, us, peers, sockets).unwrap());
+    let phases = Mutex::new(Vec::new());
+    let enter = |phase| phases.lock().unwrap().push(phase);
+    let dialling = client.dial(machine, PORT, &enter);
+    tokio::time::timeout(Duration::from_secs(60), dialling).await.unwrap().unwrap();
+    let phases = phases.into_inner().unwrap();
+    assert!(phases.contains(&Phase::Public("Mycelium")), "{phases:?}");
+    assert!(phases.iter().any(|phase| phase.is_warning() && phase.is_remark()));
+}
+
+#[test]
+fn public_nodes_are_met_where_the_user_or_else_the_clan_says_so() {
+    let has_way = |of_clan: bool, said: Option<bool>| {
+        let mut settings = crate::dial::Settings::default();
+        settings.underlay.mycelium.has_public = of_clan;
+        settings.mycelium = super::Settings::of(&[], said).unwrap();
+        super::way(&settings, &Onions::default()).is_some()
+    };
+    for (of_clan, said, is_met) in [
+        (false, None, false),
+        (true, None, true),
+        (true, Some(false), false),
+        (false, Some(true), true),
+    ] {
+        assert_eq!(has_way(of_clan, said), is_met, "{of_clan} {said:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_machine_that_nobody_knows_is_said_to_be_unknown() {
     let relay = relay().await;
