@@ -437,6 +437,9 @@ struct Recovery {
     point: TcpSeqNumber,
     /// What was lost before this has been sent again.
     resent: TcpSeqNumber,
+    /// All that had been sent by then. What arrives from behind it and was sent later
+    /// says that what is still missing was lost again.
+    resent_by: TcpSeqNumber,
     /// How much was in flight when the loss was noticed.
     flight: usize,
     /// Octets that have arrived since.
@@ -1561,6 +1564,7 @@ impl<'a> Socket<'a> {
                 self.recovery = Some(Recovery {
                     point: self.remote_last_seq,
                     resent: self.local_seq_no,
+                    resent_by: self.remote_last_seq,
                     flight,
                     delivered: 0,
                     sent: 0,
@@ -1572,6 +1576,16 @@ impl<'a> Socket<'a> {
                 }
             }
             _ => (),
+        }
+        if let Some(recovery) = self.recovery
+            && recovery.resent > self.local_seq_no
+            && self.lost_before() > self.offset_of(recovery.resent_by)
+        {
+            self.recovery = Some(Recovery {
+                resent: self.local_seq_no,
+                resent_by: self.remote_last_seq,
+                ..recovery
+            });
         }
         let in_flight = self.in_flight();
         let target = self.congestion_controller.inner().window();
@@ -2552,6 +2566,11 @@ impl<'a> Socket<'a> {
         let mut can_send = max_send != 0;
         // Can we send at least 1 full segment?
         let can_send_full = max_send >= effective_mss;
+        // What the congestion window leaves of a segment waits: there would be ever more
+        // short ones.
+        if data_in_flight && !can_send_full && max_send < capped_send_seq {
+            can_send = false;
+        }
 
         // Do we have to send a FIN?
         let want_fin = match self.state {
@@ -2684,7 +2703,7 @@ impl<'a> Socket<'a> {
                 net_debug!("retransmitting after rto");
 
                 // Inform the congestion controller that we're retransmitting and should enter the slow start state
-                let in_flight = self.flight_size();
+                let in_flight = self.in_flight();
                 self.congestion_controller
                     .inner_mut()
                     .on_rto(cx.now(), in_flight);
@@ -3058,6 +3077,7 @@ impl<'a> Socket<'a> {
             recovery.quota = recovery.quota.saturating_sub(repr.segment_len());
             if is_resent {
                 recovery.resent = repr.seq_number + repr.payload.len();
+                recovery.resent_by = self.remote_last_seq;
                 // Nobody knows which of both is acknowledged.
                 self.rtte.on_retransmit();
             }
@@ -7571,7 +7591,7 @@ mod test {
 
     /// A remote that tells more, and eight segments of six octets that were sent to it.
     fn socket_with_eight_sent() -> TestSocket {
-        let mut s = socket_established();
+        let mut s = socket_established_with_buffer_sizes(128, 64);
         s.remote_has_sack = true;
         s.remote_mss = 6;
         s.send_slice(b"aaaaaabbbbbbccccccddddddeeeeeeffffffgggggghhhhhh")
@@ -7649,6 +7669,29 @@ mod test {
         sack(&mut s, 22, 48, [None; 3]);
         assert_eq!(s.recovery, None);
         assert!(s.congestion_controller.inner().window() <= window);
+    }
+
+    #[test]
+    fn test_sack_resends_what_was_lost_again() {
+        let mut s = socket_with_eight_sent();
+        sack(&mut s, 20, 0, [Some((6, 48)), None, None]);
+        recv_octets(&mut s, 20, 0, b"aaaaaa");
+        s.send_slice(b"iiiiiijjjjjjkkkkkk").unwrap();
+        for (offset, octets) in [(48, b"iiiiii"), (54, b"jjjjjj"), (60, b"kkkkkk")] {
+            recv_octets(&mut s, 21, offset, octets);
+        }
+        recv_nothing!(s, time 21);
+        // They were sent after it, and so it should be there.
+        sack(&mut s, 40, 0, [Some((6, 48)), Some((54, 60)), None]);
+        recv_nothing!(s, time 40);
+        sack(&mut s, 41, 0, [Some((6, 48)), Some((54, 66)), None]);
+        recv_nothing!(s, time 41);
+        s.send_slice(b"llllll").unwrap();
+        recv_octets(&mut s, 41, 66, b"llllll");
+        sack(&mut s, 42, 0, [Some((6, 48)), Some((54, 72)), None]);
+        recv_octets(&mut s, 42, 0, b"aaaaaa");
+        recv_octets(&mut s, 42, 48, b"iiiiii");
+        recv_nothing!(s, time 42);
     }
 
     #[test]
