@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
@@ -18,7 +19,7 @@ use crate::error::{LeafFailure, LeafFault, Stage};
 /// How long a machine is still sent to after its stream has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long what the stack has said last may take to the peer's socket.
-const FLUSH: Duration = Duration::from_millis(10);
+const FLUSH: Duration = Duration::from_millis(300);
 
 /// The leaf.
 pub(in crate::dial) struct Client {
@@ -26,6 +27,7 @@ pub(in crate::dial) struct Client {
     runtime: OwnRuntime,
     stack: Stack,
     commands: mpsc::UnboundedSender<Command>,
+    driver: Option<JoinHandle<()>>,
     /// What no other process can have as long as this one runs.
     _alone: Option<File>,
 }
@@ -45,8 +47,8 @@ impl Client {
         let addresses = vec![(IpAddr::V6(address), 128)];
         let (stack, link) = Stack::start(Shape { addresses, mtu });
         let (commands, orders) = mpsc::unbounded_channel();
-        handle.spawn(Driver::new(protocol, peers, underlay, orders, link).run());
-        Ok(Self { overlay, runtime, stack, commands, _alone: None })
+        let driver = handle.spawn(Driver::new(protocol, peers, underlay, orders, link).run());
+        Ok(Self { overlay, runtime, stack, commands, driver: Some(driver), _alone: None })
     }
 
     /// The same, and a lock is held until it has ended.
@@ -91,10 +93,13 @@ impl Client {
 impl Drop for Client {
     /// Whoever is not told that a stream has ended keeps it for hours.
     fn drop(&mut self) {
-        let stack = self.stack.clone();
+        let (stack, driver) = (self.stack.clone(), self.driver.take());
         self.runtime.end_after(async move {
             stack.close().await;
-            tokio::time::sleep(FLUSH).await;
+            // It ends with the stack.
+            if let Some(driver) = driver {
+                let _ = tokio::time::timeout(FLUSH, driver).await;
+            }
         });
     }
 }
