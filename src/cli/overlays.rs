@@ -10,6 +10,8 @@ use super::Global;
 use crate::dial;
 use crate::error::{Error, Result};
 use crate::options::Options;
+#[cfg(feature = "yggdrasil")]
+use crate::remembered::Places;
 use crate::vars::Vars;
 
 /// What stands before the machine whose var holds a key.
@@ -71,6 +73,7 @@ pub(super) fn settings(
         }
         settings.yggdrasil = dial::yggdrasil::Settings::of(key, peers, vars.clone(), &global.env)
             .map_err(|why| usage("Yggdrasil", why))?;
+        settings.yggdrasil.memory = Places::of_user(&global.env).map(|it| Arc::new(it) as _);
     }
     #[cfg(feature = "mycelium")]
     {

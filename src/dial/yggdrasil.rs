@@ -7,10 +7,14 @@
 mod address;
 mod bloom;
 mod budget;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod identity;
 mod key;
 mod meta;
 mod node;
+#[cfg(any(test, fuzzing))]
+mod others;
 mod seal;
 mod session;
 mod tree;
@@ -33,6 +37,7 @@ use crate::overlay::{self, Overlay};
 use crate::vars::Vars;
 use identity::Identity;
 use key::Keys;
+pub use node::Memory;
 use node::Node;
 
 /// Daemons have up to 65535, and TCP tells each end what the other takes. Three times as quick
@@ -50,6 +55,8 @@ pub struct Settings {
     keys: Option<Keys>,
     peers: Vec<PeerAddress>,
     locks: KeyLocks,
+    /// Where others were met last.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 impl Settings {
@@ -67,7 +74,7 @@ impl Settings {
         let peers = peers.iter().map(|peer| PeerAddress::parse(peer, PORT));
         let peers = peers.collect::<Result<_, _>>()?;
         let keys = Some(Keys::of(key, vars, env));
-        Ok(Self { keys, peers, locks: KeyLocks::of(env, LOCKS) })
+        Ok(Self { keys, peers, locks: KeyLocks::of(env, LOCKS), memory: None })
     }
 }
 
@@ -81,13 +88,14 @@ impl fmt::Debug for Settings {
 /// The way to its addresses.
 pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
-    let Settings { keys, peers: named, locks } = settings.yggdrasil.clone();
-    Leaf::way(Yggdrasil { keys, locks }, peers(&named, &settings.underlay, &ports))
+    let Settings { keys, peers: named, locks, memory } = settings.yggdrasil.clone();
+    Leaf::way(Yggdrasil { keys, locks, memory }, peers(&named, &settings.underlay, &ports))
 }
 
 struct Yggdrasil {
     keys: Option<Keys>,
     locks: KeyLocks,
+    memory: Option<Arc<dyn Memory>>,
 }
 
 impl Kind for Yggdrasil {
@@ -101,7 +109,7 @@ impl Kind for Yggdrasil {
 
     fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
         let (identity, alone) = self.identity()?;
-        let node = Node::new(identity, random);
+        let node = Node::new(identity, random).remembering(self.memory.clone());
         let client =
             Client::start(Self::TITLE, (node.address(), MTU), node, peers, Sockets::new())?;
         Ok(client.holding(alone))
