@@ -6,6 +6,8 @@ mod begun;
 mod by_address;
 mod carrier;
 mod direct;
+#[cfg(all(any(test, fuzzing), any(feature = "mycelium", feature = "yggdrasil")))]
+pub(crate) mod fuzz;
 mod host_daemon;
 pub mod iroh;
 mod key_lock;

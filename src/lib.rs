@@ -128,6 +128,13 @@ pub mod internals {
     pub use crate::ssh::{hostkey, known_hosts};
 }
 
+/// What `fuzz/` calls, and nobody else can.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::dial::fuzz::run;
+}
+
 /// The program `clan-connect`: reads the arguments of this process and does what they
 /// say. Returns what the process ends with.
 pub fn main() -> std::process::ExitCode {

@@ -3,6 +3,8 @@
 //! machine and no secret.
 
 mod kept;
+#[cfg(feature = "yggdrasil")]
+mod places;
 mod servers;
 
 use std::net::IpAddr;
@@ -10,6 +12,8 @@ use std::net::IpAddr;
 use crate::env::Env;
 use crate::overlay;
 use kept::Kept;
+#[cfg(feature = "yggdrasil")]
+pub use places::Places;
 pub use servers::Servers;
 
 /// Bound on the machines.

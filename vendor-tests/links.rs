@@ -18,7 +18,7 @@ pub struct Namespace(Child);
 impl Namespace {
     pub fn new() -> Self {
         let mut command = Command::new("/usr/bin/unshare");
-        let child = start(command.args(["--net", "sleep", "600"]), "util-linux");
+        let child = start(command.args(["--net", "sleep", "1200"]), "util-linux");
         let namespace = Self(child);
         let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let pid = namespace.pid();

@@ -1,6 +1,8 @@
 //! Machines in Yggdrasil, for a user whose computer is not in it: real daemons in namespaces
 //! of their own. Our binary runs there as nobody, who has no rights and no device.
 
+mod sessions;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,6 +83,8 @@ impl Drop for Daemon {
 struct World {
     home: Home,
     us: Namespace,
+    /// The machine's address.
+    web: String,
     member: Key,
     relay_key: Key,
     relay_daemon: Option<Daemon>,
@@ -145,7 +149,19 @@ impl World {
         home.secret("member.key", &member.hex);
         home.secret("member.pem", member.pem());
         let (_machine_daemon, relay_daemon) = (machine_daemon, Some(relay_daemon));
-        Self { home, us, member, relay_key, relay_daemon, _machine_daemon, sshd, relay, machine }
+        let web = web.address;
+        Self {
+            home,
+            us,
+            web,
+            member,
+            relay_key,
+            relay_daemon,
+            _machine_daemon,
+            sshd,
+            relay,
+            machine,
+        }
     }
 
     /// Our binary, as nobody.

@@ -13,6 +13,8 @@ use super::command_words::CommandWords;
 use crate::dial;
 use crate::error::{Error, Result};
 use crate::options::Options;
+#[cfg(feature = "yggdrasil")]
+use crate::remembered::Places;
 use crate::vars::Vars;
 
 /// What stands before the machine whose var holds a key.
@@ -108,6 +110,7 @@ pub(super) fn settings(
         refuse_password(&said.yggdrasil_peer)?;
         settings.yggdrasil = dial::yggdrasil::Settings::of(key, peers, vars.clone(), &global.env)
             .map_err(|why| wrong("Yggdrasil", why))?;
+        settings.yggdrasil.memory = Places::of_user(&global.env).map(|it| Arc::new(it) as _);
     }
     #[cfg(feature = "mycelium")]
     {

@@ -7,7 +7,13 @@ mod connect;
 mod driver;
 mod peer;
 pub(super) mod reader;
+#[cfg(any(test, fuzzing))]
+pub(super) mod repeatable;
+#[cfg(any(test, fuzzing))]
+pub(super) mod script;
 mod sockets;
+#[cfg(test)]
+pub(super) mod transcript;
 mod way;
 
 use std::collections::VecDeque;
@@ -102,10 +108,10 @@ pub(super) fn ends_of(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     (version == 6 && packet.len() == IPV6_HEADER + length).then_some(ends)
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn packet_between(source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+    packet.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
     packet.extend([59, 64]);
     packet.extend(source.octets());
     packet.extend(destination.octets());

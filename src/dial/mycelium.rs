@@ -4,6 +4,8 @@
 //! Between the ends it encrypts with AES-256-GCM and a key that never changes, so that it
 //! has no forward secrecy and does not notice what is repeated: all that is left to SSH.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod identity;
 mod router;
 mod wire;

@@ -20,12 +20,14 @@ use super::DialFailure;
 use pump::Shared;
 use stream::Stream;
 
-/// How many packets may wait for the network in each direction.
+/// How many packets may wait for the network in each direction, and how long all of them
+/// may be together: an end is said behind what waits.
 const QUEUE: usize = 256;
+const MAX_WAITING: usize = 512 << 10;
 /// How long an answer is waited for: as many SYNs as other systems send in that time.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
-/// How long [`Stack::close`] may take.
-const CLOSE_DEADLINE: Duration = Duration::from_millis(50);
+/// How long [`Stack::close`] may take; much less where little is under way.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(400);
 
 /// A handle of the stack. Connections live as long as one of them.
 #[derive(Clone)]
@@ -51,7 +53,8 @@ pub(in crate::dial) struct Link {
 impl Stack {
     /// Begins with a task on the runtime of the caller.
     pub(in crate::dial) fn start(shape: Shape) -> (Self, Link) {
-        let (to_network, outgoing) = mpsc::channel(QUEUE);
+        let queue = (MAX_WAITING / shape.mtu.max(1)).clamp(16, QUEUE);
+        let (to_network, outgoing) = mpsc::channel(queue);
         let (incoming, from_network) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::new(&shape));
         tokio::spawn(pump::run(shared.clone(), to_network, from_network));

@@ -7,11 +7,15 @@
 mod address;
 mod bloom;
 mod budget;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod identity;
 mod kept;
 mod key;
 mod meta;
 mod node;
+#[cfg(any(test, fuzzing))]
+mod others;
 mod seal;
 mod session;
 mod tree;
@@ -37,6 +41,7 @@ use identity::Identity;
 pub(crate) use kept::place as kept_key;
 pub use kept::{Kept, kept};
 use key::Keys;
+pub use node::Memory;
 use node::Node;
 
 /// Daemons have up to 65535, and TCP tells each end what the other takes. Three times as quick
@@ -54,6 +59,8 @@ pub struct Settings {
     keys: Option<Keys>,
     peers: Vec<PeerAddress>,
     locks: KeyLocks,
+    /// Where others were met last.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 impl Settings {
@@ -71,7 +78,7 @@ impl Settings {
         let peers = peers.iter().map(|peer| PeerAddress::parse(peer, PORT));
         let peers = peers.collect::<Result<_, _>>()?;
         let keys = Some(Keys::of(key, vars, env));
-        Ok(Self { keys, peers, locks: KeyLocks::of(env, LOCKS) })
+        Ok(Self { keys, peers, locks: KeyLocks::of(env, LOCKS), memory: None })
     }
 }
 
@@ -92,15 +99,16 @@ impl fmt::Debug for Settings {
 /// The way to its addresses.
 pub(super) fn way(settings: &super::Settings, onions: &Onions) -> Option<Arc<dyn ByAddress>> {
     let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
-    let Settings { keys, peers: named, locks } = settings.yggdrasil.clone();
+    let Settings { keys, peers: named, locks, memory } = settings.yggdrasil.clone();
     let peers = peers(&named, &settings.underlay.yggdrasil, &ports, Vec::new());
-    Leaf::way(Yggdrasil { keys, locks, onions: onions.clone() }, peers)
+    Leaf::way(Yggdrasil { keys, locks, onions: onions.clone(), memory }, peers)
 }
 
 struct Yggdrasil {
     keys: Option<Keys>,
     locks: KeyLocks,
     onions: Onions,
+    memory: Option<Arc<dyn Memory>>,
 }
 
 impl Kind for Yggdrasil {
@@ -114,7 +122,7 @@ impl Kind for Yggdrasil {
 
     fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
         let (identity, alone) = self.identity()?;
-        let node = Node::new(identity, random);
+        let node = Node::new(identity, random).remembering(self.memory.clone());
         let (us, sockets) = ((node.address(), MTU), Sockets::new(self.onions.clone()));
         let client = Client::start(Self::TITLE, us, node, peers, sockets)?;
         Ok(client.holding(alone))

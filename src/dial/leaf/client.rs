@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
@@ -19,7 +20,7 @@ use crate::error::{LeafFailure, LeafFault, Stage};
 /// How long a machine is still sent to after its stream has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long what the stack has said last may take to the peer's socket.
-const FLUSH: Duration = Duration::from_millis(10);
+const FLUSH: Duration = Duration::from_millis(300);
 
 /// The leaf.
 pub(in crate::dial) struct Client {
@@ -29,6 +30,7 @@ pub(in crate::dial) struct Client {
     commands: mpsc::UnboundedSender<Command>,
     /// Whether a public node leads on.
     is_public: Arc<AtomicBool>,
+    driver: Option<JoinHandle<()>>,
     /// What no other process can have as long as this one runs.
     alone: Option<File>,
 }
@@ -50,8 +52,8 @@ impl Client {
         let (commands, orders) = mpsc::unbounded_channel();
         let driver = Driver::new(protocol, peers, underlay, orders, link);
         let is_public = driver.is_public();
-        handle.spawn(driver.run());
-        Ok(Self { overlay, runtime, stack, commands, is_public, alone: None })
+        let driver = Some(handle.spawn(driver.run()));
+        Ok(Self { overlay, runtime, stack, commands, is_public, driver, alone: None })
     }
 
     /// The same, and a lock is held until it has ended.
@@ -104,10 +106,13 @@ impl Client {
 impl Drop for Client {
     /// Whoever is not told that a stream has ended keeps it for hours.
     fn drop(&mut self) {
-        let stack = self.stack.clone();
+        let (stack, driver) = (self.stack.clone(), self.driver.take());
         self.runtime.end_after(async move {
             stack.close().await;
-            tokio::time::sleep(FLUSH).await;
+            // It ends with the stack.
+            if let Some(driver) = driver {
+                let _ = tokio::time::timeout(FLUSH, driver).await;
+            }
         });
     }
 }

@@ -157,10 +157,20 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
 
     /// Until whoever commands is gone.
     pub(in crate::dial) async fn run(mut self) {
-        while let Some(command) = self.commands.recv().await {
+        while let Some(command) = self.next().await {
             self.obey(command);
             if self.serve().await.is_none() {
                 return;
+            }
+        }
+    }
+
+    /// Nothing is sent while nobody wants anything; none when nobody can any more.
+    async fn next(&mut self) -> Option<Command> {
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => return command,
+                packet = self.packets.outgoing.recv() => drop(packet?),
             }
         }
     }
@@ -269,7 +279,8 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                 Err(ended) => {
                     // What was last said still goes out, such as the end of a connection.
                     if !matches!(ended, Ended::Fault(_)) {
-                        let _ = tokio::time::timeout(FIRST_PAUSE, wire.writer.shutdown()).await;
+                        let end = wire.end(&mut self.protocol);
+                        let _ = tokio::time::timeout(FIRST_PAUSE, end).await;
                     }
                     return ended;
                 }
@@ -316,6 +327,8 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                 }
             }
             packet = self.packets.outgoing.recv(), if may_send => {
+                // It may have been waited for long.
+                let now = self.clock.now();
                 self.protocol.send(&packet.ok_or(Ended::Closed)?, now);
                 while self.protocol.output().bytes.len() < MAX_OUT
                     && let Ok(packet) = self.packets.outgoing.try_recv()
@@ -329,7 +342,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                 }
             }
             command = self.commands.recv() => {
-                let command = command.ok_or(Ended::Closed)?;
+                let (command, now) = (command.ok_or(Ended::Closed)?, self.clock.now());
                 obey(command, &mut self.protocol, &mut self.sought, Step::Ready, now);
             }
         }
@@ -473,6 +486,14 @@ impl Wire {
             self.written = 0;
             std::mem::swap(&mut self.writing, &mut protocol.output().bytes);
         }
+    }
+
+    /// Writes all that there is to be said.
+    async fn end(&mut self, protocol: &mut impl Protocol) -> std::io::Result<()> {
+        let rest = self.writing.get(self.written..).unwrap_or_default();
+        self.writer.write_all(rest).await?;
+        self.writer.write_all(&protocol.output().bytes).await?;
+        self.writer.shutdown().await
     }
 
     fn waiting(&self) -> usize {

@@ -112,7 +112,7 @@ impl PeerAddress {
         Ok(peer)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::dial) fn example() -> Self {
         Self::new("peer.example", 1, Carriage::Tcp)
     }

@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
+use smoltcp::wire::{
+    Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket,
+};
 
 use super::super::DialFailure;
 
@@ -151,6 +153,36 @@ fn segment(payload: &[u8]) -> Option<Arrival> {
     TcpPacket::new_checked(payload).ok().map(|_| Arrival::Segment)
 }
 
+/// Fills the header of a segment that ends a connection with an option that says nothing.
+/// Mycelium 0.7.7 and later (`gro_coalesce`) join segments whose headers have one length, and
+/// take the flags of the first: an end behind data would be lost.
+pub(super) fn set_end_apart(packet: &mut Vec<u8>) -> Option<()> {
+    const NO_OPERATION: [u8; 4] = [1; 4];
+    let begin = if version(packet)? == 6 { 40 } else { 20 };
+    let segment = TcpPacket::new_checked(packet.get(begin..)?).ok()?;
+    let length = segment.header_len();
+    (segment.fin() || segment.rst()).then_some(())?;
+    let longer = u8::try_from(usize::from(length) + NO_OPERATION.len()).ok()?;
+    (longer <= 60).then_some(())?;
+    let end = begin + usize::from(length);
+    packet.splice(end..end, NO_OPERATION);
+    let total = packet.len();
+    let (from, to): (IpAddress, IpAddress) = if version(packet)? == 6 {
+        let mut header = Ipv6Packet::new_unchecked(&mut **packet);
+        header.set_payload_len(u16::try_from(total - begin).ok()?);
+        (header.src_addr().into(), header.dst_addr().into())
+    } else {
+        let mut header = Ipv4Packet::new_unchecked(&mut **packet);
+        header.set_total_len(u16::try_from(total).ok()?);
+        header.fill_checksum();
+        (header.src_addr().into(), header.dst_addr().into())
+    };
+    let mut segment = TcpPacket::new_unchecked(packet.get_mut(begin..)?);
+    segment.set_header_len(longer);
+    segment.fill_checksum(&from, &to);
+    Some(())
+}
+
 /// Whether a packet that we have made resets a connection.
 pub(super) fn is_reset(packet: &[u8]) -> bool {
     let payload = match version(packet) {
@@ -159,4 +191,69 @@ pub(super) fn is_reset(packet: &[u8]) -> bool {
         _ => None,
     };
     payload.and_then(|segment| TcpPacket::new_checked(segment).ok()).is_some_and(|it| it.rst())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment with these flags, in a packet of either version.
+    fn packet(version: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut segment =
+            vec![0xc0, 1, 0, 22, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, flags, 1, 0, 0, 0, 0, 0];
+        segment.extend(payload);
+        let mut packet = vec![0; if version == 6 { 40 } else { 20 }];
+        packet[0] = if version == 6 { 0x60 } else { 0x45 };
+        packet.extend(segment);
+        let total = u16::try_from(packet.len()).unwrap();
+        match version {
+            6 => {
+                packet[4..6].copy_from_slice(&(total - 40).to_be_bytes());
+                packet[6] = TCP;
+                packet[8..40].copy_from_slice(&[[2; 16], [3; 16]].concat());
+            }
+            _ => {
+                packet[2..4].copy_from_slice(&total.to_be_bytes());
+                packet[9] = TCP;
+                packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+            }
+        }
+        packet
+    }
+
+    #[test]
+    fn an_end_has_a_longer_header_and_says_the_same() {
+        const FIN: u8 = 0x11;
+        const RESET: u8 = 0x14;
+        for (version, flags, payload) in
+            [(6, FIN, &b"last words"[..]), (6, RESET, b""), (4, FIN, b"last"), (4, RESET, b"")]
+        {
+            let mut apart = packet(version, flags, payload);
+            let before = apart.len();
+            assert_eq!(set_end_apart(&mut apart), Some(()));
+            assert_eq!(apart.len(), before + 4);
+            let (from, to, begin): (IpAddress, IpAddress, usize) = if version == 6 {
+                let header = Ipv6Packet::new_checked(&*apart).unwrap();
+                assert_eq!(usize::from(header.payload_len()), apart.len() - 40);
+                (header.src_addr().into(), header.dst_addr().into(), 40)
+            } else {
+                let header = Ipv4Packet::new_checked(&*apart).unwrap();
+                assert!(header.verify_checksum());
+                assert_eq!(usize::from(header.total_len()), apart.len());
+                (header.src_addr().into(), header.dst_addr().into(), 20)
+            };
+            let segment = TcpPacket::new_checked(&apart[begin..]).unwrap();
+            assert!(segment.verify_checksum(&from, &to));
+            assert_eq!((segment.header_len(), segment.payload()), (24, payload));
+            assert_eq!((segment.fin(), segment.rst()), (flags == FIN, flags == RESET));
+            assert_eq!((segment.src_port(), segment.dst_port()), (0xc001, 22));
+        }
+        let data = packet(6, 0x18, b"data");
+        let mut same = data.clone();
+        assert_eq!(set_end_apart(&mut same), None);
+        assert_eq!(same, data);
+        for short in [&[][..], &[0x60], &data[..50]] {
+            assert_eq!(set_end_apart(&mut short.to_vec()), None);
+        }
+    }
 }

@@ -323,6 +323,15 @@ impl Net {
         self.again.is_empty() && self.queues.leaving.is_empty()
     }
 
+    /// Whether every end has been said, and said again.
+    pub(super) fn has_parted(&self) -> bool {
+        let is_said = |handle: &SocketHandle| {
+            let socket = self.sockets.get::<Socket<'_>>(*handle);
+            socket.state() != State::Closed || socket.remote_endpoint().is_none()
+        };
+        self.is_quiet() && self.connections.keys().all(is_said)
+    }
+
     /// Whether there is any connection.
     pub(super) fn is_unused(&self) -> bool {
         self.connections.is_empty()

@@ -19,8 +19,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long what was written may take in the end.
 const DELIVERY: Duration = Duration::from_millis(25);
-/// And then the resets, which are said twice.
-const RESETS: Duration = Duration::from_millis(15);
+/// And then the resets, which are said twice, behind what already waits for the network.
+const RESETS: Duration = Duration::from_millis(300);
 
 /// What the task and the streams have in common.
 pub(super) struct Shared {
@@ -134,7 +134,7 @@ impl Pump {
         self.shared.net().finish();
         self.until(DELIVERY, Net::is_delivered).await;
         self.shared.net().abort(ErrorKind::NotConnected);
-        self.until(RESETS, Net::is_quiet).await;
+        self.until(RESETS, Net::has_parted).await;
         let taken = async {
             while self.outgoing.capacity() < self.outgoing.max_capacity() {
                 tokio::time::sleep(LEAST_PAUSE).await;

@@ -1,5 +1,6 @@
 //! What the stack takes for its network interface: two queues. Owns that answers to what
-//! comes never grow without bounds, and that resets are said twice.
+//! comes never grow without bounds, that resets are said twice, and that no end is lost
+//! among data.
 
 use std::collections::VecDeque;
 
@@ -8,6 +9,9 @@ use smoltcp::time::Instant;
 
 /// More than fit into the network's queue at once; what comes on top is lost.
 const MAX_WAITING: usize = 1024;
+
+/// By how much a segment becomes longer that is set apart.
+const END_LENGTH: usize = 4;
 
 /// Packets on their way.
 pub(super) struct Queues {
@@ -65,6 +69,9 @@ impl TxToken for Leaving<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let mut packet = vec![0; len];
         let result = write(&mut packet);
+        if packet.len() + END_LENGTH <= self.0.mtu {
+            super::arrival::set_end_apart(&mut packet);
+        }
         if let Some(resets) = &mut self.0.resets
             && super::arrival::is_reset(&packet)
         {

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -14,7 +15,7 @@ use super::budget::Budget;
 use super::identity::{Identity, has_signed};
 use super::meta;
 use super::session::{ACK, INIT, Keys, Random, Received, Session, TRAFFIC};
-use super::tree::{Change, MAX_PATH, Tree};
+use super::tree::{Change, MAX_PATH, Tree, is_path};
 use super::wire::{self, Frame, Notice};
 use crate::dial::leaf::{Output, PeerAddress, Protocol, Step, ends_of};
 use crate::error::LeafFault;
@@ -29,9 +30,13 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(12);
 /// A lookup is repeated: the peer listens to us once it has noticed that we are there.
 const LOOKUP_AGAIN: Duration = Duration::from_millis(250);
+const LOOKUP_SOON: Duration = Duration::from_millis(30);
 const LOOKUP_AT_MOST: Duration = Duration::from_secs(2);
 /// So is the question for keys.
 const INIT_AGAIN: Duration = Duration::from_secs(1);
+/// Behind it we say where we are, which the machine takes as soon as it wants to answer
+/// (ironwood, `pathfinder._handleNotify`): it does not have to look for us.
+const NOTICE_AFTER: Duration = Duration::from_millis(4);
 /// The other side forgets a session that nobody used for 60 s (`sessionTimeout`).
 const STALE: Duration = Duration::from_secs(50);
 /// What waits for a session.
@@ -55,7 +60,18 @@ pub(super) struct Node {
     targets: HashMap<Ipv6Addr, Wanted>,
     /// What checking signatures and making them may cost.
     budget: Budget,
+    memory: Option<Arc<dyn Memory>>,
     output: Output,
+}
+
+/// Where others were when they were met last. What is wrong of it costs a moment: keys are
+/// proven, and whoever is elsewhere is looked for meanwhile.
+pub trait Memory: Send + Sync {
+    /// What is known of a name.
+    fn recall(&self, name: &[u8]) -> Option<Vec<u8>>;
+
+    /// To be known of it from now on.
+    fn keep(&self, name: &[u8], place: Vec<u8>);
 }
 
 /// One peering.
@@ -73,6 +89,7 @@ struct Link {
 
 /// The peer has said who it is.
 struct Up {
+    peer: Key,
     tree: Tree,
     is_announced: bool,
 }
@@ -85,10 +102,14 @@ struct Wanted {
     /// Of what it has last said of its place.
     notice_seq: u64,
     is_broken: bool,
+    /// Its place is where it was at another time, and nothing has come from there.
+    is_guessed: bool,
     next_lookup: Duration,
     pause: Duration,
     session: Option<Session>,
     next_init: Duration,
+    next_notice: Duration,
+    notice_pause: Duration,
     last_used: Duration,
     waiting: VecDeque<Vec<u8>>,
 }
@@ -101,10 +122,13 @@ impl Wanted {
             coords: None,
             notice_seq: 0,
             is_broken: false,
+            is_guessed: false,
             next_lookup: now,
             pause: LOOKUP_AGAIN,
             session: None,
             next_init: Duration::MAX,
+            next_notice: Duration::MAX,
+            notice_pause: NOTICE_AFTER,
             last_used: now,
             waiting: VecDeque::new(),
         }
@@ -115,7 +139,34 @@ impl Wanted {
     }
 
     fn is_lost(&self) -> bool {
-        self.coords.is_none() || self.is_broken
+        self.coords.is_none() || self.is_broken || self.is_guessed
+    }
+
+    /// Whether it has been asked for its keys and has not answered.
+    fn awaits(&self) -> bool {
+        !self.is_ready() || self.session.as_ref().is_some_and(Session::awaits_ack)
+    }
+
+    /// Takes the machine for where it was.
+    fn guess(&mut self, address: Ipv6Addr, memory: &dyn Memory, now: Duration) {
+        let Some(place) = memory.recall(&address.octets()) else { return };
+        let Some((key, coords)) = place.split_first_chunk() else { return };
+        let is_it = self.key.map_or(has_address(key, address), |known| known == *key);
+        if self.coords.is_none() && is_it && is_path(coords) {
+            self.key = Some(*key);
+            self.coords = Some(coords.to_vec());
+            self.is_guessed = true;
+            self.next_init = now;
+        }
+    }
+
+    /// Keeps where it is for another time.
+    fn remember(&self, address: Ipv6Addr, memory: Option<&dyn Memory>) {
+        if let (Some(memory), Some(key), Some(coords), false) =
+            (memory, self.key, &self.coords, self.is_lost())
+        {
+            memory.keep(&address.octets(), [&key[..], coords].concat());
+        }
     }
 
     fn look_again(&mut self, now: Duration) {
@@ -137,8 +188,14 @@ impl Node {
             seq: 0,
             targets: HashMap::new(),
             budget: Budget::new(),
+            memory: None,
             output: Output::default(),
         }
+    }
+
+    /// The same, which begins where it has ended at another time.
+    pub(super) fn remembering(self, memory: Option<Arc<dyn Memory>>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Our own address.
@@ -169,8 +226,10 @@ impl Node {
         if !link.expected.is_empty() && !link.expected.contains(&peer) {
             return Err(LeafFault::OtherPeer);
         }
-        let tree = Tree::new(peer, self.seq, now);
-        link.up = Some(Up { tree, is_announced: false });
+        let mut tree = Tree::new(peer, self.seq, now);
+        let known = self.memory.as_ref().and_then(|memory| memory.recall(&peer));
+        known.into_iter().for_each(|path| tree.guess(path));
+        link.up = Some(Up { peer, tree, is_announced: false });
         self.send_filter(&Filter::EMPTY, now);
         self.ask_for_place(now);
         Ok(())
@@ -234,6 +293,13 @@ impl Node {
                 self.announce(now);
             }
             Frame::Announce(announce) => self.take_announce(&announce, now)?,
+            // It is sent when the peer has noticed that we are below it, and listens to us
+            // (ironwood, `blooms._doMaintenance`), and seldom after that.
+            Frame::Bloom(_) => {
+                for wanted in self.targets.values_mut() {
+                    wanted.next_lookup = wanted.next_lookup.min(now + LOOKUP_SOON);
+                }
+            }
             Frame::Lookup { source, dest, from } => self.answer_lookup(source, dest, from, now),
             Frame::Notify { notice, .. } => self.take_notice(&notice, now),
             Frame::Broken { source, dest, .. } if source == self.me.public => {
@@ -267,6 +333,9 @@ impl Node {
         }
         match up.tree.take(announce, me, now) {
             Change::Ways => {
+                if let (Some(memory), Some(path)) = (&self.memory, up.tree.peer_path()) {
+                    memory.keep(&up.peer, path);
+                }
                 self.announce(now);
                 self.look(now);
             }
@@ -287,15 +356,39 @@ impl Node {
         if filter_key(&dest) != self.own_filter_key || from.len() > MAX_PATH {
             return;
         }
+        self.tell_place(source, from, now);
+    }
+
+    /// Tells somebody where we are.
+    fn tell_place(&mut self, dest: Key, path: &[u8], now: Duration) {
         let Some(coords) = self.coords() else { return };
         if !self.budget.spend(1, now) {
             return;
         }
         let seq = now.as_secs();
         let signature = self.me.sign(&Notice::signed_bytes(seq, &coords));
-        let notice =
-            Notice { source: self.me.public, dest: source, seq, coords: &coords, signature };
-        self.push(&Frame::Notify { path: from, watermark: WATERMARK, notice }, now);
+        let notice = Notice { source: self.me.public, dest, seq, coords: &coords, signature };
+        self.push(&Frame::Notify { path, watermark: WATERMARK, notice }, now);
+    }
+
+    /// Tells those where we are who have been asked for their keys, if it is time.
+    fn tell_places(&mut self, now: Duration) {
+        let mut told = Vec::new();
+        for wanted in self.targets.values_mut() {
+            let (Some(key), Some(coords)) = (wanted.key, &wanted.coords) else { continue };
+            if wanted.next_notice > now {
+                continue;
+            }
+            told.push((key, coords.clone()));
+            wanted.next_notice = now + wanted.notice_pause;
+            wanted.notice_pause *= 2;
+            if !wanted.awaits() || wanted.notice_pause > INIT_AGAIN {
+                wanted.next_notice = Duration::MAX;
+            }
+        }
+        for (key, coords) in told {
+            self.tell_place(key, &coords, now);
+        }
     }
 
     /// Somebody says where he is. That the address comes from the key is all that tells who.
@@ -304,7 +397,7 @@ impl Node {
         if *dest != self.me.public || coords.len() > MAX_PATH {
             return;
         }
-        let Some(wanted) = wanted_by(&mut self.targets, source) else { return };
+        let Some((address, wanted)) = wanted_by(&mut self.targets, source) else { return };
         let is_newer = *seq > wanted.notice_seq || wanted.is_lost() && *seq == wanted.notice_seq;
         if !is_newer
             || !self.budget.spend(1, now)
@@ -316,9 +409,12 @@ impl Node {
         wanted.coords = Some(coords.to_vec());
         wanted.notice_seq = *seq;
         wanted.is_broken = false;
+        wanted.is_guessed = false;
         wanted.pause = LOOKUP_AGAIN;
-        if !wanted.is_ready() || wanted.session.as_ref().is_some_and(Session::awaits_ack) {
+        if wanted.awaits() {
             wanted.next_init = now;
+        } else {
+            wanted.remember(address, self.memory.as_deref());
         }
         self.ask_for_keys(now);
     }
@@ -327,7 +423,7 @@ impl Node {
     fn take_traffic(&mut self, source: &Key, payload: &[u8], now: Duration) {
         let Some((kind, message)) = payload.split_first() else { return };
         let (random, me) = (self.random, &self.me);
-        let Some(wanted) = wanted_by(&mut self.targets, source) else { return };
+        let Some((address, wanted)) = wanted_by(&mut self.targets, source) else { return };
         if wanted.session.is_none() {
             wanted.session = Session::new(random);
         }
@@ -343,6 +439,9 @@ impl Node {
                 let answer = session.take(*kind, &keys, me, source, now);
                 if session.is_ready() && !session.awaits_ack() {
                     wanted.next_init = Duration::MAX;
+                    wanted.next_notice = Duration::MAX;
+                    wanted.is_guessed &= *kind == INIT;
+                    wanted.remember(address, self.memory.as_deref());
                 }
                 wanted.last_used = now;
                 if let Some(answer) = answer {
@@ -381,7 +480,7 @@ impl Node {
     /// Sends to one whose place is known.
     fn send_to(&mut self, dest: &Key, payload: &[u8], now: Duration) {
         let Some(from) = self.coords() else { return };
-        let Some(wanted) = wanted_by(&mut self.targets, dest) else { return };
+        let Some((_, wanted)) = wanted_by(&mut self.targets, dest) else { return };
         let Some(path) = wanted.coords.clone() else { return };
         let frame = Frame::Traffic {
             path: &path,
@@ -395,7 +494,7 @@ impl Node {
     }
 
     fn send_waiting(&mut self, dest: &Key, now: Duration) {
-        while let Some(wanted) = wanted_by(&mut self.targets, dest)
+        while let Some((_, wanted)) = wanted_by(&mut self.targets, dest)
             && wanted.is_ready()
             && let Some(packet) = wanted.waiting.pop_front()
         {
@@ -434,6 +533,8 @@ impl Node {
                 continue;
             }
             wanted.next_init = now + INIT_AGAIN;
+            wanted.next_notice = now + NOTICE_AFTER;
+            wanted.notice_pause = NOTICE_AFTER;
             if wanted.session.is_none() {
                 wanted.session = Session::new(self.random);
             }
@@ -448,12 +549,16 @@ impl Node {
 }
 
 /// Whoever is looked for and has this key.
-fn wanted_by<'a>(targets: &'a mut HashMap<Ipv6Addr, Wanted>, key: &Key) -> Option<&'a mut Wanted> {
+fn wanted_by<'a>(
+    targets: &'a mut HashMap<Ipv6Addr, Wanted>,
+    key: &Key,
+) -> Option<(Ipv6Addr, &'a mut Wanted)> {
     let is_it = |address: &Ipv6Addr, wanted: &Wanted| match &wanted.key {
         Some(known) => known == key,
         None => has_address(key, *address),
     };
-    targets.iter_mut().find(|(address, wanted)| is_it(address, wanted)).map(|(_, wanted)| wanted)
+    let found = targets.iter_mut().find(|(address, wanted)| is_it(address, wanted));
+    found.map(|(address, wanted)| (*address, wanted))
 }
 
 impl Protocol for Node {
@@ -467,9 +572,13 @@ impl Protocol for Node {
             owes: None,
             awaits: None,
         });
-        for wanted in self.targets.values_mut() {
+        for (address, wanted) in &mut self.targets {
             wanted.coords = None;
+            wanted.next_notice = Duration::MAX;
             wanted.pause = LOOKUP_AGAIN;
+            if let Some(memory) = &self.memory {
+                wanted.guess(*address, &**memory, now);
+            }
         }
         meta::encode(&self.me, peer.password.as_ref(), &mut self.output.bytes);
     }
@@ -505,6 +614,7 @@ impl Protocol for Node {
         self.ask_for_place(now);
         self.announce(now);
         self.look(now);
+        self.tell_places(now);
         // Unless something was sent anyway.
         if owes && self.link.as_ref().is_some_and(|link| link.owes.is_some()) {
             self.push(&Frame::Keepalive, now);
@@ -525,6 +635,7 @@ impl Protocol for Node {
                 }
                 if wanted.coords.is_some() && wanted.key.is_some() {
                     also(wanted.next_init);
+                    also(wanted.next_notice);
                 }
             }
         }
@@ -535,7 +646,11 @@ impl Protocol for Node {
         if self.targets.len() >= MAX_TARGETS && !self.targets.contains_key(&target) {
             return;
         }
-        self.targets.entry(target).or_insert_with(|| Wanted::new(now)).users += 1;
+        let wanted = self.targets.entry(target).or_insert_with(|| Wanted::new(now));
+        wanted.users += 1;
+        if let Some(memory) = &self.memory {
+            wanted.guess(target, &**memory, now);
+        }
         self.look(now);
     }
 
@@ -552,7 +667,7 @@ impl Protocol for Node {
         match self.targets.get(&target) {
             _ if !is_peered => Step::Peering,
             Some(wanted) if wanted.coords.is_some() && wanted.is_ready() => Step::Ready,
-            Some(wanted) if wanted.coords.is_some() => Step::Session,
+            Some(wanted) if wanted.coords.is_some() && !wanted.is_guessed => Step::Session,
             _ => Step::Lookup,
         }
     }

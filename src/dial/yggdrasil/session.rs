@@ -311,13 +311,10 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial::yggdrasil::tree::tests::{START, identity};
+    use crate::dial::leaf::repeatable::random;
+    use crate::dial::yggdrasil::others::{START, identity};
     use crate::dial::yggdrasil::vectors;
     use proptest::prelude::*;
-
-    fn random(bytes: &mut [u8]) -> bool {
-        getrandom::fill(bytes).is_ok()
-    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::address::Key;
 use super::identity::{Identity, has_signed};
 use super::wire::{Announce, SigRequest, SigResponse};
-use crate::dial::leaf::reader::put_uvarint;
+use crate::dial::leaf::reader::{Reader, put_uvarint};
 
 /// How long what somebody has announced holds (ironwood, `routerTimeout`).
 const EXPIRY: Duration = Duration::from_secs(5 * 60);
@@ -36,6 +36,8 @@ pub(super) struct Tree {
     is_announced: bool,
     disputes: u32,
     above: HashMap<Key, Node>,
+    /// Where the peer was when it was met last: it says once a second where it is.
+    guessed: Option<Vec<u8>>,
     coords: Option<Vec<u8>>,
 }
 
@@ -72,8 +74,19 @@ impl Tree {
             is_announced: false,
             disputes: 0,
             above: HashMap::new(),
+            guessed: None,
             coords: None,
         }
+    }
+
+    /// Takes the peer for where it was, until it says where it is.
+    pub(super) fn guess(&mut self, path: Vec<u8>) {
+        self.guessed = is_path(&path).then_some(path);
+    }
+
+    /// Where the peer is, if it has said so.
+    pub(super) fn peer_path(&self) -> Option<Vec<u8>> {
+        path_of(self.ports(&self.peer)?)
     }
 
     /// The peer may be our child, for all that it matters.
@@ -184,9 +197,11 @@ impl Tree {
 
     fn find(&mut self) {
         self.coords = self.place.and_then(|place| {
-            let mut ports = self.ports(&self.peer)?;
-            ports.push(place.response.port);
-            path_of(ports)
+            let mut path = self.peer_path().or_else(|| self.guessed.clone())?;
+            path.pop();
+            put_uvarint(place.response.port, &mut path);
+            path.push(0);
+            (path.len() <= MAX_PATH).then_some(path)
         });
     }
 
@@ -239,35 +254,22 @@ fn path_of(ports: Vec<u64>) -> Option<Vec<u8>> {
     (path.len() <= MAX_PATH).then_some(path)
 }
 
+/// Whether these are numbers of ports, and a zero in the end.
+pub(super) fn is_path(path: &[u8]) -> bool {
+    let (mut reader, mut again) = (Reader::new(path), Vec::new());
+    while let Some(port) = reader.uvarint() {
+        put_uvarint(port, &mut again);
+        if port == 0 {
+            break;
+        }
+    }
+    path.len() <= MAX_PATH && again == path && path.last() == Some(&0)
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    pub(in crate::dial::yggdrasil) const START: Duration = Duration::from_secs(1_790_000_000);
-
-    pub(in crate::dial::yggdrasil) fn identity(number: u8) -> Identity {
-        Identity::new(&[number; 32])
-    }
-
-    /// That one is the other's child; a root is its own.
-    pub(in crate::dial::yggdrasil) fn announce(
-        child: &Identity,
-        parent: &Identity,
-        seq: u64,
-        port: u64,
-    ) -> Announce {
-        let request = SigRequest { seq, nonce: 1 };
-        let bytes = request.signed_bytes(&child.public, &parent.public, port);
-        let response = SigResponse { request, port, signature: parent.sign(&bytes) };
-        let (key, parent) = (child.public, parent.public);
-        Announce { key, parent, response, signature: child.sign(&bytes) }
-    }
-
-    /// What the peer gives us.
-    fn place(request: SigRequest, me: &Identity, peer: &Identity, port: u64) -> SigResponse {
-        let bytes = request.signed_bytes(&me.public, &peer.public, port);
-        SigResponse { request, port, signature: peer.sign(&bytes) }
-    }
+    use crate::dial::yggdrasil::others::{START, announce, identity, place};
 
     #[test]
     fn a_place_below_the_peer_is_announced_and_known_once_the_root_is() {
@@ -292,6 +294,26 @@ pub(super) mod tests {
         // When somebody above is elsewhere, so are we.
         assert_eq!(tree.take(&announce(&middle, &root, 2, 8), &me, START), Change::Ways);
         assert_eq!(tree.coords(), Some(&[8, 5, 0xac, 2, 0][..]));
+    }
+
+    #[test]
+    fn a_peer_is_where_it_was_until_it_says_where_it_is() {
+        let (me, peer, root) = (identity(1), identity(2), identity(4));
+        let mut tree = Tree::new(peer.public, 0, START);
+        for bad in [&[][..], &[5], &[5, 0, 1, 0], &[0x80, 0]] {
+            tree.guess(bad.to_vec());
+            assert_eq!(tree.guessed, None, "{bad:?}");
+        }
+        tree.guess(vec![7, 0]);
+        assert_eq!(tree.coords(), None);
+        let request = tree.request(7, START).unwrap();
+        assert!(tree.take_place(place(request, &me, &peer, 300), &me, START));
+        assert_eq!(tree.coords(), Some(&[7, 0xac, 2, 0][..]));
+        assert_eq!(tree.peer_path(), None);
+        tree.take(&announce(&root, &root, 1, 0), &me, START);
+        tree.take(&announce(&peer, &root, 1, 9), &me, START);
+        assert_eq!(tree.coords(), Some(&[9, 0xac, 2, 0][..]));
+        assert_eq!(tree.peer_path(), Some(vec![9, 0]));
     }
 
     #[test]

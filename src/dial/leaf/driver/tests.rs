@@ -14,11 +14,13 @@ const TARGET: Ipv6Addr = Ipv6Addr::LOCALHOST;
 struct Steps {
     heard: usize,
     sought: usize,
+    begun: Duration,
     output: Output,
 }
 
 impl Protocol for Steps {
-    fn begin(&mut self, _: &PeerAddress, _: Duration) {
+    fn begin(&mut self, _: &PeerAddress, now: Duration) {
+        self.begun = now;
         self.heard = 0;
         self.output = Output::default();
     }
@@ -63,8 +65,11 @@ impl Protocol for Steps {
         }
     }
 
-    fn send(&mut self, packet: &[u8], _: Duration) {
+    fn send(&mut self, packet: &[u8], now: Duration) {
         self.output.bytes.extend_from_slice(packet);
+        if packet == b"time" {
+            self.output.bytes.push(u8::try_from((now - self.begun).as_secs()).unwrap());
+        }
     }
 
     fn output(&mut self) -> &mut Output {
@@ -220,4 +225,35 @@ async fn packets_that_nobody_takes_are_not_piled_up() {
     for _ in 0..5000 {
         assert_eq!(world.incoming.recv().await.unwrap().len(), 1000);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_last_goes_out() {
+    // Which of several things is done first is left to chance.
+    for _ in 0..20 {
+        let world = world(&[("good", &["123"])]);
+        assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+        let (_, mut link) = world.links.lock().unwrap().pop().unwrap();
+        for _ in 0..4 {
+            world.outgoing.send(vec![7; 1000]).await.unwrap();
+        }
+        let World { commands, outgoing, incoming, .. } = world;
+        drop(outgoing);
+        let mut said = Vec::new();
+        link.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said.len(), 4000);
+        drop((commands, incoming));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_long_silence_is_sent_at_that_time() {
+    let world = world(&[("good", &["123"])]);
+    assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+    let (_, mut link) = world.links.lock().unwrap().pop().unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    world.outgoing.send(b"time".to_vec()).await.unwrap();
+    let mut said = [0; 5];
+    link.read_exact(&mut said).await.unwrap();
+    assert_eq!(said, *b"timed");
 }

@@ -1,7 +1,7 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::dial::leaf::packet_between;
+use crate::dial::leaf::repeatable::random;
+use crate::dial::leaf::transcript;
 use crate::dial::mycelium::vectors;
 
 const START: Duration = Duration::from_secs(1_790_000_000);
@@ -238,63 +238,12 @@ fn who_is_not_wanted_says_nothing_to_us() {
     assert!(sent(&mut one).is_empty());
 }
 
-fn hostile_frame() -> impl Strategy<Value = Vec<u8>> {
-    let [first, second] = vectors::identities();
-    let publics = [first.public, second.public, [0; 32], [7; 32]];
-    let addresses = [first.address, second.address, Ipv6Addr::UNSPECIFIED];
-    (0..7_u8, any::<[u16; 3]>(), 0..4_usize, 0..3_usize, 0..=128_u8, any::<Vec<u8>>()).prop_map(
-        move |(kind, [one, two, three], key, address, bits, body)| {
-            let router = RouterId { public: publics[key], zone: 0, random: [1, 2, 3, 4, 5, 6] };
-            let bits = if bits < 100 { 64 } else { bits };
-            let prefix = Prefix::of(addresses[address], bits);
-            let frame = match kind {
-                0 => Frame::Hello { seqno: one, interval: two },
-                1 => Frame::Ihu { cost: one, interval: two },
-                2 => {
-                    let metric = if three % 3 == 0 { INFINITY } else { three };
-                    Frame::Update(Update { interval: one, seqno: two, metric, prefix, router })
-                }
-                3 => Frame::RouteRequest(None),
-                4 => Frame::RouteRequest(Some(prefix)),
-                5 => Frame::SeqnoRequest { prefix, seqno: one, hops: 1, router },
-                _ => Frame::Data {
-                    hops: bits,
-                    source: addresses[address],
-                    destination: addresses[key.min(2)],
-                    body: &body,
-                },
-            };
-            let mut bytes = Vec::new();
-            frame.encode(&mut bytes);
-            bytes
-        },
-    )
-}
-
-proptest! {
-    #[test]
-    fn whatever_a_neighbour_says_is_survived(
-        frames in proptest::collection::vec((hostile_frame(), 0..100_000_u64), 0..60)
-    ) {
-        let mut router = router();
-        let [_, second] = vectors::identities();
-        router.seek(second.address, START);
-        router.begin(&PeerAddress::example(), START);
-        let mut now = START;
-        for (frame, pause) in frames {
-            now += Duration::from_millis(pause);
-            sent(&mut router);
-            // Whoever drives it comes no later than it asks for.
-            if router.tick(now).is_err() {
-                router.begin(&PeerAddress::example(), now);
-            }
-            prop_assert!(router.due() > now);
-            let before = router.output().bytes.len();
-            prop_assert_eq!(router.receive(&frame, now).unwrap(), Some(frame.len()));
-            prop_assert!(router.output().bytes.len() <= before + 100);
-            prop_assert!(router.output().packets.len() <= 1);
-            prop_assert!(router.targets.len() == 1);
-            router.output().packets.clear();
-        }
-    }
+#[test]
+fn a_session_with_the_real_daemon_is_repeated_to_the_byte() {
+    transcript::check("mycelium/session.txt", || {
+        let [first, _] = vectors::identities();
+        let router = Router::new(first, random);
+        let address = router.address();
+        (router, address)
+    });
 }
