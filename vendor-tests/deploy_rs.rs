@@ -18,7 +18,9 @@ fn flake(fleet: &Fleet, version: &str, activate: &str) {
 fn deploy(fleet: &Fleet, args: &[&str]) -> Run {
     let program = format!("{PROGRAMS}/bin/deploy");
     assert!(std::path::Path::new(&program).exists(), "no {program}: vendor-tests/run");
-    fleet.run(&[&[program.as_str(), "--no-progress"], args, &["./flake#web01"]].concat())
+    let temp = fleet.home.path("tmp").display().to_string();
+    let fixed = [program.as_str(), "--no-progress", "--temp-path", &temp];
+    fleet.run(&[&fixed, args, &["./flake#web01"]].concat())
 }
 
 /// All that was said, without the colours.
