@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{BINARY, Home, Run, Server, copy_program, noise, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Server, copy_program, noise, run, sshd, start, wait};
 
 struct Job {
     home: Home,
@@ -206,4 +206,49 @@ fn an_empty_root_with_the_file_and_a_variable_is_enough() {
     // Nothing was written there.
     let left: Vec<_> = fs::read_dir(&root).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+
+/// Prints the scripts of the jobs in a page, each with a zero byte behind it.
+const SCRIPTS: &str = "
+import re, sys, yaml
+page = open(sys.argv[1]).read()
+for text in re.findall(r'```yaml\\n(.*?)```', page, re.S):
+    for job in [job for job in yaml.safe_load(text).get('jobs', yaml.safe_load(text)).values()]:
+        steps = [step['run'] for step in job.get('steps', []) if 'run' in step]
+        sys.stdout.write('\\n'.join(steps or job['script']) + '\\0')
+";
+
+#[test]
+fn the_jobs_of_the_documentation_run_as_they_are_written() {
+    let home = Home::new();
+    let public = home.default_key();
+    home.script("machine/systemctl", "#!/bin/sh\necho $1 is fine\n");
+    let path = home.path("machine").display().to_string();
+    let config = format!("SetEnv SHLVL=1 PATH={path}:/usr/bin:/bin\n");
+    let server = sshd(&home, "127.0.0.1", &public, &config);
+    let host_key = home.read(&format!("sshd-{}/host_key.pub", server.port()));
+    let snapshot = json!({ "clan_connect_snapshot": 1,
+        "machines": { "web01": { "host_keys": [host_key.trim()] } },
+        "exports": { "net": { "priority": 10, "peers": { "web01": {
+            "host": { "plain": "127.0.0.1" }, "port": server.address.port() } } } } });
+    home.write("job/clan-connect.json", snapshot.to_string());
+    std::os::unix::fs::symlink(BINARY, home.path("job/clan-connect")).unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci.md");
+    let scripts = run("/usr/bin/python3", &["-c", SCRIPTS, page], "python3-yaml");
+    let scripts: Vec<&str> = scripts.split_terminator('\0').collect();
+    assert_eq!(scripts.len(), 3, "{scripts:?}");
+    // As GitLab's runner leaves it.
+    run("chmod", &["-R", "a+w", home.path("job").to_str().unwrap()], "coreutils");
+    let job = |script: &str, key: &str| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-ec", script]).current_dir(home.path("job"));
+        command.env_clear().env("CLAN_CONNECT_SSH_KEY", key);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "dash")))
+    };
+    let key = home.read("home/.ssh/id_ed25519");
+    job(scripts[0], &key).exits(255).says(&["can be written by everybody"]);
+    for script in scripts.iter().rev() {
+        assert_eq!(job(script, &key).exits(0).text(), "is-system-running is fine\n", "{script}");
+        job(script, "none").exits(253);
+    }
 }

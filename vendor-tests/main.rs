@@ -30,11 +30,14 @@ mod clan_owner;
 mod clan_reference;
 mod clan_trust;
 mod dependencies;
+mod deploy;
+mod deploy_rs;
 mod dropbear;
 #[cfg(feature = "iroh")]
 mod dumbpipe;
 mod early_answers;
 mod environment;
+mod fleet;
 mod front_ends;
 mod guess;
 mod harness;

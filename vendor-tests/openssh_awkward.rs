@@ -10,9 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Account, Home, Run, Server, Terminal, free_port, noise, run, signal, sshd, start, until, wait,
-    wait_status,
+    Account, Home, Run, Server, THEIRS, Terminal, free_port, noise, run, signal, sshd, start,
+    until, wait, wait_status,
 };
+use crate::openssh_personality::Place;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -89,6 +90,23 @@ fn both_outputs_and_the_input_flow_at_the_same_time() {
     let done = home.run_with_input(&args, data.clone()).exits(0);
     assert!(done.stdout == data, "{} bytes came back", done.stdout.len());
     assert_eq!(done.stderr.bytes().filter(|byte| *byte == 0).count(), 32 << 20);
+}
+
+#[test]
+fn what_runs_goes_on_when_nobody_reads_its_errors() {
+    let place = Place::shared("");
+    let ours = place.ours();
+    for ssh in [THEIRS, &ours] {
+        let script = "echo one >&2; sleep 0.5; echo two >&2; sleep 0.5; echo three >&2; echo end";
+        let mut command = place.client(ssh, &["box", script]);
+        let mut child = start(&mut command, "openssh-client");
+        let mut errors = child.stderr.take().unwrap();
+        let mut line = [0; 4];
+        errors.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"one\n");
+        drop(errors);
+        assert_eq!(Run::of(wait(child)).exits(0).text(), "end\n", "{ssh}");
+    }
 }
 
 #[test]

@@ -92,6 +92,12 @@ pub(super) const HOST_KEYS: Advice = Advice {
     unchecked: "with --host-key-check none",
 };
 
+/// The same as `ssh`.
+pub(super) const HOST_KEYS_AS_SSH: Advice = Advice {
+    allow_clan: "clan-connect trust-clan",
+    unchecked: "with -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+};
+
 /// The advice of `clan-connect` about one route.
 pub(super) fn of_cause(cause: &Cause) -> Option<String> {
     match cause {

@@ -42,7 +42,8 @@ pub(super) struct Invocation {
     pub(super) agent_is_said: bool,
     /// What stands there and changes nothing, in words.
     pub(super) warnings: Vec<String>,
-    /// How much a host key must be known, whatever the options say.
+    /// How much a host key must be known, whatever the options say; as `ssh` only that of a
+    /// machine of the clan.
     pub(super) host_key_check: Option<HostKeyCheck>,
     /// Key files that have to be there.
     pub(super) identities: Vec<PathBuf>,
@@ -121,7 +122,7 @@ impl Front {
     pub(super) fn advice(self) -> Advice {
         match self {
             Self::Clan => super::advice::HOST_KEYS,
-            Self::Ssh => Advice::default(),
+            Self::Ssh => super::advice::HOST_KEYS_AS_SSH,
         }
     }
 
@@ -166,7 +167,7 @@ impl Invocation {
             proxy_is_said: options.proxy_jump.is_some() || options.proxy_command.is_some(),
             agent_is_said: options.forward_agent.is_some(),
             warnings: warnings(options),
-            host_key_check: None,
+            host_key_check: is_unchecked(options).then_some(HostKeyCheck::None),
             identities: Vec::new(),
             timeout: None,
             grace: race::DEFAULT_GRACE,
@@ -179,6 +180,15 @@ impl Invocation {
     pub(super) fn name(&self) -> &str {
         &self.resolved.original_host
     }
+}
+
+/// Whether a command line says that no key is to be checked, and none to be kept, in the words
+/// of nixos-anywhere and of Clan's `--host-key-check none`. A configuration that says so for
+/// all hosts does not mean a machine whose key the clan knows.
+fn is_unchecked(options: &Options) -> bool {
+    let files = options.user_known_hosts_file.as_ref();
+    options.strict_host_key_checking == Some(HostKeyCheck::No)
+        && files.is_some_and(|files| files.0.iter().all(|file| file.written() == "/dev/null"))
 }
 
 /// What has to be known of options on a command line that change nothing.

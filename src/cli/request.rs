@@ -149,9 +149,14 @@ pub(super) fn host_keys(
         wording: invocation.front.words(),
         advice: invocation.front.advice(),
         of_clan: found.of_clan.clone(),
+        passes_over_clan: invocation.host_key_check == Some(HostKeyCheck::None),
         ..HostKeySettings::default()
     };
-    let said = invocation.host_key_check.or(invocation.resolved.options.strict_host_key_checking);
+    let said = match invocation.front {
+        Front::Clan => invocation.host_key_check,
+        Front::Ssh => None,
+    };
+    let said = said.or(invocation.resolved.options.strict_host_key_checking);
     let check = match said.unwrap_or(invocation.front.host_key_check()) {
         // Its key may be known to the clan: nobody else is believed in silence.
         HostKeyCheck::AcceptNew | HostKeyCheck::Tofu if found.may_be_machine => HostKeyCheck::Ask,

@@ -99,7 +99,7 @@ impl Child {
     ///
     /// # Errors
     /// [`Error::Refused`] when the machine does not run it, [`Error::ConnectionLost`],
-    /// [`Error::Output`] when it writes what nobody reads any more.
+    /// [`Error::Output`] when it writes output that nobody reads any more.
     pub async fn wait(mut self) -> Result<ExitStatus> {
         (self.stdin, self.stdout, self.stderr) = (None, None, None);
         self.ended.await.unwrap_or(Err(Error::Internal)).map(ExitStatus)

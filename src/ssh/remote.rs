@@ -305,7 +305,7 @@ impl Process<'_> {
     /// # Errors
     /// [`Error::Refused`] when the server refuses to run it,
     /// [`Error::ConnectionLost`] when the connection breaks,
-    /// [`Error::Output`] when our output cannot be written.
+    /// [`Error::Output`] when our output cannot be written; errors that cannot are dropped.
     pub async fn converse<I, O, E>(&mut self, streams: Streams<I, O, E>) -> Result<Ending>
     where
         I: AsyncRead + Send + Unpin,
@@ -434,11 +434,14 @@ async fn receive(
 ) -> Result<(Option<Ending>, bool)> {
     let mut ending = None;
     let mut closed = false;
+    let mut errors_are_taken = true;
     while let Some(message) = incoming.wait().await {
         match message {
             ChannelMsg::Data { data } => output.write_all(&data).await.map_err(Error::Output)?,
             ChannelMsg::ExtendedData { data, ext: STDERR } => {
-                errors.write_all(&data).await.map_err(Error::Output)?;
+                // As with OpenSSH, what runs there goes on although nobody reads its errors:
+                // deploy-rs ends before the machine has gone back to its last generation.
+                errors_are_taken = errors_are_taken && errors.write_all(&data).await.is_ok();
             }
             ChannelMsg::ExitStatus { exit_status } => {
                 ending = Some(Ending::Status(exit_status));
@@ -452,7 +455,7 @@ async fn receive(
             ChannelMsg::Failure => match expected.answered() {
                 Some(Pending::Pty) => {
                     let text = b"PTY allocation request failed\r\n";
-                    errors.write_all(text).await.map_err(Error::Output)?;
+                    errors_are_taken = errors_are_taken && errors.write_all(text).await.is_ok();
                     if let Some(no_terminal) = no_terminal.take() {
                         let _ = no_terminal.send(());
                     }

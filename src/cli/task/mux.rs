@@ -36,6 +36,8 @@ use crate::{signals, term};
 /// What ControlMaster, ControlPath and ControlPersist say together.
 pub(in crate::cli) struct Control {
     path: PathBuf,
+    /// The name as it was said, where that of a machine's socket is longer.
+    said: Option<PathBuf>,
     /// Whether a master is looked for, and not only made.
     tries_client: bool,
     /// Whether we become one where there is none.
@@ -66,14 +68,17 @@ impl Control {
             return Ok(Some(Self::of_warm(warm.clone(), true)));
         }
         let Some(path) = Maybe::of(&options.control_path) else { return Ok(None) };
-        let mut path = resolved.file(path)?.into_os_string();
-        match routes::scope(invocation, global)? {
-            Scope::Host => {}
+        let said = resolved.file(path)?;
+        let (path, said) = match routes::scope(invocation, global)? {
+            Scope::Host => (said, None),
             // OpenSSH's own programs never compute that name.
-            Scope::Machine(suffix) => path.push(format!("-{suffix}")),
+            Scope::Machine(suffix) => {
+                let mut path = said.clone().into_os_string();
+                path.push(format!("-{suffix}"));
+                (PathBuf::from(path), Some(said))
+            }
             Scope::Nobody => return Ok(None),
-        }
-        let path = PathBuf::from(path);
+        };
         let (is_master, tries_client, confirms) = match options.control_master() {
             ControlMaster::No => (false, true, false),
             ControlMaster::Yes => (true, false, false),
@@ -82,13 +87,14 @@ impl Control {
             ControlMaster::AutoAsk => (true, true, true),
         };
         let persist = options.control_persist();
-        Ok(Some(Self { path, tries_client, is_master, confirms, persist, warm: None }))
+        Ok(Some(Self { path, said, tries_client, is_master, confirms, persist, warm: None }))
     }
 
     /// That of a warm master, which one is begun for only where it `may_begin`.
     pub(super) fn of_warm(warm: Warm, may_begin: bool) -> Self {
         Self {
             path: warm.socket.clone(),
+            said: None,
             tries_client: true,
             is_master: may_begin,
             confirms: false,

@@ -13,6 +13,9 @@ use crate::printable::{self, Printable};
 /// What `-O` takes.
 const COMMANDS: [&str; 7] = ["check", "conninfo", "channels", "exit", "stop", "forward", "cancel"];
 
+/// Those that do nothing to the machine.
+const ENDING: [&str; 3] = ["check", "exit", "stop"];
+
 /// `-O`: speaks to a master and returns the exit status.
 pub(in crate::cli) async fn command(
     name: &str,
@@ -40,7 +43,7 @@ pub(in crate::cli) async fn command(
     if !COMMANDS.contains(&name) {
         return Err(Error::Usage("Invalid multiplex command.".to_owned()));
     }
-    let mut client = Client::connect(&control.path).await.map_err(failed)?;
+    let mut client = master(&control, name).await.map_err(failed)?;
     let done = match name {
         "conninfo" => return told(client.info("connection").await.map_err(failed)?),
         "channels" => return told(client.info("channels").await.map_err(failed)?),
@@ -62,6 +65,21 @@ pub(in crate::cli) async fn command(
         ui.show(&format!("{done}\n"));
     }
     Ok(0)
+}
+
+/// Finds the master: that of the machine, or one that is called by the very name of its socket,
+/// as by nixos-rebuild, which looks for sockets in a directory and names some other host. The
+/// latter is only asked to end, or whether it is there.
+async fn master(control: &Control, order: &str) -> std::result::Result<Client, MasterFailure> {
+    let found = Client::connect(&control.path).await;
+    match (&control.said, &found) {
+        (Some(said), Err(MasterFailure::Io(error)))
+            if error.kind() == ErrorKind::NotFound && ENDING.contains(&order) =>
+        {
+            Client::connect(said).await.or(found)
+        }
+        _ => found,
+    }
 }
 
 /// `-O conninfo` and `-O channels`: shows what a master has told, lines as it ends them.
