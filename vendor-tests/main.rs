@@ -30,6 +30,7 @@ mod clan_owner;
 mod clan_reference;
 mod clan_trust;
 mod dependencies;
+mod documents;
 mod dropbear;
 #[cfg(feature = "iroh")]
 mod dumbpipe;
