@@ -19,6 +19,16 @@ mod live_table;
 mod machine;
 mod network;
 mod openssh;
+// With every network there is, as the page has them.
+#[cfg(all(
+    test,
+    feature = "iroh",
+    feature = "mycelium",
+    feature = "tor",
+    feature = "wireguard",
+    feature = "yggdrasil"
+))]
+mod options_page;
 #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
 mod overlays;
 mod progress;

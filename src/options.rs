@@ -31,6 +31,8 @@ pub use choice::{
     YesNoAsk,
 };
 pub use docs::manual;
+#[cfg(test)]
+pub use docs::page;
 pub(crate) use forwards::bare;
 pub use forwards::{Leads, Listener, LocalForward, Permitted, RemoteForward, target};
 pub use jumps::JumpHosts;

@@ -206,6 +206,7 @@ fn an_empty_root_with_the_file_and_a_variable_is_enough() {
     // Nothing was written there.
     let left: Vec<_> = fs::read_dir(&root).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+}
 
 /// Prints the scripts of the jobs in a page, each with a zero byte behind it.
 const SCRIPTS: &str = "

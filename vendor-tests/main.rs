@@ -32,6 +32,7 @@ mod clan_trust;
 mod dependencies;
 mod deploy;
 mod deploy_rs;
+mod documents;
 mod dropbear;
 #[cfg(feature = "iroh")]
 mod dumbpipe;

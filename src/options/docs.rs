@@ -1,5 +1,5 @@
-//! The lists of options that people read: in the README, in the manual page. All of
-//! them are made of the table.
+//! The lists of options that people read: in `docs/options.md`, in the manual page. Both
+//! are made of the table.
 
 use super::{Row, TABLE};
 
@@ -11,44 +11,48 @@ fn rows(is_honoured: bool) -> Vec<&'static Row> {
     rows
 }
 
-/// Names with what is remarked about them, between commas.
-#[cfg(test)]
-fn list(rows: impl Iterator<Item = &'static Row>) -> String {
-    let one = |row: &Row| match row.facts.note {
-        "" => format!("`{}`", row.name),
-        note => format!("`{}` ({note})", row.name),
+/// What is said of one, in sentences.
+fn about(row: &Row) -> String {
+    let note = match row.facts.note {
+        "" => String::new(),
+        note => format!(" ({note})"),
     };
-    rows.map(one).collect::<Vec<_>>().join(", ")
+    let each = if row.each { " Every line of it counts." } else { "" };
+    let limit = if row.facts.in_address { "" } else { " Not taken from an address." };
+    format!("{}{note}.{each}{limit}", row.about.trim())
 }
 
-/// What stands in the README between the markers: which options do something, and
-/// which are accepted for those who have them in their files.
+/// The section about them in `docs/options.md`.
 #[cfg(test)]
-pub fn readme() -> String {
-    format!(
-        "| | |\n|---|---|\n| do what they do in ssh_config(5) | {} |\n\
-         | are accepted, and change nothing | {} |\n",
-        list(rows(true).into_iter()),
-        list(rows(false).into_iter()),
-    )
+pub fn page() -> String {
+    let mut text = "
+## Options of ssh_config
+
+In the configuration, for `-o` and for `--ssh-option`; a value that is wrong is refused when
+it is read. In an address (`--target-host HOST?NAME=VALUE`) none is taken that starts a
+program, loads code, or lets the other side use what is ours. All do what they do in
+ssh_config(5), but for those that are an option of our own, which OpenSSH does not know.
+
+| | |
+|---|---|
+"
+    .to_owned();
+    for row in rows(true) {
+        text.push_str(&format!("| `{}` | {} |\n", row.name, about(row).replace('|', "\\|")));
+    }
+    let ignored: Vec<String> = rows(false).iter().map(|row| format!("`{}`", row.name)).collect();
+    text + &format!("\nAccepted, and without effect: {}.\n", ignored.join(", "))
 }
 
 /// The section about them in the manual page, in the language of man(7).
 pub fn manual() -> String {
     // A hyphen is a minus, and a line that begins with a dot a request.
-    let plain = |text: &str| text.trim().replace('\\', "\\e").replace('-', "\\-");
+    let plain = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
     let mut text = ".SH \"SSH OPTIONS\"\nOptions of ssh_config(5), for \\fB\\-\\-ssh\\-option\\fR \
                     and as \\fBssh\\fR.\n"
         .to_owned();
     for row in rows(true) {
-        let limit = if row.facts.in_address { "" } else { " Not taken from an address." };
-        let note = match row.facts.note {
-            "" => String::new(),
-            note => format!(" ({})", plain(note)),
-        };
-        let each = if row.each { " Every line of it counts." } else { "" };
-        let about = format!("{}{note}.{each}{limit}", plain(row.about));
-        text.push_str(&format!(".TP\n\\fB{}\\fR\n{about}\n", row.name));
+        text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", row.name, plain(&about(row))));
     }
     let ignored: Vec<&str> = rows(false).iter().map(|row| row.name).collect();
     text.push_str(&format!(".PP\nAccepted, and without effect: {}.\n", ignored.join(", ")));

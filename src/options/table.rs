@@ -316,27 +316,27 @@ options! {
     "ProxyJump" proxy_jump: Option<Maybe<JumpHosts>>,
         HONOURED.letters(&[('J', Argument("Invalid -J argument"))]).yields(|options| options.proxy_command.is_some());
     /// A file with the keys of another DNS root; an option of our own
-    "DnssecAnchor" dnssec_anchor: Option<Template>, HONOURED.shown(Never).note("ours");
+    "DnssecAnchor" dnssec_anchor: Option<Template>, HONOURED.shown(Never);
     /// Whether messages leave before the answers to those that they follow, as far as an
     /// OpenSSH server takes that: the command with the login; an option of our own
-    "Pipelining" pipelining: Option<bool> = true, HONOURED.shown(Never).note("ours");
+    "Pipelining" pipelining: Option<bool> = true, HONOURED.shown(Never);
     /// A key that an onion service wants to see: a file or a var; an option of our own
-    "TorAuth" tor_auth: Vec<String>, HONOURED.shown(Never).note("ours");
+    "TorAuth" tor_auth: Vec<String>, HONOURED.shown(Never);
     /// Where machines are met by iroh: URLs of relays, or `none`; an option of our own
-    "IrohRelay" iroh_relay: Vec<String>, HONOURED.shown(Never).note("ours");
+    "IrohRelay" iroh_relay: Vec<String>, HONOURED.shown(Never);
     /// Where tickets of iroh are looked up: domains, URLs, or `none`; an option of our own
-    "IrohDiscovery" iroh_discovery: Vec<String>, HONOURED.shown(Never).note("ours");
+    "IrohDiscovery" iroh_discovery: Vec<String>, HONOURED.shown(Never);
     /// A member's key for the clan's WireGuard network: a file, or `var:MACHINE`; an option
     /// of our own
-    "WireguardKey" wireguard_key: Vec<String>, HONOURED.shown(Never).note("ours");
+    "WireguardKey" wireguard_key: Vec<String>, HONOURED.shown(Never);
     /// A key for Yggdrasil: a file, or `var:MACHINE`; an option of our own
-    "YggdrasilKey" yggdrasil_key: Vec<String>, HONOURED.shown(Never).note("ours");
+    "YggdrasilKey" yggdrasil_key: Vec<String>, HONOURED.shown(Never);
     /// Whom to peer with in Yggdrasil; an option of our own
-    "YggdrasilPeer" yggdrasil_peer: Vec<String>, HONOURED.shown(Never).note("ours");
+    "YggdrasilPeer" yggdrasil_peer: Vec<String>, HONOURED.shown(Never);
     /// Whom to peer with in Mycelium; an option of our own
-    "MyceliumPeer" mycelium_peer: Vec<String>, HONOURED.shown(Never).note("ours");
+    "MyceliumPeer" mycelium_peer: Vec<String>, HONOURED.shown(Never);
     /// Whether public nodes of Mycelium will do, where no other peer leads on
-    "MyceliumPublicNodes" mycelium_public_nodes: Option<bool>, HONOURED.shown(Never).note("ours");
+    "MyceliumPublicNodes" mycelium_public_nodes: Option<bool>, HONOURED.shown(Never);
 }
 
 /// Options of the past, which are read over.

@@ -237,19 +237,6 @@ fn an_address_starts_no_program_and_opens_nothing() {
 }
 
 #[test]
-fn the_readme_has_the_table() {
-    let readme = include_str!("../../README.md");
-    let (begin, end) = ("<!-- options: begin -->\n", "<!-- options: end -->");
-    let (_, after) = readme.split_once(begin).expect("the README has the marker");
-    let (block, _) = after.split_once(end).expect("the README has the other marker");
-    assert!(
-        block == super::docs::readme(),
-        "put this between the markers:\n{}",
-        super::docs::readme()
-    );
-}
-
-#[test]
 fn what_was_said_can_be_said_again() {
     for line in [
         "ProxyCommand none",
