@@ -215,6 +215,7 @@ pub struct Settings {
     pub underlay: Underlay,
 }
 
+#[cfg(feature = "tor")]
 impl Settings {
     /// Whether only Tor leads to somebody who may be met on the way.
     pub fn needs_tor(&self) -> bool {
@@ -399,6 +400,10 @@ pub enum Phase {
     /// printable.
     Borrowing(String),
     /// A remark: a public node of this overlay leads on.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
     Public(&'static str),
     /// A WireGuard controller.
     Handshaking,

@@ -47,6 +47,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
 ///
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] where something is there.
+#[cfg(any(test, feature = "yggdrasil"))]
 pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     write_by(path, bytes, mode, |temporary| {

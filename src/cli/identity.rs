@@ -15,11 +15,12 @@ use super::{Global, Ui, columns, complete, print_json, print_text, ways, wiregua
 use crate::dial::wireguard::Member;
 use crate::dial::{self, OfClan};
 use crate::error::{Error, Result};
-use crate::flake::{nix, not_his_alone};
+use crate::flake::nix;
 use crate::model::{Clan, Network};
 use crate::plan;
-use crate::printable::{self, Printable};
+use crate::printable::Printable;
 
+#[cfg(feature = "yggdrasil")]
 /// The role of Clan's service `yggdrasil`, and its setting that lets others in.
 const SETTING: &str = "roles.default.settings.extraYggdrasilIPs";
 /// What stands for an instance where the clan has none.
@@ -131,6 +132,9 @@ fn instance(found: Option<&Network>) -> String {
 #[cfg(feature = "yggdrasil")]
 fn yggdrasil(found: Option<&Network>, global: &Global) -> Result<Known> {
     use dial::yggdrasil::{Kept, kept, kept_key};
+
+    use crate::flake::not_his_alone;
+    use crate::printable;
     if let Some(why) = kept_key(&global.env).and_then(|file| not_his_alone(&file, &global.env)) {
         return Err(Error::Usage(format!("{why}: no key is kept there")));
     }
@@ -173,6 +177,7 @@ fn yggdrasil(_: Option<&Network>, _: &Global) -> Result<Known> {
     Err(Error::Usage("this build has no Yggdrasil".to_owned()))
 }
 
+#[cfg(feature = "yggdrasil")]
 /// The machines that a network has, as words of a command.
 fn machines(network: &Network) -> String {
     let mut names: Vec<&str> = network.peers.iter().map(|peer| peer.machine.as_str()).collect();

@@ -102,6 +102,7 @@ impl Peers {
     }
 }
 
+#[cfg(feature = "tor")]
 impl Peers {
     /// Whether only Tor leads to one of them.
     pub(super) fn need_tor(&self) -> bool {

@@ -84,6 +84,7 @@ impl Settings {
 
 impl Settings {
     /// Whether only Tor leads to one of the peers that the user has named.
+    #[cfg(feature = "tor")]
     pub(super) fn needs_tor(&self) -> bool {
         self.peers.iter().any(PeerAddress::is_onion)
     }

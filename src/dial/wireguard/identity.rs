@@ -36,6 +36,9 @@ pub(super) struct Identity {
     pub(super) is_borrowed: bool,
 }
 
+/// A private key and its public half.
+type Pair = (Secret<[u8; 32]>, [u8; 32]);
+
 /// Where keys are.
 pub(super) struct Keys {
     named: Vec<Place>,
@@ -123,7 +126,7 @@ impl Keys {
         place: &Place,
         instance: &str,
         vars: &Vars,
-    ) -> Result<Option<(Secret<[u8; 32]>, [u8; 32])>, MemberFailure> {
+    ) -> Result<Option<Pair>, MemberFailure> {
         let reading = Reading { vars, limit: key::MAX_FILE, sudo: self.sudo };
         let text = place.read(|machine| key_of(machine, instance), reading);
         let Some(text) = text.map_err(MemberFailure::BadKey)? else { return Ok(None) };
