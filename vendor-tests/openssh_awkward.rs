@@ -94,7 +94,7 @@ fn both_outputs_and_the_input_flow_at_the_same_time() {
 
 #[test]
 fn what_runs_goes_on_when_nobody_reads_its_errors() {
-    let place = Place::shared("");
+    let place = Place::ready();
     let ours = place.ours();
     for ssh in [THEIRS, &ours] {
         let script = "echo one >&2; sleep 0.5; echo two >&2; sleep 0.5; echo three >&2; echo end";
