@@ -50,7 +50,9 @@ fn run(name: &str, target: Target, input: &[u8], known: &mut HashSet<u64>) -> bo
         eprintln!("CLAN_FUZZ_TARGET={name} CLAN_FUZZ_INPUT={}", HEXLOWER.encode(input));
         resume_unwind(broken);
     }
-    trace.seen.into_iter().fold(false, |is_new, event| known.insert(event) || is_new)
+    let before = known.len();
+    known.extend(trace.seen);
+    known.len() > before
 }
 
 /// Chance, which targets do not disturb.

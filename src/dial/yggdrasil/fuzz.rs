@@ -266,7 +266,7 @@ impl Two {
         match *kind {
             INIT | ACK => {
                 let keys = Keys::decode(rest, me, &other);
-                assert!(keys.is_none() || change == 0 || at % length == 0);
+                assert!(keys.is_none() || change == 0 || at.is_multiple_of(length));
                 let answer = keys.and_then(|keys| session.take(*kind, &keys, me, &other, now));
                 trace.note((kind, keys.is_some(), answer.is_some()));
                 self.sent.extend(answer.map(|answer| (side, answer)));
