@@ -203,3 +203,24 @@ fn it_is_installed_behind_what_the_user_says_and_taken_away_again() {
     assert_eq!(place.home.read("managed"), own);
     assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
 }
+
+#[test]
+fn no_name_of_a_directory_is_more_to_ssh_than_itself() {
+    let place = Place::new();
+    for dir in ["end\\", "back\\slash", "env${HOME}", "in ${X} it"] {
+        place.clan(dir, "");
+        for args in [&["--install"][..], &[]] {
+            place.ours(dir, args).exits(2).says(&["cannot stand in it", "backslashes"]);
+        }
+    }
+    assert!(!place.home.path("home/.ssh/config.d").exists());
+    // What is left means itself.
+    for dir in ["it's", "$HOME", "a#b", "semi;colon", "{x}"] {
+        place.clan(dir, "");
+        place.ours(dir, &["--install"]).exits(0);
+    }
+    let said = place.theirs(&["-G", "m"]).exits(0).text();
+    assert!(said.contains("\nproxycommand "), "{said}");
+    let said = place.theirs(&["-G", "github.com"]).exits(0).text();
+    assert!(!said.contains("proxycommand"), "{said}");
+}

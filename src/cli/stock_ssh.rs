@@ -121,9 +121,10 @@ fn is_machines_alone(name: &str) -> bool {
     is_word(name) && !name.contains('.') && !is_number && !name.eq_ignore_ascii_case("localhost")
 }
 
-/// A word of a command that ssh(1) takes apart by itself (misc.c, `argv_split`).
+/// A word of a command that ssh(1) takes apart by itself (misc.c, `argv_split`); it has no
+/// backslash ([`fit`]).
 fn quote_argument(word: &str) -> String {
-    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+    format!("\"{}\"", word.replace('"', "\\\""))
 }
 
 /// The words that call this program for this clan, wherever it is called.
@@ -161,11 +162,19 @@ fn of_networks(global: &Global) -> Result<Vec<String>> {
     fit(words)
 }
 
+/// The words, of which none can be more than itself to ssh(1): it takes a backslash before
+/// a quote for more than one (`argv_split`), and `${NAME}` for a variable. A line that it
+/// cannot read keeps it from every host.
 fn fit(words: CommandWords) -> Result<Vec<String>> {
     let words = words.into_words();
-    match words.iter().any(|word| word.contains(char::is_control)) {
-        true => Err(Error::Usage("a path with control characters cannot stand in it".to_owned())),
-        false => Ok(words),
+    let is_more = |word: &&String| word.contains(|c: char| c.is_control() || c == '\\');
+    match words.iter().find(|word| is_more(word) || word.contains("${")) {
+        Some(word) => Err(Error::Usage(format!(
+            "{} cannot stand in it: ssh takes control characters, backslashes and ${{NAME}} for \
+             more than they are",
+            printable::line(word)
+        ))),
+        None => Ok(words),
     }
 }
 
