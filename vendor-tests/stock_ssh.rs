@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Home, Run, Server, sshd, start, wait};
+use crate::harness::{Home, Run, Server, run, sshd, start, wait};
 
 struct Place {
     home: Home,
@@ -223,4 +223,38 @@ fn no_name_of_a_directory_is_more_to_ssh_than_itself() {
     assert!(said.contains("\nproxycommand "), "{said}");
     let said = place.theirs(&["-G", "github.com"]).exits(0).text();
     assert!(!said.contains("proxycommand"), "{said}");
+}
+
+#[test]
+fn what_is_installed_for_a_clan_that_is_gone_can_be_taken_away() {
+    let place = Place::new();
+    let count = || fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count();
+    place.ours(CLAN, &["--install"]).exits(0);
+    place.clan("second", "");
+    place.ours("second", &["--install"]).exits(0);
+    fs::remove_dir_all(place.home.path("second")).unwrap();
+    // Where nobody says which, those that are there are named.
+    let listed = place.home.run(&["ssh-config", "--remove"]).exits(2);
+    listed.says(&["/second in ", "/home/.ssh/config.d/clan-connect-", "100%"]);
+    assert_eq!(count(), 2);
+    place.ours("second", &["--remove"]).exits(0);
+    assert_eq!(count(), 1);
+    place.ours("second", &["--remove"]).exits(2).says(&["100%"]);
+    // A snapshot alone is a clan as well.
+    let file = format!("{CLAN}/clan-connect.json");
+    place.home.copy(&file, "lone.json");
+    place.ours(CLAN, &["--remove"]).exits(0);
+    place.ours("lone.json", &["--install"]).exits(0);
+    assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+    assert!(!place.home.path("known").exists());
+    fs::remove_file(place.home.path("lone.json")).unwrap();
+    place.ours("lone.json", &["--remove"]).exits(0);
+    assert_eq!(count(), 0);
+    assert!(!place.home.read("home/.ssh/config").contains("Include"));
+    place.ours("lone.json", &["--remove"]).exits(2).says(&["nor for another"]);
+    // A pipe is called what it is.
+    let config = place.home.path("home/.ssh/config");
+    fs::remove_file(&config).unwrap();
+    run("mkfifo", &[config.to_str().unwrap()], "coreutils");
+    place.ours(CLAN, &["--install"]).exits(2).says(&["is not a regular file"]);
 }

@@ -37,7 +37,7 @@ impl Global {
     }
 
     /// The same, if it is a file: a snapshot without its clan.
-    fn lone(&self) -> Option<PathBuf> {
+    pub(super) fn lone(&self) -> Option<PathBuf> {
         self.named().filter(|named| !flake::is_remote(named) && named.is_file())
     }
 

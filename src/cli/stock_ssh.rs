@@ -32,14 +32,14 @@ pub(super) struct StockSsh {
     /// Write it to ~/.ssh/config.d, and let ~/.ssh/config include it
     #[arg(long, conflicts_with = "remove")]
     install: bool,
-    /// Take away what --install has written for this clan
+    /// Take away what --install has written for this clan, which may be gone
     #[arg(long)]
     remove: bool,
 }
 
 pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> {
     if arguments.remove {
-        return Place::of(global)?.remove();
+        return Place::of(global)?.remove(global);
     }
     // What is called later must not depend on where it is called, nor make a clan the user's
     // own that he merely stands in.
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
 /// The lines for all machines that can be written there; `calls` call this program, with
 /// `networks` where it dials.
 fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &Ui) -> String {
-    let mut text = format!("# Machines of the clan in {}.\n", printable::line(place));
+    let mut text = format!("{TITLE}{}.\n", printable::line(place));
     let mut by_user: Vec<(String, Vec<&str>)> = Vec::new();
     let mut left_out = Vec::new();
     for machine in clan.machines() {
@@ -131,15 +131,22 @@ fn quote_argument(word: &str) -> String {
 fn calls(global: &Global) -> Result<Vec<String>> {
     let mut words = CommandWords::default();
     words.flag(&text(&program(global)?)?);
-    match &global.exports {
+    // A snapshot that was named for a clan stands for its exports as well.
+    let lone = global.lone();
+    match global.exports.as_ref().filter(|file| lone.as_ref() != Some(*file)) {
         Some(file) if file.as_os_str() == "-" => {
             return Err(Error::Usage("name a file: standard input is there but once".to_owned()));
         }
         Some(file) => words.file("--exports", file)?,
         None => {}
     }
-    let dir = global.flake().map(|dir| dir.display().to_string());
-    words.option("--flake", &global.remote().map_or(dir, Ok)?);
+    match &lone {
+        Some(file) => words.file("--flake", file)?,
+        None => {
+            let dir = global.flake().map(|dir| dir.display().to_string());
+            words.option("--flake", &global.remote().map_or(dir, Ok)?);
+        }
+    }
     for identity in &global.identity {
         words.file("--identity", identity)?;
     }
@@ -202,6 +209,10 @@ struct Place {
 
 /// What all files of ours are called.
 const FRONT: &str = "clan-connect-";
+/// What they begin with; the clan's place follows.
+const TITLE: &str = "# Machines of the clan in ";
+/// Files of ours that are named where another was meant.
+const MOST_LISTED: usize = 20;
 
 impl Place {
     fn of(global: &Global) -> Result<Self> {
@@ -209,13 +220,12 @@ impl Place {
             Error::Usage("there is no home directory for a configuration of ssh".to_owned())
         })?;
         let ssh = home.join(".ssh");
-        let name = format!("{FRONT}{}.conf", short_hash(&global.place()));
         let places = [ssh.clone(), ssh.join("config"), ssh.join("config.d")];
         // ssh refuses to read such a file, which must not become one of the user's own.
         let objection = places.iter().filter(|place| place.symlink_metadata().is_ok());
         let objection = objection.filter_map(|place| not_his_alone(place, &global.env)).next();
-        let (config, own) = (ssh.join("config"), ssh.join("config.d").join(name));
-        Ok(Self { objection, config, own })
+        let own = ssh.join("config.d").join(named(&global.place()));
+        Ok(Self { objection, config: ssh.join("config"), own })
     }
 
     fn install(&self, text: &str) -> Result<()> {
@@ -230,18 +240,15 @@ impl Place {
         print_text(&format!("written to {}\n", printable::line(&self.own.to_string_lossy())))
     }
 
-    fn remove(&self) -> Result<()> {
+    fn remove(&self, global: &Global) -> Result<()> {
         let config = self.read()?;
-        let name = printable::line(&self.own.to_string_lossy());
-        match std::fs::remove_file(&self.own) {
-            Ok(()) => print_text(&format!("removed {name}\n"))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::Usage(format!("nothing is installed for this clan: no {name}")));
-            }
-            Err(source) => {
-                return Err(Error::File { action: "remove", path: self.own.clone(), source });
-            }
-        }
+        let files = places(global).into_iter().map(|place| self.own.with_file_name(named(&place)));
+        let Some(own) = files.into_iter().find(|file| file.symlink_metadata().is_ok()) else {
+            return Err(Error::Usage(self.nothing()));
+        };
+        let failed = |source| Error::File { action: "remove", path: own.clone(), source };
+        std::fs::remove_file(&own).map_err(failed)?;
+        print_text(&format!("removed {}\n", printable::line(&own.to_string_lossy())))?;
         let is_last = !self.has_others();
         if is_last && config.contains(&include()) {
             write(&self.config, &config.replacen(&include(), "", 1))?;
@@ -263,11 +270,12 @@ impl Place {
             Ok(meta) => meta,
         };
         if !meta.is_file() {
-            return Err(Error::Usage(format!(
-                "{} is a link, and what it leads to is not changed: include there what \
-                 clan-connect ssh-config prints",
-                printable::line(&self.config.to_string_lossy())
-            )));
+            let name = printable::line(&self.config.to_string_lossy());
+            let why = match meta.is_symlink() {
+                true => "is a link, and what it leads to is not changed: include there what",
+                false => "is not a regular file and is not changed: write one that has what",
+            };
+            return Err(Error::Usage(format!("{name} {why} clan-connect ssh-config prints")));
         }
         let bytes = file::read(&self.config, MAX_CONFIG)?;
         String::from_utf8(bytes).map_err(|_| {
@@ -278,9 +286,62 @@ impl Place {
 
     /// Whether files for other clans are there.
     fn has_others(&self) -> bool {
-        let Some(Ok(entries)) = self.own.parent().map(std::fs::read_dir) else { return false };
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(FRONT))
+        !self.installed().is_empty()
     }
+
+    /// The files for all clans.
+    fn installed(&self) -> Vec<PathBuf> {
+        let entries = self.own.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+        let entries = entries.into_iter().flatten().flatten();
+        let is_ours = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FRONT))
+        };
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_ours).collect();
+        files.sort();
+        files
+    }
+
+    /// That there is nothing to remove, and what there would be.
+    fn nothing(&self) -> String {
+        let line = |file: &PathBuf| {
+            let text = file::read_unlinked(file, MAX_CONFIG).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let place = text.lines().next().and_then(|line| line.strip_prefix(TITLE));
+            let place = place.map_or("?", |place| place.trim_end_matches('.'));
+            let name = printable::line(&file.to_string_lossy());
+            format!("\n  {} in {name}", printable::line(place))
+        };
+        let files = self.installed();
+        let lines: String = files.iter().take(MOST_LISTED).map(line).collect();
+        match lines.is_empty() {
+            true => "nothing is installed for this clan, nor for another".to_owned(),
+            false => format!(
+                "nothing is installed for this clan; name another with --flake, or remove its \
+                 file:{lines}"
+            ),
+        }
+    }
+}
+
+/// What the file for the clan in a place is called.
+fn named(place: &str) -> String {
+    format!("{FRONT}{}.conf", short_hash(place))
+}
+
+/// Where the clan is, or may have been if it is gone or cannot be used any more.
+fn places(global: &Global) -> Vec<String> {
+    let place = Some(global.place()).filter(|place| !place.is_empty());
+    if let Some(place) = place {
+        return vec![place];
+    }
+    let Some(named) = global.named().and_then(|named| std::path::absolute(named).ok()) else {
+        return Vec::new();
+    };
+    // As it was when links led there.
+    let above = named.parent().and_then(|dir| dir.canonicalize().ok());
+    let below = above.zip(named.file_name()).map(|(above, name)| above.join(name));
+    let all = [named.canonicalize().ok(), below, Some(named)];
+    all.into_iter().flatten().map(|dir| dir.display().to_string()).collect()
 }
 
 /// What includes all files of ours.
