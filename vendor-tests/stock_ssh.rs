@@ -2,7 +2,7 @@
 //! machines of a clan over the clan's networks, and believes the clan's host keys.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -202,6 +202,35 @@ fn it_is_installed_behind_what_the_user_says_and_taken_away_again() {
     place.ours(CLAN, &["--install"]).exits(2).says(&["is a link", "include there"]);
     assert_eq!(place.home.read("managed"), own);
     assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_configuration_stays_its_owners_to_read() {
+    let place = Place::new();
+    let own = |mode: u32| {
+        let config = place.home.write("home/.ssh/config", "Host other\n  Port 7\n");
+        fs::set_permissions(&config, fs::Permissions::from_mode(mode)).unwrap();
+        config
+    };
+    for mode in [0o644, 0o600] {
+        let config = own(mode);
+        place.ours(CLAN, &["--install"]).exits(0);
+        assert_eq!(fs::metadata(&config).unwrap().mode() & 0o777, mode);
+    }
+    // As root by sudo, with the home of the user who called it.
+    let config = own(0o644);
+    let clan = place.home.path(CLAN).display().to_string();
+    for path in ["home", "home/.ssh", "home/.ssh/config"] {
+        chown(place.home.path(path), Some(65534), Some(65534)).unwrap();
+    }
+    fs::remove_dir_all(place.home.path("home/.ssh/config.d")).unwrap();
+    let args = ["--flake", &clan, "ssh-config", "--install"];
+    let sudo = [("SUDO_UID", "65534"), ("SUDO_GID", "65534")];
+    let done = place.home.run_with_env(&args, &sudo).exits(2);
+    done.says(&["belongs to uid 65534", "call this as that user, without sudo"]);
+    assert_eq!(fs::metadata(&config).unwrap().uid(), 65534);
+    assert!(!place.home.path("home/.ssh/config.d").exists());
+    assert!(!fs::read_to_string(&config).unwrap().contains("Include"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `proxy` and `network trust list --known-hosts`.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -200,7 +201,7 @@ fn program(global: &Global) -> Result<PathBuf> {
 
 /// Where it is kept for ssh(1).
 struct Place {
-    /// What is wrong with a file or directory that others can write.
+    /// Why nothing is changed there.
     objection: Option<String>,
     config: PathBuf,
     /// The file for this clan alone.
@@ -224,6 +225,8 @@ impl Place {
         // ssh refuses to read such a file, which must not become one of the user's own.
         let objection = places.iter().filter(|place| place.symlink_metadata().is_ok());
         let objection = objection.filter_map(|place| not_his_alone(place, &global.env)).next();
+        let objection = objection.map(|why| format!("{why}: nothing of yours is changed there"));
+        let objection = objection.or_else(|| another_users(&[&ssh, home]));
         let own = ssh.join("config.d").join(named(&global.place()));
         Ok(Self { objection, config: ssh.join("config"), own })
     }
@@ -260,7 +263,7 @@ impl Place {
     /// link leads to is made by something else.
     fn read(&self) -> Result<String> {
         if let Some(why) = &self.objection {
-            return Err(Error::Usage(format!("{why}: nothing of yours is changed there")));
+            return Err(Error::Usage(why.clone()));
         }
         let meta = match std::fs::symlink_metadata(&self.config) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
@@ -344,12 +347,27 @@ fn places(global: &Global) -> Vec<String> {
     all.into_iter().flatten().map(|dir| dir.display().to_string()).collect()
 }
 
+/// Whether the first of these directories that is there is another user's: root's files
+/// would keep his ssh from every host.
+fn another_users(dirs: &[&Path]) -> Option<String> {
+    let (dir, meta) = dirs.iter().find_map(|dir| Some((dir, dir.metadata().ok()?)))?;
+    let is_his = meta.uid() == rustix::process::geteuid().as_raw();
+    (!is_his).then(|| {
+        format!(
+            "{} belongs to uid {}, whose ssh could not read what another user writes there: call \
+             this as that user, without sudo",
+            printable::line(&dir.to_string_lossy()),
+            meta.uid()
+        )
+    })
+}
+
 /// What includes all files of ours.
 fn include() -> String {
     format!("{MARK}\n{ALL}\nInclude config.d/{FRONT}*.conf\n")
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    let written = file::write_whole(path, text.as_bytes(), 0o600);
+    let written = file::write_over(path, text.as_bytes(), 0o600);
     written.map_err(|source| Error::File { action: "write", path: path.to_owned(), source })
 }
