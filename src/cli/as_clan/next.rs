@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::cli::clan::{NAMED, STOOD_IN, short_hash};
@@ -15,7 +15,7 @@ use crate::cli::{Global, Ui};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake::not_his_alone;
-use crate::mux::warm::private_dir;
+use crate::mux::warm::{make_private, private_dir};
 use crate::printable;
 
 /// The programs of ours that have handed a command over on the way here, as
@@ -161,7 +161,8 @@ fn dir_with_ssh(env: &Env) -> Result<PathBuf, String> {
     let dir = private_dir(DIR, env).or_else(|_| cached_dir(env))?;
     // Another version of ours has a directory of its own.
     let dir = dir.join(short_hash(&program.to_string_lossy()));
-    make(&dir)?;
+    // Those that it is in may be open to others' looks.
+    make_private(&dir)?;
     let link = dir.join("ssh");
     if std::fs::read_link(&link).is_ok_and(|target| target == program) {
         return Ok(dir);
@@ -186,16 +187,6 @@ fn cached_dir(env: &Env) -> Result<PathBuf, String> {
     match not_his_alone(&dir, env) {
         Some(why) => Err(why),
         None => dir.canonicalize().map_err(|error| error.to_string()),
-    }
-}
-
-fn make(dir: &Path) -> Result<(), String> {
-    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(format!("{}: {error}", printable::line(&dir.to_string_lossy())))
-        }
-        // What it is in is the user's alone, and so is it.
-        _ => Ok(()),
     }
 }
 
@@ -250,6 +241,18 @@ mod tests {
         with_ssh(&env(OsStr::new("/a"))).unwrap();
         assert_eq!(std::fs::read_link(dirs[0].join("ssh")).unwrap(), own);
         let open = std::fs::Permissions::from_mode(0o777);
+        // The directory itself counts, and so does what it is in.
+        std::fs::set_permissions(&dirs[0], open.clone()).unwrap();
+        let why = with_ssh(&env(OsStr::new("/a"))).unwrap_err();
+        assert!(why.contains("is open to others"), "{why}");
+        std::fs::rename(&dirs[0], home.join("elsewhere")).unwrap();
+        let closed = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(home.join("elsewhere"), closed).unwrap();
+        symlink(home.join("elsewhere"), &dirs[0]).unwrap();
+        let why = with_ssh(&env(OsStr::new("/a"))).unwrap_err();
+        assert!(why.contains("is not a directory"), "{why}");
+        std::fs::remove_file(&dirs[0]).unwrap();
+        with_ssh(&env(OsStr::new("/a"))).unwrap();
         std::fs::set_permissions(home.join(".cache/clan-connect/path"), open).unwrap();
         assert!(with_ssh(&env(OsStr::new("/a"))).is_err());
     }
