@@ -322,3 +322,20 @@ fn what_our_ssh_was_told_is_there_or_it_is_said() {
     let done = ssh("CLAN_CONNECT_STOOD_IN", &clan, &["root@inner"]);
     assert!(!done.stderr.contains("over network"), "{}", done.stderr);
 }
+
+#[test]
+fn descriptors_are_handed_over_with_words_that_we_do_not_know() {
+    let home = home();
+    home.script("theirs/clan", "#!/bin/sh\necho \"$*\"\ncat <&7\nulimit -c\n");
+    home.write("file", "from 7\n");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -c 8; exec clan ssh m --newopt 7<file"]);
+    command.env_clear().env("HOME", home.path("home")).current_dir(home.dir.path());
+    command.env(
+        "PATH",
+        format!("{}:{}:/bin", home.path("ours").display(), home.path("theirs").display()),
+    );
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let done = Run::of(wait(start(&mut command, "coreutils"))).exits(0);
+    assert_eq!(done.text(), "ssh m --newopt\nfrom 7\n8\n");
+}
