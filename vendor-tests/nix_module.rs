@@ -279,12 +279,23 @@ fn settings_become_arguments_and_no_word_of_them_is_more_than_one() {
     // A file that was written before is taken as it is.
     let file = place.home.path("mine.json").display().to_string();
     let snapshot = json!({ "clan_connect_snapshot": 1, "machines": {
-        "m": { "target_host": "joe@192.0.2.1", "host_keys": ["ssh-ed25519 AAAA", "bad\nhost key"] },
+        "m": { "target_host": "joe@192.0.2.1",
+               "host_keys": ["ssh-ed25519 AAAA", "bad\nhost key", "@revoked AAAA"] },
+        // Names that may be another host's.
+        "github.com": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "LocalHost": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "10.0.0.1": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "0x7f": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "7": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "7up": { "target_host": "joe@192.0.2.1" },
     }, "exports": {} });
     place.home.write("mine.json", snapshot.to_string());
     let machine = place.machine(&format!("{{ snapshot = \"{file}\"; }}"));
     assert_eq!(machine["file"], json!({ "mode": "0444", "source": file }));
-    assert!(text(&machine["extraConfig"]).starts_with("Host m\n  User joe\n"));
+    assert!(text(&machine["extraConfig"]).starts_with("Host 7up m\n  User joe\n"));
+    assert_eq!(text(&machine["extraConfig"]).matches("Host ").count(), 1);
+    let warning = text(&machine["warnings"][0]);
+    assert!(warning.ends_with("word to it:\n0x7f, 10.0.0.1, 7, LocalHost, github.com\n"));
     let keys: Vec<&Value> = machine["knownHosts"].as_object().unwrap().values().collect();
     assert_eq!(keys, [&json!({ "hostNames": ["m"], "publicKey": "ssh-ed25519 AAAA" })]);
 }
