@@ -154,7 +154,7 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     let place = Place::new();
     let args = ["--flake", "clan", "exports", "snapshot", "--output", "ours.json"];
     place.home.run_with_env(&args, &[WITH_NIX]).exits(0);
-    let machine = place.machine("{ configuredHosts = true; }");
+    let machine = place.machine("{ configuredHosts = true; irohTickets = true; }");
     assert_eq!(machine["_class"], "clan.service");
     assert_eq!(machine["file"]["mode"], "0444");
     let theirs = text(&machine["file"]["text"]);
@@ -173,6 +173,9 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     // The configurations of all machines are evaluated on request only.
     let less: Value = serde_json::from_str(&text(&place.machine("{ }")["file"]["text"])).unwrap();
     assert!(less.get("configured").is_none() && less["machines"] == value["machines"]);
+    // So are tickets, which everybody on the machine could read.
+    assert!(!text(&place.machine("{ }")["file"]["text"]).contains("endpointaaaa"), "{less}");
+    assert_eq!(less["vars"]["web"]["tor_tor/hostname"], "abcdefgh.onion");
     // Our own reader takes it.
     place.home.write("theirs.json", &theirs);
     let list = |file: &str| place.home.run(&["--exports", file, "network", "list"]).exits(0).text();
