@@ -155,7 +155,7 @@ in
         name: glue:
         lib.optional (glue.leftOut != [ ]) ''
           programs.clan-connect.clans.${name}: ssh is not led to these machines, because their
-          name or user is more than a word to it:
+          name may be another host's, or it or their user is more than a word to it:
           ${lib.concatStringsSep ", " glue.leftOut}
         ''
       ) glued

@@ -42,6 +42,15 @@ in
           the machine is added to what nix knows.
         '';
       };
+      irohTickets = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether the machine knows the tickets of the others, without which none is reached by
+          iroh. Everybody on it can read them, and whoever has a ticket reaches that machine's
+          sshd from anywhere.
+        '';
+      };
       configuredHosts = mkOption {
         type = types.bool;
         default = false;
@@ -79,6 +88,7 @@ in
             };
             made = snapshotOf {
               inherit directory exports;
+              inherit (settings) irohTickets;
               inventory = {
                 inherit meta;
               }

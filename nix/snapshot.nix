@@ -2,10 +2,11 @@
 # `clan-connect exports snapshot` makes of it. Owns what is taken; reads public vars only,
 # and opens no secret. What a machine does with it is in module.nix.
 #
-# Three things differ from the file of that command. There is no fingerprint, because nothing
+# Four things differ from the file of that command. There is no fingerprint, because nothing
 # that nix has built can be older than the clan. Hosts that are vars do not name the flake
-# any more: nobody reads that, and each commit would change every machine. And no path is
-# copied into the store.
+# any more: nobody reads that, and each commit would change every machine. No path is copied
+# into the store. And tickets of iroh, which everybody on the machine could read, are taken on
+# request only.
 { lib }:
 {
   # `clan.exports`, or the argument `exports` of a clan service.
@@ -16,6 +17,9 @@
   directory ? null,
   # `clan.core.networking.targetHost` by machine, where that was evaluated.
   configured ? { },
+  # Whether tickets of iroh are taken: they are public vars, but whoever has one reaches the
+  # machine's sshd from anywhere.
+  irohTickets ? false,
 }:
 let
   inherit (builtins)
@@ -320,7 +324,9 @@ let
       };
       vars =
         peer:
-        if peer.hosts == [ ] && isIroh then
+        if isIroh && !irohTickets then
+          [ ]
+        else if peer.hosts == [ ] && isIroh then
           [ (ticket peer) ]
         else
           map (host: host.var) (builtins.filter (host: isAttrs (host.var or null)) peer.hosts);

@@ -24,7 +24,18 @@ let
 
   # Nothing but a name to ssh_config(5), and to the shell of a ProxyCommand.
   isWord = text: isString text && match "[A-Za-z0-9_][A-Za-z0-9_.-]*" text != null;
-  isKey = text: match "[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [[:print:]]*)?" text != null;
+  # A machine's and no other host's: neither a name of the DNS nor an address.
+  isMachinesAlone =
+    name:
+    let
+      is = pattern: match pattern name != null;
+    in
+    isWord name
+    && !is ".*[.].*"
+    && !is "[0-9][0-9A-Fa-fxX]*"
+    && !is "[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]";
+  # No marker such as `@revoked` stands for the type.
+  isKey = text: match "[a-z0-9][a-z0-9@.-]* [A-Za-z0-9+/=]+( [[:print:]]*)?" text != null;
 
   exports = snapshot.exports or { };
   machines = snapshot.machines or { };
@@ -100,7 +111,7 @@ let
       best;
 
   names = attrNames (machines // routes);
-  fits = machine: isWord machine && users machine != [ ] && isWord (userOf machine);
+  fits = machine: isMachinesAlone machine && users machine != [ ] && isWord (userOf machine);
   reached = filter fits names;
 
   # ssh(1) replaces what stands after a percent sign before a shell takes the words apart.
@@ -138,7 +149,7 @@ in
           inherit publicKey;
         };
       }) (keysOf machine)
-    ) (filter isWord (attrNames machines))
+    ) (filter isMachinesAlone (attrNames machines))
   );
 
   # Machines with an address that the lines do not lead to.

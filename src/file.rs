@@ -2,9 +2,11 @@
 //! that it is a regular file where the user did not name it, and that its size is
 //! bounded: a FIFO or a device in its place can neither hold us up nor fill our memory.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -39,8 +41,43 @@ pub(crate) fn version(meta: &Metadata) -> (u64, u64, u64, i64, i64) {
 }
 
 /// Writes a file so that a reader sees the old one or the new one, whole.
+///
+/// # Errors
+/// [`NOT_REGULAR`] where something else than a file is there: a device or a pipe would be
+/// gone.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    write_by(path, bytes, mode, |temporary| std::fs::rename(temporary, path))
+    replace(path, bytes, mode, None)
+}
+
+/// The same for a file of the user's own making: one that is there keeps its mode and its
+/// owner, and only a new one gets `mode`.
+///
+/// # Errors
+/// As for [`write_whole`].
+pub(crate) fn write_over(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let old = path.symlink_metadata().ok().filter(Metadata::is_file);
+    replace(path, bytes, mode, old.as_ref())
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, old: Option<&Metadata>) -> io::Result<()> {
+    // Also what a link leads to, which would not be led there any more.
+    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(not_regular());
+    }
+    write_by(path, bytes, mode, |temporary, file| {
+        old.map_or(Ok(()), |old| keep(file, old))?;
+        std::fs::rename(temporary, path)
+    })
+}
+
+/// Gives a file the owner and the mode of another. Where the owner must stay, the group is
+/// not the one that the mode is for.
+fn keep(file: &File, old: &Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    let is_same = (new.uid(), new.gid()) == (old.uid(), old.gid());
+    let is_kept = is_same || fchown(file, Some(old.uid()), Some(old.gid())).is_ok();
+    let mode = old.mode() & if is_kept { 0o777 } else { 0o707 };
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// The same for a file that is not there yet: what is there stays as it is.
@@ -50,7 +87,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
 #[cfg(any(test, feature = "yggdrasil"))]
 pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    write_by(path, bytes, mode, |temporary| {
+    write_by(path, bytes, mode, |temporary, _| {
         match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
             // Not every file system can do that.
             Err(rustix::io::Errno::INVAL) => {
@@ -67,7 +104,7 @@ fn write_by(
     path: &Path,
     bytes: &[u8],
     mode: u32,
-    put: impl FnOnce(&Path) -> io::Result<()>,
+    put: impl FnOnce(&Path, &File) -> io::Result<()>,
 ) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -80,7 +117,7 @@ fn write_by(
             OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        put(&temporary)?;
+        put(&temporary, &file)?;
         File::open(dir)?.sync_all()
     };
     write().inspect_err(|_| {
@@ -152,12 +189,20 @@ fn open_named(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Opens what the user named and what is written into as it is, such as a terminal or
+/// `/dev/null`, or a pipe, where it waits until somebody reads. `None` for a file, and for
+/// whatever is none of these.
+pub(crate) fn open_stream(path: &Path) -> Option<io::Result<File>> {
+    let kind = path.metadata().ok()?.file_type();
+    let open = || OpenOptions::new().write(true).custom_flags(flags(OFlags::empty())).open(path);
+    (kind.is_char_device() || kind.is_fifo()).then(open)
+}
+
 /// Opens a regular file for reading, and nothing else.
 ///
 /// # Errors
 /// Those of open(2); [`NOT_REGULAR`] for anything else.
 fn open(path: &Path, more: OFlags) -> io::Result<File> {
-    let not_regular = || io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR);
     // Some devices do something when they are opened.
     if !std::fs::metadata(path)?.is_file() {
         return Err(not_regular());
@@ -166,6 +211,10 @@ fn open(path: &Path, more: OFlags) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).custom_flags(flags(more | OFlags::NONBLOCK)).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR)
 }
 
 fn flags(flags: OFlags) -> i32 {
@@ -229,7 +278,6 @@ mod tests {
 
     #[test]
     fn a_private_key_is_the_users_alone() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, "key").unwrap();
@@ -255,8 +303,44 @@ mod tests {
     }
 
     #[test]
+    fn only_a_file_is_replaced_and_it_keeps_its_mode_and_owner_where_it_is_the_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), 0o600.into()).unwrap();
+        symlink(path("fifo"), path("to-fifo")).unwrap();
+        symlink("/dev/null", path("null")).unwrap();
+        std::fs::create_dir(path("dir")).unwrap();
+        for name in ["fifo", "to-fifo", "null", "dir"] {
+            for write in [write_whole, write_over] {
+                let error = write(&path(name), b"x", 0o600).unwrap_err();
+                assert!(is_not_regular(&error), "{name}: {error}");
+            }
+        }
+        assert!(path("fifo").metadata().unwrap().file_type().is_fifo());
+        assert!(path("to-fifo").is_symlink() && path("null").is_symlink());
+        let mode = |name: &str| path(name).metadata().unwrap().mode() & 0o777;
+        std::fs::write(path("old"), "old").unwrap();
+        for (before, kept) in [(0o600, 0o600), (0o640, 0o640), (0o644, 0o644)] {
+            std::fs::set_permissions(path("old"), Permissions::from_mode(before)).unwrap();
+            write_over(&path("old"), b"new", 0o755).unwrap();
+            assert_eq!((mode("old"), std::fs::read(path("old")).unwrap()), (kept, b"new".into()));
+        }
+        write_over(&path("new"), b"x", 0o600).unwrap();
+        assert_eq!(mode("new"), 0o600);
+        write_whole(&path("old"), b"x", 0o600).unwrap();
+        assert_eq!(mode("old"), 0o600);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(path("old"), Some(65_534), Some(65_534)).unwrap();
+            write_over(&path("old"), b"y", 0o644).unwrap();
+            let meta = path("old").metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid(), mode("old")), (65_534, 65_534, 0o600));
+        }
+        // Nothing is left beside them.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 6);
+    }
+
+    #[test]
     fn a_new_file_takes_nobodys_place() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/key");
         write_new(&path, b"one", 0o600).unwrap();

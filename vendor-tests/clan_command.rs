@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use crate::harness::{BINARY, Home, Run, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, sshd, start, until, wait};
 
 const IP: &str = "127.0.0.1";
 
@@ -240,4 +240,102 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     fs::create_dir(home.path("here")).unwrap();
     home.script("here/clan", FAKE);
     clan(&home, "here:", &["machines", "update"], &[]).exits(1).says(&missing);
+}
+
+/// Another `clan` whose ssh tells of the agent that it was lent.
+const LENDER: &str = "#!/bin/sh\n\
+    ssh -o BatchMode=yes ${1#-x} root@web 'echo agent ${SSH_AUTH_SOCK:-none}' || echo refused\n\
+    env | grep CLAN_CONNECT_\n";
+
+#[test]
+fn a_clan_that_one_merely_stands_in_is_not_named_to_our_ssh() {
+    let home = home();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    known(&home, &server.port());
+    let public = home.read(&format!("sshd-{}/host_key.pub", server.port()));
+    home.write("clan/vars/per-machine/web/openssh/ssh.id_ed25519.pub/value", &public);
+    home.write("home/.ssh/config", "HashKnownHosts no\nForwardAgent yes\n");
+    home.script("theirs/clan", LENDER);
+    let socket = home.path("agent").display().to_string();
+    let mut agent = Command::new("ssh-agent");
+    agent.args(["-D", "-a", &socket]).stdout(Stdio::null());
+    let mut agent = start(&mut agent, "openssh-client");
+    until("the agent listens", || home.path("agent").exists());
+    let path =
+        format!("{}:{}:/usr/bin:/bin", home.path("ours").display(), home.path("theirs").display());
+    let run = |args: &[&str]| {
+        let mut command = Command::new(home.path("ours/clan"));
+        command.args(args).current_dir(home.path("clan")).env_clear();
+        command.env("HOME", home.path("home")).env("PATH", &path).env("SSH_AUTH_SOCK", &socket);
+        // What a `clan` further up was told.
+        command.env("CLAN_CONNECT_FLAKE", "/nonexistent");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "coreutils")))
+    };
+    let clan = home.path("clan").display().to_string();
+    let (named, stood_in) =
+        (format!("CLAN_CONNECT_FLAKE={clan}\n"), format!("CLAN_CONNECT_STOOD_IN={clan}\n"));
+    // It is found, and has no agent that it was not lent by name.
+    let done = run(&["-x"]);
+    assert!(done.text().contains("agent none\n"), "{done:?}");
+    assert!(done.text().contains(&stood_in) && !done.text().contains("_FLAKE="), "{done:?}");
+    assert!(run(&["-A"]).text().contains("agent /"));
+    let done = run(&["-x", "--fla", "/x", "--flake=."]);
+    assert!(done.text().contains("agent /") && done.text().contains(&named), "{done:?}");
+    assert!(!done.text().contains("STOOD_IN"), "{done:?}");
+    // A reference is nobody's directory here.
+    let done = run(&["-x", "--flake", "github:a/b"]).text();
+    assert!(!done.contains("STOOD_IN") && !done.contains("_FLAKE="), "{done}");
+    // The user's own word on the name stands.
+    home.keygen("other", "ed25519", "");
+    home.write("home/.ssh/known_hosts", format!("web {}", home.read("other.pub")));
+    let done = run(&["-x"]);
+    assert!(done.text().contains("refused\n"), "{done:?}");
+    done.says(&["HAS CHANGED"]);
+    let done = run(&["-x", "--flake", "."]);
+    assert!(done.text().contains("agent /"), "{done:?}");
+    let _ = agent.kill();
+    let _ = agent.wait();
+}
+
+#[test]
+fn what_our_ssh_was_told_is_there_or_it_is_said() {
+    let home = home();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    known(&home, &server.port());
+    let gone = home.path("clan/gone").display().to_string();
+    let ssh = |variable: &str, value: &str, more: &[&str]| {
+        let args = [&["openssh", "-v", "-oBatchMode=yes"], more, &["true"]].concat();
+        home.run_with_env(&args, &[(variable, value)]).exits(255)
+    };
+    let named = ssh("CLAN_CONNECT_FLAKE", &gone, &["root@web"]);
+    named.says(&["open $CLAN_CONNECT_FLAKE", &gone]);
+    ssh("CLAN_DIR", &gone, &["root@web"]).says(&["open $CLAN_DIR"]);
+    // No clan around one that is gone stands for it.
+    let done = ssh("CLAN_CONNECT_STOOD_IN", &gone, &["root@web"]);
+    assert!(!done.stderr.contains("over network"), "{}", done.stderr);
+    // Hosts that the user's files name are none of its machines.
+    home.write("home/.ssh/config", "Host inner\n  ProxyJump root@web\n");
+    let clan = home.path("clan").display().to_string();
+    let done = ssh("CLAN_CONNECT_STOOD_IN", &clan, &["root@inner"]);
+    assert!(!done.stderr.contains("over network"), "{}", done.stderr);
+}
+
+#[test]
+fn descriptors_are_handed_over_with_words_that_we_do_not_know() {
+    let home = home();
+    home.script("theirs/clan", "#!/bin/sh\necho \"$*\"\ncat <&7\nulimit -c\n");
+    home.write("file", "from 7\n");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -c 8; exec clan ssh m --newopt 7<file"]);
+    command.env_clear().env("HOME", home.path("home")).current_dir(home.dir.path());
+    command.env(
+        "PATH",
+        format!("{}:{}:/bin", home.path("ours").display(), home.path("theirs").display()),
+    );
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let done = Run::of(wait(start(&mut command, "coreutils"))).exits(0);
+    assert_eq!(done.text(), "ssh m --newopt\nfrom 7\n8\n");
 }

@@ -154,7 +154,7 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     let place = Place::new();
     let args = ["--flake", "clan", "exports", "snapshot", "--output", "ours.json"];
     place.home.run_with_env(&args, &[WITH_NIX]).exits(0);
-    let machine = place.machine("{ configuredHosts = true; }");
+    let machine = place.machine("{ configuredHosts = true; irohTickets = true; }");
     assert_eq!(machine["_class"], "clan.service");
     assert_eq!(machine["file"]["mode"], "0444");
     let theirs = text(&machine["file"]["text"]);
@@ -173,6 +173,9 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     // The configurations of all machines are evaluated on request only.
     let less: Value = serde_json::from_str(&text(&place.machine("{ }")["file"]["text"])).unwrap();
     assert!(less.get("configured").is_none() && less["machines"] == value["machines"]);
+    // So are tickets, which everybody on the machine could read.
+    assert!(!text(&place.machine("{ }")["file"]["text"]).contains("endpointaaaa"), "{less}");
+    assert_eq!(less["vars"]["web"]["tor_tor/hostname"], "abcdefgh.onion");
     // Our own reader takes it.
     place.home.write("theirs.json", &theirs);
     let list = |file: &str| place.home.run(&["--exports", file, "network", "list"]).exits(0).text();
@@ -279,12 +282,23 @@ fn settings_become_arguments_and_no_word_of_them_is_more_than_one() {
     // A file that was written before is taken as it is.
     let file = place.home.path("mine.json").display().to_string();
     let snapshot = json!({ "clan_connect_snapshot": 1, "machines": {
-        "m": { "target_host": "joe@192.0.2.1", "host_keys": ["ssh-ed25519 AAAA", "bad\nhost key"] },
+        "m": { "target_host": "joe@192.0.2.1",
+               "host_keys": ["ssh-ed25519 AAAA", "bad\nhost key", "@revoked AAAA"] },
+        // Names that may be another host's.
+        "github.com": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "LocalHost": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "10.0.0.1": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "0x7f": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "7": { "target_host": "192.0.2.1", "host_keys": ["ssh-ed25519 AAAA"] },
+        "7up": { "target_host": "joe@192.0.2.1" },
     }, "exports": {} });
     place.home.write("mine.json", snapshot.to_string());
     let machine = place.machine(&format!("{{ snapshot = \"{file}\"; }}"));
     assert_eq!(machine["file"], json!({ "mode": "0444", "source": file }));
-    assert!(text(&machine["extraConfig"]).starts_with("Host m\n  User joe\n"));
+    assert!(text(&machine["extraConfig"]).starts_with("Host 7up m\n  User joe\n"));
+    assert_eq!(text(&machine["extraConfig"]).matches("Host ").count(), 1);
+    let warning = text(&machine["warnings"][0]);
+    assert!(warning.ends_with("word to it:\n0x7f, 10.0.0.1, 7, LocalHost, github.com\n"));
     let keys: Vec<&Value> = machine["knownHosts"].as_object().unwrap().values().collect();
     assert_eq!(keys, [&json!({ "hostNames": ["m"], "publicKey": "ssh-ed25519 AAAA" })]);
 }

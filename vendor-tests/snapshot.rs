@@ -118,6 +118,72 @@ fn it_holds_everything_and_says_what_it_had_to_leave_out() {
 }
 
 #[test]
+fn what_is_named_is_written_as_it_is_and_nothing_takes_its_place() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+    let home = Home::new();
+    home.write(
+        "exports.json",
+        r#"{"exports": {"net": {"peers": {"m": {"host": {"plain": "h"}}}}}}"#,
+    );
+    let write =
+        |to: &str| home.run(&["--exports", "exports.json", "exports", "snapshot", "--output", to]);
+    let text = write("-").exits(0).text();
+    assert_eq!(write("/dev/stdout").exits(0).text(), text);
+    // A pipe stays one, and its reader gets all.
+    let fifo = home.path("fifo").display().to_string();
+    run("mkfifo", &[&fifo], "coreutils");
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || fs::read_to_string(fifo).unwrap()
+    });
+    write("fifo").exits(0);
+    assert_eq!(reader.join().unwrap(), text);
+    assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    // A device as well: this is what /dev/null is.
+    let null = home.path("null").display().to_string();
+    run("mknod", &[&null, "c", "1", "3"], "coreutils");
+    symlink(&null, home.path("to-null")).unwrap();
+    for name in ["null", "to-null"] {
+        write(name).exits(0);
+    }
+    assert!(fs::symlink_metadata(&null).unwrap().file_type().is_char_device());
+    assert!(home.path("to-null").is_symlink());
+    fs::create_dir(home.path("dir")).unwrap();
+    write("dir").exits(1).says(&["cannot write dir", "not a regular file"]);
+    // A file keeps its mode and its owner, and a link stays one.
+    let mode = |name: &str, mode: u32| {
+        fs::set_permissions(home.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let is = |name: &str| {
+        let meta = fs::metadata(home.path(name)).unwrap();
+        (meta.mode() & 0o777, meta.uid())
+    };
+    home.write("own.json", "old");
+    mode("own.json", 0o600);
+    chown(home.path("own.json"), Some(65534), None).unwrap();
+    write("own.json").exits(0);
+    assert_eq!((home.read("own.json"), is("own.json")), (text.clone(), (0o600, 65534)));
+    home.write("elsewhere/file.json", "old");
+    mode("elsewhere/file.json", 0o640);
+    symlink("elsewhere/file.json", home.path("link.json")).unwrap();
+    write("link.json").exits(0);
+    assert!(home.path("link.json").is_symlink());
+    assert_eq!(home.read("elsewhere/file.json"), text);
+    assert_eq!(is("elsewhere/file.json"), (0o640, 0));
+    // One that somebody else could have made leads nowhere.
+    home.write("elsewhere/file.json", "kept");
+    fs::create_dir(home.path("open")).unwrap();
+    symlink("../elsewhere/file.json", home.path("open/link.json")).unwrap();
+    mode("open", 0o777);
+    write("open/link.json").exits(2).says(&["can be written by everybody", "the link"]);
+    assert_eq!(home.read("elsewhere/file.json"), "kept");
+    // A new one is made to be shared, and nothing is left beside it.
+    write("new.json").exits(0);
+    assert_eq!(is("new.json").0, 0o644);
+    assert_eq!(fs::read_dir(home.path("elsewhere")).unwrap().count(), 1);
+}
+
+#[test]
 fn it_stands_alone_in_a_directory_and_as_a_file() {
     let home = Home::new();
     let key = home.default_key();

@@ -2,12 +2,12 @@
 //! machines of a clan over the clan's networks, and believes the clan's host keys.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Home, Run, Server, sshd, start, wait};
+use crate::harness::{Home, Run, Server, run, sshd, start, wait};
 
 struct Place {
     home: Home,
@@ -202,4 +202,88 @@ fn it_is_installed_behind_what_the_user_says_and_taken_away_again() {
     place.ours(CLAN, &["--install"]).exits(2).says(&["is a link", "include there"]);
     assert_eq!(place.home.read("managed"), own);
     assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_configuration_stays_its_owners_to_read() {
+    let place = Place::new();
+    let own = |mode: u32| {
+        let config = place.home.write("home/.ssh/config", "Host other\n  Port 7\n");
+        fs::set_permissions(&config, fs::Permissions::from_mode(mode)).unwrap();
+        config
+    };
+    for mode in [0o644, 0o600] {
+        let config = own(mode);
+        place.ours(CLAN, &["--install"]).exits(0);
+        assert_eq!(fs::metadata(&config).unwrap().mode() & 0o777, mode);
+    }
+    // As root by sudo, with the home of the user who called it.
+    let config = own(0o644);
+    let clan = place.home.path(CLAN).display().to_string();
+    for path in ["home", "home/.ssh", "home/.ssh/config"] {
+        chown(place.home.path(path), Some(65534), Some(65534)).unwrap();
+    }
+    fs::remove_dir_all(place.home.path("home/.ssh/config.d")).unwrap();
+    let args = ["--flake", &clan, "ssh-config", "--install"];
+    let sudo = [("SUDO_UID", "65534"), ("SUDO_GID", "65534")];
+    let done = place.home.run_with_env(&args, &sudo).exits(2);
+    done.says(&["belongs to uid 65534", "call this as that user, without sudo"]);
+    assert_eq!(fs::metadata(&config).unwrap().uid(), 65534);
+    assert!(!place.home.path("home/.ssh/config.d").exists());
+    assert!(!fs::read_to_string(&config).unwrap().contains("Include"));
+}
+
+#[test]
+fn no_name_of_a_directory_is_more_to_ssh_than_itself() {
+    let place = Place::new();
+    for dir in ["end\\", "back\\slash", "env${HOME}", "in ${X} it"] {
+        place.clan(dir, "");
+        for args in [&["--install"][..], &[]] {
+            place.ours(dir, args).exits(2).says(&["cannot stand in it", "backslashes"]);
+        }
+    }
+    assert!(!place.home.path("home/.ssh/config.d").exists());
+    // What is left means itself.
+    for dir in ["it's", "$HOME", "a#b", "semi;colon", "{x}"] {
+        place.clan(dir, "");
+        place.ours(dir, &["--install"]).exits(0);
+    }
+    let said = place.theirs(&["-G", "m"]).exits(0).text();
+    assert!(said.contains("\nproxycommand "), "{said}");
+    let said = place.theirs(&["-G", "github.com"]).exits(0).text();
+    assert!(!said.contains("proxycommand"), "{said}");
+}
+
+#[test]
+fn what_is_installed_for_a_clan_that_is_gone_can_be_taken_away() {
+    let place = Place::new();
+    let count = || fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count();
+    place.ours(CLAN, &["--install"]).exits(0);
+    place.clan("second", "");
+    place.ours("second", &["--install"]).exits(0);
+    fs::remove_dir_all(place.home.path("second")).unwrap();
+    // Where nobody says which, those that are there are named.
+    let listed = place.home.run(&["ssh-config", "--remove"]).exits(2);
+    listed.says(&["/second in ", "/home/.ssh/config.d/clan-connect-", "100%"]);
+    assert_eq!(count(), 2);
+    place.ours("second", &["--remove"]).exits(0);
+    assert_eq!(count(), 1);
+    place.ours("second", &["--remove"]).exits(2).says(&["100%"]);
+    // A snapshot alone is a clan as well.
+    let file = format!("{CLAN}/clan-connect.json");
+    place.home.copy(&file, "lone.json");
+    place.ours(CLAN, &["--remove"]).exits(0);
+    place.ours("lone.json", &["--install"]).exits(0);
+    assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+    assert!(!place.home.path("known").exists());
+    fs::remove_file(place.home.path("lone.json")).unwrap();
+    place.ours("lone.json", &["--remove"]).exits(0);
+    assert_eq!(count(), 0);
+    assert!(!place.home.read("home/.ssh/config").contains("Include"));
+    place.ours("lone.json", &["--remove"]).exits(2).says(&["nor for another"]);
+    // A pipe is called what it is.
+    let config = place.home.path("home/.ssh/config");
+    fs::remove_file(&config).unwrap();
+    run("mkfifo", &[config.to_str().unwrap()], "coreutils");
+    place.ours(CLAN, &["--install"]).exits(2).says(&["is not a regular file"]);
 }

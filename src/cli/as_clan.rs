@@ -38,7 +38,7 @@ pub(super) fn is_called(args: &[OsString]) -> bool {
 /// where that cannot be. `None` for what is ours.
 pub fn handed_over(args: impl Iterator<Item = OsString>, env: &Env) -> Option<u8> {
     let args: Vec<OsString> = args.collect();
-    let is_others = is_called(&args) && !is_ours(&args);
+    let is_others = is_called(&args) && (!is_ours(&args) || is_later_clans(&args, env));
     is_others.then(|| {
         let global = Global { env: env.clone(), ..Global::default() };
         let error = next::run(&args, &global);
@@ -53,12 +53,6 @@ pub(super) fn main(args: &[OsString], env: Env) -> u8 {
     let clan = match Clan::try_parse_from(args) {
         Ok(clan) => clan,
         Err(error) => {
-            // A later version of Clan may know the words.
-            if error.use_stderr() && next::is_there(&global.env) {
-                let error = next::run(args, &global);
-                Ui::new(&global).error(&error);
-                return error.exit_code(false);
-            }
             let _ = error.print();
             return if error.use_stderr() {
                 Error::Usage(String::new()).exit_code(false)
@@ -101,6 +95,12 @@ pub(super) fn main(args: &[OsString], env: Env) -> u8 {
         }
         error.exit_code(false)
     })
+}
+
+/// Whether these words are none of ours, and another `clan` is there that may know them: a
+/// later version of Clan's.
+fn is_later_clans(args: &[OsString], env: &Env) -> bool {
+    Clan::try_parse_from(args).is_err_and(|error| error.use_stderr()) && next::is_there(env)
 }
 
 /// Whether a command is done here: its first words say.

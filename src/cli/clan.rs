@@ -20,14 +20,28 @@ use crate::vars::{Environment, Vars};
 
 /// The clan that our `ssh` is to use below another `clan`, which is told it.
 pub(super) const NAMED: &str = "CLAN_CONNECT_FLAKE";
+/// The same for a clan that nobody named to that `clan`: its caller merely stands in it.
+pub(super) const STOOD_IN: &str = "CLAN_CONNECT_STOOD_IN";
 
 impl Global {
     /// What the user named, by `--flake` or `$CLAN_DIR`; for an `ssh` that a `clan` starts
     /// what that one was told.
     pub(super) fn named(&self) -> Option<PathBuf> {
-        let variable = |name| self.env.path(name).map(Path::to_owned);
-        let by_clan = || variable(NAMED).filter(|_| self.asker == Asker::Ssh);
-        self.flake.clone().or_else(by_clan).or_else(|| variable("CLAN_DIR"))
+        let of_user = || self.env.path("CLAN_DIR").map(Path::to_owned);
+        self.flake.clone().or_else(|| self.named_by_clan()).or_else(of_user)
+    }
+
+    /// What the `clan` was told that an `ssh` is below.
+    fn named_by_clan(&self) -> Option<PathBuf> {
+        let is_ssh = matches!(self.asker, Asker::Ssh | Asker::Files);
+        self.env.path(NAMED).filter(|_| is_ssh).map(Path::to_owned)
+    }
+
+    /// The clan that the caller of the `clan` stands in that an `ssh` is below: the host is
+    /// looked for in it as by our own commands.
+    fn stood_in(&self) -> Option<&Path> {
+        let is_asked = self.asker == Asker::Ssh && self.named().is_none();
+        self.env.path(STOOD_IN).filter(|_| is_asked)
     }
 
     /// The same, if it is a reference that only nix can find.
@@ -37,7 +51,7 @@ impl Global {
     }
 
     /// The same, if it is a file: a snapshot without its clan.
-    fn lone(&self) -> Option<PathBuf> {
+    pub(super) fn lone(&self) -> Option<PathBuf> {
         self.named().filter(|named| !flake::is_remote(named) && named.is_file())
     }
 
@@ -70,6 +84,7 @@ impl Global {
         }
         let found = match self.remote() {
             Some(reference) => flake::fetched(&reference, &self.env)?,
+            None if self.stood_in().is_some() => self.stood_in_site()?,
             None => {
                 let named = self.named();
                 // What was named does not depend on where we are, which may be gone.
@@ -99,11 +114,25 @@ impl Global {
         }
     }
 
+    /// The clan in [`Self::stood_in`], and none around it.
+    fn stood_in_site(&self) -> Result<Flake> {
+        let dir = self.stood_in().unwrap_or(Path::new("/"));
+        let found = flake::admitted(None, dir, Asker::Command, &self.env)?;
+        match found.dir == dir {
+            true => Ok(found),
+            false => Err(Error::FlakeNotFound { start: dir.to_owned() }),
+        }
+    }
+
     /// With the variable that names the directory, where nobody has said it just now.
     fn named_by_variable(&self, error: Error) -> Error {
         match error {
             Error::File { path, source, .. } if self.flake.is_none() && self.named().is_some() => {
-                Error::File { action: "open $CLAN_DIR", path, source }
+                let action = match self.named_by_clan() {
+                    Some(_) => "open $CLAN_CONNECT_FLAKE",
+                    None => "open $CLAN_DIR",
+                };
+                Error::File { action, path, source }
             }
             error => error,
         }
@@ -171,7 +200,7 @@ impl Global {
     pub(super) fn for_files(&self) -> Self {
         let asker = match self.asker {
             Asker::Nobody => Asker::Nobody,
-            Asker::Command | Asker::Ssh => Asker::Ssh,
+            Asker::Command | Asker::Ssh | Asker::Files => Asker::Files,
         };
         let (flake, exports) = (self.flake.clone(), self.exports.clone());
         Self { flake, exports, asker, ..self.without_clan() }

@@ -3,6 +3,7 @@
 //! `proxy` and `network trust list --known-hosts`.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -32,14 +33,14 @@ pub(super) struct StockSsh {
     /// Write it to ~/.ssh/config.d, and let ~/.ssh/config include it
     #[arg(long, conflicts_with = "remove")]
     install: bool,
-    /// Take away what --install has written for this clan
+    /// Take away what --install has written for this clan, which may be gone
     #[arg(long)]
     remove: bool,
 }
 
 pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> {
     if arguments.remove {
-        return Place::of(global)?.remove();
+        return Place::of(global)?.remove(global);
     }
     // What is called later must not depend on where it is called, nor make a clan the user's
     // own that he merely stands in.
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
 /// The lines for all machines that can be written there; `calls` call this program, with
 /// `networks` where it dials.
 fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &Ui) -> String {
-    let mut text = format!("# Machines of the clan in {}.\n", printable::line(place));
+    let mut text = format!("{TITLE}{}.\n", printable::line(place));
     let mut by_user: Vec<(String, Vec<&str>)> = Vec::new();
     let mut left_out = Vec::new();
     for machine in clan.machines() {
@@ -121,24 +122,32 @@ fn is_machines_alone(name: &str) -> bool {
     is_word(name) && !name.contains('.') && !is_number && !name.eq_ignore_ascii_case("localhost")
 }
 
-/// A word of a command that ssh(1) takes apart by itself (misc.c, `argv_split`).
+/// A word of a command that ssh(1) takes apart by itself (misc.c, `argv_split`); it has no
+/// backslash ([`fit`]).
 fn quote_argument(word: &str) -> String {
-    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+    format!("\"{}\"", word.replace('"', "\\\""))
 }
 
 /// The words that call this program for this clan, wherever it is called.
 fn calls(global: &Global) -> Result<Vec<String>> {
     let mut words = CommandWords::default();
     words.flag(&text(&program(global)?)?);
-    match &global.exports {
+    // A snapshot that was named for a clan stands for its exports as well.
+    let lone = global.lone();
+    match global.exports.as_ref().filter(|file| lone.as_ref() != Some(*file)) {
         Some(file) if file.as_os_str() == "-" => {
             return Err(Error::Usage("name a file: standard input is there but once".to_owned()));
         }
         Some(file) => words.file("--exports", file)?,
         None => {}
     }
-    let dir = global.flake().map(|dir| dir.display().to_string());
-    words.option("--flake", &global.remote().map_or(dir, Ok)?);
+    match &lone {
+        Some(file) => words.file("--flake", file)?,
+        None => {
+            let dir = global.flake().map(|dir| dir.display().to_string());
+            words.option("--flake", &global.remote().map_or(dir, Ok)?);
+        }
+    }
     for identity in &global.identity {
         words.file("--identity", identity)?;
     }
@@ -161,11 +170,19 @@ fn of_networks(global: &Global) -> Result<Vec<String>> {
     fit(words)
 }
 
+/// The words, of which none can be more than itself to ssh(1): it takes a backslash before
+/// a quote for more than one (`argv_split`), and `${NAME}` for a variable. A line that it
+/// cannot read keeps it from every host.
 fn fit(words: CommandWords) -> Result<Vec<String>> {
     let words = words.into_words();
-    match words.iter().any(|word| word.contains(char::is_control)) {
-        true => Err(Error::Usage("a path with control characters cannot stand in it".to_owned())),
-        false => Ok(words),
+    let is_more = |word: &&String| word.contains(|c: char| c.is_control() || c == '\\');
+    match words.iter().find(|word| is_more(word) || word.contains("${")) {
+        Some(word) => Err(Error::Usage(format!(
+            "{} cannot stand in it: ssh takes control characters, backslashes and ${{NAME}} for \
+             more than they are",
+            printable::line(word)
+        ))),
+        None => Ok(words),
     }
 }
 
@@ -184,7 +201,7 @@ fn program(global: &Global) -> Result<PathBuf> {
 
 /// Where it is kept for ssh(1).
 struct Place {
-    /// What is wrong with a file or directory that others can write.
+    /// Why nothing is changed there.
     objection: Option<String>,
     config: PathBuf,
     /// The file for this clan alone.
@@ -193,6 +210,10 @@ struct Place {
 
 /// What all files of ours are called.
 const FRONT: &str = "clan-connect-";
+/// What they begin with; the clan's place follows.
+const TITLE: &str = "# Machines of the clan in ";
+/// Files of ours that are named where another was meant.
+const MOST_LISTED: usize = 20;
 
 impl Place {
     fn of(global: &Global) -> Result<Self> {
@@ -200,13 +221,14 @@ impl Place {
             Error::Usage("there is no home directory for a configuration of ssh".to_owned())
         })?;
         let ssh = home.join(".ssh");
-        let name = format!("{FRONT}{}.conf", short_hash(&global.place()));
         let places = [ssh.clone(), ssh.join("config"), ssh.join("config.d")];
         // ssh refuses to read such a file, which must not become one of the user's own.
         let objection = places.iter().filter(|place| place.symlink_metadata().is_ok());
         let objection = objection.filter_map(|place| not_his_alone(place, &global.env)).next();
-        let (config, own) = (ssh.join("config"), ssh.join("config.d").join(name));
-        Ok(Self { objection, config, own })
+        let objection = objection.map(|why| format!("{why}: nothing of yours is changed there"));
+        let objection = objection.or_else(|| another_users(&[&ssh, home]));
+        let own = ssh.join("config.d").join(named(&global.place()));
+        Ok(Self { objection, config: ssh.join("config"), own })
     }
 
     fn install(&self, text: &str) -> Result<()> {
@@ -221,18 +243,15 @@ impl Place {
         print_text(&format!("written to {}\n", printable::line(&self.own.to_string_lossy())))
     }
 
-    fn remove(&self) -> Result<()> {
+    fn remove(&self, global: &Global) -> Result<()> {
         let config = self.read()?;
-        let name = printable::line(&self.own.to_string_lossy());
-        match std::fs::remove_file(&self.own) {
-            Ok(()) => print_text(&format!("removed {name}\n"))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::Usage(format!("nothing is installed for this clan: no {name}")));
-            }
-            Err(source) => {
-                return Err(Error::File { action: "remove", path: self.own.clone(), source });
-            }
-        }
+        let files = places(global).into_iter().map(|place| self.own.with_file_name(named(&place)));
+        let Some(own) = files.into_iter().find(|file| file.symlink_metadata().is_ok()) else {
+            return Err(Error::Usage(self.nothing()));
+        };
+        let failed = |source| Error::File { action: "remove", path: own.clone(), source };
+        std::fs::remove_file(&own).map_err(failed)?;
+        print_text(&format!("removed {}\n", printable::line(&own.to_string_lossy())))?;
         let is_last = !self.has_others();
         if is_last && config.contains(&include()) {
             write(&self.config, &config.replacen(&include(), "", 1))?;
@@ -244,7 +263,7 @@ impl Place {
     /// link leads to is made by something else.
     fn read(&self) -> Result<String> {
         if let Some(why) = &self.objection {
-            return Err(Error::Usage(format!("{why}: nothing of yours is changed there")));
+            return Err(Error::Usage(why.clone()));
         }
         let meta = match std::fs::symlink_metadata(&self.config) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
@@ -254,11 +273,12 @@ impl Place {
             Ok(meta) => meta,
         };
         if !meta.is_file() {
-            return Err(Error::Usage(format!(
-                "{} is a link, and what it leads to is not changed: include there what \
-                 clan-connect ssh-config prints",
-                printable::line(&self.config.to_string_lossy())
-            )));
+            let name = printable::line(&self.config.to_string_lossy());
+            let why = match meta.is_symlink() {
+                true => "is a link, and what it leads to is not changed: include there what",
+                false => "is not a regular file and is not changed: write one that has what",
+            };
+            return Err(Error::Usage(format!("{name} {why} clan-connect ssh-config prints")));
         }
         let bytes = file::read(&self.config, MAX_CONFIG)?;
         String::from_utf8(bytes).map_err(|_| {
@@ -269,9 +289,77 @@ impl Place {
 
     /// Whether files for other clans are there.
     fn has_others(&self) -> bool {
-        let Some(Ok(entries)) = self.own.parent().map(std::fs::read_dir) else { return false };
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(FRONT))
+        !self.installed().is_empty()
     }
+
+    /// The files for all clans.
+    fn installed(&self) -> Vec<PathBuf> {
+        let entries = self.own.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+        let entries = entries.into_iter().flatten().flatten();
+        let is_ours = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FRONT))
+        };
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_ours).collect();
+        files.sort();
+        files
+    }
+
+    /// That there is nothing to remove, and what there would be.
+    fn nothing(&self) -> String {
+        let line = |file: &PathBuf| {
+            let text = file::read_unlinked(file, MAX_CONFIG).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let place = text.lines().next().and_then(|line| line.strip_prefix(TITLE));
+            let place = place.map_or("?", |place| place.trim_end_matches('.'));
+            let name = printable::line(&file.to_string_lossy());
+            format!("\n  {} in {name}", printable::line(place))
+        };
+        let files = self.installed();
+        let lines: String = files.iter().take(MOST_LISTED).map(line).collect();
+        match lines.is_empty() {
+            true => "nothing is installed for this clan, nor for another".to_owned(),
+            false => format!(
+                "nothing is installed for this clan; name another with --flake, or remove its \
+                 file:{lines}"
+            ),
+        }
+    }
+}
+
+/// What the file for the clan in a place is called.
+fn named(place: &str) -> String {
+    format!("{FRONT}{}.conf", short_hash(place))
+}
+
+/// Where the clan is, or may have been if it is gone or cannot be used any more.
+fn places(global: &Global) -> Vec<String> {
+    let place = Some(global.place()).filter(|place| !place.is_empty());
+    if let Some(place) = place {
+        return vec![place];
+    }
+    let Some(named) = global.named().and_then(|named| std::path::absolute(named).ok()) else {
+        return Vec::new();
+    };
+    // As it was when links led there.
+    let above = named.parent().and_then(|dir| dir.canonicalize().ok());
+    let below = above.zip(named.file_name()).map(|(above, name)| above.join(name));
+    let all = [named.canonicalize().ok(), below, Some(named)];
+    all.into_iter().flatten().map(|dir| dir.display().to_string()).collect()
+}
+
+/// Whether the first of these directories that is there is another user's: root's files
+/// would keep his ssh from every host.
+fn another_users(dirs: &[&Path]) -> Option<String> {
+    let (dir, meta) = dirs.iter().find_map(|dir| Some((dir, dir.metadata().ok()?)))?;
+    let is_his = meta.uid() == rustix::process::geteuid().as_raw();
+    (!is_his).then(|| {
+        format!(
+            "{} belongs to uid {}, whose ssh could not read what another user writes there: call \
+             this as that user, without sudo",
+            printable::line(&dir.to_string_lossy()),
+            meta.uid()
+        )
+    })
 }
 
 /// What includes all files of ours.
@@ -280,6 +368,6 @@ fn include() -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    let written = file::write_whole(path, text.as_bytes(), 0o600);
+    let written = file::write_over(path, text.as_bytes(), 0o600);
     written.map_err(|source| Error::File { action: "write", path: path.to_owned(), source })
 }

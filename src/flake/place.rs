@@ -25,6 +25,8 @@ pub enum Asker {
     Command,
     /// In the place of ssh(1), only one that was named or allowed.
     Ssh,
+    /// The same for a host that the user's files name.
+    Files,
     /// A host that is no machine of a clan has none.
     Nobody,
 }
@@ -151,6 +153,7 @@ fn admit(dir: &Path, named: Option<&Path>, asker: Asker, env: &Env) -> Result<bo
         let is_strangers = is_strangers(dir, &MARKS, who);
         Err(Error::ClanRefused { dir: dir.to_owned(), reason, is_strangers })
     };
+    let is_ssh = matches!(asker, Asker::Ssh | Asker::Files);
     let standing = "to stand in it does not mean that ssh is to use it";
     // Where the user has named it, and it is his alone, nothing else matters.
     let found = is_named.then(|| foreign(dir));
@@ -159,7 +162,7 @@ fn admit(dir: &Path, named: Option<&Path>, asker: Asker, env: &Env) -> Result<bo
     }
     let trusted = Trusted::load(env)?;
     // Without a look at what does not matter then.
-    if asker == Asker::Ssh && !is_named && trusted.word(dir, false) == Word::Unknown {
+    if is_ssh && !is_named && trusted.word(dir, false) == Word::Unknown {
         return refused(standing.to_owned());
     }
     let found = found.unwrap_or_else(|| foreign(dir));
@@ -167,8 +170,8 @@ fn admit(dir: &Path, named: Option<&Path>, asker: Asker, env: &Env) -> Result<bo
         (Word::Allowed, _) => Ok(true),
         (Word::Unknown, Some(found)) => refused(found.to_string()),
         (Word::Changed, Some(found)) => refused(format!("{found}, and that is new")),
-        (Word::Unknown, None) if asker == Asker::Ssh => refused(standing.to_owned()),
-        (Word::Changed, None) if asker == Asker::Ssh => {
+        (Word::Unknown, None) if is_ssh => refused(standing.to_owned()),
+        (Word::Changed, None) if is_ssh => {
             refused("it is not the directory that was allowed, or not of the same owner".to_owned())
         }
         (Word::Unknown | Word::Changed, None) => Ok(false),

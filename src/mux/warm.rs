@@ -88,16 +88,10 @@ pub fn private_dir(name: &str, env: &Env) -> Result<PathBuf, String> {
     if !base.is_absolute() {
         return Err("XDG_RUNTIME_DIR is not an absolute path".to_owned());
     }
-    let failed =
-        |path: &Path, error: std::io::Error| format!("{}: {}", shown(path), strerror(&error));
-    let base = base.canonicalize().map_err(|error| failed(base, error))?;
+    let base = base.canonicalize().map_err(|error| failed(base, &error))?;
     fits(&base)?;
     let dir = base.join(name);
-    match DirBuilder::new().mode(0o700).create(&dir) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&dir, error)),
-        _ => {}
-    }
-    fits(&dir)?;
+    make_private(&dir)?;
     // Who may write above it could put another one into its place.
     match not_his_alone(&dir, env) {
         Some(why) => Err(why),
@@ -105,11 +99,25 @@ pub fn private_dir(name: &str, env: &Env) -> Result<PathBuf, String> {
     }
 }
 
+/// Makes a directory that is this user's alone, or finds that it is there and is so.
+///
+/// # Errors
+/// Why there can be none, in half a sentence.
+pub fn make_private(dir: &Path) -> Result<(), String> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(dir, &error)),
+        _ => fits(dir),
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {}", shown(path), strerror(error))
+}
+
 /// Whether this is a directory that nobody else may look into. A link in its place is not
 /// followed: somebody else may have made it.
 fn fits(dir: &Path) -> Result<(), String> {
-    let meta =
-        dir.symlink_metadata().map_err(|error| format!("{}: {}", shown(dir), strerror(&error)))?;
+    let meta = dir.symlink_metadata().map_err(|error| failed(dir, &error))?;
     why_unfit(&meta).map_or(Ok(()), |why| Err(format!("{} {why}", shown(dir))))
 }
 

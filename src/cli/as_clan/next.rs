@@ -4,17 +4,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::cli::clan::{NAMED, short_hash};
+use crate::cli::clan::{NAMED, STOOD_IN, short_hash};
 use crate::cli::{Global, Ui};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake::not_his_alone;
-use crate::mux::warm::private_dir;
+use crate::mux::warm::{make_private, private_dir};
 use crate::printable;
 
 /// The programs of ours that have handed a command over on the way here, as
@@ -64,8 +65,10 @@ pub(super) fn run(args: &[OsString], global: &Global) -> Error {
         let calls = calls.iter().cloned().chain([own]).collect::<Vec<_>>();
         command.env(CALLS, calls.join(" "));
     }
-    if let Some(dir) = clan(args, global) {
-        command.env(NAMED, dir);
+    // What a `clan` before was told is not what this one is.
+    command.env_remove(NAMED).env_remove(STOOD_IN);
+    if let Some((variable, dir)) = clan(args, global) {
+        command.env(variable, dir);
     }
     let error = command.exec();
     let program = printable::line(&program.to_string_lossy());
@@ -104,21 +107,36 @@ fn shown(args: &[OsString]) -> String {
     words.join(" ")
 }
 
-/// The clan that the command is about, for the `ssh` that it may start.
-fn clan(args: &[OsString], global: &Global) -> Option<PathBuf> {
-    let mut words = args.iter().skip(1);
-    let named = words.by_ref().find_map(|word| match word.to_str()? {
-        "--flake" => Some(None),
-        word => word.strip_prefix("--flake=").map(|value| Some(PathBuf::from(value))),
-    });
-    let flake = named.and_then(|value| value.or_else(|| words.next().map(PathBuf::from)));
+/// The clan that the command is about, for the `ssh` that it may start, and the variable that
+/// says whether it was named.
+fn clan(args: &[OsString], global: &Global) -> Option<(&'static str, PathBuf)> {
+    let global = Global { flake: flake(args), env: global.env.clone(), ..Global::default() };
     // A reference would be fetched for each connection.
-    if flake.as_ref().is_some_and(|flake| crate::flake::is_remote(flake)) {
+    if global.remote().is_some() {
         return None;
     }
-    let global = Global { flake, env: global.env.clone(), ..Global::default() };
     let site = global.site().ok()?;
-    (!site.is_remote).then_some(site.dir)
+    Some((if site.is_named { NAMED } else { STOOD_IN }, site.dir))
+}
+
+/// What `--flake` says as Clan reads it (Python's argparse): the last one counts, it may be
+/// shortened, and it is a plain word behind `--` and in the command of `clan ssh`.
+fn flake(args: &[OsString]) -> Option<PathBuf> {
+    let is_ssh = args.get(1).is_some_and(|word| word == "ssh");
+    let mut words = args.iter().skip(1).map(|word| word.as_bytes());
+    let mut found = None;
+    while let Some(word) = words.next() {
+        let mut parts = word.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next());
+        let is = |long: &str| name.len() > 2 && long.as_bytes().starts_with(name);
+        if word == b"--" || is_ssh && (name == b"-c" || is("--remote-command")) {
+            break;
+        }
+        if is("--flake") {
+            found = value.or_else(|| words.next());
+        }
+    }
+    found.map(|value| PathBuf::from(OsStr::from_bytes(value)))
 }
 
 /// `$PATH` with our `ssh` before all others, or why there is none.
@@ -143,7 +161,8 @@ fn dir_with_ssh(env: &Env) -> Result<PathBuf, String> {
     let dir = private_dir(DIR, env).or_else(|_| cached_dir(env))?;
     // Another version of ours has a directory of its own.
     let dir = dir.join(short_hash(&program.to_string_lossy()));
-    make(&dir)?;
+    // Those that it is in may be open to others' looks.
+    make_private(&dir)?;
     let link = dir.join("ssh");
     if std::fs::read_link(&link).is_ok_and(|target| target == program) {
         return Ok(dir);
@@ -168,16 +187,6 @@ fn cached_dir(env: &Env) -> Result<PathBuf, String> {
     match not_his_alone(&dir, env) {
         Some(why) => Err(why),
         None => dir.canonicalize().map_err(|error| error.to_string()),
-    }
-}
-
-fn make(dir: &Path) -> Result<(), String> {
-    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(format!("{}: {error}", printable::line(&dir.to_string_lossy())))
-        }
-        // What it is in is the user's alone, and so is it.
-        _ => Ok(()),
     }
 }
 
@@ -232,7 +241,62 @@ mod tests {
         with_ssh(&env(OsStr::new("/a"))).unwrap();
         assert_eq!(std::fs::read_link(dirs[0].join("ssh")).unwrap(), own);
         let open = std::fs::Permissions::from_mode(0o777);
+        // The directory itself counts, and so does what it is in.
+        std::fs::set_permissions(&dirs[0], open.clone()).unwrap();
+        let why = with_ssh(&env(OsStr::new("/a"))).unwrap_err();
+        assert!(why.contains("is open to others"), "{why}");
+        std::fs::rename(&dirs[0], home.join("elsewhere")).unwrap();
+        let closed = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(home.join("elsewhere"), closed).unwrap();
+        symlink(home.join("elsewhere"), &dirs[0]).unwrap();
+        let why = with_ssh(&env(OsStr::new("/a"))).unwrap_err();
+        assert!(why.contains("is not a directory"), "{why}");
+        std::fs::remove_file(&dirs[0]).unwrap();
+        with_ssh(&env(OsStr::new("/a"))).unwrap();
         std::fs::set_permissions(home.join(".cache/clan-connect/path"), open).unwrap();
         assert!(with_ssh(&env(OsStr::new("/a"))).is_err());
+    }
+
+    #[test]
+    fn the_clan_is_the_one_that_argparse_finds() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for (line, expected) in [
+            ("clan machines update --flake a", Some("a")),
+            ("clan machines update --flake a m --flake=b", Some("b")),
+            ("clan machines update --flake=a --fl b", Some("b")),
+            ("clan machines update --f a", Some("a")),
+            ("clan machines update --flak=a=b --flakes c", Some("a=b")),
+            ("clan machines update --flake a --flake github:b/c", Some("github:b/c")),
+            ("clan machines update -- --flake a", None),
+            ("clan machines update --flake a -- --flake b", Some("a")),
+            ("clan ssh m --new --flake a -c tool --flake b", Some("a")),
+            ("clan ssh m --new --remote tool --flake b", None),
+            ("clan machines update --flake", None),
+            ("clan machines update -f a --", None),
+            ("clan", None),
+        ] {
+            assert_eq!(flake(&words(line)), expected.map(PathBuf::from), "{line}");
+        }
+        let bytes = OsString::from(OsStr::from_bytes(b"--flake=/\xff"));
+        assert_eq!(flake(&["clan".into(), bytes]).unwrap().as_os_str().as_bytes(), b"/\xff");
+    }
+
+    #[test]
+    fn a_clan_counts_as_named_only_where_somebody_named_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        std::fs::write(dir.join(".clan-flake"), "").unwrap();
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let told = |line: &str, variables: &[(&str, &str)]| {
+            let env = Env::of(variables.iter().copied());
+            clan(&words(line), &Global { env, ..Global::default() })
+        };
+        let named = Some((NAMED, dir.clone()));
+        let said = dir.to_str().unwrap();
+        assert_eq!(told(&format!("clan vars generate --flake {said}"), &[]), named);
+        assert_eq!(told("clan vars generate", &[("CLAN_DIR", said)]), named);
+        // nix is not asked for the files of a reference, wherever that stands.
+        assert_eq!(told("clan vars generate --flake github:a/b", &[("CLAN_DIR", said)]), None);
+        assert_eq!(told("clan vars generate", &[("CLAN_DIR", "github:a/b")]), None);
     }
 }

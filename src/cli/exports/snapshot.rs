@@ -3,6 +3,7 @@
 //! to have it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,10 @@ use clap::Args;
 
 use super::access::{Asked, Machines};
 use crate::cli::{Global, Ui, print};
+use crate::descriptors;
+use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::flake::nix::Whole;
 use crate::flake::snapshot::{self, Absent, Sealed, Snapshot};
 use crate::flake::{self, Flake, fingerprint};
@@ -19,6 +23,8 @@ use crate::printable;
 
 /// Most names that are listed of a kind.
 const MAX_SHOWN: usize = 10;
+/// What standard output is called.
+const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
@@ -41,7 +47,7 @@ struct Made {
 
 /// Writes it to where it is asked for.
 pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Result<()> {
-    let is_stdout = |file: &Path| file == Path::new("-");
+    let is_stdout = |file: &Path| STDOUT.iter().any(|name| file == Path::new(name));
     let to = match (&arguments.output, &global.exports) {
         (Some(file), _) => Some(file.to_owned()).filter(|file| !is_stdout(file)),
         (None, given) => match (clan(global, ui)?, given) {
@@ -66,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
     ui.problems(&clan);
     match to {
         Some(file) => {
-            write(&snapshot, &file)?;
+            write(&snapshot, &file, &global.env)?;
             let shown = printable::line(&file.to_string_lossy());
             ui.notice(&format!("wrote {shown}: {}", summary(&snapshot, &clan)));
         }
@@ -118,7 +124,7 @@ fn seal(
 /// anew that has not changed.
 fn before(to: Option<&Path>, global: &Global) -> BTreeMap<String, Sealed> {
     let of_clan = || global.flake().ok().map(|dir| dir.join(snapshot::NAME));
-    let file = to.filter(|file| file.exists()).map(Path::to_owned).or_else(of_clan);
+    let file = to.filter(|file| file.is_file()).map(Path::to_owned).or_else(of_clan);
     let read = file.and_then(|file| flake::read_snapshot(&file).ok());
     read.map(|(snapshot, _)| snapshot.secret_hosts).unwrap_or_default()
 }
@@ -227,13 +233,32 @@ fn listed(what: &str, mut names: Vec<String>) -> Option<String> {
     (count > 0).then(|| format!("{what} ({count}): {}{more}", names.join(", ")))
 }
 
-fn write(snapshot: &Snapshot, file: &Path) -> Result<()> {
+fn write(snapshot: &Snapshot, file: &Path, env: &Env) -> Result<()> {
+    let failed = |source| Error::File { action: "write", path: file.to_owned(), source };
+    let text = snapshot.to_json();
+    let descriptor = descriptors::duplicate(file).map(|opened| opened.map(std::fs::File::from));
+    if let Some(opened) = descriptor.or_else(|| file::open_stream(file)) {
+        return opened.and_then(|mut stream| stream.write_all(text.as_bytes())).map_err(failed);
+    }
     // What is misspelt is not to become a new directory.
     let above = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if let Some(Err(source)) = above.map(std::fs::metadata) {
-        return Err(Error::File { action: "write", path: file.to_owned(), source });
+    above.map_or(Ok(()), |dir| dir.metadata().map(drop)).map_err(failed)?;
+    // As umask allows: it is made to be shared.
+    file::write_over(&led_to(file, env)?, text.as_bytes(), 0o644).map_err(failed)
+}
+
+/// The file that is written: what a link leads to, which stays one, if nobody else could have
+/// made it.
+fn led_to(file: &Path, env: &Env) -> Result<PathBuf> {
+    if !file.is_symlink() {
+        return Ok(file.to_owned());
     }
-    snapshot.write(file)
+    if let Some(why) = flake::not_his_alone(file, env) {
+        let file = printable::line(&file.to_string_lossy());
+        return Err(Error::Usage(format!("{why}: what the link {file} leads to is not written")));
+    }
+    let failed = |source| Error::File { action: "write", path: file.to_owned(), source };
+    file.canonicalize().map_err(failed)
 }
 
 /// How much of everything is in it.

@@ -133,6 +133,7 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
             routes,
             is_machine: true,
             of_clan: global.host_keys(&machine, clan.as_ref().ok(), ui)?,
+            kept_as: global.kept_as(&machine),
             identity: vec![(machine, DEFAULT_PORT)],
             ..Found::default()
         }),
