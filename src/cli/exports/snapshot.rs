@@ -236,7 +236,7 @@ fn listed(what: &str, mut names: Vec<String>) -> Option<String> {
 fn write(snapshot: &Snapshot, file: &Path, env: &Env) -> Result<()> {
     let failed = |source| Error::File { action: "write", path: file.to_owned(), source };
     let text = snapshot.to_json();
-    let descriptor = descriptors::duplicate(file).map(|opened| opened.map(std::fs::File::from));
+    let descriptor = descriptors::taken(file).map(|opened| opened.map(std::fs::File::from));
     if let Some(opened) = descriptor.or_else(|| file::open_stream(file)) {
         return opened.and_then(|mut stream| stream.write_all(text.as_bytes())).map_err(failed);
     }
