@@ -351,7 +351,8 @@ async fn many_losses_at_once_wait_for_no_timeout() {
         let clear = sending(0..0).await;
         extra = extra.min(sending(200..260).await.saturating_sub(clear));
     }
-    assert!(extra < Duration::from_millis(180), "{extra:?}");
+    // One timeout alone would be a second, as smoltcp has it.
+    assert!(extra < Duration::from_millis(900), "{extra:?}");
 }
 
 proptest! {
