@@ -310,7 +310,7 @@ impl Place {
             let text = file::read_unlinked(file, MAX_CONFIG).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             let place = text.lines().next().and_then(|line| line.strip_prefix(TITLE));
-            let place = place.map_or("?", |place| place.trim_end_matches('.'));
+            let place = place.map_or("?", |place| place.strip_suffix('.').unwrap_or(place));
             let name = printable::line(&file.to_string_lossy());
             format!("\n  {} in {name}", printable::line(place))
         };
