@@ -188,6 +188,12 @@ impl Dial for Dialer {
     }
 }
 
+/// Waits until all networks of our own have said goodbye to whom they know, but no longer
+/// than that. They do it once nothing uses them any more.
+pub fn wait_for_goodbyes(limit: std::time::Duration) {
+    own_runtime::wait_for_all(limit);
+}
+
 /// The ways of our own into networks that are known by their addresses. Starts and reads
 /// nothing.
 pub fn ways(settings: &Settings) -> Ways {

@@ -145,7 +145,7 @@ fn events_go_to_no_descriptor_but_one_that_was_handed_over() {
     // What is started has no part in it.
     let clan = job.home.path("clan").display().to_string();
     let seen = job.home.path("seen").display().to_string();
-    let proxy = format!("ProxyCommand=ls -l /proc/self/fd >{seen}; exit 1");
+    let proxy = format!("ProxyCommand=sh -c 'ls -l /proc/self/fd >{seen}'");
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "exec \"$@\" 7>/dev/null", "-", BINARY, "--flake", &clan]);
     command.args(["--events", "/dev/fd/7", "ssh", "m", "-o", &proxy, "-c", "true"]).env_clear();

@@ -18,6 +18,7 @@ use super::request::{lend_no_absent_agent, lent_agent};
 use super::role::Role;
 use super::{Global, Ui, shell};
 use crate::connect::Opens;
+use crate::dial;
 use crate::error::{Error, Result};
 use crate::mux::master::First;
 use crate::openssh::Forwards;
@@ -31,6 +32,9 @@ use crate::ssh::{BegunRemote, Opening, Session};
 use crate::{children, term};
 use converse::On;
 use mux::{Control, Shared, Wanted};
+
+/// How long networks of our own may take to say goodbye to the machines.
+const GOODBYES: Duration = Duration::from_millis(900);
 
 /// Does `work` on a runtime that nothing outlives, and ends it when a signal comes.
 pub(super) fn drive(work: impl Future<Output = Result<u8>>) -> Result<u8> {
@@ -46,6 +50,8 @@ pub(super) fn drive(work: impl Future<Output = Result<u8>>) -> Result<u8> {
     });
     // A read of standard input may never return; nothing waits for it.
     runtime.shutdown_background();
+    // Its tasks, which hold the streams, end on threads of their own.
+    dial::wait_for_goodbyes(GOODBYES);
     term::restore();
     done
 }

@@ -2,13 +2,31 @@
 //! nobody may block, and be taken away from its tasks.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// How long its threads are waited for in the end.
 const END_DEADLINE: Duration = Duration::from_millis(200);
+
+/// How many have not ended, and who waits for that.
+static LIVING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// Waits until all have ended, but no longer than that: a process that ends while another
+/// thread still says goodbye to a machine would cut it off.
+pub(super) fn wait_for_all(limit: Duration) {
+    let (living, has_ended) = &LIVING;
+    let living = living.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = has_ended.wait_timeout_while(living, limit, |living| *living > 0);
+}
+
+fn count(change: isize) {
+    let (living, has_ended) = &LIVING;
+    let mut living = living.lock().unwrap_or_else(PoisonError::into_inner);
+    *living = living.saturating_add_signed(change);
+    has_ended.notify_all();
+}
 
 /// It ends when it is dropped, or before.
 pub(super) struct OwnRuntime(Mutex<Option<Runtime>>);
@@ -21,6 +39,7 @@ impl OwnRuntime {
     pub(super) fn new(name: &str) -> io::Result<Self> {
         let runtime =
             Builder::new_multi_thread().worker_threads(2).thread_name(name).enable_all().build()?;
+        count(1);
         Ok(Self(Mutex::new(Some(runtime))))
     }
 
@@ -50,6 +69,7 @@ impl OwnRuntime {
                 runtime.shutdown_timeout(END_DEADLINE);
             });
             let _ = ending.join();
+            count(-1);
         }
     }
 }

@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 512 << 10;
 /// How long an answer is waited for: as many SYNs as other systems send in that time.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long [`Stack::close`] may take; much less where little is under way.
-const CLOSE_DEADLINE: Duration = Duration::from_millis(400);
+const CLOSE_DEADLINE: Duration = Duration::from_millis(600);
 
 /// A handle of the stack. Connections live as long as one of them.
 #[derive(Clone)]
