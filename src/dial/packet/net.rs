@@ -36,9 +36,12 @@ const SILENCE: Duration = Duration::from_secs(924);
 const KEEPALIVE: Duration = Duration::from_secs(120);
 /// How long what was written before the end of writing may take after the stream is gone.
 const LINGER: Duration = Duration::from_secs(10);
-/// A reset behind data may be lost where data and resets have different ways through a
-/// relay; it is said again after this time.
+/// A reset directly behind data may be lost: a relay may have different ways for both, and
+/// Mycelium's daemon joins segments. It is said again after this time.
 const RESET_AGAIN: Duration = Duration::from_millis(5);
+/// Where data is under way it comes directly behind data again, until that has arrived: it
+/// is repeated after three times the last pause, and after this one not any more.
+const LAST_PAUSE: Duration = Duration::from_millis(135);
 
 /// All connections of a stack.
 pub(super) struct Net {
@@ -47,13 +50,22 @@ pub(super) struct Net {
     connections: HashMap<SocketHandle, Connection>,
     pub(super) queues: Queues,
     /// Resets to be said again.
-    again: Vec<(Instant, Vec<u8>)>,
+    again: Vec<Reset>,
+    /// A connection was ended while data was under way.
+    is_cut_off: bool,
     addresses: Vec<(IpAddr, u8)>,
     ours: Vec<IpAddr>,
     longest: usize,
     began: Instant,
     /// No stream is opened any more.
     pub(super) is_ending: bool,
+}
+
+/// A reset that was said.
+struct Reset {
+    due: Instant,
+    pause: Duration,
+    packet: Vec<u8>,
 }
 
 struct Connection {
@@ -77,6 +89,7 @@ impl Net {
             connections: HashMap::new(),
             queues,
             again: Vec::new(),
+            is_cut_off: false,
             ours: addresses.iter().map(|(ip, _)| *ip).collect(),
             addresses,
             longest: mtu,
@@ -173,6 +186,7 @@ impl Net {
             matches!(socket.state(), State::FinWait1 | State::FinWait2 | State::Closing)
                 || matches!(socket.state(), State::LastAck | State::TimeWait);
         if socket.can_recv() || (!has_ended && socket.send_queue() == 0) {
+            self.is_cut_off |= socket.send_queue() > 0;
             socket.abort();
         } else {
             socket.close();
@@ -210,18 +224,28 @@ impl Net {
             }
         }
         let resets = self.queues.resets.take().unwrap_or_default();
-        self.again.extend(resets.into_iter().map(|packet| (now + RESET_AGAIN, packet)));
+        let again = |packet| Reset { due: now + RESET_AGAIN, pause: RESET_AGAIN, packet };
+        self.again.extend(resets.into_iter().map(again));
         self.reap();
         let delay = self.interface.poll_delay(time, &self.sockets).map(Duration::from);
-        let again = self.again.first().map(|(at, _)| at.saturating_duration_since(now));
+        let again = self.again.iter().map(|reset| reset.due).min();
+        let again = again.map(|at| at.saturating_duration_since(now));
         let lingers = self.connections.values().filter_map(|it| it.lingers).min();
         let lingers = lingers.map(|at| at.saturating_duration_since(now));
         [delay, again, lingers].into_iter().flatten().min()
     }
 
     fn say_again(&mut self, now: Instant) {
-        let due = self.again.iter().take_while(|(at, _)| *at <= now).count();
-        self.queues.leaving.extend(self.again.drain(..due).map(|(_, packet)| packet));
+        let Self { again, queues, is_cut_off, .. } = self;
+        again.retain_mut(|reset| {
+            if reset.due > now {
+                return true;
+            }
+            queues.leaving.push_back(reset.packet.clone());
+            reset.pause *= 3;
+            reset.due = now + reset.pause;
+            *is_cut_off && reset.pause <= LAST_PAUSE
+        });
     }
 
     fn admit(&mut self, packet: Vec<u8>) {
@@ -312,6 +336,7 @@ impl Net {
     /// The end of every connection at once.
     pub(super) fn abort(&mut self, why: ErrorKind) {
         self.is_ending = true;
+        self.is_cut_off |= !self.is_delivered();
         for (handle, connection) in &mut self.connections {
             connection.failure.get_or_insert(DialFailure::Io(why));
             self.sockets.get_mut::<Socket<'_>>(*handle).abort();

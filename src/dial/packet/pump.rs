@@ -19,12 +19,11 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long what was written may take in the end.
 const DELIVERY: Duration = Duration::from_millis(25);
-/// And then the resets, which are said twice, behind what already waits for the network.
+/// And then the resets, which are repeated, behind what already waits for the network.
+/// Meanwhile the other side of a stream that was cut off may ask whether that was us: where
+/// it has missed something that came before, the reset does not fit (RFC 5961, section 3.2),
+/// and only the answer to what it asks does.
 const RESETS: Duration = Duration::from_millis(300);
-/// How long the other side of a stream that was cut off may take to ask whether that was us:
-/// where it has missed something that came before, the reset does not fit (RFC 5961,
-/// section 3.2), and only the answer to what it asks does.
-const CHALLENGE: Duration = Duration::from_millis(150);
 
 /// What the task and the streams have in common.
 pub(super) struct Shared {
@@ -137,12 +136,8 @@ impl Pump {
         }
         self.shared.net().finish();
         self.until(DELIVERY, Net::is_delivered).await;
-        let is_cut_off = !self.shared.net().is_delivered();
         self.shared.net().abort(ErrorKind::NotConnected);
         self.until(RESETS, Net::has_parted).await;
-        if is_cut_off {
-            self.until(CHALLENGE, |_| false).await;
-        }
         let taken = async {
             while self.outgoing.capacity() < self.outgoing.max_capacity() {
                 tokio::time::sleep(LEAST_PAUSE).await;

@@ -1,5 +1,5 @@
 //! What the stack takes for its network interface: two queues. Owns that answers to what
-//! comes never grow without bounds, that resets are said twice, and that no end is lost
+//! comes never grow without bounds, that resets can be said again, and that no end is lost
 //! among data.
 
 use std::collections::VecDeque;

@@ -235,6 +235,35 @@ async fn closing_ends_every_stream_in_time() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_cut_off_resets_its_connection_though_resets_behind_data_are_lost() {
+    let resets = Arc::new(AtomicUsize::new(0));
+    let seen = resets.clone();
+    let between: Between = Arc::new(move |_, packet| {
+        flags(packet) & 4 == 0 || seen.fetch_add(1, Ordering::Relaxed) > 2
+    });
+    let (client, other) = pair(Duration::from_millis(40), between);
+    let listening = tokio::spawn(async move { (other.accept(server()).await, other) });
+    let mut ours = client.connect(server()).await.unwrap();
+    let (mut theirs, _other) = listening.await.unwrap();
+    let reading = tokio::spawn(async move {
+        loop {
+            if let Err(error) = theirs.read(&mut [0; 65_536]).await {
+                return error;
+            }
+        }
+    });
+    let sent = bytes(1 << 20);
+    let writing = async { while ours.write(&sent).await.is_ok() {} };
+    timeout(Duration::from_millis(500), writing).await.unwrap_err();
+    let before = Instant::now();
+    client.close().await;
+    assert!(before.elapsed() < Duration::from_millis(450), "{:?}", before.elapsed());
+    let broken = timeout(SOON, reading).await.unwrap().unwrap();
+    assert_eq!(broken.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(resets.load(Ordering::Relaxed) >= 4);
+}
+
+#[tokio::test]
 async fn streams_break_with_their_network() {
     let (client, mut link) = Stack::start(shape("fd00::1", 1400));
     let waiting = tokio::spawn(async move { client.connect(server()).await.err() });
