@@ -74,6 +74,9 @@ use invocation::{Front, Invocation};
 use role::Role;
 use task::background;
 
+/// Problems of a clan's data that are said at once; who mends these sees the next.
+const MOST_PROBLEMS: usize = 20;
+
 /// ssh for Clan machines: one binary, one connection, the best network.
 #[derive(Debug, Parser)]
 #[command(name = "clan-connect", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -513,8 +516,12 @@ impl Ui {
 
     /// What is wrong with parts of the exports that are not used.
     fn problems(&self, clan: &Clan) {
-        for problem in &clan.problems {
+        for problem in clan.problems.iter().take(MOST_PROBLEMS) {
             self.warning(&problem.to_string());
+        }
+        let more = clan.problems.len().saturating_sub(MOST_PROBLEMS);
+        if more > 0 {
+            self.warning(&format!("{more} more problems like these are in the clan's data"));
         }
         for warning in &clan.warnings {
             self.verbose(&format!("warning: {warning}"));

@@ -238,6 +238,17 @@ fn machines_and_networks_that_are_not_there_are_explained() {
 }
 
 #[test]
+fn a_clan_with_many_problems_is_told_of_some() {
+    let home = Home::new();
+    let peers: Vec<String> = (0..300).map(|at| format!("\"m{at}\": 1")).collect();
+    let exports = format!("{{\"n\": {{\"peers\": {{{}}}}}}}", peers.join(","));
+    home.write("e.json", exports);
+    let done = home.run(&["--exports", "e.json", "network", "list"]).exits(0);
+    assert_eq!(done.stderr.matches("warning: ").count(), 21, "{}", done.stderr);
+    done.says(&["280 more problems"]);
+}
+
+#[test]
 fn vars_that_cannot_be_had_are_explained() {
     let home = Home::new();
     clan(&home);
