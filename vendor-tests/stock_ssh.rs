@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Home, Run, Server, run, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Server, run, sshd, start, wait};
 
 struct Place {
     home: Home,
@@ -231,6 +231,41 @@ fn a_configuration_stays_its_owners_to_read() {
     assert_eq!(fs::metadata(&config).unwrap().uid(), 65534);
     assert!(!place.home.path("home/.ssh/config.d").exists());
     assert!(!fs::read_to_string(&config).unwrap().contains("Include"));
+}
+
+#[test]
+fn an_installation_that_fails_leaves_nothing_behind() {
+    let place = Place::new();
+    let config = "#".repeat(200 << 10);
+    place.home.write("home/.ssh/config", &config);
+    let dir = place.home.path(CLAN).display().to_string();
+    // A limit lets the small file be written, and not the large one.
+    let through = ["/bin/sh", "-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""];
+    let args = ["--flake", &dir, "ssh-config", "--install"];
+    let mut command = place.home.command_with(&through, &args);
+    Run::of(wait(start(&mut command, "dash"))).exits(255).says(&["write", ".ssh/config: "]);
+    assert_eq!(place.home.read("home/.ssh/config"), config);
+    let left = fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_program_that_others_can_change_is_not_called_by_ssh() {
+    let place = Place::new();
+    let dir = place.home.path(CLAN).display().to_string();
+    let printed = |mode: u32| {
+        let bin = place.home.path("bin");
+        fs::set_permissions(&bin, fs::Permissions::from_mode(mode)).unwrap();
+        let path = [("PATH", bin.to_str().unwrap())];
+        place.home.run_with_env(&["--flake", &dir, "ssh-config"], &path).exits(0).text()
+    };
+    fs::create_dir(place.home.path("bin")).unwrap();
+    let link = place.home.path("bin/clan-connect");
+    symlink(BINARY, &link).unwrap();
+    let call = format!("ProxyCommand {} ", link.display());
+    assert!(printed(0o755).contains(&call));
+    let printed = printed(0o777);
+    assert!(printed.contains("ProxyCommand /") && !printed.contains(&call), "{printed}");
 }
 
 #[test]

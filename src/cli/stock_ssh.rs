@@ -187,7 +187,7 @@ fn fit(words: CommandWords) -> Result<Vec<String>> {
 }
 
 /// This program: as it is found in the path, where that is the same, because a package's own
-/// directory goes with the package's version.
+/// directory goes with the package's version. A link that others can change does not count.
 fn program(global: &Global) -> Result<PathBuf> {
     let own = std::env::current_exe().and_then(|path| path.canonicalize());
     let own = own.map_err(|_| Error::Internal)?;
@@ -195,7 +195,8 @@ fn program(global: &Global) -> Result<PathBuf> {
     let found = std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(env!("CARGO_PKG_NAME")))
-        .find(|program| program.canonicalize().is_ok_and(|program| program == own));
+        .filter(|program| program.canonicalize().is_ok_and(|program| program == own))
+        .find(|program| not_his_alone(program, &global.env).is_none());
     Ok(found.unwrap_or(own))
 }
 
@@ -235,10 +236,16 @@ impl Place {
         // What cannot be changed is said before anything is.
         let config = self.read()?;
         let include = include();
+        let is_new = self.own.symlink_metadata().is_err();
         write(&self.own, text)?;
         if !config.contains(&include) {
             let gap = if config.is_empty() || config.ends_with('\n') { "" } else { "\n" };
-            write(&self.config, &format!("{config}{gap}{include}"))?;
+            let included = write(&self.config, &format!("{config}{gap}{include}"));
+            if included.is_err() && is_new {
+                // A file that nothing includes would be taken for an installed one.
+                let _ = std::fs::remove_file(&self.own);
+            }
+            included?;
         }
         print_text(&format!("written to {}\n", printable::line(&self.own.to_string_lossy())))
     }
