@@ -12,6 +12,11 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 
+/// What nix shows of a set that has it, instead of the set.
+const OUT_PATH: &str = "outPath";
+/// Where nix keeps what it has built.
+const STORE: &str = "/nix/store/";
+
 /// A way from a value to its parts, one step a level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
@@ -33,6 +38,11 @@ enum Step {
 }
 
 impl Step {
+    /// Whether it picks this one member.
+    fn is(&self, name: &str) -> bool {
+        matches!(self, Self::Key(key) | Self::Maybe(key) if key == name)
+    }
+
     /// Whether it picks nothing from what has no names.
     fn is_optional(&self) -> bool {
         match self {
@@ -170,11 +180,11 @@ fn pick<'a>(steps: &[Step], value: &'a Value, place: &mut Vec<&'a str>) -> Resul
                     for (name, inner) in map {
                         place.push(name);
                         let is_none = inner.as_object().is_some_and(Map::is_empty);
-                        let inner = match is_none {
+                        let picked = match is_none {
                             true => inner.clone(),
                             false => pick(rest, inner, place)?,
                         };
-                        found.insert(name.clone(), inner);
+                        insert(&mut found, name, inner, picked);
                         place.pop();
                     }
                 }
@@ -190,7 +200,7 @@ fn pick<'a>(steps: &[Step], value: &'a Value, place: &mut Vec<&'a str>) -> Resul
                         match map.get_key_value(key) {
                             Some((name, inner)) => {
                                 place.push(name);
-                                found.insert(name.clone(), pick(rest, inner, place)?);
+                                insert(&mut found, name, inner, pick(rest, inner, place)?);
                                 place.pop();
                             }
                             None if *maybe => {}
@@ -237,16 +247,42 @@ fn pick<'a>(steps: &[Step], value: &'a Value, place: &mut Vec<&'a str>) -> Resul
             }
             Ok(found.into())
         }
+        // What it was in nix, which shows a set with an outPath as that path alone.
+        Value::String(path) if is_store_path(path) && rest.is_empty() && step.is(OUT_PATH) => {
+            Ok(match step {
+                Step::Maybe(_) => Map::from_iter([(OUT_PATH.to_owned(), value.clone())]).into(),
+                _ => value.clone(),
+            })
+        }
         // `null ? name` is false in the nix language, as for any value that is no set.
         _ if step.is_optional() => Ok(Map::new().into()),
         _ => Err("there is a single value, and nothing below it".into()),
     }
 }
 
+/// Adds what was picked out of `value`. Nothing out of null is left out, as by Clan once it
+/// knows the whole (`clan_lib/flake/flake_test.py`, `test_select`).
+fn insert(found: &mut Map<String, Value>, name: &str, value: &Value, picked: Value) {
+    let is_nothing = value.is_null() && picked.as_object().is_some_and(Map::is_empty);
+    if !is_nothing {
+        found.insert(name.to_owned(), picked);
+    }
+}
+
+/// Whether this is a path of the store, and no file below one.
+fn is_store_path(text: &str) -> bool {
+    let Some((hash, name)) = text.strip_prefix(STORE).and_then(|name| name.split_once('-')) else {
+        return false;
+    };
+    let is_hash = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "+-._?=".contains(c);
+    !hash.is_empty() && hash.chars().all(is_hash) && name.chars().all(is_name)
+}
+
 /// A whole value as nix shows it: what has an `outPath` is that path.
 fn finished(value: &Value) -> Value {
     match value {
-        Value::Object(map) => match map.get("outPath") {
+        Value::Object(map) => match map.get(OUT_PATH) {
             Some(path) => finished(path),
             None => {
                 let pairs = map.iter().map(|(name, inner)| (name.clone(), finished(inner)));
@@ -359,7 +395,7 @@ impl Parser<'_> {
             }
             begun = true;
         }
-        match members.iter().any(|member| member.key == "outPath") {
+        match members.iter().any(|member| member.key == OUT_PATH) {
             // Nix shows a set with an outPath as that path alone.
             true => Err("outPath cannot be in braces, select it by itself".into()),
             false => Ok(members),

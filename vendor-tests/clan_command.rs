@@ -11,14 +11,15 @@ use crate::harness::{BINARY, Home, Run, sshd, start, until, wait};
 const IP: &str = "127.0.0.1";
 
 /// A home in which `ours/clan` is our binary.
-fn home() -> Home {
+pub fn home() -> Home {
     let home = Home::new();
     fs::create_dir(home.path("ours")).unwrap();
     symlink(BINARY, home.path("ours/clan")).unwrap();
     home
 }
 
-fn clan(home: &Home, path: &str, args: &[&str], env: &[(&str, &str)]) -> Run {
+/// Our binary under the name `clan`, with nothing else in its environment.
+pub fn clan(home: &Home, path: &str, args: &[&str], env: &[(&str, &str)]) -> Run {
     let mut command = Command::new(home.path("ours/clan"));
     command
         .args(args)
@@ -235,7 +236,13 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     home.script("theirs/clan", FAKE);
     let theirs = format!("{path}:{}", home.path("theirs").display());
     let done = clan(&home, &theirs, &["again"], &[]).exits(1);
-    done.says(&["each `clan` in $PATH calls another"]);
+    let loops = ["each `clan` in $PATH calls another"];
+    done.says(&loops);
+    // One that leaves nothing in the environment, and waits.
+    let forgets = "#!/bin/sh\nenv -i HOME=\"$HOME\" PATH=\"$PATH\" clan \"$@\"\nexit $?\n";
+    home.script("forgets/clan", forgets);
+    let forgetful = format!("{path}:{}", home.path("forgets").display());
+    clan(&home, &forgetful, &["again"], &[]).exits(1).says(&loops);
     // Directories that depend on where we stand are none.
     fs::create_dir(home.path("here")).unwrap();
     home.script("here/clan", FAKE);

@@ -23,6 +23,7 @@ mod by_address;
 mod callers;
 mod ci_job;
 mod clan;
+mod clan_cases;
 mod clan_command;
 mod clan_git;
 mod clan_keys;

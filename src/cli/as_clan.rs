@@ -3,6 +3,7 @@
 //! its commands are done here; all others, and every word that we do not know, are the next
 //! `clan`'s, see [`next`].
 
+mod callers;
 mod grammar;
 mod next;
 

@@ -34,7 +34,7 @@ const MAX_OUTPUT: u64 = 64 << 20;
 /// How long what nix has said may take to arrive once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Lines of nix's own message that are shown.
-const SHOWN_LINES: usize = 8;
+const SHOWN_LINES: usize = 16;
 /// Bound on that, in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
 /// Variables that nix, git and curl need. Whatever else there is may be a secret
@@ -389,8 +389,28 @@ fn is_for_nix(name: &OsStr) -> bool {
 fn tail(errors: &str) -> String {
     let text = printable::lines(last(errors, MAX_MESSAGE));
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines = without_traces(&lines).unwrap_or(lines);
     let from = lines.len().saturating_sub(SHOWN_LINES);
     lines.get(from..).unwrap_or_default().join("\n")
+}
+
+/// Leaves out how nix came to what is wrong: from an `error:` with nothing but `…` below it
+/// to the next one. `None` where a trace has no end, for then the message is not known.
+fn without_traces<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
+    let mut kept = Vec::new();
+    let mut is_trace = false;
+    let mut rest = lines.iter().peekable();
+    while let Some(line) = rest.next() {
+        let is_error = line.trim_start().starts_with("error:");
+        if is_error {
+            let next = rest.peek().map_or("", |next| next.trim_start());
+            is_trace = line.trim() == "error:" && next.starts_with('…');
+        }
+        if !is_trace {
+            kept.push(*line);
+        }
+    }
+    (!is_trace).then_some(kept)
 }
 
 /// At most so many bytes from the end.
@@ -415,6 +435,20 @@ mod tests {
         assert_eq!(shown.lines().count(), SHOWN_LINES);
         assert!(shown.contains("line 99") && !shown.contains('\x1b'), "{shown}");
         assert!(tail(&"ö".repeat(MAX_MESSAGE)).len() <= MAX_MESSAGE);
+    }
+
+    #[test]
+    fn a_trace_is_left_out_and_nothing_else() {
+        let trace = "error:\n  … while calling the 'throw' builtin\n  at /x.nix:1:2\n";
+        for (said, shown) in [
+            (format!("warning: w\n{trace}  error: a\n  b\n"), "warning: w\n  error: a\n  b"),
+            (format!("{trace}{trace}error:\n  a\n"), "error:\n  a"),
+            ("error: a\nerror: b\n".to_owned(), "error: a\nerror: b"),
+            ("fatal: a\nerror: b\n".to_owned(), "fatal: a\nerror: b"),
+            (trace.to_owned(), trace.trim_end()),
+        ] {
+            assert_eq!(tail(&said), shown);
+        }
     }
 
     #[test]

@@ -30,8 +30,26 @@ fn the_grammar_is_that_of_clan() {
         ("?x", vec![Step::Maybe("x".into())]),
         ("\"x\"", vec![key("x")]),
         ("*", vec![Step::All]),
+        ("{x}", vec![Step::Set(vec![member("x", false)])]),
         ("{x}.y", vec![Step::Set(vec![member("x", false)]), key("y")]),
+        ("x.y.z", vec![key("x"), key("y"), key("z")]),
+        ("x.*", vec![key("x"), Step::All]),
+        ("*.x", vec![Step::All, key("x")]),
         ("x.*.z", vec![key("x"), Step::All, key("z")]),
+        ("x.{y,z}", vec![key("x"), Step::Set(vec![member("y", false), member("z", false)])]),
+        (
+            "x.?zzz.{y,?z,x,*}",
+            vec![
+                key("x"),
+                Step::Maybe("zzz".into()),
+                Step::Set(vec![
+                    member("y", false),
+                    member("z", true),
+                    member("x", false),
+                    member("*", false),
+                ]),
+            ],
+        ),
         (
             r#"x."?zzz".?zzz\.asd..{y,\?z,"x,",*}"#,
             vec![
@@ -92,6 +110,23 @@ fn a_name_that_need_not_be_there_is_not_there_in_what_has_no_names() {
     assert_eq!(apply("d.?y").unwrap(), serde_json::json!({"y": null}));
     for text in ["a.x", "a.*", "c.{?x,y}", "b.0"] {
         assert!(apply(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_path_of_the_store_is_told_from_others() {
+    for (text, expected) in [
+        ("/nix/store/abc-bla", true),
+        ("/nix/store/0abc-a+b-c._?=9", true),
+        ("/nix/store/abc-bla/file", false),
+        ("/nix/store/abc-file.nix:42", false),
+        ("/nix/store/abc", false),
+        ("/nix/store/-bla", false),
+        ("/nix/store/ABC-bla", false),
+        ("a /nix/store/abc-bla", false),
+        ("", false),
+    ] {
+        assert_eq!(is_store_path(text), expected, "{text}");
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::callers;
 use crate::cli::clan::{NAMED, STOOD_IN, short_hash};
 use crate::cli::{Global, Ui};
 use crate::env::Env;
@@ -23,6 +24,9 @@ use crate::printable;
 const CALLS: &str = "CLAN_CONNECT_CALLS";
 /// Most of them: Clan may call `clan` itself, but not for ever.
 const MAX_CALLS: usize = 8;
+/// Most processes of the name that wait for us, should one of them have cleared the
+/// environment; it may take several for each of ours.
+const MAX_CALLERS: usize = 16;
 /// Ourselves, whatever has happened to our file.
 const OURSELVES: &str = "/proc/self/exe";
 /// The directory with our `ssh`.
@@ -39,7 +43,7 @@ pub(super) fn is_there(env: &Env) -> bool {
 pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     let env = &global.env;
     let calls = calls(env);
-    if calls.len() >= MAX_CALLS {
+    if calls.len() >= MAX_CALLS || callers::count() >= MAX_CALLERS {
         return Error::NextClan {
             command: shown(args),
             reason: "each `clan` in $PATH calls another".into(),
