@@ -148,6 +148,9 @@ fn clan(global: &Global, ui: &Ui) -> Result<Option<Flake>> {
 fn converted(document: &Document, global: &Global, ui: &Arc<Ui>) -> Result<Made> {
     let origin = document.origin().to_owned();
     let (mut snapshot, is_whole) = (document.snapshot()?, document.is_snapshot());
+    if !is_whole {
+        snapshot.forget_source();
+    }
     let mut lacks = failed(&snapshot);
     let mut inventory = None;
     match clan(global, ui)?.filter(|_| !is_whole) {
@@ -176,6 +179,7 @@ fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
     if flake.stands_alone() {
         return Ok(Made { origin, snapshot, lacks, inventory: None });
     }
+    snapshot.forget_source();
     match unevaluated {
         Some(machines) => lacks.extend(listed(
             "targetHost in configurations that cannot be evaluated",
