@@ -98,6 +98,7 @@ mod proxy_fdpass;
 mod reach;
 mod remote_listen;
 mod round_trips;
+mod same_plan;
 mod scripted;
 mod shells;
 mod snapshot;
