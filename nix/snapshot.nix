@@ -2,11 +2,12 @@
 # `clan-connect exports snapshot` makes of it. Owns what is taken; reads public vars only,
 # and opens no secret. What a machine does with it is in module.nix.
 #
-# Four things differ from the file of that command. There is no fingerprint, because nothing
-# that nix has built can be older than the clan. Hosts that are vars do not name the flake
-# any more: nobody reads that, and each commit would change every machine. No path is copied
-# into the store. And tickets of iroh, which everybody on the machine could read, are taken on
-# request only.
+# Three things differ from the file of that command. There is no fingerprint, because nothing
+# that nix has built can be older than the clan. No path is copied into the store. And tickets
+# of iroh, which everybody on the machine could read, are taken on request only.
+#
+# As there, hosts that are vars do not name the flake: nobody reads that, and each commit would
+# change every machine.
 { lib }:
 {
   # `clan.exports`, or the argument `exports` of a clan service.

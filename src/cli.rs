@@ -144,9 +144,9 @@ struct Global {
     /// The clan, once it is found.
     #[arg(skip)]
     found: OnceLock<flake::Flake>,
-    /// Whether the exports are a snapshot, once that is known.
+    /// What `exports` names, once it is read.
     #[arg(skip)]
-    is_snapshot: OnceLock<bool>,
+    document: OnceLock<Arc<flake::Document>>,
     /// What we were started with.
     #[arg(skip)]
     env: Env,

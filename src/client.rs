@@ -60,7 +60,8 @@ impl Clan {
     /// [`Error::File`], [`Error::TooLarge`], [`Error::Exports`].
     pub async fn read(file: impl AsRef<Path>) -> Result<Self> {
         let file = file.as_ref().to_owned();
-        blocking(move || Ok(Self::of(flake::read_exports(&file)?.0, None, Env::read()))).await
+        blocking(move || Ok(Self::of(flake::Document::read(&file)?.clan()?, None, Env::read())))
+            .await
     }
 
     fn of(known: model::Clan, dir: Option<PathBuf>, env: Env) -> Self {

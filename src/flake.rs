@@ -3,6 +3,7 @@
 //! mean is `exports`' business.
 
 mod acl;
+mod document;
 mod fault;
 mod fingerprint;
 mod git;
@@ -19,16 +20,15 @@ mod trusted;
 mod walk;
 mod way;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::exports::check_bounds;
 use crate::file;
-use crate::model::{Clan, TargetHost};
+use crate::model::TargetHost;
 use snapshot::Snapshot;
 
+pub use document::Document;
 pub use fingerprint::{Whose, fingerprint, stamp};
 pub use place::{Asker, admitted, fetched, find, inspect, is_remote};
 pub use source::Flake;
@@ -61,7 +61,7 @@ pub enum Step {
 ///
 /// # Errors
 /// [`Error::NoExports`] where there is neither nix nor a snapshot,
-/// [`Error::Nix`], and those of [`read_exports`].
+/// [`Error::Nix`], and those of [`Document`].
 pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let dir = flake.dir.as_path();
     let committed = dir.join(snapshot::NAME);
@@ -171,47 +171,6 @@ fn cache_file(dir: &Path, env: &Env) -> Option<PathBuf> {
     not_his_alone(&file, env).is_none().then_some(file)
 }
 
-/// Reads exports or a snapshot from a file, or from standard input when it is
-/// `-`, and tells whether it is a snapshot.
-///
-/// # Errors
-/// [`Error::File`], [`Error::TooLarge`], [`Error::Exports`].
-pub fn read_exports(file: &Path) -> Result<(Clan, bool)> {
-    let (origin, bytes) = read_document(file)?;
-    if Snapshot::is_one(&bytes) {
-        return Ok((Snapshot::parse(&origin, &bytes)?.clan(&origin)?, true));
-    }
-    Ok((Clan::parse(&origin, &bytes)?, false))
-}
-
-/// Whether a file that can be read more than once is a snapshot.
-pub fn is_snapshot(file: &Path) -> Option<bool> {
-    let is_lasting = file.metadata().is_ok_and(|meta| meta.is_file());
-    let bytes = is_lasting.then(|| read_bounded(file).ok()).flatten()?;
-    Some(Snapshot::is_one(&bytes))
-}
-
-/// The same, but as a snapshot, and whether it is one: of exports alone it knows nothing
-/// else.
-///
-/// # Errors
-/// As for [`read_exports`].
-pub fn read_snapshot(file: &Path) -> Result<(Snapshot, bool)> {
-    let (origin, bytes) = read_document(file)?;
-    if Snapshot::is_one(&bytes) {
-        return Ok((Snapshot::parse(&origin, &bytes)?, true));
-    }
-    let wrong = |reason| Error::Exports { origin: origin.clone(), reason };
-    check_bounds(&bytes).map_err(wrong)?;
-    let mut exports: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(format!("not valid JSON: {error}")))?;
-    // `clan select 'clan.?exports'` prints them so.
-    if let Some(inner) = exports.get_mut("exports") {
-        exports = inner.take();
-    }
-    Ok((Snapshot::new(exports), false))
-}
-
 /// What only nix can know of a clan.
 ///
 /// # Errors
@@ -252,31 +211,6 @@ pub fn configured_host(
     Ok(target)
 }
 
-fn read_document(file: &Path) -> Result<(String, Vec<u8>)> {
-    let stdin = file == Path::new("-");
-    let origin = if stdin { "standard input".to_owned() } else { file.display().to_string() };
-    Ok((origin, read_bounded(file)?))
-}
-
-fn read_bounded(file: &Path) -> Result<Vec<u8>> {
-    let stdin = file == Path::new("-");
-    let path = if stdin { PathBuf::from("standard input") } else { file.to_owned() };
-    let failed = |source| Error::File { action: "read", path: path.clone(), source };
-    let mut bytes = Vec::new();
-    // One byte more than allowed shows that there is more.
-    let read = if stdin {
-        std::io::stdin().lock().take(MAX_EXPORTS + 1).read_to_end(&mut bytes)
-    } else {
-        let file = std::fs::File::open(file).map_err(failed)?;
-        file.take(MAX_EXPORTS + 1).read_to_end(&mut bytes)
-    };
-    let count = read.map_err(failed)?;
-    if count as u64 > MAX_EXPORTS {
-        return Err(Error::TooLarge { path, limit: MAX_EXPORTS });
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -295,12 +229,6 @@ mod tests {
         std::fs::set_permissions(cache.join("clan-connect"), everybody).unwrap();
         // As `/tmp`: what is not there yet anybody can make.
         assert!(cache_file(dir.path(), &env).is_none());
-    }
-
-    #[test]
-    fn a_missing_exports_file_is_named() {
-        let error = read_exports(Path::new("/nonexistent/exports.json")).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/exports.json"), "{error}");
     }
 
     #[test]

@@ -99,6 +99,7 @@ mod proxy_fdpass;
 mod reach;
 mod remote_listen;
 mod round_trips;
+mod same_plan;
 mod scripted;
 mod shells;
 mod snapshot;

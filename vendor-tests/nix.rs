@@ -207,12 +207,19 @@ fn the_machines_own_configuration_is_asked_when_all_else_has_failed() {
     let ssh = ["-v", "ssh", "m", "-c", "true"];
     let tried = ["failed: inventory", "failed: internet", "over network configuration"];
     in_clan(&home, &ssh, &[WITH_NIX]).exits(0).says(&tried);
+    // Who asks whether it answers hears the same, though the clan is another one now.
+    home.write("clan/machines/m/configuration.nix", "{ }");
+    let ping = ["network", "ping", "m"];
+    let answered = in_clan(&home, &ping, &[WITH_NIX]).exits(0).text();
+    assert!(answered.contains("configuration via 127.0.0.1"), "{answered}");
     // It is known from then on.
     in_clan(&home, &ssh, &[]).exits(0).says(&["over network configuration"]);
     configured("throw \"not generated\"");
     in_clan(&home, &ssh, &[WITH_NIX])
         .exits(255)
         .says(&["configuration via targetHost: nix cannot evaluate", "not generated"]);
+    let done = in_clan(&home, &ping, &[WITH_NIX]).exits(1).says(&["warning: nix cannot evaluate"]);
+    assert!(done.text().contains("internet via 127.0.0.1"), "{}", done.text());
     let done = in_clan(&home, &["ssh", "alone"], &[WITH_NIX]).exits(255);
     done.says(&["it is in no network of the clan, and its configuration has no targetHost"]);
 }

@@ -19,7 +19,6 @@ use super::task::drive;
 use super::{Cli, Command, Global, Ui, print, print_text, select, ssh, vars, ways};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::flake;
 use crate::model::{Network, VarRef};
 use crate::plan::unknown_network;
 use crate::printable::{self, Printable};
@@ -235,10 +234,7 @@ fn list_vars(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
 
 /// The machines of the inventory that have all of these tags.
 fn machines(tags: &[String], global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let snapshot = match &global.exports {
-        Some(file) => flake::read_snapshot(file)?.0,
-        None => global.snapshot(ui)?.1,
-    };
+    let snapshot = global.known(ui)?;
     let has = |all: &[String]| tags.iter().all(|tag| all.contains(tag));
     let named = snapshot.machines.iter().filter(|(_, machine)| has(&machine.tags));
     let lines: String = named.map(|(name, _)| format!("{}\n", printable::line(name))).collect();

@@ -12,7 +12,7 @@ use crate::connect;
 use crate::error::{Error, Result};
 use crate::flake::nix::Whole;
 use crate::flake::snapshot::{self, Snapshot};
-use crate::flake::{self, Asker, Flake, Step};
+use crate::flake::{self, Asker, Document, Flake, Step};
 use crate::host_keys;
 use crate::model::{Clan, HostKeys};
 use crate::ssh::known_hosts::{DEFAULT_PORT, Name};
@@ -103,15 +103,19 @@ impl Global {
     /// Whether the exports are a snapshot and nothing but that was named: what it says of
     /// hosts and keys is not for a clan to say that one merely stands in.
     fn stands_for_all(&self) -> bool {
-        let Some(file) = self.exports.as_ref().filter(|_| self.named().is_none()) else {
-            return false;
-        };
-        match self.is_snapshot.get() {
-            Some(is_snapshot) => *is_snapshot,
-            // Of a pipe it is known once it has been read.
-            None => flake::is_snapshot(file)
-                .is_some_and(|is_snapshot| *self.is_snapshot.get_or_init(|| is_snapshot)),
+        // What is wrong with it is for whoever asks what it says.
+        self.named().is_none()
+            && self.document().is_some_and(|read| read.is_ok_and(|it| it.is_snapshot()))
+    }
+
+    /// What `--exports` names, if anything, which is read but once.
+    pub(super) fn document(&self) -> Option<Result<Arc<Document>>> {
+        let file = self.exports.as_ref()?;
+        if let Some(read) = self.document.get() {
+            return Some(Ok(read.clone()));
         }
+        let read = Document::read(file).map(Arc::new);
+        Some(read.map(|read| self.document.get_or_init(|| read).clone()))
     }
 
     /// The clan in [`Self::stood_in`], and none around it.
@@ -189,7 +193,7 @@ impl Global {
             overlays: self.overlays.clone(),
             asker: Asker::Nobody,
             found: Default::default(),
-            is_snapshot: Default::default(),
+            document: Default::default(),
             env: self.env.clone(),
             ..*self
         }
@@ -203,7 +207,7 @@ impl Global {
             Asker::Command | Asker::Ssh | Asker::Files => Asker::Files,
         };
         let (flake, exports) = (self.flake.clone(), self.exports.clone());
-        Self { flake, exports, asker, ..self.without_clan() }
+        Self { flake, exports, asker, document: self.document.clone(), ..self.without_clan() }
     }
 
     /// What the clan is read from, to tell it from all others; `None` for exports that
@@ -239,16 +243,20 @@ impl Global {
 
     /// The clan's networks and peers.
     pub(super) fn clan(&self, ui: &Ui) -> Result<Clan> {
-        match &self.exports {
-            Some(file) => {
-                let (clan, is_snapshot) = flake::read_exports(file)?;
-                let _ = self.is_snapshot.set(is_snapshot);
-                Ok(clan)
-            }
+        match self.document() {
+            Some(document) => document?.clan(),
             None => {
                 let (origin, snapshot) = self.snapshot(ui)?;
                 snapshot.clan(&origin)
             }
+        }
+    }
+
+    /// What is known of the clan, from wherever that is read.
+    pub(super) fn known(&self, ui: &Ui) -> Result<Snapshot> {
+        match self.document() {
+            Some(document) => document?.snapshot(),
+            None => self.snapshot(ui).map(|(_, snapshot)| snapshot),
         }
     }
 

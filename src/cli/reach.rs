@@ -67,9 +67,9 @@ impl How {
     }
 }
 
-/// Every network of the machine: time to the banner and what is known of the host key,
-/// a line as soon as it answers, or in JSON all of them in the order of priority. Exits
-/// with 1 when none answers.
+/// Every network of the machine, and its own configuration when none answers: time to the
+/// banner and what is known of the host key, a line as soon as it answers, or in JSON all of
+/// them in the order of priority. Exits with 1 when none answers.
 pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
     drive(async {
         let mut asked = arguments.how.asked(&arguments.machine)?;
@@ -119,19 +119,9 @@ async fn ping_all(
     let prepared = link::prepare(invocation, true, &Jumps::new(0), global, ui).await?;
     let mut request = prepared.request;
     ui.progress.doing(format!("pinging {}", Printable(&request.machine)));
-    if request.routes.is_empty()
-        && let Some(find) = request.last_resort.take()
-    {
-        // Its own configuration may say where it is.
-        let found = tokio::task::spawn_blocking(move || find()).await;
-        request.routes.extend(found.unwrap_or(Err(Error::Internal))?);
-    }
-    if request.routes.is_empty() {
-        let reason = request.no_route.unwrap_or_default();
-        return Err(Error::NoRoute { machine: request.machine, reason });
-    }
     // Each asks about one of them, and is alone.
     let routes = std::mem::take(&mut request.routes);
+    let last_resort = request.last_resort.take();
     let trust = Arc::new(Trust::load(&request).await?);
     let dialer = Arc::new(Dialer::new(
         std::mem::take(&mut request.settings),
@@ -150,7 +140,24 @@ async fn ping_all(
         }
         Ok(probed)
     };
-    fan_out(routes, one).await.into_iter().collect()
+    let probed: Result<Vec<Probed>> = fan_out(routes, &one).await.into_iter().collect();
+    let mut probed = probed?;
+    let is_reached = probed.iter().any(|probed| probed.outcome.is_ok());
+    if let Some(find) = last_resort.filter(|_| !is_reached) {
+        // Its own configuration may say where it is, which a session asks then, too.
+        let found = tokio::task::spawn_blocking(move || find()).await;
+        match found.unwrap_or(Err(Error::Internal)) {
+            Ok(Some(route)) => probed.push(one(0, route).await?),
+            Ok(None) => {}
+            Err(error) if probed.is_empty() => return Err(error),
+            Err(error) => ui.warning(&error.to_string()),
+        }
+    }
+    if probed.is_empty() {
+        let reason = request.no_route.unwrap_or_default();
+        return Err(Error::NoRoute { machine: request.machine, reason });
+    }
+    Ok(probed)
 }
 
 /// Does it for all of them at the same time, each with its place; what becomes of them
@@ -209,13 +216,14 @@ fn as_line(probed: &Probed) -> String {
 }
 
 fn as_json(probed: &Probed) -> Value {
-    let Route { network, port, technology, .. } = &probed.route;
+    let Route { network, port, user, technology, .. } = &probed.route;
+    let name = technology.name();
     let phase = |(phase, at): &(Phase, Duration)| json!({ "waits_for": phase.to_string(), "seconds": at.as_secs_f64() });
     let phases: Vec<Value> = probed.phases.iter().map(phase).collect();
     let costly = technology.is_costly();
     match &probed.outcome {
         Ok(answer) => json!({
-            "network": network, "port": port, "ok": true,
+            "network": network, "technology": name, "port": port, "user": user, "ok": true,
             "host": answer.host,
             "seconds": answer.elapsed.as_secs_f64(),
             "banner": answer.banner,
@@ -225,7 +233,7 @@ fn as_json(probed: &Probed) -> Value {
             "phases": phases,
         }),
         Err(attempt) => json!({
-            "network": network, "port": port, "ok": false,
+            "network": network, "technology": name, "port": port, "user": user, "ok": false,
             "host": attempt.host,
             "seconds": attempt.elapsed.as_secs_f64(),
             "stage": attempt.cause.stage().to_string(),

@@ -20,10 +20,7 @@ pub(super) fn run(text: &str, global: &Global, ui: &Ui) -> Result<()> {
 
 /// The flake as far as it is known.
 fn known(global: &Global, ui: &Ui) -> Result<Value> {
-    let snapshot = match &global.exports {
-        Some(file) => flake::read_snapshot(file)?.0,
-        None => global.snapshot(ui)?.1,
-    };
+    let snapshot = global.known(ui)?;
     for name in &snapshot.failed {
         ui.warning(&format!("exports entry {name:?} could not be evaluated and is left out"));
     }

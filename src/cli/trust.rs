@@ -17,7 +17,7 @@ use super::{Global, Ui, complete, print_json, print_text, task};
 use crate::connect::{Counted, Kind, Trust};
 use crate::error::{Error, Result};
 use crate::options::LogLevel;
-use crate::plan::{DEFAULT_PORT, Overrides, plan};
+use crate::plan::{DEFAULT_PORT, unknown_machine};
 use crate::printable::{self, Printable};
 use crate::ssh::known_hosts::{self, Name};
 
@@ -112,8 +112,10 @@ async fn known(machine: &Machine, global: &Global, ui: &Arc<Ui>) -> Result<Known
     let mut names = Vec::new();
     if !trust.is_of_clan() {
         let clan = clan?;
-        // Says what is wrong with the name.
-        plan(&clan, machine, &Overrides::default())?;
+        // It has its keys wherever it is, and even if nobody knows where.
+        if !clan.knows(machine) {
+            return Err(unknown_machine(&clan, machine));
+        }
         names = match alias {
             Some(alias) => vec![(alias, DEFAULT_PORT)],
             None => global.identity(machine, &clan, ui)?,

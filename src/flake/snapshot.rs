@@ -291,6 +291,12 @@ impl Snapshot {
         Ok(absent)
     }
 
+    /// Forgets where nix had the clan's files when it evaluated the exports: nobody reads
+    /// that, and it is another place once this file lies among them.
+    pub fn forget_source(&mut self) {
+        forget_source(&mut self.exports);
+    }
+
     /// Writes it so that a reader sees the old file or the new one, whole.
     ///
     /// # Errors
@@ -324,6 +330,20 @@ impl<'de> Visitor<'de> for &mut Keys {
             map.next_value::<IgnoredAny>()?;
         }
         Ok(())
+    }
+}
+
+/// Takes the `flake` from whatever is a var, wherever it is.
+fn forget_source(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.contains_key("generator") && map.contains_key("file") {
+                map.shift_remove("flake");
+            }
+            map.values_mut().for_each(forget_source);
+        }
+        Value::Array(all) => all.iter_mut().for_each(forget_source),
+        _ => {}
     }
 }
 
@@ -390,6 +410,20 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         let left = std::fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(left, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn where_nix_had_the_clan_is_forgotten_of_vars_alone() {
+        let var = serde_json::json!({ "machine": "m", "generator": "g", "file": "f" });
+        let mut with = var.clone();
+        with["flake"] = "/nix/store/x-source".into();
+        let exports = |var: &Value| {
+            serde_json::json!({ "x/n:n:r:m": { "peer": { "hosts": [{ "var": var }] } },
+                "o:o:o:m": { "flake": "its own", "file": "f", "deep": { "var": var } } })
+        };
+        let mut snapshot = Snapshot::new(exports(&with));
+        snapshot.forget_source();
+        assert_eq!(snapshot.exports, exports(&var));
     }
 
     #[test]

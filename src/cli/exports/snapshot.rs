@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::flake::nix::Whole;
 use crate::flake::snapshot::{self, Absent, Sealed, Snapshot};
-use crate::flake::{self, Flake, fingerprint};
+use crate::flake::{self, Document, Flake, fingerprint};
 use crate::model::{Clan, Host, VarRef};
 use crate::printable;
 
@@ -61,8 +61,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
             (None, None) => return global.site().map(drop),
         },
     };
-    let mut made = match &global.exports {
-        Some(file) => converted(file, global, ui)?,
+    let mut made = match global.document() {
+        Some(document) => converted(&*document?, global, ui)?,
         None => evaluated(global, ui)?,
     };
     seal(&mut made, to.as_deref(), &arguments.asked, global, ui)?;
@@ -125,8 +125,8 @@ fn seal(
 fn before(to: Option<&Path>, global: &Global) -> BTreeMap<String, Sealed> {
     let of_clan = || global.flake().ok().map(|dir| dir.join(snapshot::NAME));
     let file = to.filter(|file| file.is_file()).map(Path::to_owned).or_else(of_clan);
-    let read = file.and_then(|file| flake::read_snapshot(&file).ok());
-    read.map(|(snapshot, _)| snapshot.secret_hosts).unwrap_or_default()
+    let read = file.and_then(|file| Document::read(&file).ok()?.snapshot().ok());
+    read.map(|snapshot| snapshot.secret_hosts).unwrap_or_default()
 }
 
 /// The clan beside which this is, if there is one.
@@ -145,9 +145,12 @@ fn clan(global: &Global, ui: &Ui) -> Result<Option<Flake>> {
 
 /// What a file has. A snapshot stays as it is; to exports alone what the clan beside them
 /// has of its machines' keys and addresses is added.
-fn converted(file: &Path, global: &Global, ui: &Arc<Ui>) -> Result<Made> {
-    let origin = file.display().to_string();
-    let (mut snapshot, is_whole) = flake::read_snapshot(file)?;
+fn converted(document: &Document, global: &Global, ui: &Arc<Ui>) -> Result<Made> {
+    let origin = document.origin().to_owned();
+    let (mut snapshot, is_whole) = (document.snapshot()?, document.is_snapshot());
+    if !is_whole {
+        snapshot.forget_source();
+    }
     let mut lacks = failed(&snapshot);
     let mut inventory = None;
     match clan(global, ui)?.filter(|_| !is_whole) {
@@ -176,6 +179,7 @@ fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
     if flake.stands_alone() {
         return Ok(Made { origin, snapshot, lacks, inventory: None });
     }
+    snapshot.forget_source();
     match unevaluated {
         Some(machines) => lacks.extend(listed(
             "targetHost in configurations that cannot be evaluated",

@@ -207,7 +207,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         nix_options: passed.clan.nix_options,
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
-        is_snapshot: Default::default(),
+        document: Default::default(),
         env: env.clone(),
     };
     let warm = |warm: PassedWarm| -> Result<Warm> {
@@ -322,7 +322,7 @@ mod tests {
                 nix_options: Vec::new(),
                 asker: Asker::Command,
                 found: Default::default(),
-                is_snapshot: Default::default(),
+                document: Default::default(),
                 env: env.clone(),
             };
             let (read, clan) = read(&write(&invocation, &global).unwrap(), &env).unwrap();
