@@ -170,6 +170,9 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     assert_eq!(value["vars"]["web"]["p2p-ssh-iroh-p2p/ticket"], "endpointaaaa");
     let member = &value["services"]["vpn"]["roles"]["peer"]["web"];
     assert_eq!(member, &json!({ "mtu": 1280, "controller": "web" }));
+    let members = &value["services"]["ygg"]["roles"]["default"];
+    assert_eq!(members["db"]["ports.tls"], 4443, "{members}");
+    assert!(members["no word"].is_object() && members["no word"].get("ports.tls").is_none());
     // The configurations of all machines are evaluated on request only.
     let less: Value = serde_json::from_str(&text(&place.machine("{ }")["file"]["text"])).unwrap();
     assert!(less.get("configured").is_none() && less["machines"] == value["machines"]);
