@@ -259,3 +259,31 @@ fn text(value: Value) -> Option<String> {
 fn is_there<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_role_is_for_the_machines_that_have_its_tag_wherever_that_is_said() {
+        let roles = json!({ "peer": { "tags": {
+            "all": {}, "far": { "settings": { "mtu": 1280 } },
+        } } });
+        let all = json!({
+            "exports": {},
+            "failed": [],
+            "machines": { "a": {}, "b": { "tags": ["far", 3] } },
+            "services": {
+                "tags": { "all": ["a"] },
+                "instances": { "vpn": { "module": { "name": "wireguard" }, "roles": roles } },
+            },
+        });
+        let snapshot = snapshot(serde_json::from_value(all).unwrap());
+        assert_eq!(snapshot.machines["b"].tags, ["far"]);
+        let services = serde_json::to_value(snapshot.services).unwrap();
+        let peers = &services["vpn"]["roles"]["peer"];
+        assert_eq!(peers, &json!({ "a": {}, "b": { "mtu": 1280 } }));
+    }
+}
