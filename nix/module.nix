@@ -94,7 +94,8 @@ let
         PrivateDevices = true;
         PrivateNetwork = true;
         PrivateTmp = true;
-        ProtectHome = true;
+        # Empty rather than closed: an error would else complain about keys of root.
+        ProtectHome = "tmpfs";
         ProtectSystem = "strict";
       };
     };

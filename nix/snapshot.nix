@@ -172,18 +172,26 @@ let
   ## Machines
 
   said = attrsIn (inventory.machines or { });
+  # The machines of each tag, and the tags of each machine: the inventory can say it in
+  # either place.
   tags = lib.filterAttrs (_: isList) (attrsOr (clean 4 (inventory.tags or { })));
+  ownTags = lib.mapAttrs (
+    _: machine: builtins.filter isString (listOr (clean 2 ((attrsIn machine).tags or [ ])))
+  ) said;
+  tagged =
+    tag:
+    builtins.filter isString (tags.${tag} or [ ])
+    ++ builtins.filter (name: builtins.elem tag ownTags.${name}) (attrNames said);
 
   machine =
     name:
     let
       ofInventory = attrsIn (said.${name} or { });
-      own = builtins.filter isString (listOr (clean 2 (ofInventory.tags or [ ])));
-      tagged = builtins.filter (tag: builtins.elem name tags.${tag}) (attrNames tags);
+      listed = builtins.filter (tag: builtins.elem name tags.${tag}) (attrNames tags);
       certificates = keys name "openssh-cert" "ssh.id_ed25519-cert.pub";
     in
     given "target_host" (textOr (either (ofInventory.deploy.targetHost or null) null))
-    // given "tags" (attrNames (lib.genAttrs (own ++ tagged) (_: null)))
+    // given "tags" (attrNames (lib.genAttrs (ownTags.${name} or [ ] ++ listed) (_: null)))
     // given "host_keys" (
       keys name "openssh" "ssh.id_ed25519.pub" ++ keys name "openssh-rsa" "ssh.id_rsa.pub"
     )
@@ -288,12 +296,12 @@ let
           ${machine} = (all.${machine} or defaults) // settings ((attrsOr more).settings or null);
         };
       ofTags = attrsOr (role.tags or { });
-      tagged = lib.foldl' (
-        all: tag: lib.foldl' (all: machine: add all machine ofTags.${tag}) all (tags.${tag} or [ ])
+      byTags = lib.foldl' (
+        all: tag: lib.foldl' (all: machine: add all machine ofTags.${tag}) all (tagged tag)
       ) { } (attrNames ofTags);
       ofMachines = attrsOr (role.machines or { });
     in
-    lib.foldl' (all: machine: add all machine ofMachines.${machine}) tagged (attrNames ofMachines);
+    lib.foldl' (all: machine: add all machine ofMachines.${machine}) byTags (attrNames ofMachines);
 
   services =
     let

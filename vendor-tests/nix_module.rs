@@ -1,6 +1,6 @@
 //! The flake of this project, evaluated by the real nix: its files, the snapshot that a
-//! clan's machine is built with, and what a stock OpenSSH there is told. nixpkgs is not
-//! here: `fixtures/nix` stands for it and for the clan.
+//! clan's machine is built with, and what a stock OpenSSH there is told. `fixtures/nix` stands
+//! for the clan, and for nixpkgs unless its `lib` is in the folder `$CLAN_TEST_NIXPKGS_LIB`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -23,7 +23,10 @@ const FILE: &str = "/etc/clan-connect/home/clan-connect.json";
 fn evaluated(file: &str, args: &[&str]) -> Value {
     let file = format!("{ROOT}/{file}");
     let fixed = ["--eval", "--strict", "--json", "--store", "dummy://", &file];
-    let json = run("nix-instantiate", &[&fixed, args].concat(), "nix-bin");
+    let nixpkgs = std::env::var("CLAN_TEST_NIXPKGS_LIB").ok();
+    let real = |dir| ["--argstr", "nixpkgs", dir];
+    let nixpkgs: Vec<&str> = nixpkgs.as_deref().into_iter().flat_map(real).collect();
+    let json = run("nix-instantiate", &[&fixed[..], &nixpkgs, args].concat(), "nix-bin");
     serde_json::from_str(&json).unwrap()
 }
 
@@ -167,6 +170,9 @@ fn a_machines_snapshot_is_what_our_own_command_writes() {
     assert_eq!(value["vars"]["web"]["p2p-ssh-iroh-p2p/ticket"], "endpointaaaa");
     let member = &value["services"]["vpn"]["roles"]["peer"]["web"];
     assert_eq!(member, &json!({ "mtu": 1280, "controller": "web" }));
+    let members = &value["services"]["ygg"]["roles"]["default"];
+    assert_eq!(members["db"]["ports.tls"], 4443, "{members}");
+    assert!(members["no word"].is_object() && members["no word"].get("ports.tls").is_none());
     // The configurations of all machines are evaluated on request only.
     let less: Value = serde_json::from_str(&text(&place.machine("{ }")["file"]["text"])).unwrap();
     assert!(less.get("configured").is_none() && less["machines"] == value["machines"]);

@@ -90,13 +90,16 @@ impl Inventory {
         of_machines
     }
 
-    /// The instances of the services that matter, each with its members.
-    pub(super) fn services(self) -> BTreeMap<String, Kept> {
-        let Self { instances, tags } = self;
-        let kept = instances.into_iter().filter_map(|(name, instance)| {
+    /// The instances of the services that matter, each with its members; `tags` are those of
+    /// each machine, wherever the inventory says them.
+    pub(super) fn services(
+        self,
+        tags: &BTreeMap<String, BTreeSet<String>>,
+    ) -> BTreeMap<String, Kept> {
+        let kept = self.instances.into_iter().filter_map(|(name, instance)| {
             let service = instance.module.name.filter(|it| SERVICES.contains(&it.as_str()))?;
             let roles = instance.roles.into_iter().filter_map(|(name, role)| Some((name, role?)));
-            let roles = roles.map(|(name, role)| (name, members(role, &tags)));
+            let roles = roles.map(|(name, role)| (name, members(role, tags)));
             Some((name, Kept { service, roles: roles.collect() }))
         });
         kept.take(MAX_INSTANCES).collect()
@@ -107,14 +110,14 @@ impl Inventory {
 /// tags say, then what is said of them.
 fn members(
     role: Role,
-    tags: &BTreeMap<String, Vec<String>>,
+    tags: &BTreeMap<String, BTreeSet<String>>,
 ) -> BTreeMap<String, BTreeMap<String, Value>> {
     let Role { settings, machines, tags: tagged } = role;
     let mut defaults = BTreeMap::new();
     flatten(&settings, MAX_DEPTH, &mut defaults);
     let mut members: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
     for (tag, said) in &tagged {
-        for machine in tags.get(tag).into_iter().flatten() {
+        for (machine, _) in tags.iter().filter(|(_, all)| all.contains(tag)) {
             let all = members.entry(machine.clone()).or_insert_with(|| defaults.clone());
             flatten(said.get("settings").unwrap_or_default(), MAX_DEPTH, all);
         }
@@ -213,7 +216,9 @@ mod tests {
     use crate::test_data;
 
     fn services_of(inventory: Value) -> Vec<Service> {
-        services(&serde_json::from_value::<Inventory>(inventory).unwrap().services())
+        let inventory: Inventory = serde_json::from_value(inventory).unwrap();
+        let tags = inventory.tags_of_machines();
+        services(&inventory.services(&tags))
     }
 
     #[test]

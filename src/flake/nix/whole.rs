@@ -2,7 +2,7 @@
 //! the `targetHost` in the configuration of each machine. Owns the expressions, and what is
 //! done where an error in one part cannot be caught inside nix.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -235,14 +235,14 @@ fn snapshot(all: All) -> Snapshot {
     snapshot.domain = domain.and_then(text);
     let inventory: Inventory = serde_json::from_value(services).unwrap_or_default();
     let mut tags = inventory.tags_of_machines();
-    snapshot.services = Some(inventory.services());
+    for (name, said) in &machines {
+        let own = said.tags.as_array().into_iter().flatten().filter_map(Value::as_str);
+        tags.entry(name.clone()).or_default().extend(own.map(str::to_owned));
+    }
+    snapshot.services = Some(inventory.services(&tags));
     let machine = |(name, said): (String, OfMachine)| {
-        let mut all: BTreeSet<String> = tags.remove(&name).unwrap_or_default();
-        if let Value::Array(own) = said.tags {
-            all.extend(own.into_iter().filter_map(text));
-        }
-        let (target_host, tags) = (text(said.host), all.into_iter().collect());
-        (name, Machine { target_host, tags, ..Machine::default() })
+        let tags = tags.remove(&name).unwrap_or_default().into_iter().collect();
+        (name, Machine { target_host: text(said.host), tags, ..Machine::default() })
     };
     snapshot.machines = machines.into_iter().map(machine).collect();
     snapshot
@@ -258,4 +258,32 @@ fn text(value: Value) -> Option<String> {
 /// Tells what is `null` from what is not there.
 fn is_there<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_role_is_for_the_machines_that_have_its_tag_wherever_that_is_said() {
+        let roles = json!({ "peer": { "tags": {
+            "all": {}, "far": { "settings": { "mtu": 1280 } },
+        } } });
+        let all = json!({
+            "exports": {},
+            "failed": [],
+            "machines": { "a": {}, "b": { "tags": ["far", 3] } },
+            "services": {
+                "tags": { "all": ["a"] },
+                "instances": { "vpn": { "module": { "name": "wireguard" }, "roles": roles } },
+            },
+        });
+        let snapshot = snapshot(serde_json::from_value(all).unwrap());
+        assert_eq!(snapshot.machines["b"].tags, ["far"]);
+        let services = serde_json::to_value(snapshot.services).unwrap();
+        let peers = &services["vpn"]["roles"]["peer"];
+        assert_eq!(peers, &json!({ "a": {}, "b": { "mtu": 1280 } }));
+    }
 }
