@@ -296,6 +296,7 @@ impl Net {
             let Some(until) = connection.lingers else { continue };
             let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
             if socket.state() != State::TimeWait && (socket.can_recv() || until <= now) {
+                self.is_cut_off |= socket.send_queue() > 0;
                 socket.abort();
             }
         }
