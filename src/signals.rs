@@ -88,8 +88,10 @@ async fn watched(mut signals: Signals, mut done: watch::Receiver<()>) {
         _ = done.changed() => return,
         number = signals.any() => number,
     };
+    // Whoever hears of it may be done before the next line.
+    let is_heard = CAME.receiver_count() > 0;
     CAME.send_replace(number);
-    if CAME.receiver_count() > 0 {
+    if is_heard {
         tokio::select! {
             _ = done.changed() => {}
             () = tokio::time::sleep(GRACE) => {}
