@@ -43,6 +43,9 @@ const RESET_AGAIN: Duration = Duration::from_millis(5);
 /// is repeated after three times the last pause, and after this one not any more.
 const LAST_PAUSE: Duration = Duration::from_millis(135);
 
+/// More bytes than these are no last words of a session: data is under way.
+const LAST_WORDS: usize = 16 << 10;
+
 /// All connections of a stack.
 pub(super) struct Net {
     interface: Interface,
@@ -186,7 +189,7 @@ impl Net {
             matches!(socket.state(), State::FinWait1 | State::FinWait2 | State::Closing)
                 || matches!(socket.state(), State::LastAck | State::TimeWait);
         if socket.can_recv() || (!has_ended && socket.send_queue() == 0) {
-            self.is_cut_off |= socket.send_queue() > 0;
+            self.is_cut_off |= socket.send_queue() > LAST_WORDS;
             socket.abort();
         } else {
             socket.close();
@@ -296,7 +299,7 @@ impl Net {
             let Some(until) = connection.lingers else { continue };
             let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
             if socket.state() != State::TimeWait && (socket.can_recv() || until <= now) {
-                self.is_cut_off |= socket.send_queue() > 0;
+                self.is_cut_off |= socket.send_queue() > LAST_WORDS;
                 socket.abort();
             }
         }
@@ -337,10 +340,11 @@ impl Net {
     /// The end of every connection at once.
     pub(super) fn abort(&mut self, why: ErrorKind) {
         self.is_ending = true;
-        self.is_cut_off |= !self.is_delivered();
         for (handle, connection) in &mut self.connections {
             connection.failure.get_or_insert(DialFailure::Io(why));
-            self.sockets.get_mut::<Socket<'_>>(*handle).abort();
+            let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
+            self.is_cut_off |= socket.send_queue() > LAST_WORDS;
+            socket.abort();
         }
     }
 
