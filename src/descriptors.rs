@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,23 @@ pub fn close_inherited(env: &Env) {
     let (kept, others): (Vec<RawFd>, Vec<RawFd>) =
         open().into_iter().filter(|fd| *fd > 2).partition(|fd| wanted.contains(fd));
     close(&others);
-    *named_ones() = kept;
+    *named_ones() = still_open(kept);
+}
+
+/// Those that a caller has really opened: where they were listed the list itself had a
+/// number, which something of ours gets next.
+fn still_open(mut listed: Vec<RawFd>) -> Vec<RawFd> {
+    if listed.is_empty() {
+        return listed;
+    }
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).ok();
+    listed.retain(|fd| match &own {
+        Some(own) if own.as_raw_fd() == *fd => false,
+        Some(own) if pidfd_getfd(own, *fd, PidfdGetfdFlags::empty()).is_ok() => true,
+        // Not every system lets a process have its own by number.
+        _ => Path::new(&format!("/proc/self/fd/{fd}")).symlink_metadata().is_ok(),
+    });
+    listed
 }
 
 /// Closes those that were kept for their names: by now they have been read.
@@ -43,15 +59,20 @@ pub(crate) fn close_named() {
     close(&std::mem::take(&mut *named_ones()));
 }
 
-/// A descriptor to write to in the place of one that is named as `/dev/fd/3`, which is
-/// closed: what we start has no use for it. To open the name anew takes rights that whoever
+/// A descriptor to write to in the place of one that is named as `/dev/fd/3` or
+/// `/dev/stderr`. It is closed, unless it is a standard one: what we start has no use for it. To open the name anew takes rights that whoever
 /// was handed a pipe may not have. `None` for a name of anything else.
 pub(crate) fn taken(name: &Path) -> Option<std::io::Result<OwnedFd>> {
-    let number =
-        PLACES.iter().find_map(|place| name.as_os_str().as_bytes().strip_prefix(*place))?;
-    let number =
-        std::str::from_utf8(number).ok().filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
-    let number = number?.parse().ok()?;
+    let bytes = name.as_os_str().as_bytes();
+    let number = match bytes {
+        b"/dev/stdout" => 1,
+        b"/dev/stderr" => 2,
+        _ => {
+            let number = PLACES.iter().find_map(|place| bytes.strip_prefix(*place))?;
+            let number = std::str::from_utf8(number).ok();
+            number.filter(|it| it.bytes().all(|it| it.is_ascii_digit()))?.parse().ok()?
+        }
+    };
     Some(take(number, name))
 }
 
@@ -91,7 +112,7 @@ fn of_this_process(number: RawFd) -> std::io::Result<OwnedFd> {
 
 fn close(descriptors: &[RawFd]) {
     for fd in descriptors {
-        // Closing one that is closed already, such as that of this folder, does no harm.
+        // Closing one that is closed already, such as that of the list, does no harm.
         let _ = nix::unistd::close(*fd);
     }
 }

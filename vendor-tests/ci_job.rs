@@ -136,14 +136,27 @@ fn events_go_to_no_descriptor_but_one_that_was_handed_over() {
     let job = Job::new();
     let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));
     job.snapshot(job.server.address.port(), host_key.trim());
-    // Nobody has opened them, so that they are the program's own by now; one can only be
-    // read, and one is no number.
-    for name in ["/dev/fd/7", "/proc/self/fd/5", "/dev/fd/0", "/dev/fd/-1", "/dev/fd/"] {
+    // Nobody has opened them, so that they are the program's own by now (the third is the
+    // first that it gets); one can only be read, and one is no number.
+    let lowest = ["/dev/fd/3", "/dev/fd/4", "/proc/self/fd/5", "/dev/fd/7"];
+    for name in lowest.into_iter().chain(["/dev/fd/0", "/dev/fd/-1", "/dev/fd/"]) {
         let run = job.run(&job.key, &["--events", name, "ssh", "m", "-l", "root", "-c", "true"]);
         run.exits(255).says(&["cannot write events to", name]);
     }
-    // What is started has no part in it.
+    // Standard error is what it is, with its place in the file.
     let clan = job.home.path("clan").display().to_string();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$@\" 2>both", "-", BINARY, "--flake", &clan, "-v"]);
+    command.args(["--events", "/dev/stderr", "ssh", "m", "-l", "root", "-c", "true"]);
+    command.env_clear().env("CLAN_CONNECT_SSH_KEY", &job.key).current_dir(job.home.dir.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Run::of(wait(start(&mut command, "dash"))).exits(0);
+    let both = job.home.read("both");
+    let (events, words): (Vec<&str>, Vec<&str>) =
+        both.lines().partition(|line| serde_json::from_str::<Value>(line).is_ok());
+    assert!(events.len() >= 3 && !words.is_empty(), "{both}");
+    assert!(words.iter().all(|line| !line.contains('{')), "{both}");
+    // What is started has no part in it.
     let seen = job.home.path("seen").display().to_string();
     let proxy = format!("ProxyCommand=sh -c 'ls -l /proc/self/fd >{seen}'");
     let mut command = Command::new("/bin/sh");
