@@ -9,8 +9,9 @@ use std::time::Duration;
 use iroh::endpoint::{Connection, ConnectionError, ReadError, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How long the last of what was written may take to arrive.
-const LAST: Duration = Duration::from_secs(5);
+/// How long the last of what was written may take to arrive. A session that ends because
+/// the other side is silent waits for it, too.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The only stream of a connection.
 pub(super) struct Pipe {
