@@ -248,7 +248,7 @@ fn write(snapshot: &Snapshot, file: &Path, env: &Env) -> Result<()> {
     let above = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     above.map_or(Ok(()), |dir| dir.metadata().map(drop)).map_err(failed)?;
     // As umask allows: it is made to be shared.
-    file::write_over(&led_to(file, env)?, text.as_bytes(), 0o644).map_err(failed)
+    file::write_over(&led_to(file, env)?, text.as_bytes(), 0o644, env.sudo()).map_err(failed)
 }
 
 /// The file that is written: what a link leads to, which stays one, if nobody else could have
