@@ -3,6 +3,7 @@
 //! hosts, files and names of their own; OpenSSH's sshd is what answers on each.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
@@ -563,6 +564,42 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
     clan.snapshot(&["--for", "gamma"]);
     let none = unseal(&script, &[dir]).exits(1).says(&["for gamma and not for alpha"]);
     assert_eq!(none.text(), "");
+}
+
+#[test]
+fn what_others_may_have_written_is_not_kept_and_what_cannot_be_dialled_is_said() {
+    let clan = Clan::new(Store::Age, &exports());
+    clan.secret("beta", &hidden(1));
+    let first = clan.snapshot(&["--for", "alpha"]);
+    clan.home.write("shared.json", &first);
+    let file = clan.home.path("shared.json");
+    let sealed = |text: &str| {
+        let snapshot: Value = serde_json::from_str(text).unwrap();
+        snapshot["secret_hosts"]["alpha"]["sealed"].as_str().unwrap().to_owned()
+    };
+    let asked = |mode: u32| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let done = clan.asked(&["--for", "alpha", "-o", file.to_str().unwrap()]).exits(0);
+        (done.stderr, clan.home.read("shared.json"))
+    };
+    assert_eq!(asked(0o644).1, first);
+    let (said, text) = asked(0o666);
+    assert!(said.contains("no secret hosts that it has are kept"), "{said}");
+    assert_ne!(sealed(&text), sealed(&first));
+    // What root has written is root's.
+    if fs::metadata(&file).unwrap().uid() == 0 {
+        chown(&file, Some(NOBODY.parse().unwrap()), None).unwrap();
+        assert_ne!(sealed(&asked(0o644).1), sealed(&text));
+        assert_eq!(fs::metadata(&file).unwrap().uid(), 0);
+    }
+    for (machine, host) in [("beta", "-oProxyCommand=hunter2"), ("gamma", "hunter2 \u{1b}[2J")] {
+        clan.secret(machine, host);
+        let said = clan.asked(&["--for", "alpha"]).exits(0).stderr;
+        for word in [machine, "tor_tor/hostname", "network hidden", "--regenerate"] {
+            assert!(said.contains(word), "{said}");
+        }
+        assert!(!said.contains("hunter2") && !said.contains('\u{1b}'), "{said}");
+    }
 }
 
 /// Makes this host a machine called `admin`, which Clan has given the key in `$1`.
