@@ -96,7 +96,7 @@ fn damaged_ones_are_named_if_they_are_ours_and_passed_over_if_not() {
     let recipients = good.recipients.clone();
     for (text, reason) in [(&*text, "it holds no hosts"), (cut, "damaged or truncated")] {
         let broken = SealedHosts { recipients: recipients.clone(), ..broken("job", text) };
-        let error = host.reveal(&[broken.clone()], "db").unwrap_err().to_string();
+        let error = host.reveal(std::slice::from_ref(&broken), "db").unwrap_err().to_string();
         assert!(error.contains("has for job are damaged") && error.ends_with(reason), "{error}");
         assert_eq!(host.reveal(&[broken, good.clone()], "db").unwrap(), "db.onion");
     }
