@@ -145,7 +145,8 @@ impl Handed {
                     Ok(Some(hosts)) => return Ok(Outcome::Open(hosts, sealed.clone())),
                     Ok(None) => {}
                     Err(closed)
-                        if has_our_key(&sealed) || self.machine.as_ref() == Some(&sealed.whose) =>
+                        if self.machine.as_ref() == Some(&sealed.whose)
+                            || has_our_key(&sealed) && closed != Closed::TooMuch =>
                     {
                         broken.get_or_insert_with(|| (sealed.whose.clone(), closed.reason()));
                     }

@@ -114,10 +114,15 @@ fn ours_open_however_many_there_are_of_others() {
         all
     };
     assert_eq!(host.reveal(&all(sealed("job", &key, &["db"])), "db").unwrap(), "db.onion");
-    // Where none says that it is ours, that not all were tried is said.
-    let unnamed = SealedHosts { recipients: Vec::new(), ..sealed("job", &key, &["db"]) };
-    let Err(Error::SealedHosts { fault, .. }) = host.reveal(&all(unnamed), "db") else { panic!() };
-    assert!(format!("{fault:?}").contains("not on all of them"), "{fault:?}");
+    // Where none says that it is ours, or all do, that not all were tried is said.
+    let ours = sealed("job", &key, &["db"]);
+    let unnamed = all(SealedHosts { recipients: Vec::new(), ..ours.clone() });
+    let liar = |it: SealedHosts| SealedHosts { recipients: ours.recipients.clone(), ..it };
+    let liars = all(ours.clone()).into_iter().map(liar).collect();
+    for all in [unnamed, liars] {
+        let Err(Error::SealedHosts { fault, .. }) = host.reveal(&all, "db") else { panic!() };
+        assert!(format!("{fault:?}").contains("not on all of them"), "{fault:?}");
+    }
 }
 
 #[test]
