@@ -17,7 +17,7 @@ use crate::address;
 use crate::dial::{Dialer, Settings, SocketOptions, Target};
 use crate::env::Env;
 use crate::error::{Attempt, Cause, Error, Result};
-use crate::model::Host;
+use crate::model::{Host, is_host};
 use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{CONFIGURATION, Route};
 use crate::prompter::Prompter;
@@ -30,7 +30,6 @@ use crate::ssh::info::ConnectionInfo;
 use crate::ssh::{
     self, HandshakeError, KEYSTROKES, Opening, Rekey, ServerMemory, Session, takes_guesses,
 };
-use crate::tokens;
 use crate::vars::Vars;
 
 pub use identity::{identity, stated_keys};
@@ -40,8 +39,6 @@ pub use trust::{Counted, HostKeySettings, Kind, Trust};
 
 /// Bound on each answer of a server, unless the user sets one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
-/// Longest host of any technology, in bytes; tickets of iroh are the longest.
-const MAX_HOST: usize = 4096;
 /// The interval of keepalives, as Clan has it.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Unanswered keepalives that end a connection, as in ssh_config(5).
@@ -380,10 +377,7 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
         .await
         .map_err(|_| Box::new(Error::Internal))??;
     let host = value.text()?;
-    let usable = !host.expose().is_empty()
-        && host.expose().len() <= MAX_HOST
-        && tokens::unfit_host(host.expose()).is_none();
-    if !usable {
+    if !is_host(host.expose()) {
         return Err(Box::new(Error::VarName {
             name: var.to_string(),
             reason: "its value is not the address of a host",

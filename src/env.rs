@@ -80,6 +80,11 @@ impl Env {
         self.0.variables.get(OsStr::new(name)).map(encoding::of_os)
     }
 
+    /// The user who has become root by sudo(8).
+    pub fn sudo(&self) -> Option<u32> {
+        self.text("SUDO_UID")?.parse().ok()
+    }
+
     /// `$HOME`, or else the home of the account (passwd(5)).
     pub fn home(&self) -> Option<&Path> {
         let variable = self.path("HOME").filter(|home| home.is_absolute());

@@ -1,18 +1,21 @@
-//! Reading a file that somebody else may have put there, and writing one whole. Owns
-//! that it is a regular file where the user did not name it, and that its size is
-//! bounded: a FIFO or a device in its place can neither hold us up nor fill our memory.
+//! Reading a file that somebody else may have put there. Owns that it is a regular file
+//! where the user did not name it, and that its size is bounded: a FIFO or a device in its
+//! place can neither hold us up nor fill our memory. Writing one is `whole`'s.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
-};
+mod whole;
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
+#[cfg(any(test, feature = "yggdrasil"))]
+pub(crate) use whole::write_new;
+pub(crate) use whole::{Directory, is_temporary, write_over, write_whole};
 
 /// What is said of anything else than a file.
 const NOT_REGULAR: &str = "not a regular file";
@@ -38,91 +41,6 @@ pub(crate) fn masked<T>(mask: u32, make: impl FnOnce() -> T) -> T {
 /// nobody sets at will.
 pub(crate) fn version(meta: &Metadata) -> (u64, u64, u64, i64, i64) {
     (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec())
-}
-
-/// Writes a file so that a reader sees the old one or the new one, whole.
-///
-/// # Errors
-/// [`NOT_REGULAR`] where something else than a file is there: a device or a pipe would be
-/// gone.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    replace(path, bytes, mode, None)
-}
-
-/// The same for a file of the user's own making: one that is there keeps its mode and its
-/// owner, and only a new one gets `mode`.
-///
-/// # Errors
-/// As for [`write_whole`].
-pub(crate) fn write_over(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let old = path.symlink_metadata().ok().filter(Metadata::is_file);
-    replace(path, bytes, mode, old.as_ref())
-}
-
-fn replace(path: &Path, bytes: &[u8], mode: u32, old: Option<&Metadata>) -> io::Result<()> {
-    // Also what a link leads to, which would not be led there any more.
-    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
-        return Err(not_regular());
-    }
-    write_by(path, bytes, mode, |temporary, file| {
-        old.map_or(Ok(()), |old| keep(file, old))?;
-        std::fs::rename(temporary, path)
-    })
-}
-
-/// Gives a file the owner and the mode of another. Where the owner must stay, the group is
-/// not the one that the mode is for.
-fn keep(file: &File, old: &Metadata) -> io::Result<()> {
-    let new = file.metadata()?;
-    let is_same = (new.uid(), new.gid()) == (old.uid(), old.gid());
-    let is_kept = is_same || fchown(file, Some(old.uid()), Some(old.gid())).is_ok();
-    let mode = old.mode() & if is_kept { 0o777 } else { 0o707 };
-    file.set_permissions(Permissions::from_mode(mode))
-}
-
-/// The same for a file that is not there yet: what is there stays as it is.
-///
-/// # Errors
-/// [`ErrorKind::AlreadyExists`] where something is there.
-#[cfg(any(test, feature = "yggdrasil"))]
-pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    write_by(path, bytes, mode, |temporary, _| {
-        match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-            // Not every file system can do that.
-            Err(rustix::io::Errno::INVAL) => {
-                std::fs::hard_link(temporary, path)?;
-                std::fs::remove_file(temporary)
-            }
-            moved => Ok(moved?),
-        }
-    })
-}
-
-/// `put` gives a file that is whole its place.
-fn write_by(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    put: impl FnOnce(&Path, &File) -> io::Result<()>,
-) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mut unique = [0; 8];
-    getrandom::fill(&mut unique).map_err(|error| io::Error::other(error.to_string()))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{name}.{}", data_encoding::HEXLOWER.encode(&unique)));
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        put(&temporary, &file)?;
-        File::open(dir)?.sync_all()
-    };
-    write().inspect_err(|_| {
-        let _ = std::fs::remove_file(&temporary);
-    })
 }
 
 /// The bytes of a regular file, wherever a link leads.
@@ -166,9 +84,23 @@ pub(crate) enum Private {
 /// another user's, who knows the key, but for root's, who may have made it for a group.
 /// Root reads that of `sudo`, the user who has become root, as well.
 pub(crate) fn read_private(path: &Path, limit: u64, sudo: Option<u32>) -> Result<Vec<u8>, Private> {
+    private(open_named(path), path, limit, sudo)
+}
+
+/// The same for a file that the user has not named, so that it is no pipe.
+pub(crate) fn read_kept(path: &Path, limit: u64, sudo: Option<u32>) -> Result<Vec<u8>, Private> {
+    private(open(path, OFlags::empty()), path, limit, sudo)
+}
+
+fn private(
+    file: io::Result<File>,
+    path: &Path,
+    limit: u64,
+    sudo: Option<u32>,
+) -> Result<Vec<u8>, Private> {
     let failed =
         |source| Private::Unread(Error::File { action: "read", path: path.to_owned(), source });
-    let file = open_named(path).map_err(failed)?;
+    let file = file.map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     let own = rustix::process::geteuid().as_raw();
     let is_ours = meta.uid() == own || own == 0 && Some(meta.uid()) == sudo;
@@ -247,7 +179,7 @@ fn read_bounded(file: File, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -300,56 +232,5 @@ mod tests {
         assert!(matches!(read_private(&path, 9, None), Err(Private::Foreign(65_534))));
         assert!(matches!(read_private(&path, 9, Some(1)), Err(Private::Foreign(65_534))));
         assert_eq!(read_private(&path, 9, Some(65_534)).unwrap(), b"key");
-    }
-
-    #[test]
-    fn only_a_file_is_replaced_and_it_keeps_its_mode_and_owner_where_it_is_the_users() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), 0o600.into()).unwrap();
-        symlink(path("fifo"), path("to-fifo")).unwrap();
-        symlink("/dev/null", path("null")).unwrap();
-        std::fs::create_dir(path("dir")).unwrap();
-        for name in ["fifo", "to-fifo", "null", "dir"] {
-            for write in [write_whole, write_over] {
-                let error = write(&path(name), b"x", 0o600).unwrap_err();
-                assert!(is_not_regular(&error), "{name}: {error}");
-            }
-        }
-        assert!(path("fifo").metadata().unwrap().file_type().is_fifo());
-        assert!(path("to-fifo").is_symlink() && path("null").is_symlink());
-        let mode = |name: &str| path(name).metadata().unwrap().mode() & 0o777;
-        std::fs::write(path("old"), "old").unwrap();
-        for (before, kept) in [(0o600, 0o600), (0o640, 0o640), (0o644, 0o644)] {
-            std::fs::set_permissions(path("old"), Permissions::from_mode(before)).unwrap();
-            write_over(&path("old"), b"new", 0o755).unwrap();
-            assert_eq!((mode("old"), std::fs::read(path("old")).unwrap()), (kept, b"new".into()));
-        }
-        write_over(&path("new"), b"x", 0o600).unwrap();
-        assert_eq!(mode("new"), 0o600);
-        write_whole(&path("old"), b"x", 0o600).unwrap();
-        assert_eq!(mode("old"), 0o600);
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(path("old"), Some(65_534), Some(65_534)).unwrap();
-            write_over(&path("old"), b"y", 0o644).unwrap();
-            let meta = path("old").metadata().unwrap();
-            assert_eq!((meta.uid(), meta.gid(), mode("old")), (65_534, 65_534, 0o600));
-        }
-        // Nothing is left beside them.
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 6);
-    }
-
-    #[test]
-    fn a_new_file_takes_nobodys_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/key");
-        write_new(&path, b"one", 0o600).unwrap();
-        let kind = write_new(&path, b"two", 0o600).unwrap_err().kind();
-        assert_eq!(kind, ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read(&path).unwrap(), b"one");
-        let mode = path.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        // Nothing is left beside it.
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

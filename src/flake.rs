@@ -28,6 +28,7 @@ use crate::file;
 use crate::model::TargetHost;
 use snapshot::Snapshot;
 
+pub(crate) use acl::names_others;
 pub use document::Document;
 pub use fingerprint::{Whose, fingerprint, stamp};
 pub use place::{Asker, admitted, fetched, find, inspect, is_remote};

@@ -22,7 +22,7 @@ pub use host_keys::{HostKeys, Stated};
 pub use kept_hosts::{KeptHosts, SealedHosts};
 pub use service::{Member, Service, Setting};
 pub use target_host::TargetHost;
-pub(crate) use target_host::{MAX_HOST, check_user};
+pub(crate) use target_host::{MAX_HOST, check_user, is_host};
 pub(crate) use technology::HEAD_START;
 pub use technology::{Kind, Running, Technology};
 pub use var_ref::VarRef;

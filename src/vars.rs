@@ -35,7 +35,7 @@ pub use environment::Environment;
 use identity::{Keyring, Round};
 use placement::Placement;
 use sealed_hosts::Handed;
-pub use sealed_hosts::{PublicKey, is_opened_file, seal};
+pub use sealed_hosts::{PublicKey, is_opened_file, is_sealed_for, seal};
 pub use sops::Format as SopsFormat;
 use store::{Layout, Store};
 

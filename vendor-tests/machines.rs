@@ -3,6 +3,7 @@
 //! hosts, files and names of their own; OpenSSH's sshd is what answers on each.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ install -m 600 "$2" "$3"
 install -m 444 "$4" /etc/clan-connect/home/clan-connect.json
 if [ -n "$5" ]; then
     install -d -m 750 -g "$5" /run/clan-connect/home
-    setpriv --regid "$5" --clear-groups "$6" --exports /etc/clan-connect/home/clan-connect.json \
+    "$6" --exports /etc/clan-connect/home/clan-connect.json \
         exports unseal /run/clan-connect/home >&2
 fi
 shift 6
@@ -521,11 +522,18 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
         unseal(&script, &[dir]).exits(2).says(&["chmod 750"]);
     }
     unseal(&[], &[dir]).exits(1).says(&["cannot write into /run/clan-connect/home"]);
-    // What was there of another snapshot goes; what is somebody else's stays.
+    // By a link of somebody else's.
+    let script = with(&format!(
+        "mkdir -p -m 750 {dir} && ln -s {dir} /run/link && chown -h {NOBODY} /run/link && exec \"$@\""
+    ));
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    unseal(&script, &["/run/link"]).exits(2).says(&["/run/link belongs to"]);
+    // What was there of another snapshot goes, as does what was cut short; what is somebody
+    // else's stays. The group is that of the directory.
     let old = "a".repeat(64);
     let script = with(&format!(
-        "install -d -m 750 -g {GROUP} {dir} && touch {dir}/{old}.json {dir}/notes && umask 077 && \
-         setpriv --regid {GROUP} --clear-groups \"$@\" && cd {dir} && stat -c '%a %u %g' *.json && ls"
+        "install -d -m 750 -g {GROUP} {dir} && touch {dir}/{old}.json {dir}/.{old}.json.0123456789abcdef {dir}/notes && umask 077 && \
+         \"$@\" && cd {dir} && stat -c '%a %u %g' *.json && ls -A"
     ));
     let script: Vec<&str> = script.iter().map(String::as_str).collect();
     let done = unseal(&script, &[dir]).exits(0).says(&["wrote /run/clan-connect/home/"]);
@@ -539,11 +547,59 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
         with(&format!("mkdir -p {dir} && chown {NOBODY} {dir} && chmod 700 {dir} && exec \"$@\""));
     let through: Vec<&str> = script.iter().chain(&words).map(String::as_str).collect();
     unseal(&through, &[dir]).exits(1).says(&["for this machine, alpha", "key.txt"]);
-    // There may be none at all.
-    clan.snapshot(&[]);
-    let script = with(&format!("install -d -m 750 {dir} && exec \"$@\""));
+    // A group that root cannot give it to.
+    let script = with(&format!(
+        "install -d -m 750 -g {GROUP} {dir} && exec setpriv --bounding-set -chown \"$@\""
+    ));
     let script: Vec<&str> = script.iter().map(String::as_str).collect();
-    unseal(&script, &[dir]).exits(2).says(&["has no secret hosts", "--for MACHINE"]);
+    unseal(&script, &[dir]).exits(1).says(&["cannot be given to the group", GROUP]);
+    // There may be none at all, or none for this machine: what is left of old ones goes.
+    let script = with(&format!(
+        "install -d -m 750 {dir} && touch {dir}/{old}.json && \"$@\"; code=$?; ls -A {dir}; exit $code"
+    ));
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    clan.snapshot(&[]);
+    let none = unseal(&script, &[dir]).exits(2).says(&["has no secret hosts", "--for MACHINE"]);
+    assert_eq!(none.text(), "");
+    clan.snapshot(&["--for", "gamma"]);
+    let none = unseal(&script, &[dir]).exits(1).says(&["for gamma and not for alpha"]);
+    assert_eq!(none.text(), "");
+}
+
+#[test]
+fn what_others_may_have_written_is_not_kept_and_what_cannot_be_dialled_is_said() {
+    let clan = Clan::new(Store::Age, &exports());
+    clan.secret("beta", &hidden(1));
+    let first = clan.snapshot(&["--for", "alpha"]);
+    clan.home.write("shared.json", &first);
+    let file = clan.home.path("shared.json");
+    let sealed = |text: &str| {
+        let snapshot: Value = serde_json::from_str(text).unwrap();
+        snapshot["secret_hosts"]["alpha"]["sealed"].as_str().unwrap().to_owned()
+    };
+    let asked = |mode: u32| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let done = clan.asked(&["--for", "alpha", "-o", file.to_str().unwrap()]).exits(0);
+        (done.stderr, clan.home.read("shared.json"))
+    };
+    assert_eq!(asked(0o644).1, first);
+    let (said, text) = asked(0o666);
+    assert!(said.contains("no secret hosts that it has are kept"), "{said}");
+    assert_ne!(sealed(&text), sealed(&first));
+    // What root has written is root's.
+    if fs::metadata(&file).unwrap().uid() == 0 {
+        chown(&file, Some(NOBODY.parse().unwrap()), None).unwrap();
+        assert_ne!(sealed(&asked(0o644).1), sealed(&text));
+        assert_eq!(fs::metadata(&file).unwrap().uid(), 0);
+    }
+    for (machine, host) in [("beta", "-oProxyCommand=hunter2"), ("gamma", "hunter2 \u{1b}[2J")] {
+        clan.secret(machine, host);
+        let said = clan.asked(&["--for", "alpha"]).exits(0).stderr;
+        for word in [machine, "tor_tor/hostname", "network hidden", "--regenerate"] {
+            assert!(said.contains(word), "{said}");
+        }
+        assert!(!said.contains("hunter2") && !said.contains('\u{1b}'), "{said}");
+    }
 }
 
 /// Makes this host a machine called `admin`, which Clan has given the key in `$1`.

@@ -155,7 +155,7 @@ fn what_is_named_is_written_as_it_is_and_nothing_takes_its_place() {
     assert!(home.path("to-null").is_symlink());
     fs::create_dir(home.path("dir")).unwrap();
     write("dir").exits(1).says(&["cannot write dir", "not a regular file"]);
-    // A file keeps its mode and its owner, and a link stays one.
+    // A file keeps its mode, and its owner if he has become root; a link stays one.
     let mode = |name: &str, mode: u32| {
         fs::set_permissions(home.path(name), fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -166,8 +166,11 @@ fn what_is_named_is_written_as_it_is_and_nothing_takes_its_place() {
     home.write("own.json", "old");
     mode("own.json", 0o600);
     chown(home.path("own.json"), Some(65534), None).unwrap();
-    write("own.json").exits(0);
+    let args = ["--exports", "exports.json", "exports", "snapshot", "--output", "own.json"];
+    home.run_with_env(&args, &[("SUDO_UID", "65534")]).exits(0);
     assert_eq!((home.read("own.json"), is("own.json")), (text.clone(), (0o600, 65534)));
+    write("own.json").exits(0);
+    assert_eq!((home.read("own.json"), is("own.json")), (text.clone(), (0o600, 0)));
     home.write("elsewhere/file.json", "old");
     mode("elsewhere/file.json", 0o640);
     symlink("elsewhere/file.json", home.path("link.json")).unwrap();

@@ -375,6 +375,6 @@ fn include() -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    let written = file::write_over(path, text.as_bytes(), 0o600);
+    let written = file::write_over(path, text.as_bytes(), 0o600, None);
     written.map_err(|source| Error::File { action: "write", path: path.to_owned(), source })
 }

@@ -21,8 +21,10 @@ const VAR: &str = "var:";
 /// Where one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In this file.
+    /// In this file, which the user named.
     File(PathBuf),
+    /// In this file, which is looked for without being named.
+    Kept(PathBuf),
     /// In the var of this machine.
     Var(String),
     /// In what is deployed here, of the machine that this computer is.
@@ -38,11 +40,6 @@ pub(super) struct Reading<'a> {
     pub(super) limit: u64,
     /// The user who has become root by sudo(8).
     pub(super) sudo: Option<u32>,
-}
-
-/// The user who has become root by sudo(8).
-pub(super) fn sudo(env: &Env) -> Option<u32> {
-    env.text("SUDO_UID")?.parse().ok()
 }
 
 impl Place {
@@ -68,8 +65,12 @@ impl Place {
         let line = |error: &Error| printable::line(&error.to_string());
         let bad = |fault| self.bad(fault);
         let bytes = match self {
-            Self::File(path) => {
-                let read = file::read_private(path, reading.limit, reading.sudo);
+            Self::File(path) | Self::Kept(path) => {
+                let read = match self {
+                    Self::Kept(_) => file::read_kept,
+                    _ => file::read_private,
+                };
+                let read = read(path, reading.limit, reading.sudo);
                 Secret::new(read.map_err(|why| {
                     bad(match why {
                         Private::Unread(error) => KeyFault::Unread(line(&error)),
@@ -113,7 +114,9 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => f.write_str(&printable::line(&path.to_string_lossy())),
+            Self::File(path) | Self::Kept(path) => {
+                f.write_str(&printable::line(&path.to_string_lossy()))
+            }
             Self::Var(machine) => write!(f, "{VAR}{}", Printable(machine)),
             Self::Deployed(machine) => {
                 write!(f, "that is deployed here for {}", Printable(machine))

@@ -13,8 +13,13 @@ const MAX_SHOWN: usize = 10;
 pub enum SealedFault {
     /// No key opens them; what was tried.
     Closed(Vec<String>),
-    /// Those for this machine are damaged.
-    Broken(String),
+    /// Those that are for this machine, or for a key that is here, are damaged.
+    Broken {
+        /// Whom they are for.
+        whose: String,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The host is not among those that were opened, which are for this machine or key.
     NotAmong(String),
 }
@@ -26,9 +31,9 @@ impl SealedFault {
             (Self::NotAmong(of), _, _) => {
                 format!("it is none of the secret hosts that the snapshot has for {}", shown(of))
             }
-            (Self::Broken(reason), _, _) => {
-                let here = here.map(shown).unwrap_or_default();
-                format!("the secret hosts that the snapshot has for {here} are damaged: {reason}")
+            (Self::Broken { whose, reason }, _, _) => {
+                let whose = shown(whose);
+                format!("the secret hosts that the snapshot has for {whose} are damaged: {reason}")
             }
             (Self::Closed(_), Some(here), _) => format!(
                 "the snapshot has secret hosts for this machine, {}, and nothing here opens them",
@@ -62,7 +67,7 @@ impl SealedFault {
                     .to_owned(),
             ],
             Self::Closed(tried) => vec![tried_or(tried, "there is no key here"), again],
-            Self::Broken(_) | Self::NotAmong(_) => vec![again],
+            Self::Broken { .. } | Self::NotAmong(_) => vec![again],
         }
     }
 }

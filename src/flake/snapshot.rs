@@ -225,8 +225,12 @@ impl Snapshot {
                 }
             }
         }
-        for (whose, Sealed { sealed, .. }) in &self.secret_hosts {
-            clan.add_sealed_hosts(SealedHosts { whose: whose.clone(), text: sealed.clone() });
+        for (whose, Sealed { sealed, recipients, .. }) in &self.secret_hosts {
+            clan.add_sealed_hosts(SealedHosts {
+                whose: whose.clone(),
+                recipients: recipients.clone(),
+                text: sealed.clone(),
+            });
         }
         for (name, text) in &self.configured {
             if check_machine(name).is_err() {

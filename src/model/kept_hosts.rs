@@ -17,6 +17,8 @@ pub struct KeptHosts {
 pub struct SealedHosts {
     /// Whom they are for: a machine, or whoever has the private half of this public key.
     pub whose: String,
+    /// The public keys that it says they are encrypted for.
+    pub recipients: Vec<String>,
     /// The file, in armor.
     pub text: String,
 }

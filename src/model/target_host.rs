@@ -11,6 +11,8 @@ use crate::tokens;
 
 /// Longest host, in bytes; a name in DNS has at most 253, a ticket more.
 pub(crate) const MAX_HOST: usize = 1024;
+/// Longest host of any technology that is the value of a var; tickets of iroh are the longest.
+const MAX_VAR_HOST: usize = 4096;
 
 /// Longest user, in bytes.
 const MAX_USER: usize = 255;
@@ -169,6 +171,11 @@ fn parse_port(text: &str) -> Result<u16, String> {
         Ok(port) if port > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
         _ => Err("the port is not a number from 1 to 65535".into()),
     }
+}
+
+/// Whether this is a host that can be dialled, as the value of a var.
+pub(crate) fn is_host(host: &str) -> bool {
+    check_word("host", host, MAX_VAR_HOST, tokens::unfit_host).is_ok()
 }
 
 fn check_host(host: &str) -> Result<(), String> {

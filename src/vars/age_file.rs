@@ -19,6 +19,8 @@ pub(super) const MAX_FILE: u64 = MAX_VALUE * 3 / 2 + (1 << 20);
 const MAX_HEADER: usize = 1 << 20;
 /// scrypt's cost for a passphrase, as log2; 2^22 takes half a minute.
 const MAX_WORK_FACTOR: u8 = 22;
+/// The nonce and the tag of a payload of nothing (C2SP age, "Payload").
+const MIN_PAYLOAD: usize = 16 + 16;
 const MAGIC: &[u8] = b"age-encryption.org/";
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
@@ -65,6 +67,16 @@ impl AgeFile {
     /// How many recipients its header has.
     pub(super) fn recipient_count(&self) -> usize {
         self.stanzas().count()
+    }
+
+    /// Whether it is whole as far as can be seen, and for so many X25519 keys and nothing else
+    /// but what the age crate adds to keep readers tolerant ("grease").
+    pub(super) fn is_for_keys(&self, count: usize) -> bool {
+        let is_key = |(kind, _): &(&[u8], &[u8])| *kind == b"X25519";
+        let is_grease = |(kind, _): &(&[u8], &[u8])| kind.ends_with(b"-grease");
+        self.stanzas().filter(is_key).count() == count
+            && self.stanzas().all(|stanza| is_key(&stanza) || is_grease(&stanza))
+            && self.binary.len().saturating_sub(self.payload) > MIN_PAYLOAD
     }
 
     /// The plaintext, or `None` when none of the keys is meant.

@@ -1,7 +1,7 @@
 //! Where identities are looked for, in which order, and when they are opened.
 //! Owns reading and unlocking them, each once; opens no var.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -182,6 +182,15 @@ impl Keyring {
         }
     }
 
+    /// The public halves of the native keys of a family that are open.
+    ///
+    /// # Errors
+    /// As for [`Keyring::entries`].
+    pub(super) fn public_keys(&self, family: Family) -> Result<HashSet<String>> {
+        let entries = self.entries(family)?.iter();
+        Ok(entries.flat_map(|entry| entry.open_keys().iter().filter_map(Key::public)).collect())
+    }
+
     /// Tries one identity after the other on `sealed`.
     ///
     /// # Errors
@@ -354,6 +363,14 @@ impl Keyring {
 }
 
 impl Entry {
+    fn open_keys(&self) -> &[Key] {
+        match &self.state {
+            KeyState::Open { keys, .. } => keys,
+            KeyState::Locked { unlocked, .. } => unlocked.get().map_or(&[], |keys| keys),
+            KeyState::Command { .. } | KeyState::Unusable(_) => &[],
+        }
+    }
+
     /// Where it came from and what was wrong with it, for messages.
     pub(super) fn describe(&self) -> String {
         let origin = &self.origin;

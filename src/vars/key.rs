@@ -60,6 +60,14 @@ impl Key {
         }
     }
 
+    /// The public half, `age1…`, of a native key.
+    pub(super) fn public(&self) -> Option<String> {
+        match self {
+            Self::X25519(key) => Some(key.to_public().to_string()),
+            _ => None,
+        }
+    }
+
     pub(super) fn identity(&self) -> &dyn Identity {
         match self {
             Self::X25519(key) => key,

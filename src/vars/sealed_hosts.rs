@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::age_file::AgeFile;
+use super::closed::Closed;
 use super::effort::Effort;
 use super::identity::{Family, Keyring, Round};
 use super::{Environment, file};
@@ -48,8 +49,8 @@ enum Outcome {
     Open(Hosts, SealedHosts),
     /// Nothing here opens them; what was tried.
     Closed(Vec<String>),
-    /// One for this machine is damaged.
-    Broken(String),
+    /// One for this machine, or for a key that is here, is damaged: whose, and how.
+    Broken(String, String),
 }
 
 impl Handed {
@@ -101,7 +102,10 @@ impl Handed {
         match self.opened(keyring)? {
             Outcome::Open(hosts, of) => Ok((hosts, of)),
             Outcome::Closed(tried) => Err(self.error(SealedFault::Closed(tried.clone()))),
-            Outcome::Broken(reason) => Err(self.error(SealedFault::Broken(reason.clone()))),
+            Outcome::Broken(whose, reason) => {
+                let (whose, reason) = (whose.clone(), reason.clone());
+                Err(self.error(SealedFault::Broken { whose, reason }))
+            }
         }
     }
 
@@ -129,24 +133,35 @@ impl Handed {
             }
         }
         let effort = keyring.effort();
-        let mut broken = None;
+        let ours = keyring.public_keys(Family::Sops)?;
+        let has_our_key =
+            |sealed: &&SealedHosts| sealed.recipients.iter().any(|key| ours.contains(key));
+        // What is for others costs tries, of which there are only so many.
+        let (first, then): (Vec<_>, Vec<_>) = self.sealed.iter().partition(has_our_key);
+        let (mut broken, mut is_too_much) = (None, false);
         for round in Round::ALL {
-            for sealed in &self.sealed {
+            for &sealed in first.iter().chain(&then) {
                 match opened_by_key(sealed, keyring, round, &effort)? {
                     Ok(Some(hosts)) => return Ok(Outcome::Open(hosts, sealed.clone())),
                     Ok(None) => {}
-                    // That of another may be as it likes.
-                    Err(reason) if self.machine.as_ref() == Some(&sealed.whose) => {
-                        broken = Some(reason);
+                    Err(closed)
+                        if self.machine.as_ref() == Some(&sealed.whose)
+                            || has_our_key(&sealed) && closed != Closed::TooMuch =>
+                    {
+                        broken.get_or_insert_with(|| (sealed.whose.clone(), closed.reason()));
                     }
-                    Err(_) => {}
+                    // That of another may be as it likes.
+                    Err(closed) => is_too_much |= closed == Closed::TooMuch,
                 }
             }
         }
-        if let Some(reason) = broken {
-            return Ok(Outcome::Broken(reason));
+        if let Some((whose, reason)) = broken {
+            return Ok(Outcome::Broken(whose, reason));
         }
         tried.extend(keyring.entries(Family::Sops)?.iter().map(|entry| entry.describe()));
+        if is_too_much {
+            tried.push("though not on all of them, which are for too many keys".to_owned());
+        }
         Ok(Outcome::Closed(tried))
     }
 
@@ -182,19 +197,19 @@ fn opened_by_key(
     keyring: &Keyring,
     round: Round,
     effort: &Effort,
-) -> Result<Result<Option<Hosts>, String>> {
+) -> Result<Result<Option<Hosts>, Closed>> {
     let mut file = match AgeFile::parse(sealed.text.as_bytes()) {
         Ok(file) => file,
-        Err(closed) => return Ok(Err(closed.reason())),
+        Err(closed) => return Ok(Err(closed)),
     };
     // Whoever finds the identities of sops finds those of age, too.
     Ok(match keyring.open(Family::Sops, &mut file, round, effort)? {
         Ok(None) => Ok(None),
         Ok(Some(text)) => match parsed(text.expose()) {
             Some(hosts) => Ok(Some(hosts)),
-            None => Err("it holds no hosts".to_owned()),
+            None => Err(Closed::broken("it holds no hosts")),
         },
-        Err(closed) => Err(closed.reason()),
+        Err(closed) => Err(closed),
     })
 }
 
@@ -208,8 +223,9 @@ pub struct PublicKey {
 impl PublicKey {
     /// `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let key = text.parse().ok()?;
-        Some(Self { text: text.to_owned(), key })
+        let key: age::x25519::Recipient = text.parse().ok()?;
+        // The same key may be written in capitals (BIP 173).
+        Some(Self { text: key.to_string(), key })
     }
 
     /// The same as text.
@@ -238,6 +254,11 @@ pub fn seal<'a>(
     // Memory takes whatever is written.
     let sealed = write().map_err(|_: std::io::Error| Error::Internal)?;
     String::from_utf8(sealed).map_err(|_| Error::Internal)
+}
+
+/// Whether this is such a file for so many keys, as far as can be seen without one of them.
+pub fn is_sealed_for(sealed: &str, keys: usize) -> bool {
+    AgeFile::parse(sealed.as_bytes()).is_ok_and(|file| file.is_for_keys(keys))
 }
 
 /// Hosts as text.

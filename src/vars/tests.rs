@@ -133,7 +133,8 @@ fn what_is_sealed_for_a_machine_of_clans_own_data_its_own_key_opens() {
         let dir = tempfile::tempdir().unwrap();
         let identity = dir.path().join("key.txt");
         fs::write(&identity, key.expose()).unwrap();
-        let sealed = vec![SealedHosts { whose: machine.to_owned(), text: sealed }];
+        let sealed =
+            vec![SealedHosts { whose: machine.to_owned(), recipients: Vec::new(), text: sealed }];
         let kept = KeptHosts { sealed, ..KeptHosts::default() };
         let opened = Vars::new(None, vec![identity], nowhere(), nobody()).with_known(kept);
         assert_eq!(opened.reveal(&var).unwrap().bytes.expose(), b"host.onion", "{machine}");

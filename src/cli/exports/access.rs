@@ -72,6 +72,12 @@ impl Asked {
                     };
                     return Err(Error::Usage(format!("--for {}: {why}", printable::line(machine))));
                 }
+                if PublicKey::parse(machine).is_some() {
+                    return Err(Error::Usage(format!(
+                        "--for {machine}: the machine is called like a public key of age, whose \
+                         holder would get its secret hosts: call it something else"
+                    )));
+                }
                 give(machine, keys_of(machine, vars)?, whom.as_ref());
             }
         }

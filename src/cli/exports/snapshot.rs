@@ -108,8 +108,12 @@ fn seal(
         let whose = printable::line(&it.whose);
         ui.notice(&format!("there are no secret hosts that {whose} may dial"));
     }
-    let before = before(to, global);
-    snapshot.seal(&access, &vars, &before)?;
+    let before = before(to, global, ui);
+    let unfit = snapshot.seal(&access, &vars, &before)?;
+    if !unfit.is_empty() {
+        let clan = snapshot.clan("the exports")?;
+        unfit.iter().for_each(|var| ui.warning(&no_host(var, &clan)));
+    }
     let lost = before.keys().filter(|whose| !snapshot.secret_hosts.contains_key(*whose));
     let lost = lost.map(|whose| printable::line(whose)).collect();
     if let Some(lost) = listed("secret hosts that it had are not in it any more, for", lost) {
@@ -121,12 +125,39 @@ fn seal(
 }
 
 /// The secret hosts that the file has now, or that of the clan, of which nothing is encrypted
-/// anew that has not changed.
-fn before(to: Option<&Path>, global: &Global) -> BTreeMap<String, Sealed> {
-    let of_clan = || global.flake().ok().map(|dir| dir.join(snapshot::NAME));
-    let file = to.filter(|file| file.is_file()).map(Path::to_owned).or_else(of_clan);
-    let read = file.and_then(|file| Document::read(&file).ok()?.snapshot().ok());
+/// anew that has not changed. Nobody can see what they are, so that they are not those of a
+/// file that others can write, unless it is the clan's own: who can write that, says where the
+/// machines are anyway.
+fn before(to: Option<&Path>, global: &Global, ui: &Ui) -> BTreeMap<String, Sealed> {
+    let of_clan = global.flake().ok().map(|dir| dir.join(snapshot::NAME));
+    let file = to.filter(|file| file.is_file()).map(Path::to_owned).or_else(|| of_clan.clone());
+    let Some(file) = file else { return BTreeMap::new() };
+    if Some(&file) != of_clan.as_ref()
+        && let Some(why) = flake::not_his_alone(&file, &global.env)
+    {
+        ui.warning(&format!("{why}: no secret hosts that it has are kept"));
+        return BTreeMap::new();
+    }
+    let read = Document::read(&file).ok().and_then(|document| document.snapshot().ok());
     read.map(|snapshot| snapshot.secret_hosts).unwrap_or_default()
+}
+
+/// That the value of a var cannot be dialled; the value is for nobody to see.
+fn no_host(var: &VarRef, clan: &Clan) -> String {
+    let has_it = |host: &Host| host.var() == Some(var);
+    let networks = clan
+        .networks
+        .iter()
+        .filter(|network| network.peers.iter().flat_map(|peer| &peer.hosts).any(has_it));
+    let networks: Vec<String> = networks.map(|network| printable::line(&network.label)).collect();
+    format!(
+        "left out: the value of var {}, by which network {} reaches it, is not the address of a \
+         host; generate it anew with clan vars generate {} --generator {} --regenerate",
+        shown(var),
+        networks.join(" and "),
+        printable::line(var.machine()),
+        printable::line(var.generator()),
+    )
 }
 
 /// The clan beside which this is, if there is one.
@@ -248,7 +279,7 @@ fn write(snapshot: &Snapshot, file: &Path, env: &Env) -> Result<()> {
     let above = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     above.map_or(Ok(()), |dir| dir.metadata().map(drop)).map_err(failed)?;
     // As umask allows: it is made to be shared.
-    file::write_over(&led_to(file, env)?, text.as_bytes(), 0o644).map_err(failed)
+    file::write_over(&led_to(file, env)?, text.as_bytes(), 0o644, env.sudo()).map_err(failed)
 }
 
 /// The file that is written: what a link leads to, which stays one, if nobody else could have

@@ -10,7 +10,7 @@ use super::key;
 use super::members::{Members, key_of};
 use super::membership::Membership;
 use crate::dial::key_lock::KeyLocks;
-use crate::dial::key_place::{self, Place, Reading};
+use crate::dial::key_place::{Place, Reading};
 use crate::env::Env;
 use crate::error::{KeyFault, MemberFailure};
 use crate::host_name;
@@ -64,7 +64,7 @@ impl Keys {
             default: default_key(env),
             host: host_name::short(),
             locks: KeyLocks::of(env, LOCKS),
-            sudo: key_place::sudo(env),
+            sudo: env.sudo(),
         }
     }
 
@@ -97,7 +97,7 @@ impl Keys {
         if !self.named.is_empty() {
             return self.named.clone();
         }
-        let default = self.default.iter().filter(|path| path.exists()).cloned().map(Place::File);
+        let default = self.default.iter().filter(|path| path.exists()).cloned().map(Place::Kept);
         default.chain(self.host.iter().cloned().map(Place::Deployed)).collect()
     }
 

@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::identity::Identity;
 use super::random;
-use crate::dial::key_place;
 use crate::env::Env;
 use crate::error::{BadKey, Error, KeyFault, Result};
 use crate::file::{self, Private};
@@ -47,7 +46,7 @@ pub(crate) fn place(env: &Env) -> Option<PathBuf> {
 pub fn kept(env: &Env) -> Result<Kept> {
     let none = || Error::Usage("there is no home directory to keep a key in".to_owned());
     let file = place(env).ok_or_else(none)?;
-    let sudo = key_place::sudo(env);
+    let sudo = env.sudo();
     if file.symlink_metadata().is_ok() {
         return read(file, sudo);
     }
@@ -67,7 +66,7 @@ pub fn kept(env: &Env) -> Result<Kept> {
 
 fn read(file: PathBuf, sudo: Option<u32>) -> Result<Kept> {
     let bad = |fault| Error::Key(BadKey { origin: shown(&file), fault });
-    let bytes = file::read_private(&file, MAX_FILE, sudo).map_err(|why| match why {
+    let bytes = file::read_kept(&file, MAX_FILE, sudo).map_err(|why| match why {
         Private::Unread(error) => error,
         Private::Exposed(mode) => bad(KeyFault::Exposed { mode }),
         Private::Foreign(uid) => bad(KeyFault::Foreign { uid }),
@@ -116,6 +115,19 @@ mod tests {
     }
 
     const HEX: data_encoding::Encoding = data_encoding::HEXLOWER;
+
+    #[test]
+    fn a_pipe_in_its_place_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = place(&env(dir.path())).unwrap();
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, 0o600.into()).unwrap();
+        let env = env(dir.path());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(kept(&env).unwrap_err().to_string()));
+        let told = receiver.recv_timeout(std::time::Duration::from_secs(60));
+        assert!(told.as_ref().is_ok_and(|told| told.contains("not a regular file")), "{told:?}");
+    }
 
     #[test]
     fn what_is_no_key_is_not_written_over() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::identity::Identity;
 use super::kept;
-use crate::dial::key_place::{self, Place, Reading};
+use crate::dial::key_place::{Place, Reading};
 use crate::env::Env;
 use crate::error::{BadKey, KeyFault};
 use crate::host_name;
@@ -37,7 +37,7 @@ impl Keys {
             named: named.map(|text| Place::parse(text, env)),
             kept: kept::place(env),
             host: host_name::short(),
-            sudo: key_place::sudo(env),
+            sudo: env.sudo(),
             vars,
         }
     }
@@ -61,7 +61,7 @@ impl Keys {
         }
         let deployed = self.host.iter().cloned().map(Place::Deployed);
         let kept = self.kept.iter().filter(|path| path.symlink_metadata().is_ok());
-        deployed.chain(kept.cloned().map(Place::File)).collect()
+        deployed.chain(kept.cloned().map(Place::Kept)).collect()
     }
 }
 

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{MAX_VAR, Snapshot};
+use super::Snapshot;
 use crate::error::{Error, Result};
-use crate::model::VarRef;
+use crate::model::{VarRef, is_host};
 use crate::secret::Secret;
 use crate::vars::{self, PublicKey, Vars};
 
@@ -20,8 +20,9 @@ pub struct Sealed {
     pub recipients: Vec<String>,
     /// The hosts, as an age file in armor.
     pub sealed: String,
-    /// A digest of what they were made from: the clan's own encrypted files, their names,
-    /// and the keys. No host can be guessed with it.
+    /// A digest of what they were made from, the clan's own encrypted files, their names, and
+    /// the keys, and of what was made of it. No host can be guessed with it, and who can
+    /// write it can write another.
     pub sources: String,
 }
 
@@ -52,23 +53,28 @@ impl Snapshot {
     }
 
     /// Encrypts secret hosts for those who may dial them, and for nobody else. What `before`
-    /// has of the same hosts for the same keys stays, and is not even opened.
+    /// has of the same hosts for the same keys stays, and is not even opened: whoever hands it
+    /// in answers for where it comes from. Returns the vars that were opened and are the
+    /// address of no host, which are left out.
     ///
     /// # Errors
-    /// As for [`Vars::reveal`]; [`Error::VarName`] for one that is no host.
+    /// As for [`Vars::reveal`].
     pub fn seal(
         &mut self,
         access: &[Access],
         vars: &Vars,
         before: &BTreeMap<String, Sealed>,
-    ) -> Result<()> {
+    ) -> Result<BTreeSet<VarRef>> {
         let mut opened = HashMap::new();
         self.secret_hosts.clear();
         for Access { whose, keys, hosts } in access.iter().filter(|it| !it.hosts.is_empty()) {
             let recipients: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();
             let sources = sources(&recipients, hosts, vars)?;
+            let digest = |sealed: &str| sources.as_ref().map(|sources| made(sources, sealed));
             let same = |old: &&Sealed| {
-                old.recipients == recipients && Some(&old.sources) == sources.as_ref()
+                old.recipients == recipients
+                    && Some(&old.sources) == digest(&old.sealed).as_ref()
+                    && vars::is_sealed_for(&old.sealed, recipients.len())
             };
             let sealed = match before.get(whose).filter(same) {
                 Some(old) => old.clone(),
@@ -78,30 +84,42 @@ impl Snapshot {
                             opened.insert(var.clone(), host(var, vars)?);
                         }
                     }
-                    let theirs = hosts.iter().filter_map(|var| Some((var, opened.get(var)?)));
-                    let sealed = vars::seal(theirs, keys)?;
-                    Sealed { recipients, sealed, sources: sources.unwrap_or_default() }
+                    let theirs: Vec<_> = hosts
+                        .iter()
+                        .filter_map(|var| Some((var, opened.get(var)?.as_ref()?)))
+                        .collect();
+                    if theirs.is_empty() {
+                        continue;
+                    }
+                    let sealed = vars::seal(theirs.into_iter(), keys)?;
+                    let sources = digest(&sealed).unwrap_or_default();
+                    Sealed { recipients, sealed, sources }
                 }
             };
             self.secret_hosts.insert(whose.clone(), sealed);
         }
-        Ok(())
+        Ok(opened.into_iter().filter_map(|(var, host)| host.is_none().then_some(var)).collect())
     }
 }
 
-/// A secret host.
-fn host(var: &VarRef, vars: &Vars) -> Result<Secret<String>> {
-    let host = vars.reveal(var)?.text()?;
-    match host.expose().is_empty() || host.expose().len() > MAX_VAR {
-        true => Err(Error::VarName {
-            name: var.to_string(),
-            reason: "its value is not the address of a host",
-        }),
-        false => Ok(host),
+/// A secret host; `None` for what nobody could dial.
+fn host(var: &VarRef, vars: &Vars) -> Result<Option<Secret<String>>> {
+    match vars.reveal(var)?.text() {
+        Ok(host) => Ok(Some(host).filter(|host| is_host(host.expose()))),
+        // It is no text.
+        Err(Error::VarName { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// What [`Sealed::sources`] is; `None` where a host is in no file that could be looked at.
+/// What [`Sealed::sources`] is.
+fn made(sources: &str, sealed: &str) -> String {
+    let digest = Sha256::new().chain_update(sources).chain_update(sealed).finalize();
+    data_encoding::HEXLOWER.encode(&digest)
+}
+
+/// A digest of what hosts are sealed from; `None` where one is in no file that could be
+/// looked at.
 fn sources(recipients: &[String], hosts: &BTreeSet<VarRef>, vars: &Vars) -> Result<Option<String>> {
     let mut digest = Sha256::new();
     let mut add = |word: &str| {

@@ -21,8 +21,9 @@ fn sealed(whose: &str, key: &age::x25519::Identity, machines: &[&str]) -> Sealed
         .map(|machine| (var(machine), Secret::new(format!("{machine}.onion"))))
         .collect();
     let key = PublicKey::parse(&key.to_public().to_string()).unwrap();
+    let recipients = vec![key.as_str().to_owned()];
     let text = seal(hosts.iter().map(|(var, host)| (var, host)), &[key]).unwrap();
-    SealedHosts { whose: whose.to_owned(), text }
+    SealedHosts { whose: whose.to_owned(), recipients, text }
 }
 
 /// A computer that is called `web`, with files of its own.
@@ -74,7 +75,11 @@ fn damaged_ones_are_named_if_they_are_ours_and_passed_over_if_not() {
     let host = Host::new();
     host.write("etc/secret-vars/key.txt", key.to_string().expose_secret().as_bytes());
     let good = sealed("web", &key, &["db"]);
-    let broken = |whose: &str, text: &str| SealedHosts { whose: whose.into(), text: text.into() };
+    let broken = |whose: &str, text: &str| SealedHosts {
+        whose: whose.into(),
+        recipients: Vec::new(),
+        text: text.into(),
+    };
     let cut = good.text.get(..good.text.len() / 2).unwrap();
     for text in ["", "hunter2", cut] {
         let all = [broken("db", text), good.clone()];
@@ -87,6 +92,37 @@ fn damaged_ones_are_named_if_they_are_ours_and_passed_over_if_not() {
     let text = age::encrypt_and_armor(&key.to_public(), b"[1]").unwrap();
     let error = host.reveal(&[broken("web", &text)], "db").unwrap_err().to_string();
     assert!(error.ends_with("it holds no hosts"), "{error}");
+    // What our key is to open is ours, whatever it is called.
+    let recipients = good.recipients.clone();
+    for (text, reason) in [(&*text, "it holds no hosts"), (cut, "damaged or truncated")] {
+        let broken = SealedHosts { recipients: recipients.clone(), ..broken("job", text) };
+        let error = host.reveal(std::slice::from_ref(&broken), "db").unwrap_err().to_string();
+        assert!(error.contains("has for job are damaged") && error.ends_with(reason), "{error}");
+        assert_eq!(host.reveal(&[broken, good.clone()], "db").unwrap(), "db.onion");
+    }
+}
+
+#[test]
+fn ours_open_however_many_there_are_of_others() {
+    let (key, other) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+    let host = Host::new();
+    host.write("etc/secret-vars/key.txt", key.to_string().expose_secret().as_bytes());
+    let all = |ours: SealedHosts| {
+        let theirs = sealed("other", &other, &["db"]);
+        let mut all = vec![theirs; 8300];
+        all.push(ours);
+        all
+    };
+    assert_eq!(host.reveal(&all(sealed("job", &key, &["db"])), "db").unwrap(), "db.onion");
+    // Where none says that it is ours, or all do, that not all were tried is said.
+    let ours = sealed("job", &key, &["db"]);
+    let unnamed = all(SealedHosts { recipients: Vec::new(), ..ours.clone() });
+    let liar = |it: SealedHosts| SealedHosts { recipients: ours.recipients.clone(), ..it };
+    let liars = all(ours.clone()).into_iter().map(liar).collect();
+    for all in [unnamed, liars] {
+        let Err(Error::SealedHosts { fault, .. }) = host.reveal(&all, "db") else { panic!() };
+        assert!(format!("{fault:?}").contains("not on all of them"), "{fault:?}");
+    }
 }
 
 #[test]

@@ -79,6 +79,9 @@ fn policies_are_lists_and_tags_and_add_up() {
     assert_eq!(given(&["db=tag:all"], &[]), ["db: db mail"]);
     assert_eq!(given(&[], &[&format!("{KEY}=db")]), [format!("{KEY}: db")]);
     assert_eq!(given(&[], &[KEY]), [format!("{KEY}: db mail")]);
+    // One key, however it is written.
+    let capitals = format!("{}=mail", KEY.to_uppercase());
+    assert_eq!(given(&[], &[&format!("{KEY}=db"), &capitals]), [format!("{KEY}: db mail")]);
 }
 
 #[test]
@@ -98,6 +101,13 @@ fn who_has_no_place_no_key_or_no_name_is_refused_with_the_fix() {
     ] {
         assert_eq!(case.refusal(&[whom], &[]), said);
     }
+    // A machine that is called like a key would share its entry with whoever has that key.
+    let mut named = Case::new();
+    named.snapshot.machines.insert(KEY.to_owned(), Machine::default());
+    named.inventory.insert(KEY.to_owned());
+    named.write(&format!("secrets/age-keys/machines/{KEY}/pub"), KEY);
+    let policy = [format!("{KEY}=db")];
+    assert!(named.refusal(&[&policy[0]], &[&format!("{KEY}=mail")]).contains("something else"));
     // A private key in its place is not repeated.
     let private = case.refusal(&[], &["AGE-SECRET-KEY-1QQQ"]);
     assert!(private.contains("no public key") && !private.contains("SECRET"), "{private}");

@@ -131,12 +131,66 @@ fn nobody_is_told_a_host_who_has_not_the_key() {
 }
 
 #[test]
-fn what_is_no_host_or_does_not_open_is_an_error() {
+fn what_is_no_host_is_left_out_and_named_and_what_does_not_open_is_an_error() {
     let case = Case::new();
-    case.host("db", &"x".repeat(MAX_VAR + 1));
-    let access = || case.access(&["db", "mail"], &[&case.machine]);
-    let error = case.sealed(access(), Some(&case.admin), None).unwrap_err().to_string();
-    assert!(error.contains("tor/name") && error.contains("not the address of a host"), "{error}");
-    let error = case.sealed(access(), Some(&case.machine), None).unwrap_err().to_string();
+    let access = |machines: &[&str]| [case.access(machines, &[&case.machine])];
+    let seal = |snapshot: &mut Snapshot, machines: &[&str], by| {
+        snapshot.seal(&access(machines), &case.vars(Some(by)), &BTreeMap::new())
+    };
+    let mut snapshot = Snapshot::new(serde_json::json!({}));
+    let db = VarRef::new("db", "tor", "name").unwrap();
+    for unfit in ["-oProxyCommand=x", "a\u{1b}[2Jb", "a b", "", "\n", &"x".repeat(4097)] {
+        case.host("db", unfit);
+        let left_out = seal(&mut snapshot, &["db", "mail"], &case.admin).unwrap();
+        assert_eq!(left_out, BTreeSet::from([db.clone()]), "{unfit:?}");
+        let sealed = &snapshot.secret_hosts["web"].sealed;
+        let plain = age::decrypt(&case.machine, sealed.as_bytes()).unwrap();
+        assert_eq!(plain, br#"{"mail":{"tor/name":"10.1.2.3"}}"#);
+        // What holds nothing is not there.
+        assert_eq!(seal(&mut snapshot, &["db"], &case.admin).unwrap().len(), 1);
+        assert!(snapshot.secret_hosts.is_empty());
+    }
+    case.host("db", &"x".repeat(4096));
+    assert!(seal(&mut snapshot, &["db", "mail"], &case.admin).unwrap().is_empty());
+    let error = seal(&mut snapshot, &["db"], &case.machine).unwrap_err().to_string();
     assert!(error.contains("cannot decrypt var tor/name of machine \"db\""), "{error}");
+}
+
+#[test]
+fn what_is_damaged_or_for_others_is_made_anew() {
+    let case = Case::new();
+    let admin = Some(&case.admin);
+    let access = || case.access(&["db", "mail"], &[&case.machine]);
+    let first = case.sealed(access(), admin, None).unwrap();
+    let binary = |keys: &[&age::x25519::Identity]| {
+        let keys: Vec<_> = keys.iter().map(|it| it.to_public()).collect();
+        let keys = keys.iter().map(|key| key as &dyn age::Recipient);
+        let encryptor = age::Encryptor::with_recipients(keys).unwrap();
+        let armor = age::armor::Format::AsciiArmor;
+        let armor = age::armor::ArmoredWriter::wrap_output(Vec::new(), armor).unwrap();
+        let writer = encryptor.wrap_output(armor).unwrap();
+        String::from_utf8(writer.finish().unwrap().finish().unwrap()).unwrap()
+    };
+    let cut = first.sealed.get(..first.sealed.len() / 2).unwrap();
+    let whole = "\n-----END AGE ENCRYPTED FILE-----\n";
+    for sealed in [
+        String::new(),
+        cut.to_owned(),
+        format!("{}{whole}", cut.trim_end()),
+        binary(&[&case.admin]),
+        binary(&[&case.machine, &case.admin]),
+    ] {
+        // As it is, and by somebody who has made the digest anew.
+        let inner = sources(&first.recipients, &access().hosts, &case.vars(None)).unwrap();
+        let forged = made(&inner.unwrap(), &sealed);
+        let is_right = vars::is_sealed_for(&sealed, 1);
+        for sources in [Some(first.sources.clone()), Some(forged).filter(|_| !is_right)] {
+            let Some(sources) = sources else { continue };
+            let before = Sealed { sealed: sealed.clone(), sources, ..first.clone() };
+            let again = case.sealed(access(), admin, Some(&before)).unwrap();
+            let plain = age::decrypt(&case.machine, again.sealed.as_bytes()).unwrap();
+            assert!(String::from_utf8(plain).unwrap().contains("10.1.2.3"));
+        }
+    }
+    assert!(vars::is_sealed_for(&first.sealed, 1) && !vars::is_sealed_for(&first.sealed, 2));
 }
