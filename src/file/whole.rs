@@ -29,8 +29,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
 }
 
 /// The same for a file of the user's own making: one that is there keeps its mode and its
-/// owner. The owner is the user, or that of `sudo`, the user who has become root; anybody
-/// else's does not stay his.
+/// owner. The owner is the user, or for root the one who has become root by `sudo`, or whose
+/// the directory is; anybody else's does not stay his.
 ///
 /// # Errors
 /// As for [`write_whole`].
@@ -41,8 +41,10 @@ pub(crate) fn write_over(
     sudo: Option<u32>,
 ) -> io::Result<()> {
     let old = path.symlink_metadata().ok().filter(Metadata::is_file);
-    let settle = |file: &File| old.as_ref().map_or(Ok(()), |old| keep(file, old, sudo));
-    Directory::above(path)?.write(name_of(path), bytes, mode, settle)
+    let dir = Directory::above(path)?;
+    let his = [sudo, Some(dir.0.metadata()?.uid())];
+    let settle = |file: &File| old.as_ref().map_or(Ok(()), |old| keep(file, old, &his));
+    dir.write(name_of(path), bytes, mode, settle)
 }
 
 /// The same for a file that is not there yet: what is there stays as it is.
@@ -240,11 +242,12 @@ fn name_of(path: &Path) -> &OsStr {
 }
 
 /// Gives a new file the owner and the mode of an old one. Where the group does not stay, the
-/// mode is for another; and nobody gets a file of ours for having made another one there.
-fn keep(new: &File, old: &Metadata, sudo: Option<u32>) -> io::Result<()> {
+/// mode is for another; and nobody gets a file of root's for having made another one there,
+/// but those whose it would have been.
+fn keep(new: &File, old: &Metadata, his: &[Option<u32>]) -> io::Result<()> {
     let meta = new.metadata()?;
     let is_same = (meta.uid(), meta.gid()) == (old.uid(), old.gid());
-    let is_his = old.uid() == meta.uid() || meta.uid() == 0 && Some(old.uid()) == sudo;
+    let is_his = old.uid() == meta.uid() || meta.uid() == 0 && his.contains(&Some(old.uid()));
     let mode = match is_his {
         true if is_same || fchown(new, Some(old.uid()), Some(old.gid())).is_ok() => old.mode(),
         true => old.mode() & 0o707,
@@ -316,6 +319,9 @@ mod tests {
         assert_eq!(written(0o600, None).2, 0o600);
         // But that of who has become root stays his.
         assert_eq!(written(0o640, Some(65_534)), (65_534, 65_534, 0o640));
+        // So does one in the directory of the same user, who could not read it else.
+        std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+        assert_eq!(written(0o600, None), (65_534, 65_534, 0o600));
     }
 
     #[test]
