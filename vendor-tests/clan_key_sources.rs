@@ -316,3 +316,34 @@ fn a_warm_connection_is_not_shared_once_a_lone_snapshot_has_another_key() {
     place.home.run_with_env(&["close", "--all"], &env).exits(0);
     done.exits(255).says(&[CHANGED]);
 }
+
+#[test]
+fn only_the_words_for_it_pass_over_the_key_of_a_clan() {
+    let place = Place::new();
+    place.home.write("lone/clan-connect.json", place.snapshot(&[place.key(&place.right)]));
+    let lone = place.path("lone");
+    let env = [("CLAN_DIR", lone.as_str())];
+    let ssh = |files: &str| {
+        let files = format!("UserKnownHostsFile={files}");
+        let options = ["-o", "StrictHostKeyChecking=no", "-o", &files];
+        place.home.run_with_env(&[&["openssh"], &options[..], &["m", "true"]].concat(), &env)
+    };
+    for files in ["none", "/dev/null /dev/null", "/dev/null /nonexistent", "/dev/./null"] {
+        ssh(files).exits(255).says(&[CHANGED]);
+    }
+    assert_eq!(place.wrong.log().matches("Accepted").count(), 0);
+    ssh("/dev/null").exits(0).says(&[CHANGED]);
+    let logins = || place.wrong.log().matches("Accepted").count();
+    let before = logins();
+    let native = |check: &str, said: &str| {
+        let words = ["ssh", "m", "--host-key-check", check];
+        let option = ["--ssh-option", "StrictHostKeyChecking", said, "-c", "true"];
+        place.home.run_with_env(&[&words[..], &option].concat(), &env)
+    };
+    // Of two that contradict each other the option counts.
+    for (check, said) in [("none", "yes"), ("none", "ask"), ("tofu", "no"), ("strict", "no")] {
+        native(check, said).exits(255).says(&[CHANGED]);
+    }
+    assert_eq!(logins(), before);
+    native("none", "no").exits(0).says(&[CHANGED, "--host-key-check none"]);
+}
