@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{BINARY, Home, Run, Server, run, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Server, Terminal, run, sshd, start, until, wait};
 
 const IP: &str = "127.0.0.1";
 const CHANGED: &str = "REMOTE HOST IDENTIFICATION HAS CHANGED";
@@ -346,4 +346,30 @@ fn only_the_words_for_it_pass_over_the_key_of_a_clan() {
     }
     assert_eq!(logins(), before);
     native("none", "no").exits(0).says(&[CHANGED, "--host-key-check none"]);
+}
+
+#[test]
+fn the_key_that_quits_ends_every_question() {
+    let place = Place::new();
+    let (home, target) = (&place.home, place.right.target());
+    run("ssh-keygen", &["-q", "-p", "-N", "locked", "-f", &place.path("home/.ssh/id_ed25519")], "");
+    let ssh = ["ssh", "m", "--target-host", &target, "--no-persist"];
+    let nobody = ["-i", "/nonexistent", "-o", "IdentitiesOnly=yes", "-l", "root"];
+    let password = ["-o", "PreferredAuthentications=password"];
+    for (question, options) in [
+        ("continue connecting", &["--host-key-check", "ask"][..]),
+        ("assphrase", &[]),
+        ("assword", &[&nobody[2..], &password].concat()),
+    ] {
+        let args = [&ssh[..], options, &["-c", "true"]].concat();
+        let mut terminal = Terminal::start(home, &args, 80, 24, &[]);
+        let before = terminal.settings();
+        terminal.expect(question);
+        until("the echo is off", || terminal.settings() != before);
+        // ^\ (termios(3), VQUIT).
+        terminal.send("\x1c");
+        assert_eq!(terminal.exit_code(), Some(131), "{question}: {}", terminal.text());
+        assert_eq!(terminal.settings(), before, "{question}");
+    }
+    assert_eq!(place.right.log().matches("Accepted publickey").count(), 0);
 }
