@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file;
-use crate::model::TargetHost;
+use crate::model::{HostKeys, TargetHost};
 use snapshot::Snapshot;
 
 pub(crate) use acl::names_others;
@@ -151,6 +151,29 @@ pub fn last_known(dir: &Path, env: &Env) -> Option<Snapshot> {
     cached.or_else(|| stored(&dir.join(snapshot::NAME)).ok())
 }
 
+/// What the first of these snapshots that has a key of `machine` says of its host keys,
+/// however old it is: what the clan has evaluated since knows none. Blocks.
+///
+/// # Errors
+/// As for [`Document`]: a key that is there must not be overlooked.
+pub fn kept_keys(
+    files: impl IntoIterator<Item = PathBuf>,
+    machine: &str,
+) -> Result<Option<HostKeys>> {
+    let mut keys = HostKeys::default();
+    for file in files {
+        keys = keys.or_else(|| {
+            // Whatever else is there is read, or it is said why it cannot be.
+            if matches!(file.try_exists(), Ok(false)) {
+                return Ok(None);
+            }
+            let clan = stored(&file)?.clan(&file.display().to_string())?;
+            Ok::<_, Error>(clan.host_keys(machine))
+        })?;
+    }
+    Ok((!keys.is_empty()).then_some(keys))
+}
+
 fn stored(path: &Path) -> Result<Snapshot> {
     let bytes = file::read(path, MAX_EXPORTS)?;
     Snapshot::parse(&path.display().to_string(), &bytes)
@@ -243,5 +266,35 @@ mod tests {
         let flake = Flake::of_dir(dir.path().to_owned(), true, Env::default());
         assert_eq!(load(&flake, &mut |step| steps.push(step)).unwrap(), snapshot);
         assert_eq!(steps, []);
+    }
+
+    #[test]
+    fn the_first_snapshot_with_a_key_counts_and_a_broken_one_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let write = |name: &str, json: &str| {
+            let whole = format!(r#"{{"clan_connect_snapshot": 1, "exports": {{}}, {json}}}"#);
+            std::fs::write(file(name), whole).unwrap();
+        };
+        write("domain", r#""domain": "d", "authorities": ["ca"]"#);
+        write("one", r#""machines": {"m": {"host_keys": ["one"]}}, "authorities": ["other"]"#);
+        write("two", r#""machines": {"m": {"host_keys": ["two"]}, "n": {}}"#);
+        let of = |names: &[&str], machine| kept_keys(names.iter().map(|it| file(it)), machine);
+        assert_eq!(of(&["missing"], "m").unwrap(), None);
+        assert_eq!(of(&["two"], "n").unwrap(), None);
+        let keys = of(&["missing", "domain", "one", "two"], "m").unwrap().unwrap();
+        let texts = |all: &[crate::model::Stated]| {
+            all.iter().map(|stated| stated.text.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (texts(&keys.keys), keys.keys[0].place.clone()),
+            (vec!["one".into()], file("one"))
+        );
+        assert_eq!((texts(&keys.authorities), keys.domain), (vec!["ca".into()], Some("d".into())));
+        std::fs::write(file("broken"), "{").unwrap();
+        let error = of(&["broken", "one"], "m").unwrap_err().to_string();
+        assert!(error.contains("broken"), "{error}");
+        // What comes behind the key is not read.
+        assert!(of(&["one", "broken"], "m").unwrap().is_some());
     }
 }

@@ -213,7 +213,8 @@ impl Clan {
 
     /// The host keys of a machine, where the document has them.
     pub fn host_keys(&self, machine: &str) -> Option<HostKeys> {
-        let (keys, certificate) = self.host_keys.get(machine)?;
+        let none = (Vec::new(), None);
+        let (keys, certificate) = self.host_keys.get(machine).unwrap_or(&none);
         let stated = |texts: &[String]| {
             let place = &self.keys_place;
             let stated = |text: &String| Stated { text: text.clone(), place: place.clone() };

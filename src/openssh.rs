@@ -168,6 +168,13 @@ impl Resolved {
         })
     }
 
+    /// Notes who is logged in at which port. The host stays the one that was asked for: where
+    /// a machine is may be a secret, and a token becomes an argument.
+    pub fn logged_in(&mut self, user: &str, port: u16) {
+        user.clone_into(&mut self.user);
+        self.port = port;
+    }
+
     /// Whether HostName says another name than was asked for.
     pub fn has_other_name(&self) -> bool {
         self.host_name != in_one_spelling(&self.original_host)

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use rustix::termios::{
     self, ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex,
     Termios,
@@ -124,7 +125,7 @@ pub fn restore_on_panic() {
 /// back when continued.
 pub fn suspend() {
     restore();
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::TSTP);
     let raw = Raw::enter();
     // The guard of the session still stands; this one must not undo it.
     std::mem::forget(raw);
@@ -301,18 +302,21 @@ fn line_end(tty: impl AsFd) -> &'static [u8] {
 
 /// Asks on the controlling terminal, not on standard input, so that a pipe can
 /// be fed at the same time. `None` when there is no terminal, and on Ctrl-D and
-/// end of input. Ctrl-C ends the process, as it does in ssh(1).
+/// end of input. Ctrl-C and the key that quits end the process, as they do in ssh(1).
 pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
     let mut tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+    let mut quit = None;
     // Raw, so that Ctrl-C comes to us and cannot kill us with the echo off.
     change(tty.try_clone().ok()?, |settings| {
+        // Zero is no key.
+        quit = Some(settings.special_codes[SpecialCodeIndex::VQUIT]).filter(|key| *key != 0);
         settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
         settings.special_codes[SpecialCodeIndex::VMIN] = 1;
         settings.special_codes[SpecialCodeIndex::VTIME] = 0;
     })
     .ok()?;
     let answer = match tty.write_all(prompt.as_bytes()) {
-        Ok(()) => read_line(&mut tty, echo),
+        Ok(()) => read_line(&mut tty, echo, quit),
         Err(_) => Answer::None,
     };
     let _ = tty.write_all(line_end(&tty));
@@ -320,9 +324,9 @@ pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
     match answer {
         Answer::Line(line) => Some(line),
         Answer::None => None,
-        Answer::Interrupt => {
+        Answer::Signal(signal) => {
             let own = rustix::process::getpid();
-            let _ = rustix::process::kill_process(own, rustix::process::Signal::INT);
+            let _ = rustix::process::kill_process(own, signal);
             // Whoever handles the signal ends the process; no next question
             // may appear before that.
             std::thread::sleep(std::time::Duration::from_secs(2));
@@ -334,10 +338,10 @@ pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
 enum Answer {
     Line(Secret<String>),
     None,
-    Interrupt,
+    Signal(Signal),
 }
 
-fn read_line(tty: &mut File, echo: bool) -> Answer {
+fn read_line(tty: &mut File, echo: bool, quit: Option<u8>) -> Answer {
     // Allocated once: growing would leave copies of a secret behind.
     let mut line = Vec::with_capacity(MAX_ANSWER);
     let mut byte = [0];
@@ -349,7 +353,8 @@ fn read_line(tty: &mut File, echo: bool) -> Answer {
         match key {
             b'\r' | b'\n' => break None,
             // Ctrl-C, and Ctrl-D on an empty line.
-            3 => break Some(Answer::Interrupt),
+            3 => break Some(Answer::Signal(Signal::INT)),
+            key if quit == Some(key) => break Some(Answer::Signal(Signal::QUIT)),
             4 if line.is_empty() => break Some(Answer::None),
             // Backspace takes a whole UTF-8 character.
             8 | 127 => {

@@ -149,6 +149,28 @@ fn errors_say_what_was_tried_and_a_wrong_key_is_refused() {
 }
 
 #[test]
+fn the_keys_in_a_snapshot_count_beside_exports_and_for_any_address() {
+    let place = Place::new("");
+    let other = place.home.keygen("other", "ed25519", "").with_extension("pub");
+    let other = std::fs::read_to_string(other).unwrap();
+    let snapshot = json!({ "clan_connect_snapshot": 1,
+        "machines": { "m": { "host_keys": [other.trim()] } }, "exports": {} });
+    place.home.write("lone/clan-connect.json", snapshot.to_string());
+    block_on(async {
+        let lone = place.home.path("lone");
+        let beside = Clan::read(place.home.path("exports.json")).await.unwrap().vars_in(&lone);
+        for clan in [beside, Clan::open(&lone).await.unwrap()] {
+            let machine = clan.machine("m").unwrap().target_host(&place.server.target()).unwrap();
+            let machine = machine.identity_file(place.home.path("home/.ssh/id_ed25519"));
+            let machine = machine.known_hosts(place.home.path("known_hosts"));
+            let error = machine.host_keys(HostKeys::AcceptNew).connect().await.err().unwrap();
+            assert!(error.to_string().contains("is not the one known from"), "{error}");
+        }
+    });
+    assert_eq!(place.home.read("known_hosts"), "");
+}
+
+#[test]
 fn a_file_of_sops_is_opened_in_the_format_of_its_name() {
     let home = Home::new();
     let key = home.path("key.txt");

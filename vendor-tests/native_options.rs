@@ -194,9 +194,10 @@ fn the_other_letters_do_the_same_as_opensshs() {
         assert_eq!(place.run(who, &env, &print).exits(0).text(), "one\n", "{who:?}");
         place.run(who, &["-o", "Nonsense=1"], &["true"]).exits(255).says(&["nonsense"]);
         // A command of our own before theirs.
-        let local = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo local %r"];
+        let local = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo local %r %p"];
         let done = place.run(who, &local, &["echo", "there"]).exits(0);
-        assert_eq!(done.text(), "local root\nthere\n", "{who:?}");
+        let local = format!("local root {}\nthere\n", place.server.port());
+        assert_eq!(done.text(), local, "{who:?}");
         // A shared connection.
         let path = place.home.path(&format!("mux-{who:?}")).display().to_string();
         let share = ["-o", "ControlMaster=auto", "-o", "ControlPersist=yes"];

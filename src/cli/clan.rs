@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::flake::nix::Whole;
 use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Document, Flake, Step};
-use crate::host_keys;
 use crate::model::{Clan, HostKeys};
 use crate::ssh::known_hosts::{DEFAULT_PORT, Name};
 use crate::vars::{Environment, Vars};
@@ -300,40 +299,42 @@ impl Global {
         loaded
     }
 
-    /// What the clan says of a machine's host keys: its vars, or a snapshot.
+    /// What the clan says of a machine's host keys: its vars, or a snapshot. They count
+    /// whatever of the clan was asked for the machine's address, which may be nothing.
     pub(super) fn host_keys(
         &self,
         machine: &str,
         clan: Option<&Clan>,
         ui: &Arc<Ui>,
     ) -> Result<Option<HostKeys>> {
-        let of_snapshot = clan.and_then(|clan| clan.host_keys(machine));
-        let mut keys = match self.vars(ui) {
-            Ok(vars) => host_keys::read(&vars, machine),
-            Err(error) => Err(error),
+        let kept = || self.kept_keys(machine);
+        let mut keys = match connect::stated_keys(clan, machine, &self.vars(ui)?, kept) {
+            // A name that no var can have is no machine's of the clan.
+            Err(Error::VarName { .. }) => return Ok(None),
+            keys => keys?,
         };
-        // A name that no var can have is no machine's of the clan.
-        if let Err(Error::VarName { .. }) = keys {
-            return Ok(None);
+        let known = || flake::last_known(&self.flake().ok()?, &self.env)?.domain;
+        keys.domain = keys.domain.or_else(known);
+        // An authority vouches for names in a domain: without it, it would be overlooked.
+        if keys.keys.is_empty() && keys.domain.is_none() && !keys.authorities.is_empty() {
+            keys.domain = self.snapshot(ui).ok().and_then(|(_, snapshot)| snapshot.domain);
         }
-        if keys.as_ref().is_ok_and(HostKeys::is_empty)
-            && let Some(of_snapshot) = of_snapshot
-        {
-            return Ok(Some(of_snapshot));
-        }
-        if let Ok(keys) = &mut keys {
-            let known = || flake::last_known(&self.flake().ok()?, &self.env)?.domain;
-            keys.domain = match clan.and_then(Clan::domain) {
-                Some(domain) => Some(domain.to_owned()),
-                None => known(),
-            };
-            // An authority vouches for names in a domain: without it, it would be
-            // overlooked.
-            if keys.keys.is_empty() && keys.domain.is_none() && !keys.authorities.is_empty() {
-                keys.domain = self.snapshot(ui).ok().and_then(|(_, snapshot)| snapshot.domain);
-            }
-        }
-        keys.map(|keys| (!keys.is_empty()).then_some(keys))
+        Ok((!keys.is_empty()).then_some(keys))
+    }
+
+    /// What snapshots have of them: those in the clan's directory, or the one that was
+    /// named in the place of a clan, where others were named for the exports.
+    fn kept_keys(&self, machine: &str) -> Result<Option<HostKeys>> {
+        let files = match self.lone() {
+            Some(file) if self.exports.as_ref() == Some(&file) => Vec::new(),
+            Some(file) => match flake::not_his_alone(&file, &self.env) {
+                Some(reason) => return Err(Error::SnapshotRefused { file, reason }),
+                None => vec![file],
+            },
+            // Why there is none has been said to whoever asked for vars.
+            None => self.site().map(|flake| flake.snapshots()).unwrap_or_default(),
+        };
+        flake::kept_keys(files, machine)
     }
 
     /// The name that the key of a machine is remembered under whose clan the user has

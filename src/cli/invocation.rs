@@ -186,9 +186,9 @@ impl Invocation {
 /// of nixos-anywhere and of Clan's `--host-key-check none`. A configuration that says so for
 /// all hosts does not mean a machine whose key the clan knows.
 fn is_unchecked(options: &Options) -> bool {
-    let files = options.user_known_hosts_file.as_ref();
+    let files = options.user_known_hosts_file.as_ref().map(|files| files.0.as_slice());
     options.strict_host_key_checking == Some(HostKeyCheck::No)
-        && files.is_some_and(|files| files.0.iter().all(|file| file.written() == "/dev/null"))
+        && matches!(files, Some([file]) if file.written() == "/dev/null")
 }
 
 /// What has to be known of options on a command line that change nothing.

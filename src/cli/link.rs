@@ -130,7 +130,7 @@ async fn open_at(
     let vouched_by = vouched(&session, &route);
     ui.verbose(&format!("host key vouched for by {vouched_by}"));
     events::connected(&machine, &route.network, &route.user, &vouched_by);
-    invocation.resolved.user = route.user;
+    invocation.resolved.logged_in(&route.user, route.port);
     info.network = info.network.filter(|network| network != DIRECT);
     let (session, info) = (Arc::new(session), Arc::new(info));
     Ok(Link { session, info, is_unnamed, target, dialer })

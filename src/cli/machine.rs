@@ -130,7 +130,13 @@ impl Asked {
         let proxy_is_said = options.proxy_jump.is_some() || options.proxy_command.is_some();
         let agent_is_said = options.forward_agent.is_some();
         let warnings = warnings(&options);
-        let check_is_said = options.strict_host_key_checking.is_some();
+        // Of two words that ssh(1) is told the first counts, and Clan tells it the option
+        // first. `none` says what `no` does, and more.
+        let is_left = |check: &HostKeyCheck| match options.strict_host_key_checking {
+            Some(said) => (said, *check) == (HostKeyCheck::No, HostKeyCheck::None),
+            None => true,
+        };
+        let host_key_check = self.host_key_check.filter(is_left);
         let timeout_is_said = options.connect_timeout.is_some();
         let file = config_file.as_deref();
         let exec = |command: &str| shell::holds(command, &global.env);
@@ -160,7 +166,7 @@ impl Asked {
             proxy_is_said,
             agent_is_said,
             warnings,
-            host_key_check: self.host_key_check.filter(|_| !check_is_said),
+            host_key_check,
             identities,
             timeout: self.timeout.filter(|_| !timeout_is_said),
             grace: self.grace.unwrap_or(race::DEFAULT_GRACE),

@@ -154,7 +154,7 @@ fn has_more_to_do(invocation: &Invocation, forwards: &Forwards, control: Option<
 fn opens(invocation: Invocation, is_unnamed: bool) -> Opens {
     Arc::new(move |route| {
         let mut invocation = invocation.clone();
-        invocation.resolved.user.clone_from(&route.user);
+        invocation.resolved.logged_in(&route.user, route.port);
         if let Task::Stdio(target) = &invocation.task {
             return Some(Opening::Stream(target.clone()));
         }
@@ -198,7 +198,7 @@ async fn over(
             false => signals::Ending::Ssh,
         });
     }
-    // Whom we log in as is a token, and is known by now.
+    // Whom we log in as, and at which port, are tokens, and are known by now.
     let mut begun = session.begun();
     let mut remote = match &begun {
         Some(begun) if first.is_none() => Some(begun.remote().clone()),

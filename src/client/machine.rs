@@ -10,6 +10,7 @@ use crate::connect::{self, HostKeySettings, Request};
 use crate::dial::yggdrasil;
 use crate::dial::{OfClan, wireguard};
 use crate::error::{Attempt, Result};
+use crate::flake::{self, snapshot};
 use crate::plan::{Overrides, TargetHost, plan};
 use crate::race;
 use crate::ssh::hostkey::{HostKeyCheck, KnownHostsFiles};
@@ -184,10 +185,13 @@ impl Machine {
         // Who calls has named them.
         request.exports_are_named = true;
         request.credentials.identities = self.identities;
+        let snapshots = self.clan.dir.iter().map(|dir| dir.join(snapshot::NAME));
+        let kept = || flake::kept_keys(snapshots, &self.name);
+        let stated = connect::stated_keys(Some(known), &self.name, &vars, kept)?;
         request.host_keys = HostKeySettings {
             check: self.check,
             identity: connect::identity(known, &self.name, &vars),
-            of_clan: connect::stated_keys(known, &self.name, &vars)?,
+            of_clan: Some(stated).filter(|keys| !keys.is_empty()),
             clan_is_named: true,
             ..request.host_keys
         };

@@ -34,17 +34,24 @@ pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
 }
 
 /// What the clan itself says of a machine's host keys: in its vars, else in the
-/// snapshot that `clan` was read from. Blocks.
+/// snapshot that `clan` was read from, if it was read at all, else in one that is `kept`
+/// elsewhere. Blocks.
 ///
 /// # Errors
-/// As for [`HostKeys::read`].
-pub fn stated_keys(clan: &Clan, machine: &str, vars: &Vars) -> Result<Option<HostKeys>> {
-    let mut keys = host_keys::read(vars, machine)?;
-    if keys.is_empty() {
-        return Ok(clan.host_keys(machine));
+/// As for [`host_keys::read`], and those of `kept`.
+pub fn stated_keys(
+    clan: Option<&Clan>,
+    machine: &str,
+    vars: &Vars,
+    kept: impl FnOnce() -> Result<Option<HostKeys>>,
+) -> Result<HostKeys> {
+    let of_vars = host_keys::read(vars, machine)?;
+    let of_clan = || Ok(clan.and_then(|clan| clan.host_keys(machine)));
+    let mut keys = of_vars.or_else(of_clan)?.or_else(kept)?;
+    if let Some(domain) = clan.and_then(Clan::domain) {
+        keys.domain = Some(domain.to_owned());
     }
-    keys.domain = clan.domain().map(str::to_owned);
-    Ok(Some(keys))
+    Ok(keys)
 }
 
 #[cfg(test)]

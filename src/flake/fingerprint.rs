@@ -52,14 +52,19 @@ pub fn stamp(dir: &Path, whose: Whose<'_>) -> Option<String> {
         }
     };
     let mut linked = Vec::new();
+    // No evaluation depends on it, but it says where machines are and which keys they have.
+    times(&dir.join(snapshot::NAME), Path::new(snapshot::NAME), &mut hash);
     walk(dir, Path::new(""), &mut left, &is_others, &mut |file| {
-        times(file, &mut hash)?;
+        times(file.path, file.below, &mut hash);
         linked.extend((file.kind.is_symlink() && file.path.is_dir()).then(|| file.path.to_owned()));
         Some(())
     })?;
     // What a link to a directory leads to may lie outside, or among another machine's vars.
     for link in linked {
-        walk(&link, &link, &mut left, &|_| false, &mut |file| times(file, &mut hash))?;
+        walk(&link, &link, &mut left, &|_| false, &mut |file| {
+            times(file.path, file.below, &mut hash);
+            Some(())
+        })?;
     }
     Some(data_encoding::HEXLOWER.encode(&hash.digest()))
 }
@@ -118,13 +123,12 @@ fn content(found: &Found<'_>, hash: &mut Parts) -> Option<()> {
     Some(())
 }
 
-fn times(found: &Found<'_>, hash: &mut Parts) -> Option<()> {
-    hash.put(found.below.as_os_str().as_bytes());
+fn times(path: &Path, below: &Path, hash: &mut Parts) {
+    hash.put(below.as_os_str().as_bytes());
     // A link leads to something that may change, too, or to nothing.
-    for meta in [fs::symlink_metadata(found.path), fs::metadata(found.path)] {
+    for meta in [fs::symlink_metadata(path), fs::metadata(path)] {
         hash.put(format!("{:?}", meta.ok().as_ref().map(file::version)).as_bytes());
     }
-    Some(())
 }
 
 fn is_encrypted(path: &Path) -> bool {
@@ -191,6 +195,7 @@ mod tests {
             "vars/per-machine/m/g/secret/secret",
             "vars/shared/g/host/value",
             "machines/m/configuration.nix",
+            snapshot::NAME,
         ] {
             let before = of();
             // Of the same length, and at the same time as before.

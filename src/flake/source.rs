@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reference::reference;
+use super::snapshot;
 use crate::env::Env;
 use crate::file;
 
@@ -40,6 +41,13 @@ impl Flake {
     /// the snapshot was made of can have changed here.
     pub fn stands_alone(&self) -> bool {
         !self.is_remote && !self.dir.join("flake.nix").exists()
+    }
+
+    /// Where a snapshot may lie in it.
+    pub fn snapshots(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.dir.join(snapshot::NAME), self.vars.join(snapshot::NAME)];
+        files.dedup();
+        files
     }
 
     /// The same, with or without `--impure`.

@@ -30,4 +30,23 @@ impl HostKeys {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.authorities.is_empty()
     }
+
+    /// These where a key of the machine is among them, else with what they lack from
+    /// `others`.
+    ///
+    /// # Errors
+    /// Those of `others`.
+    pub fn or_else<E>(self, others: impl FnOnce() -> Result<Option<Self>, E>) -> Result<Self, E> {
+        if !self.keys.is_empty() {
+            return Ok(self);
+        }
+        let Some(others) = others()? else { return Ok(self) };
+        let is_without = self.authorities.is_empty();
+        Ok(Self {
+            keys: others.keys,
+            certificate: others.certificate.or(self.certificate),
+            authorities: if is_without { others.authorities } else { self.authorities },
+            domain: self.domain.or(others.domain),
+        })
+    }
 }

@@ -343,9 +343,14 @@ impl Hash {
     /// Which clan is asked, what it may say of the machines, how much it is trusted, what
     /// opens its vars, and how networks are dialled.
     fn clan(&mut self, global: &Global, whose: Whose<'_>) -> Option<()> {
-        if let Ok(dir) = global.flake() {
-            self.put(flake::stamp(&dir, whose)?.as_bytes());
+        if let Ok(flake) = global.site() {
+            self.put(flake::stamp(&flake.dir, whose)?.as_bytes());
+            // A reference to a directory here: git leaves some of it out.
+            if flake.vars != flake.dir {
+                self.put(flake::stamp(&flake.vars, whose)?.as_bytes());
+            }
         }
+        global.exports.iter().chain(&global.lone()).for_each(|file| self.file(file));
         self.put(&passed::clan(global)?);
         self.debug((global.asker, global.clan_is_named(), global.exports_are_named()));
         #[cfg(feature = "tor")]
