@@ -118,6 +118,18 @@ fn it_holds_everything_and_says_what_it_had_to_leave_out() {
 }
 
 #[test]
+fn host_keys_that_are_not_there_any_more_are_said() {
+    let home = Home::new();
+    let key = home.default_key();
+    clan(&home, &sshd(&home, IP, &key, ""));
+    let said = snapshot(&home, &[]).exits(0).stderr;
+    assert!(!said.contains("not in it any more"), "{said}");
+    fs::remove_dir_all(home.path("clan/vars/per-machine/web/openssh")).unwrap();
+    let lost = "host keys that it had are not in it any more, for (1): web; are the clan's vars";
+    snapshot(&home, &[]).exits(0).says(&[lost]);
+}
+
+#[test]
 fn what_is_named_is_written_as_it_is_and_nothing_takes_its_place() {
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
     let home = Home::new();

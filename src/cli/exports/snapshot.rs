@@ -2,7 +2,7 @@
 //! comes from and that what is not in it is said; opens what is secret only for those who are
 //! to have it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::flake::nix::Whole;
-use crate::flake::snapshot::{self, Absent, Sealed, Snapshot};
+use crate::flake::snapshot::{self, Absent, Snapshot};
 use crate::flake::{self, Document, Flake, fingerprint};
 use crate::model::{Clan, Host, VarRef};
 use crate::printable;
@@ -108,7 +108,17 @@ fn seal(
         let whose = printable::line(&it.whose);
         ui.notice(&format!("there are no secret hosts that {whose} may dial"));
     }
-    let before = before(to, global, ui);
+    let (machines, before) = before(to, global, ui)
+        .map(|snapshot| (snapshot.machines, snapshot.secret_hosts))
+        .unwrap_or_default();
+    let lost = machines.iter().filter(|(name, machine)| {
+        let now = snapshot.machines.get(*name);
+        !machine.host_keys.is_empty() && now.is_some_and(|now| now.host_keys.is_empty())
+    });
+    let lost = lost.map(|(name, _)| printable::line(name)).collect();
+    if let Some(lost) = listed("host keys that it had are not in it any more, for", lost) {
+        ui.warning(&format!("{lost}; are the clan's vars here, and generated?"));
+    }
     let unfit = snapshot.seal(&access, &vars, &before)?;
     if !unfit.is_empty() {
         let clan = snapshot.clan("the exports")?;
@@ -124,22 +134,21 @@ fn seal(
     Ok(())
 }
 
-/// The secret hosts that the file has now, or that of the clan, of which nothing is encrypted
-/// anew that has not changed. Nobody can see what they are, so that they are not those of a
-/// file that others can write, unless it is the clan's own: who can write that, says where the
-/// machines are anyway.
-fn before(to: Option<&Path>, global: &Global, ui: &Ui) -> BTreeMap<String, Sealed> {
+/// The snapshot that the file is now, or that of the clan, of whose secret hosts nothing is
+/// encrypted anew that has not changed. Nobody can see what they are, so that they are not
+/// those of a file that others can write, unless it is the clan's own: who can write that, says
+/// where the machines are anyway.
+fn before(to: Option<&Path>, global: &Global, ui: &Ui) -> Option<Snapshot> {
     let of_clan = global.flake().ok().map(|dir| dir.join(snapshot::NAME));
     let file = to.filter(|file| file.is_file()).map(Path::to_owned).or_else(|| of_clan.clone());
-    let Some(file) = file else { return BTreeMap::new() };
+    let file = file?;
     if Some(&file) != of_clan.as_ref()
         && let Some(why) = flake::not_his_alone(&file, &global.env)
     {
         ui.warning(&format!("{why}: no secret hosts that it has are kept"));
-        return BTreeMap::new();
+        return None;
     }
-    let read = Document::read(&file).ok().and_then(|document| document.snapshot().ok());
-    read.map(|snapshot| snapshot.secret_hosts).unwrap_or_default()
+    Document::read(&file).ok()?.snapshot().ok()
 }
 
 /// That the value of a var cannot be dialled; the value is for nobody to see.
