@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::{children, term};
 
 /// How long what hears of a signal may take to end by itself.
-const GRACE: Duration = Duration::from_millis(400);
+const GRACE: Duration = Duration::from_millis(700);
 /// The exit status of ssh(1) that a signal ended.
 const FAILED: u8 = 255;
 /// The exit status for what has panicked.

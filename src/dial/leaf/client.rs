@@ -20,11 +20,13 @@ use crate::error::{LeafFailure, LeafFault, Stage};
 /// How long a machine is still sent to after its stream has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long what the stack has said last may take to the peer's socket.
-const FLUSH: Duration = Duration::from_millis(300);
+const FLUSH: Duration = Duration::from_millis(600);
 
 /// The leaf.
 pub(in crate::dial) struct Client {
     overlay: &'static str,
+    /// Ours.
+    address: Ipv6Addr,
     runtime: OwnRuntime,
     stack: Stack,
     commands: mpsc::UnboundedSender<Command>,
@@ -53,7 +55,7 @@ impl Client {
         let driver = Driver::new(protocol, peers, underlay, orders, link);
         let is_public = driver.is_public();
         let driver = Some(handle.spawn(driver.run()));
-        Ok(Self { overlay, runtime, stack, commands, is_public, driver, alone: None })
+        Ok(Self { overlay, address, runtime, stack, commands, is_public, driver, alone: None })
     }
 
     /// The same, and a lock is held until it has ended.
@@ -76,6 +78,9 @@ impl Client {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
         let overlay = self.overlay;
+        if target == self.address {
+            return Err(failed(overlay, LeafFault::KeyElsewhere));
+        }
         let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
         let sought = Sought { client: self.clone(), target };
         let _ = self.commands.send(Command::Seek(target, watcher));

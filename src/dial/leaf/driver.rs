@@ -19,6 +19,8 @@ use crate::error::LeafFault;
 
 /// How long each step may take with one peer.
 const PEERING_DEADLINE: Duration = Duration::from_secs(8);
+/// The first of these, while others are left to be tried; Tor takes longer.
+const PEERING_PATIENCE: Duration = Duration::from_millis(2500);
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(8);
 const SESSION_DEADLINE: Duration = Duration::from_secs(6);
 /// How much may wait for the peer before nobody is asked for more.
@@ -34,6 +36,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Nothing is due later.
 const FAR: Duration = Duration::from_secs(3600);
+/// How long what is said last may take to the peer.
+const END: Duration = Duration::from_millis(250);
+/// The same where much arrives: until the peer has heard the end. A socket that is closed
+/// with data unread is reset, and what has not arrived of our last words is lost with it.
+const BUSY_END: Duration = Duration::from_millis(500);
+/// Much is more bytes than these in one of these times.
+const MUCH: usize = 64 << 10;
+const RECENTLY: Duration = Duration::from_millis(250);
 
 /// What is asked of a driver.
 #[derive(Debug)]
@@ -105,9 +115,9 @@ impl Sought {
         self.watchers.retain(|watcher| watcher.send(progress.clone()).is_ok());
     }
 
-    fn deadline(&self) -> Option<Duration> {
+    fn deadline(&self, peering: Duration) -> Option<Duration> {
         Some(match self.step {
-            Step::Peering => self.since + PEERING_DEADLINE,
+            Step::Peering => self.since + peering,
             Step::Lookup => self.since + LOOKUP_DEADLINE,
             Step::Session => self.since + SESSION_DEADLINE,
             Step::Ready => return None,
@@ -269,18 +279,23 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         for sought in self.sought.values_mut() {
             sought.since = now;
         }
+        let peering = match is_last || address.is_onion() {
+            true => PEERING_DEADLINE,
+            false => PEERING_PATIENCE,
+        };
         let (reader, writer) = tokio::io::split(stream);
         let mut wire = Wire::new(reader, writer);
         let timer = sleep_until(self.clock.instant(now));
         tokio::pin!(timer);
         loop {
-            match self.turn(&mut wire, timer.as_mut(), is_last).await {
+            match self.turn(&mut wire, timer.as_mut(), is_last, peering).await {
                 Ok(()) => {}
                 Err(ended) => {
                     // What was last said still goes out, such as the end of a connection.
                     if !matches!(ended, Ended::Fault(_)) {
+                        let limit = if wire.recent.is_much() { BUSY_END } else { END };
                         let end = wire.end(&mut self.protocol);
-                        let _ = tokio::time::timeout(FIRST_PAUSE, end).await;
+                        let _ = tokio::time::timeout(limit, end).await;
                     }
                     return ended;
                 }
@@ -294,10 +309,11 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         wire: &mut Wire,
         mut timer: Pin<&mut Sleep>,
         is_last: bool,
+        peering: Duration,
     ) -> Result<(), Ended> {
         let now = self.clock.now();
         wire.take_frames(&mut self.protocol, now).map_err(Ended::Fault)?;
-        let due = self.note_progress(now, is_last)?.min(self.protocol.due());
+        let due = self.note_progress(now, is_last, peering)?.min(self.protocol.due());
         let due = self.clock.instant(due);
         if timer.deadline() != due {
             timer.as_mut().reset(due);
@@ -337,8 +353,9 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                 }
             }
             read = wire.reader.read_buf(&mut wire.arrived), if may_read => {
-                if read.unwrap_or(0) == 0 {
-                    return Err(Ended::Fault(LeafFault::Lost));
+                match read.unwrap_or(0) {
+                    0 => return Err(Ended::Fault(LeafFault::Lost)),
+                    length => wire.recent.note(length),
                 }
             }
             command = self.commands.recv() => {
@@ -350,7 +367,12 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// Tells how far everything is, and until when it has to be further.
-    fn note_progress(&mut self, now: Duration, is_last: bool) -> Result<Duration, Ended> {
+    fn note_progress(
+        &mut self,
+        now: Duration,
+        is_last: bool,
+        peering: Duration,
+    ) -> Result<Duration, Ended> {
         if self.sought.is_empty() {
             let since = *self.idle_since.get_or_insert(now);
             return if now >= since + LINGER { Err(Ended::Unused) } else { Ok(since + LINGER) };
@@ -365,7 +387,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                 (sought.step, sought.since) = (step, now);
                 sought.tell(&Progress::At(step));
             }
-            match sought.deadline() {
+            match sought.deadline(peering) {
                 Some(deadline) if deadline <= now => late = Some((*address, step)),
                 Some(deadline) => due = due.min(deadline),
                 None => is_useful = true,
@@ -444,14 +466,42 @@ struct Wire {
     reader: ReadHalf<Connection>,
     writer: WriteHalf<Connection>,
     arrived: Vec<u8>,
+    recent: Recent,
     writing: Vec<u8>,
     written: usize,
+}
+
+/// How much has arrived lately.
+struct Recent {
+    since: Instant,
+    bytes: usize,
+    before: usize,
+}
+
+impl Recent {
+    fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0, before: 0 }
+    }
+
+    fn note(&mut self, length: usize) {
+        let age = self.since.elapsed();
+        if age >= RECENTLY {
+            self.before = if age < 2 * RECENTLY { self.bytes } else { 0 };
+            (self.since, self.bytes) = (Instant::now(), 0);
+        }
+        self.bytes += length;
+    }
+
+    fn is_much(&self) -> bool {
+        self.since.elapsed() < 2 * RECENTLY && self.bytes.max(self.before) > MUCH
+    }
 }
 
 impl Wire {
     fn new(reader: ReadHalf<Connection>, writer: WriteHalf<Connection>) -> Self {
         let arrived = Vec::with_capacity(READ);
-        Self { reader, writer, arrived, writing: Vec::new(), written: 0 }
+        let recent = Recent::new();
+        Self { reader, writer, arrived, recent, writing: Vec::new(), written: 0 }
     }
 
     /// Gives the protocol what has arrived, unless it has much to say already.
@@ -493,7 +543,13 @@ impl Wire {
         let rest = self.writing.get(self.written..).unwrap_or_default();
         self.writer.write_all(rest).await?;
         self.writer.write_all(&protocol.output().bytes).await?;
-        self.writer.shutdown().await
+        self.writer.shutdown().await?;
+        if self.recent.is_much() {
+            // The peer closes the other direction when it has heard that.
+            let mut unread = vec![0; READ];
+            while self.reader.read(&mut unread).await? > 0 {}
+        }
+        Ok(())
     }
 
     fn waiting(&self) -> usize {

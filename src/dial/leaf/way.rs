@@ -76,7 +76,7 @@ impl<K: Kind> Leaf<K> {
                     *known = Arc::downgrade(&client);
                     return Ok(client);
                 }
-                Err(LeafFault::KeyInUse) => enter(Phase::Busy(K::TITLE.to_owned())),
+                Err(LeafFault::KeyInUse) => enter(Phase::InUse(K::TITLE)),
                 Err(fault) => return Err(failed(K::TITLE, fault)),
             }
             tokio::time::sleep(RETRY).await;

@@ -158,8 +158,44 @@ async fn peers_have_their_turn_until_one_leads_there() {
     let (progress, time) = world.reach().await;
     assert_eq!(progress, Progress::At(Step::Ready));
     assert_eq!(world.peers(), ["silent", "lost", "good"]);
-    let expected = PEERING_DEADLINE + LOOKUP_DEADLINE;
+    let expected = PEERING_PATIENCE + LOOKUP_DEADLINE;
     assert!(time >= expected && time < expected + Duration::from_secs(1), "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_peers_do_not_hide_a_good_one_and_the_last_has_all_the_time() {
+    let of = world(&[("silent", &[""]), ("mute", &[""]), ("good", &["123"])]);
+    let (progress, time) = of.reach().await;
+    assert_eq!(progress, Progress::At(Step::Ready));
+    assert!(time >= 2 * PEERING_PATIENCE && time < Duration::from_secs(6), "{time:?}");
+    let (progress, time) = world(&[("silent", &[""])]).reach().await;
+    assert_eq!(progress, Progress::Failed(LeafFault::SilentPeer));
+    assert!(time >= PEERING_DEADLINE, "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_much_arrives_the_end_waits_until_the_peer_has_heard_it() {
+    for (bytes, waits) in [(100, false), (2 * MUCH, true)] {
+        let mut world = world(&[("good", &["123"])]);
+        assert_eq!(world.reach().await.0, Progress::At(Step::Ready));
+        let (_, mut peer) = world.links.lock().unwrap().pop().unwrap();
+        // What is no packet.
+        peer.write_all(&vec![b'4'; bytes]).await.unwrap();
+        world.incoming.close();
+        drop(world.commands);
+        let began = Instant::now();
+        let heard = async {
+            let mut unread = Vec::new();
+            while peer.read_buf(&mut unread).await.unwrap() > 0 {}
+        };
+        heard.await;
+        assert!(began.elapsed() < END, "{:?}", began.elapsed());
+        // It takes what comes, or is gone.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(peer.write_all(&vec![b'4'; 100]).await.is_ok(), waits, "{bytes}");
+        tokio::time::sleep(BUSY_END).await;
+        assert!(peer.write_all(&vec![b'4'; 100]).await.is_err());
+    }
 }
 
 #[tokio::test(start_paused = true)]
