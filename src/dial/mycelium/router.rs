@@ -26,6 +26,10 @@ const UPDATE_EVERY: Duration = Duration::from_secs(150);
 const SEQNO_EVERY: Duration = Duration::from_secs(4);
 /// A neighbour that has said nothing for so long is gone; it says hello each 20 s.
 const SILENCE: Duration = Duration::from_secs(65);
+/// How long nothing may come while we send, until we say hello, which is answered at once;
+/// and how long the answer may take.
+const PROBE_AFTER: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(9);
 /// How long until a request that nobody answered is repeated, at first and later.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 const ASK_AT_MOST: Duration = Duration::from_secs(8);
@@ -53,9 +57,21 @@ pub(super) struct Router {
     next_hello: Duration,
     next_update: Duration,
     last_heard: Duration,
+    probe: Probe,
     is_peered: bool,
     targets: HashMap<Ipv6Addr, Wanted>,
     output: Output,
+}
+
+/// Whether the neighbour is still there while we send.
+#[derive(Clone, Copy)]
+enum Probe {
+    /// Nothing was sent since it was heard.
+    Quiet,
+    /// It is greeted then.
+    At(Duration),
+    /// It was greeted, and has to have answered by then.
+    Until(Duration),
 }
 
 /// A machine that somebody wants to reach.
@@ -85,6 +101,7 @@ impl Router {
             next_hello: Duration::MAX,
             next_update: Duration::MAX,
             last_heard: Duration::ZERO,
+            probe: Probe::Quiet,
             is_peered: false,
             targets: HashMap::new(),
             output: Output::default(),
@@ -216,6 +233,7 @@ impl Protocol for Router {
         self.output = Output::default();
         self.is_peered = false;
         self.last_heard = now;
+        self.probe = Probe::Quiet;
         for wanted in self.targets.values_mut() {
             wanted.until = None;
             wanted.pause = ASK_AGAIN;
@@ -229,6 +247,7 @@ impl Protocol for Router {
     fn receive(&mut self, arrived: &[u8], now: Duration) -> Result<Option<usize>, LeafFault> {
         let Some((frame, length)) = wire::decode(arrived)? else { return Ok(None) };
         self.last_heard = now;
+        self.probe = Probe::Quiet;
         self.is_peered = true;
         self.take(frame, now);
         Ok(Some(length))
@@ -237,6 +256,14 @@ impl Protocol for Router {
     fn tick(&mut self, now: Duration) -> Result<(), LeafFault> {
         if now >= self.last_heard + SILENCE {
             return Err(LeafFault::SilentPeer);
+        }
+        match self.probe {
+            Probe::At(due) if now >= due => {
+                self.greet(now);
+                self.probe = Probe::Until(now + ANSWER);
+            }
+            Probe::Until(due) if now >= due => return Err(LeafFault::SilentPeer),
+            _ => {}
         }
         if now >= self.next_hello {
             self.greet(now);
@@ -256,7 +283,11 @@ impl Protocol for Router {
     fn due(&self) -> Duration {
         let requests = self.targets.values().map(|wanted| wanted.next_request);
         let ends = self.targets.values().filter_map(|wanted| wanted.until);
-        let own = [self.next_hello, self.next_update, self.last_heard + SILENCE];
+        let probe = match self.probe {
+            Probe::Quiet => Duration::MAX,
+            Probe::At(due) | Probe::Until(due) => due,
+        };
+        let own = [self.next_hello, self.next_update, self.last_heard + SILENCE, probe];
         own.into_iter().chain(requests).chain(ends).min().unwrap_or(Duration::MAX)
     }
 
@@ -294,7 +325,7 @@ impl Protocol for Router {
         }
     }
 
-    fn send(&mut self, packet: &[u8], _: Duration) {
+    fn send(&mut self, packet: &[u8], now: Duration) {
         let Some((source, destination)) = ends_of(packet) else { return };
         let Some(wanted) = self.targets.get(&destination) else { return };
         let Some((_, shared)) = &wanted.shared else { return };
@@ -312,6 +343,8 @@ impl Protocol for Router {
         out.extend_from_slice(packet);
         if shared.seal(nonce, out, start).is_none() {
             out.truncate(begun);
+        } else if let Probe::Quiet = self.probe {
+            self.probe = Probe::At(now + PROBE_AFTER);
         }
     }
 

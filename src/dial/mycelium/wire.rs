@@ -128,6 +128,9 @@ impl RouterId {
     }
 }
 
+/// No version of the protocol for a long time to come is higher.
+const MOST_VERSION: u8 = 15;
+
 /// The frame at the beginning, and how long it is; none while it is not whole.
 ///
 /// # Errors
@@ -135,10 +138,15 @@ impl RouterId {
 pub(super) fn decode(arrived: &[u8]) -> Result<Option<(Frame<'_>, usize)>, LeafFault> {
     let mut reader = Reader::new(arrived);
     let Some(version) = reader.u8() else { return Ok(None) };
+    let Some([kind, reserved @ ..]) = reader.array::<3>() else { return Ok(None) };
     if version != VERSION {
-        return Err(other_version(version.to_string()));
+        // Anything else may listen there.
+        let is_version = (1..=MOST_VERSION).contains(&version);
+        return Err(match is_version && kind <= CONTROL && reserved == [0, 0] {
+            true => other_version(version.to_string()),
+            false => LeafFault::Protocol("what listens there is not Mycelium"),
+        });
     }
-    let Some([kind, _, _]) = reader.array() else { return Ok(None) };
     let whole = match kind {
         DATA => data(&mut reader)?,
         CONTROL => control(&mut reader)?,
@@ -339,6 +347,10 @@ mod tests {
         newer[0] = 2;
         let fault = LeafFault::Version { ours: "1".into(), theirs: "2".into() };
         assert_eq!(decode(&newer), Err(fault));
+        // Something else that listens there.
+        for other in [&b"HTTP/1.1 400"[..], &[0; 12], &[35, 7, 9, 1]] {
+            assert!(matches!(decode(other), Err(LeafFault::Protocol(_))), "{other:?}");
+        }
         let mut babel = hello.clone();
         babel[5] = 2;
         let ours = "1 with 3 of Babel".into();

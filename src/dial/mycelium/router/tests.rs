@@ -210,6 +210,37 @@ fn a_way_is_asked_for_again_before_it_ends() {
 }
 
 #[test]
+fn a_neighbour_that_falls_silent_while_we_send_is_noticed_soon() {
+    let (mut one, mut other) = pair();
+    one.seek(other.address(), START);
+    other.seek(one.address(), START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
+    talk(&mut one, &mut other, START);
+    let packet = packet_between(one.address(), other.address(), b"hello");
+    let mut now = START + Duration::from_secs(1);
+    one.send(&packet, now);
+    sent(&mut one);
+    // It is greeted, and its answer is enough, though the machine says nothing.
+    now += PROBE_AFTER;
+    assert!(one.due() <= now);
+    one.tick(now).unwrap();
+    assert!(frames(&sent(&mut one)).iter().any(|frame| matches!(frame, Frame::Hello { .. })));
+    let mut answer = Vec::new();
+    Frame::Ihu { cost: 1, interval: 6000 }.encode(&mut answer);
+    give(&mut one, &answer, now);
+    one.tick(now + ANSWER).unwrap();
+    // But not for ever.
+    now += ANSWER;
+    one.send(&packet, now);
+    one.tick(now + PROBE_AFTER).unwrap();
+    one.tick(now + PROBE_AFTER + ANSWER - Duration::from_millis(1)).unwrap();
+    assert_eq!(one.tick(now + PROBE_AFTER + ANSWER), Err(LeafFault::SilentPeer));
+    one.begin(&PeerAddress::example(), now);
+    one.tick(now + PROBE_AFTER + ANSWER).unwrap();
+}
+
+#[test]
 fn nobody_there_is_noticed() {
     let mut router = router();
     router.begin(&PeerAddress::example(), START);
