@@ -402,6 +402,12 @@ pub enum Phase {
     Key(&'static str),
     /// Another process of ours, which uses the key that we need; its member, printable.
     Busy(String),
+    /// Another process of ours, which uses our key of this overlay.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    InUse(&'static str),
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
     /// printable.
     Borrowing(String),
@@ -446,6 +452,9 @@ impl fmt::Display for Phase {
             Self::Key(network) => write!(f, "reading the {network} key"),
             Self::Busy(member) => {
                 write!(f, "waiting for another clan-connect that uses the key of {member}")
+            }
+            Self::InUse(overlay) => {
+                write!(f, "waiting for another clan-connect that uses the key of {overlay}")
             }
             Self::Borrowing(machine) => write!(
                 f,
@@ -497,6 +506,7 @@ impl Phase {
             Self::Session(overlay) => leaf(Stage::Dial, overlay, LeafFault::NoSession),
             Self::Entering(overlay) => leaf(Stage::Dial, overlay, LeafFault::Unanswered),
             Self::Key(network) => leaf(Stage::Bootstrap, network, LeafFault::KeyUnread),
+            Self::InUse(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::KeyInUse),
             Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
             Self::Busy(machine) => {
                 let failure = Box::new(MemberFailure::Busy { machine });

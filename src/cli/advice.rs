@@ -223,7 +223,7 @@ fn of_leaf(failure: &LeafFailure) -> Option<String> {
             let option = if is_yggdrasil { "--yggdrasil-peer" } else { "--mycelium-peer" };
             Some(format!("{front}name a node to peer with: {option} tcp://HOST:PORT"))
         }
-        LeafFault::KeyInUse | LeafFault::KeyElsewhere => {
+        LeafFault::KeyInUse | LeafFault::KeyElsewhere | LeafFault::Ourselves => {
             with(hint, ": --yggdrasil-key FILE or --yggdrasil-key var:MACHINE")
         }
         LeafFault::Password | LeafFault::OtherPeer => with(
@@ -331,13 +331,8 @@ mod tests {
         assert!(advice.ends_with("allow more time with --timeout SECONDS"), "{advice}");
         for failure in LeafFailure::examples() {
             let advice = of_leaf(&failure);
-            let bare = [
-                LeafFault::NoRandom,
-                LeafFault::Ourselves,
-                LeafFault::Protocol("x"),
-                LeafFault::Lost,
-                LeafFault::Ended,
-            ];
+            let bare =
+                [LeafFault::NoRandom, LeafFault::Protocol("x"), LeafFault::Lost, LeafFault::Ended];
             assert_eq!(advice.is_none(), bare.contains(&failure.fault), "{failure}");
         }
         let down = |name| {

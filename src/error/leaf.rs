@@ -107,7 +107,7 @@ impl LeafFailure {
                 "does anything write to the pipe that is named as the key, or answer what is \
                  asked to open it?"
             }
-            LeafFault::KeyInUse | LeafFault::KeyElsewhere => {
+            LeafFault::KeyInUse | LeafFault::KeyElsewhere | LeafFault::Ourselves => {
                 "a key can be in one place at a time: end the other one, or use a key of its own"
             }
             LeafFault::Unconnected => {
@@ -121,6 +121,9 @@ impl LeafFailure {
                  peer?"
             }
             LeafFault::NoSession => "is the machine on, and its daemon running?",
+            LeafFault::Unanswered if self.overlay == "Mycelium" => {
+                "is the overlay's interface up there, and does its firewall let us in?"
+            }
             LeafFault::Unanswered => {
                 "its firewall may take packets only from members: use a member's key, or add ours"
             }
