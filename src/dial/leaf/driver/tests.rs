@@ -192,9 +192,9 @@ async fn where_much_arrives_the_end_waits_until_the_peer_has_heard_it() {
         assert!(began.elapsed() < END, "{:?}", began.elapsed());
         // It takes what comes, or is gone.
         tokio::time::sleep(Duration::from_millis(10)).await;
-        assert_eq!(peer.write_all(&vec![b'4'; 100]).await.is_ok(), waits, "{bytes}");
+        assert_eq!(peer.write_all(&[b'4'; 100]).await.is_ok(), waits, "{bytes}");
         tokio::time::sleep(BUSY_END).await;
-        assert!(peer.write_all(&vec![b'4'; 100]).await.is_err());
+        assert!(peer.write_all(&[b'4'; 100]).await.is_err());
     }
 }
 
