@@ -30,7 +30,7 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
         }
     };
     // Whoever wants a log or silence hears of these all the same, as of ssh(1).
-    arguments.warnings.iter().for_each(|warning| say(warning));
+    arguments.warnings.iter().for_each(|warning| say(&format!("Warning: {warning}")));
     if let Some(file) = arguments.log_file.as_ref().filter(|_| !arguments.version)
         && let Err(error) = log_to(file)
     {

@@ -16,6 +16,7 @@ use super::task::drive;
 use super::warmth::Warmth;
 use super::{Global, Ui, complete, task};
 use crate::encoding;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::installer;
 use crate::options::RequestTty;
@@ -134,11 +135,10 @@ async fn invocation(
     let name = arguments.machine.as_deref().unwrap_or(installer::MACHINE);
     let mut asked = Asked::of(name, &SshOptions::default())?;
     arguments.warmth.put(&mut asked.arguments);
-    letters(arguments, &mut asked)?;
+    letters(arguments, &mut asked, &global.env)?;
     asked.host_key_check = arguments.options.host_key_check();
     asked.network.clone_from(&arguments.network);
     asked.target_host.clone_from(&arguments.target_host);
-    asked.identities.clone_from(&arguments.identity_file);
     asked.command = command;
     asked.timeout = arguments.timeout;
     asked.grace = match arguments.prefer {
@@ -157,7 +157,7 @@ async fn invocation(
 }
 
 /// The letters first, which count more than options of the same meaning.
-fn letters(arguments: &Ssh, asked: &mut Asked) -> Result<()> {
+fn letters(arguments: &Ssh, asked: &mut Asked, env: &Env) -> Result<()> {
     let letters = &arguments.letters;
     let all = &mut asked.arguments;
     let port = arguments.port.map(|port| port.to_string());
@@ -171,6 +171,9 @@ fn letters(arguments: &Ssh, asked: &mut Asked) -> Result<()> {
     let more = many.into_iter().flat_map(|(letter, all)| all.iter().map(move |it| (letter, it)));
     for (letter, value) in said.chain(more) {
         all.with_argument(letter, value.clone())?;
+    }
+    for file in &arguments.identity_file {
+        all.identity_file(encoding::of_os(file), env)?;
     }
     for (is_said, letter) in [
         (letters.agent, 'A'),
