@@ -422,7 +422,7 @@ fn ping_and_overview_go_the_way_that_ssh_goes() {
     let nowhere = ["-o", "BindAddress=127.0.0.77", "-o", "ConnectTimeout=2"];
     network(&["ping", "m"]).exits(0);
     let v6 = network(&["ping", "m", "-6"]).exits(1);
-    assert!(v6.text().contains("net via 127.9.0.1: "), "{}", v6.text());
+    assert!(v6.text().contains("net via 127.9.0.1 port "), "{}", v6.text());
     network(&[&["ping", "m"], &nowhere[..]].concat()).exits(0);
     let before = place.logins();
     let jumped = network(&["ping", "m", "-J", "box"]).exits(0);
@@ -443,7 +443,7 @@ fn ping_and_overview_go_the_way_that_ssh_goes() {
     assert!(all.contains("n  ok"), "{all}");
     network(&["ping", "m"]).exits(1).says(&["connection refused"]);
     let command = network(&["ping", "m", "-o", "ProxyCommand=/bin/false"]).exits(1);
-    assert!(command.text().contains("net via 127.9.0.1: "), "{}", command.text());
+    assert!(command.text().contains("net via 127.9.0.1 port "), "{}", command.text());
     // Nobody was logged in to but the jump host.
     assert!(!closed.log().contains("Accepted"), "{}", closed.log());
 }
@@ -497,4 +497,21 @@ fn a_named_key_stands_in_the_place_of_the_default_ones() {
     std::fs::remove_file(&other).unwrap();
     let public = format!("{other}.pub");
     named(&public).exits(255).says(&["Warning: a named key is not used: ", "private half"]);
+}
+
+#[test]
+fn what_ssh_takes_is_taken_or_told_what_does_it() {
+    let place = Place::new("");
+    place.exports(json!({ "port": place.server.address.port(), "user": "nobody-here" }));
+    let ours =
+        |words: &[&str]| place.home.run(&[&["--exports", "exports.json", "ssh"], words].concat());
+    ours(&["m", "--", "true"]).exits(255);
+    assert_eq!(ours(&["root@m", "--", "id", "-un"]).exits(0).text(), "root\n");
+    // The letter counts more.
+    assert_eq!(ours(&["-l", "root", "x@m", "--", "id", "-un"]).exits(0).text(), "root\n");
+    ours(&["-tt", "root@m", "--", "true"]).exits(0);
+    let meant = "put the command behind --: clan-connect --exports exports.json ssh m -- uname -a";
+    ours(&["m", "uname", "-a"]).exits(255).says(&[meant]);
+    ours(&["m", "-n"]).exits(255).says(&["-n is -o StdinNull=yes here", "clan-connect openssh"]);
+    ours(&["root@m", "-o", "StdinNull=yes", "--", "true"]).exits(0);
 }
