@@ -38,6 +38,7 @@ mod request;
 mod role;
 mod select;
 mod shell;
+mod slips;
 mod ssh;
 mod stock_ssh;
 mod task;
@@ -260,7 +261,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     }
     let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            slips::explain(&mut error, &args);
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();
             let opens_session = args.iter().skip(1).any(|arg| arg == "ssh" || arg == "proxy");

@@ -239,8 +239,9 @@ pub async fn connect(
                 Cause::KeyExchange(loss)
             }
         };
-        let (network, host, elapsed) = (route.network, target.label, started.elapsed());
-        race.failed(rank, Attempt { network, host, cause, elapsed }, progress);
+        let (port, elapsed) = (target.shown_port(), started.elapsed());
+        let (network, host) = (route.network, target.label);
+        race.failed(rank, Attempt { network, host, port, cause, elapsed }, progress);
     }
     Err(unreachable(request.machine, request.no_route, race.into_attempts()))
 }
@@ -325,6 +326,7 @@ async fn found(find: LastResort) -> Result<Option<Route>, Box<Attempt>> {
         Box::new(Attempt {
             network: CONFIGURATION.to_owned(),
             host: "targetHost".to_owned(),
+            port: None,
             cause: Cause::Configuration(Box::new(error)),
             elapsed: started.elapsed(),
         })

@@ -89,6 +89,13 @@ pub struct Target {
     pub port: u16,
 }
 
+impl Target {
+    /// The port, if the host itself is shown: that of a secret one is told to nobody.
+    pub fn shown_port(&self) -> Option<u16> {
+        (self.label == *self.host.expose()).then_some(self.port)
+    }
+}
+
 /// Which addresses are dialled directly (`AddressFamily`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Family {

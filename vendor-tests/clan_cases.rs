@@ -124,7 +124,7 @@ fn addresses_that_clan_refuses_are_refused_and_others_dialled() {
         ("127.0.0.1:1?", "127.0.0.1"),
         ("ssh://root@127.0.0.1:1", "127.0.0.1"),
     ] {
-        ssh(target).says(&[&format!("inventory via {host}: connection refused")]);
+        ssh(target).says(&[&format!("inventory via {host} port 1: connection refused")]);
     }
     let done =
         ssh("root@127.0.0.1:1?IdentityFile=/path/to/private/key&StrictRemoteKeyChecking=yes");

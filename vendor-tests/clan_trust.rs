@@ -248,7 +248,11 @@ fn a_snapshot_in_a_checkout_redirects_nobody() {
     home.write("repo/sub/x", "");
     home.write("home/.ssh/known_hosts", format!("web01 {good}"));
     let sessions = || evil.log().matches("Accepted").count();
-    ssh_in(&home, "repo/sub", &["web01", "true"]).exits(255).says(&["Could not resolve"]);
+    let lost = ssh_in(&home, "repo/sub", &["web01", "true"]).exits(255);
+    lost.says(&["Could not resolve", "the clan in ", "is not used: ", "trust-clan"]);
+    // A name with a domain is none of a machine.
+    let other = ssh_in(&home, "repo/sub", &["web01.invalid", "true"]).exits(255);
+    assert!(!other.stderr.contains("trust-clan"), "{}", other.stderr);
     // Standing in it is enough for our own commands, but not against the user's files.
     let ssh = ["ssh", "web01", "-c", "true"];
     let refused = ["REMOTE HOST IDENTIFICATION HAS CHANGED", "the clan here says", "trust-clan"];
@@ -366,7 +370,8 @@ fn a_list_that_others_could_have_written_is_an_error() {
     run_in(&home, "clan", all[0]).exits(0);
     // It is not asked where no clan is.
     own(&file, NOBODY);
-    ssh_in(&home, "home", &["m", "true"]).exits(255).says(&["Could not resolve"]);
+    let alone = ssh_in(&home, "home", &["m", "true"]).exits(255).says(&["Could not resolve"]);
+    assert!(!alone.stderr.contains("hint:"), "{}", alone.stderr);
 }
 
 #[test]

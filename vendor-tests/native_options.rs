@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Run, Server, free_port, noise, signal, sshd, start, until, wait};
+use crate::harness::{Home, Run, Server, free_port, noise, run, signal, sshd, start, until, wait};
 
 const IP: &str = "127.0.0.1";
 
@@ -151,6 +151,11 @@ fn forwards_carry_data_and_end_with_a_signal() {
         let done = place.run(who, &exit, &["true"]).exits(255);
         done.says(&["ould not request local forwarding"]);
         place.run(who, &["-L", &taken], &["true"]).exits(0);
+        // One address of two is another program's.
+        let half = format!("{}:{IP}:{to}", place.server.port());
+        let said = format!("bind [{IP}]:{}: Address already in use", place.server.port());
+        let done = place.run(who, &["-L", &half], &["true"]).exits(0).says(&[&said]);
+        assert!(!done.stderr.contains("os error"), "{}", done.stderr);
         let bad = place.run(who, &["-L", "1"], &["true"]).exits(255);
         bad.says(&["Bad local forwarding specification '1'"]);
     }
@@ -417,7 +422,7 @@ fn ping_and_overview_go_the_way_that_ssh_goes() {
     let nowhere = ["-o", "BindAddress=127.0.0.77", "-o", "ConnectTimeout=2"];
     network(&["ping", "m"]).exits(0);
     let v6 = network(&["ping", "m", "-6"]).exits(1);
-    assert!(v6.text().contains("net via 127.9.0.1: "), "{}", v6.text());
+    assert!(v6.text().contains("net via 127.9.0.1 port "), "{}", v6.text());
     network(&[&["ping", "m"], &nowhere[..]].concat()).exits(0);
     let before = place.logins();
     let jumped = network(&["ping", "m", "-J", "box"]).exits(0);
@@ -438,7 +443,7 @@ fn ping_and_overview_go_the_way_that_ssh_goes() {
     assert!(all.contains("n  ok"), "{all}");
     network(&["ping", "m"]).exits(1).says(&["connection refused"]);
     let command = network(&["ping", "m", "-o", "ProxyCommand=/bin/false"]).exits(1);
-    assert!(command.text().contains("net via 127.9.0.1: "), "{}", command.text());
+    assert!(command.text().contains("net via 127.9.0.1 port "), "{}", command.text());
     // Nobody was logged in to but the jump host.
     assert!(!closed.log().contains("Accepted"), "{}", closed.log());
 }
@@ -470,4 +475,43 @@ fn installers_and_addresses_take_the_letters_too() {
         done.exits(255).says(&["is not taken from an address"]);
     }
     assert!(!place.home.path("INJECTED").exists());
+}
+
+#[test]
+fn a_named_key_stands_in_the_place_of_the_default_ones() {
+    let place = Place::new("");
+    let other = place.home.keygen("other", "ed25519", "").display().to_string();
+    let named = |file: &str| place.ours(&["-v", "-i", file], &["true"]);
+    // The machine knows the default one alone.
+    named(&other).exits(255).says(&["permission denied", "other"]);
+    place.ours(&["-o", &format!("IdentityFile={other}")], &["true"]).exits(255);
+    let default = place.home.path("home/.ssh/id_ed25519").display().to_string();
+    named(&default).exits(0);
+    named("~/.ssh/id_ed25519").exits(0);
+    // As with ssh(1), one that is not there is left out.
+    let done = named("nowhere").exits(0);
+    done.says(&["Identity file nowhere not accessible: No such file or directory."]);
+    run("chmod", &["0644", &other], "coreutils");
+    named(&other).exits(255).says(&["Permissions 0644 for", "bad permissions"]);
+    // Its private half is nowhere.
+    std::fs::remove_file(&other).unwrap();
+    let public = format!("{other}.pub");
+    named(&public).exits(255).says(&["Warning: a named key is not used: ", "private half"]);
+}
+
+#[test]
+fn what_ssh_takes_is_taken_or_told_what_does_it() {
+    let place = Place::new("");
+    place.exports(json!({ "port": place.server.address.port(), "user": "nobody-here" }));
+    let ours =
+        |words: &[&str]| place.home.run(&[&["--exports", "exports.json", "ssh"], words].concat());
+    ours(&["m", "--", "true"]).exits(255);
+    assert_eq!(ours(&["root@m", "--", "id", "-un"]).exits(0).text(), "root\n");
+    // The letter counts more.
+    assert_eq!(ours(&["-l", "root", "x@m", "--", "id", "-un"]).exits(0).text(), "root\n");
+    ours(&["-tt", "root@m", "--", "true"]).exits(0);
+    let meant = "put the command behind --: clan-connect --exports exports.json ssh m -- uname -a";
+    ours(&["m", "uname", "-a"]).exits(255).says(&[meant]);
+    ours(&["m", "-n"]).exits(255).says(&["-n is -o StdinNull=yes here", "clan-connect openssh"]);
+    ours(&["root@m", "-o", "StdinNull=yes", "--", "true"]).exits(0);
 }

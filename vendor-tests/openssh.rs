@@ -62,7 +62,7 @@ fn every_word_arrives_as_it_was_typed() {
     }
     ssh(&home, &server, &["-c", "echo hi"])
         .exits(255)
-        .says(&["command 'echo hi' is one word; leave out the quotes, or use: sh -c 'echo hi'"]);
+        .says(&["'echo hi' is taken for the name of one program;", " -- sh -c 'echo hi'"]);
 }
 
 #[test]

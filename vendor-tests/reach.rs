@@ -126,7 +126,7 @@ fn ping_prints_every_answer_as_it_comes() {
     // On a terminal, beside what is told of what is waited for.
     let mut terminal = Terminal::start(&home, &args, 80, 24, &[]);
     terminal.expect("up via 127.0.0.1: ");
-    terminal.expect("closed via 127.0.0.1: ");
+    terminal.expect("closed via 127.0.0.1 port 1: ");
     assert!(!terminal.text().contains("dead via"), "{}", terminal.text());
     assert!(terminal.is_running());
     // In JSON they are one document, and in the order of the networks.

@@ -17,7 +17,9 @@ pub(super) fn native(error: &Error) -> Vec<String> {
     match error {
         Error::FlakeNotFound { .. } => vec![
             "run it inside a clan, or name one with --flake DIR or $CLAN_DIR".into(),
-            "to connect without a clan, --exports FILE with a machine's name is enough".into(),
+            "to connect without a clan: clan-connect ssh NAME --target-host USER@HOST, with any \
+             NAME, or --exports FILE with a machine's name"
+                .into(),
         ],
         Error::NoExports { .. } => vec![
             "where there is nix, run: clan-connect exports snapshot, and commit what it writes"

@@ -3,7 +3,6 @@
 //! clan's own host, port and user, then ssh_config(5), then our defaults.
 
 use std::num::NonZeroU16;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -88,8 +87,6 @@ pub(super) struct Asked {
     pub(super) host_key_check: Option<HostKeyCheck>,
     pub(super) network: Option<String>,
     pub(super) target_host: Option<String>,
-    /// Key files that have to be there.
-    pub(super) identities: Vec<PathBuf>,
     pub(super) command: Option<String>,
     pub(super) timeout: Option<Duration>,
     pub(super) grace: Option<Duration>,
@@ -109,7 +106,8 @@ impl Asked {
     pub(super) async fn invocation(self, global: &Global) -> Result<Invocation> {
         let address = |text| TargetHost::parse(text, is_for_addresses);
         let target_host = self.target_host.as_deref().map(address).transpose()?;
-        let Arguments { mut options, config_file, stdio_forward, .. } = self.arguments;
+        let Arguments { mut options, config_file, stdio_forward, warnings: mut said, .. } =
+            self.arguments;
         for (name, value) in target_host.iter().flat_map(|target| &target.options) {
             options.pair(name, value, "--target-host")?;
         }
@@ -129,7 +127,7 @@ impl Asked {
         let named = std::mem::take(&mut options.identity_file);
         let proxy_is_said = options.proxy_jump.is_some() || options.proxy_command.is_some();
         let agent_is_said = options.forward_agent.is_some();
-        let warnings = warnings(&options);
+        said.extend(warnings(&options));
         // Of two words that ssh(1) is told the first counts, and Clan tells it the option
         // first. `none` says what `no` does, and more.
         let is_left = |check: &HostKeyCheck| match options.strict_host_key_checking {
@@ -146,8 +144,7 @@ impl Asked {
         if stdio_forward.is_some() {
             resolved.carry_stream();
         }
-        let mut identities = self.identities;
-        identities.extend(resolved.files(&named)?);
+        let identities = resolved.files(&named)?;
         let port = |options: &crate::options::Options| options.port.map(NonZeroU16::get);
         Ok(Invocation {
             front: Front::Clan,
@@ -165,7 +162,7 @@ impl Asked {
             config_file,
             proxy_is_said,
             agent_is_said,
-            warnings,
+            warnings: said,
             host_key_check,
             identities,
             timeout: self.timeout.filter(|_| !timeout_is_said),

@@ -7,10 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use super::invocation::Invocation;
+use super::request::routes::clan_left_aside;
 use super::task::{self, mux};
 use super::{Global, Ui, events, print};
+use crate::dial::{DialError, DialFailure};
 use crate::encoding;
-use crate::error::{Error, Result, strerror};
+use crate::error::{Cause, Error, Result, strerror};
 use crate::flake::Asker;
 use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{dump, query};
@@ -30,7 +32,7 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
         }
     };
     // Whoever wants a log or silence hears of these all the same, as of ssh(1).
-    arguments.warnings.iter().for_each(|warning| say(warning));
+    arguments.warnings.iter().for_each(|warning| say(&format!("Warning: {warning}")));
     if let Some(file) = arguments.log_file.as_ref().filter(|_| !arguments.version)
         && let Err(error) = log_to(file)
     {
@@ -106,9 +108,30 @@ pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
         events::error(&error);
         if is_told && !matches!(error, Error::Output(_)) {
             ui.progress.pause(|| say(&in_words_of_ssh(&error, &resolved)));
+            if has_no_address(&error)
+                && let Some(why) = clan_left_aside(&resolved, global)
+            {
+                ui.progress.pause(|| say(&why));
+            }
         }
         error.exit_code(true)
     })
+}
+
+/// Whether no address of the host is known.
+fn has_no_address(error: &Error) -> bool {
+    let is_unknown = |cause: &Cause| match cause {
+        Cause::Dial(DialError { failure, .. }) => matches!(
+            failure,
+            DialFailure::NoSuchName
+                | DialFailure::NoNameServer
+                | DialFailure::ResolverTimeout
+                | DialFailure::ResolverFailed
+        ),
+        _ => false,
+    };
+    matches!(error, Error::Unreachable { attempts, .. }
+        if attempts.iter().any(|attempt| is_unknown(&attempt.cause)))
 }
 
 /// `-E`: what we say goes to the end of a file, which is nobody else's to read

@@ -16,6 +16,7 @@ use super::task::drive;
 use super::warmth::Warmth;
 use super::{Global, Ui, complete, task};
 use crate::encoding;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::installer;
 use crate::options::RequestTty;
@@ -25,8 +26,8 @@ use crate::ssh::words::{quote, quote_word};
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
-    /// The machine, as it is called in the clan
-    #[arg(required_unless_present_any = ["json", "png"],
+    /// The machine, as it is called in the clan, and who logs in
+    #[arg(value_name = "[USER@]MACHINE", required_unless_present_any = ["json", "png"],
           add = ArgValueCompleter::new(complete::machines))]
     machine: Option<String>,
     /// Connect to the installer that shows this JSON, given here or in a file
@@ -58,8 +59,8 @@ pub(super) struct Ssh {
     #[arg(short = 'i', value_name = "KEYFILE", action = ArgAction::Append)]
     identity_file: Vec<PathBuf>,
     /// Run on a pseudo-terminal even with a command
-    #[arg(short = 't', conflicts_with = "no_pty")]
-    pty: bool,
+    #[arg(short = 't', action = ArgAction::Count, conflicts_with = "no_pty")]
+    pty: u8,
     /// Never run on a pseudo-terminal
     #[arg(short = 'T')]
     no_pty: bool,
@@ -131,14 +132,13 @@ async fn invocation(
     global: &Global,
 ) -> Result<Invocation> {
     let installer = installer(arguments)?;
-    let name = arguments.machine.as_deref().unwrap_or(installer::MACHINE);
+    let (user, name) = destination(arguments);
     let mut asked = Asked::of(name, &SshOptions::default())?;
     arguments.warmth.put(&mut asked.arguments);
-    letters(arguments, &mut asked)?;
+    letters(arguments, user, &mut asked, &global.env)?;
     asked.host_key_check = arguments.options.host_key_check();
     asked.network.clone_from(&arguments.network);
     asked.target_host.clone_from(&arguments.target_host);
-    asked.identities.clone_from(&arguments.identity_file);
     asked.command = command;
     asked.timeout = arguments.timeout;
     asked.grace = match arguments.prefer {
@@ -156,12 +156,22 @@ async fn invocation(
     Ok(invocation)
 }
 
+/// Who logs in where, as it is written: `[USER@]MACHINE`. No machine has an `@` in its name.
+fn destination(arguments: &Ssh) -> (Option<&str>, &str) {
+    let text = arguments.machine.as_deref().unwrap_or(installer::MACHINE);
+    match text.rsplit_once('@') {
+        Some((user, machine)) if !user.is_empty() => (Some(user), machine),
+        _ => (None, text),
+    }
+}
+
 /// The letters first, which count more than options of the same meaning.
-fn letters(arguments: &Ssh, asked: &mut Asked) -> Result<()> {
+fn letters(arguments: &Ssh, user: Option<&str>, asked: &mut Asked, env: &Env) -> Result<()> {
     let letters = &arguments.letters;
     let all = &mut asked.arguments;
+    let login = arguments.login.clone().or(user.map(str::to_owned));
     let port = arguments.port.map(|port| port.to_string());
-    let one = [('l', &arguments.login), ('p', &port), ('W', &letters.stdio_forward)];
+    let one = [('l', &login), ('p', &port), ('W', &letters.stdio_forward)];
     let many = [
         ('L', &letters.local_forward),
         ('R', &letters.remote_forward),
@@ -171,6 +181,9 @@ fn letters(arguments: &Ssh, asked: &mut Asked) -> Result<()> {
     let more = many.into_iter().flat_map(|(letter, all)| all.iter().map(move |it| (letter, it)));
     for (letter, value) in said.chain(more) {
         all.with_argument(letter, value.clone())?;
+    }
+    for file in &arguments.identity_file {
+        all.identity_file(encoding::of_os(file), env)?;
     }
     for (is_said, letter) in [
         (letters.agent, 'A'),
@@ -183,7 +196,7 @@ fn letters(arguments: &Ssh, asked: &mut Asked) -> Result<()> {
             all.alone(letter)?;
         }
     }
-    if arguments.pty {
+    if arguments.pty > 0 {
         all.options.request_tty = Some(RequestTty::Force);
     }
     arguments.options.put(all)
@@ -214,7 +227,8 @@ fn command(arguments: &Ssh) -> Result<Option<String>> {
         && word.contains(' ')
     {
         return Err(Error::Usage(format!(
-            "the remote command {0} is one word; leave out the quotes, or use: sh -c {0}",
+            "{0} is taken for the name of one program; leave out the quotes, or for a line of \
+             the shell: -- sh -c {0}",
             Printable(&quote_word(word))
         )));
     }

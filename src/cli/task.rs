@@ -219,7 +219,7 @@ async fn over(
     if let Some(agent) = agent {
         session.lend_agent(agent);
     }
-    let open = forwards::prepare(session, forwards, &resolved.env);
+    let open = forwards::prepare(session, forwards, &resolved.env, ui);
     if !is_suspect {
         forwards::open(&open, forwards, ui).await?;
     }

@@ -92,6 +92,7 @@ pub async fn probe(
         let attempt = race.into_attempts().pop().unwrap_or_else(|| Attempt {
             network: route.network.clone(),
             host: route.shown_host(),
+            port: None,
             cause: Cause::Decrypt(Box::new(Error::Internal)),
             elapsed: started.elapsed(),
         });

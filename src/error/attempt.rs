@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::plan::DEFAULT_PORT;
+
 use super::{BannerError, DialError, DialFailure, Error, Loss, ProxyFailure, Stage};
 
 /// A route that was tried and failed.
@@ -13,6 +15,8 @@ pub struct Attempt {
     pub network: String,
     /// The host as it may be shown; a secret one is a placeholder.
     pub host: String,
+    /// The port there, where the host may be shown and is known.
+    pub port: Option<u16>,
     /// Why it failed. Names no host.
     pub cause: Cause,
     /// From the start of the route to its failure.
@@ -102,8 +106,13 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, host, cause, elapsed } = self;
+        let Self { network, host, port, cause, elapsed } = self;
         let (stage, seconds) = (cause.stage(), elapsed.as_secs_f64());
-        write!(f, "{network} via {host}: {cause} ({stage}, {seconds:.1} s)")
+        write!(f, "{network} via {host}")?;
+        // SSH's own is what everybody takes it for.
+        if let Some(port) = port.filter(|port| *port != DEFAULT_PORT) {
+            write!(f, " port {port}")?;
+        }
+        write!(f, ": {cause} ({stage}, {seconds:.1} s)")
     }
 }

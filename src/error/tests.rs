@@ -57,6 +57,7 @@ fn attempts() -> Vec<Attempt> {
     let attempt = |cause| Attempt {
         network: "n".into(),
         host: "h".into(),
+        port: None,
         cause,
         elapsed: Duration::from_millis(100),
     };
@@ -134,6 +135,7 @@ fn a_hint_says_which_network_it_is_about_where_several_have_failed() {
     let attempt = |network: &str, failure| Attempt {
         network: network.into(),
         host: "h".into(),
+        port: None,
         cause: DialError { stage: Stage::Dial, failure }.into(),
         elapsed: Duration::ZERO,
     };
@@ -166,10 +168,13 @@ fn an_attempt_says_how_far_it_got_by_its_cause() {
     let attempt = Attempt {
         network: "internet".into(),
         host: "web".into(),
+        port: Some(22),
         cause: proxy,
         elapsed: Duration::from_millis(1240),
     };
     let text = "internet via web: the ProxyCommand would show the secret host: leave out its %h \
                 (dial, 1.2 s)";
     assert_eq!(attempt.to_string(), text);
+    let elsewhere = Attempt { port: Some(2200), ..attempt };
+    assert!(elsewhere.to_string().starts_with("internet via web port 2200: the ProxyCommand"));
 }

@@ -81,13 +81,10 @@ pub fn parse(args: &[String], env: &Env) -> Result<Arguments> {
                 let value = value.ok_or_else(|| {
                     Error::Usage(format!("option requires an argument -- {letter}"))
                 })?;
-                if letter == 'i'
-                    && let Some(warning) = missing(&value, env)?
-                {
-                    parsed.warnings.push(warning);
-                    break;
+                match letter {
+                    'i' => parsed.identity_file(value, env)?,
+                    _ => parsed.with_argument(letter, value)?,
                 }
-                parsed.with_argument(letter, value)?;
                 break;
             }
             if !ALONE.contains(letter) {
@@ -113,7 +110,7 @@ fn missing(file: &str, env: &Env) -> Result<Option<String>> {
     let file = home + rest;
     let warning = |error: std::io::Error| {
         let (file, why) = (printable::line(&file), strerror(&error));
-        format!("Warning: Identity file {file} not accessible: {why}.")
+        format!("Identity file {file} not accessible: {why}.")
     };
     Ok(std::fs::metadata(encoding::path(&file)).err().map(warning))
 }
@@ -192,6 +189,20 @@ impl Arguments {
             _ => options.letter(letter, &value)?,
         }
         Ok(())
+    }
+
+    /// Takes `-i`, but for a file that is not there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] in the words of ssh(1).
+    pub fn identity_file(&mut self, file: String, env: &Env) -> Result<()> {
+        match missing(&file, env)? {
+            Some(warning) => {
+                self.warnings.push(warning);
+                Ok(())
+            }
+            None => self.with_argument('i', file),
+        }
     }
 
     /// `[user@]host` or `ssh://[user@]host[:port]`.

@@ -134,18 +134,18 @@ where
     F: Future<Output = Revealed>,
 {
     let Running { route, state, dialer, reveal, rules, changed } = running;
-    let failed = |host: String, cause| {
+    let failed = |host: String, port, cause| {
         let (network, elapsed) = (route.network.clone(), state.started.elapsed());
-        Box::new(Attempt { network, host, cause, elapsed })
+        Box::new(Attempt { network, host, port, cause, elapsed })
     };
     let target = match reveal(route.clone()).await {
         Ok(target) => target,
         Err(error) => {
             let host = route.shown_host();
-            return (state.clone(), Err(failed(host, Cause::Decrypt(error))));
+            return (state.clone(), Err(failed(host, None, Cause::Decrypt(error))));
         }
     };
-    let label = target.label.clone();
+    let (label, port) = (target.label.clone(), target.shown_port());
     let enter = |phase| {
         if state.enter(phase) {
             changed.notify_one();
@@ -184,13 +184,13 @@ where
         Ok(Ok((stream, said, banner))) => {
             Ok(Box::new(Reachable { rank: state.rank, route, target, stream, said, banner }))
         }
-        Ok(Err(cause)) => Err(failed(label, cause)),
+        Ok(Err(cause)) => Err(failed(label, port, cause)),
         Err(_) => {
             let cause = match state.connected_at() {
                 Some(_) => BannerError::TimedOut.into(),
                 None => state.phase().timed_out().into(),
             };
-            Err(failed(label, cause))
+            Err(failed(label, port, cause))
         }
     };
     (state, outcome)

@@ -351,6 +351,7 @@ async fn a_winner_that_turns_out_wrong_gives_way_to_the_others() {
     let attempt = Attempt {
         network: reachable.route.network,
         host: String::new(),
+        port: None,
         cause: Cause::KeyExchange(Loss::Closed),
         elapsed: Duration::ZERO,
     };

@@ -19,7 +19,7 @@ use super::hostkey::Wording;
 use super::{Loss, Session};
 use crate::encoding;
 use crate::error::{Error, Result};
-use crate::printable::{Printable, lines};
+use crate::printable::{self, Printable, lines};
 use crate::prompter::Prompter;
 use crate::secret::Secret;
 use agent::Agent;
@@ -209,10 +209,8 @@ impl<'a> Authentication<'a> {
         for path in &credentials.identities {
             match KeyFile::read(path).await {
                 Ok(key) => sources.named.push(Arc::new(key)),
-                Err(reason) if as_ssh => {
-                    sources.named.push(Arc::new(KeyFile::unreadable(path, reason)));
-                }
-                Err(reason) => tried.push(format!("{} ({reason})", path.display())),
+                // It is said in any case, because the user has named it.
+                Err(reason) => sources.named.push(Arc::new(KeyFile::unreadable(path, reason))),
             }
         }
         let mut agent = None;
@@ -240,7 +238,14 @@ impl<'a> Authentication<'a> {
             }
         }
         let (keys, unusable) = sources.order();
-        tried.extend(unusable);
+        for (name, why) in unusable {
+            let text = format!("{name} ({why})");
+            if credentials.identities.iter().any(|path| path.display().to_string() == name) {
+                let text = format!("Warning: a named key is not used: {}", printable::line(&text));
+                credentials.prompter.warn(&text);
+            }
+            tried.push(text);
+        }
         let password = credentials.password.clone();
         Ok(Self {
             session,

@@ -1,6 +1,7 @@
 //! The forwards that a session has. Owns opening and closing them one by one;
 //! what comes through them is `forward`'s.
 
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +9,8 @@ use tokio::task::AbortHandle;
 
 use super::forward::{Forward, Listen, Listener, Side};
 use super::{Session, lock};
+use crate::error::strerror;
+use crate::prompter::Prompter;
 
 /// What applies to all listeners here.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +27,8 @@ pub struct Rules {
 pub struct OpenForwards {
     session: Arc<Session>,
     rules: Rules,
+    /// Who is told that a listener has not every address.
+    prompter: Arc<dyn Prompter>,
     open: Mutex<Vec<Open>>,
 }
 
@@ -42,8 +47,8 @@ impl Drop for Open {
 
 impl OpenForwards {
     /// None yet.
-    pub fn new(session: Arc<Session>, rules: Rules) -> Self {
-        Self { session, rules, open: Mutex::default() }
+    pub fn new(session: Arc<Session>, rules: Rules, prompter: Arc<dyn Prompter>) -> Self {
+        Self { session, rules, prompter, open: Mutex::default() }
     }
 
     /// Opens one, unless it is open; the port is the one that the machine listens
@@ -91,23 +96,39 @@ impl OpenForwards {
     async fn listen_here(&self, forward: &Forward) -> Result<Vec<AbortHandle>, String> {
         let mut tasks = Vec::new();
         let mut reason = "no such address".to_owned();
-        for listener in self.listeners(&forward.listen).await {
+        let mut taken = Vec::new();
+        for (address, listener) in self.listeners(&forward.listen).await {
             match listener {
                 Ok(listener) => {
                     let serving = listener.serve(self.session.clone(), forward.target.clone());
                     tasks.push(tokio::spawn(serving).abort_handle());
                 }
-                Err(error) => reason = error.to_string(),
+                Err(error) => {
+                    reason = strerror(&error);
+                    if error.kind() == ErrorKind::AddrInUse {
+                        taken.extend(address);
+                    }
+                }
             }
         }
-        if tasks.is_empty() { Err(reason) } else { Ok(tasks) }
+        if tasks.is_empty() {
+            return Err(reason);
+        }
+        // What connects there reaches another program. A computer without IPv6 is no case
+        // of that.
+        for address in taken {
+            let (ip, port) = (address.ip(), address.port());
+            self.prompter.warn(&format!("bind [{ip}]:{port}: Address already in use"));
+        }
+        Ok(tasks)
     }
 
     /// The sockets that a listener here is: both families where it says neither.
-    async fn listeners(&self, listen: &Listen) -> Vec<std::io::Result<Listener>> {
+    async fn listeners(&self, listen: &Listen) -> Vec<(Option<SocketAddr>, io::Result<Listener>)> {
         let (address, port) = match listen {
             Listen::Unix(path) => {
-                return vec![Listener::unix(path.clone(), self.rules.unlink, self.rules.mask)];
+                let Rules { unlink, mask, .. } = self.rules;
+                return vec![(None, Listener::unix(path.clone(), unlink, mask))];
             }
             Listen::Tcp(address, port) => (address.as_str(), *port),
         };
@@ -120,9 +141,14 @@ impl OpenForwards {
             (_, Ok(ip)) => vec![ip],
             (name, Err(_)) => crate::hosts::addresses(name),
         };
-        let mut listeners = Vec::new();
+        let mut listeners: Vec<(Option<SocketAddr>, io::Result<Listener>)> = Vec::new();
         for ip in ips {
-            listeners.push(Listener::tcp(SocketAddr::new(ip, port)).await);
+            // One for every address of IPv6 takes those of IPv4 too.
+            let has_all = matches!(listeners.as_slice(), [(_, Ok(_)), ..]) && ip == all[0];
+            if !has_all {
+                let address = SocketAddr::new(ip, port);
+                listeners.push((Some(address), Listener::tcp(address).await));
+            }
         }
         listeners
     }

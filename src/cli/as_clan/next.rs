@@ -14,7 +14,7 @@ use super::callers;
 use crate::cli::clan::{NAMED, STOOD_IN, short_hash};
 use crate::cli::{Global, Ui};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::flake::not_his_alone;
 use crate::mux::warm::{make_private, private_dir};
 use crate::printable;
@@ -76,7 +76,7 @@ pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     }
     let error = command.exec();
     let program = printable::line(&program.to_string_lossy());
-    Error::NextClan { command: shown(args), reason: format!("{program}: {error}") }
+    Error::NextClan { command: shown(args), reason: format!("{program}: {}", strerror(&error)) }
 }
 
 /// The first that is another program than we, and than those of us that were before.
@@ -157,7 +157,7 @@ fn with_ssh(env: &Env) -> Result<OsString, String> {
 /// A directory of the user's alone in which `ssh` is this very program. It stays there:
 /// whoever has it in his path may outlive us.
 fn dir_with_ssh(env: &Env) -> Result<PathBuf, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let program = std::env::current_exe().map_err(|error| strerror(&error))?;
     let is_ourselves = program.metadata().ok().as_ref().map(name) == own();
     if !is_ourselves {
         return Err("our own file was replaced".to_owned());
@@ -171,8 +171,9 @@ fn dir_with_ssh(env: &Env) -> Result<PathBuf, String> {
     if std::fs::read_link(&link).is_ok_and(|target| target == program) {
         return Ok(dir);
     }
-    let failed =
-        |error: std::io::Error| format!("{}: {error}", printable::line(&link.to_string_lossy()));
+    let failed = |error: std::io::Error| {
+        format!("{}: {}", printable::line(&link.to_string_lossy()), strerror(&error))
+    };
     // Whoever looks meanwhile finds the old one or the new one.
     let new = dir.join(format!("ssh.{}", std::process::id()));
     symlink(&program, &new).map_err(failed)?;
@@ -187,10 +188,12 @@ fn dir_with_ssh(env: &Env) -> Result<PathBuf, String> {
 fn cached_dir(env: &Env) -> Result<PathBuf, String> {
     let dir = env.cache_dir().ok_or("there is no home")?.join("clan-connect/path");
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-    made.map_err(|error| format!("{}: {error}", printable::line(&dir.to_string_lossy())))?;
+    made.map_err(|error| {
+        format!("{}: {}", printable::line(&dir.to_string_lossy()), strerror(&error))
+    })?;
     match not_his_alone(&dir, env) {
         Some(why) => Err(why),
-        None => dir.canonicalize().map_err(|error| error.to_string()),
+        None => dir.canonicalize().map_err(|error| strerror(&error)),
     }
 }
 

@@ -88,12 +88,13 @@ fn damaged(at: &str) -> String {
 }
 
 fn one_attempt(attempt: &Attempt, port: u16) -> String {
-    let Attempt { host, network, cause, .. } = attempt;
+    let Attempt { host, network, cause, port: shown, .. } = attempt;
     let host = Printable(host);
     // Which port it is in a network, the clan says.
-    let at = match network == DIRECT {
-        true => format!("{host} port {port}"),
-        false => host.to_string(),
+    let port = if network == DIRECT { Some(port) } else { *shown };
+    let at = match port {
+        Some(port) => format!("{host} port {port}"),
+        None => host.to_string(),
     };
     let over = if network == DIRECT { String::new() } else { format!("{network}: ") };
     let text = match cause {
@@ -184,7 +185,8 @@ mod tests {
 
     fn said(network: &str, cause: Cause) -> String {
         let (network, host) = (network.to_owned(), "web".to_owned());
-        one_attempt(&Attempt { network, host, cause, elapsed: Duration::ZERO }, 22)
+        let port = (network != "tor").then_some(2200);
+        one_attempt(&Attempt { network, host, port, cause, elapsed: Duration::ZERO }, 22)
     }
 
     fn dial(failure: DialFailure) -> Cause {
@@ -235,6 +237,9 @@ mod tests {
         ] {
             assert_eq!(said("direct", cause), words);
         }
+        let elsewhere = said("internet", dial(DialFailure::Refused));
+        let words = "internet: ssh: connect to host web port 2200: Connection refused";
+        assert_eq!(elsewhere, words);
         let tor = said("tor", dial(DialFailure::Tor(TorFailure::NoDescriptor)));
         assert!(tor.starts_with("tor: ssh: connect to host web: the onion"), "{tor}");
     }

@@ -172,6 +172,7 @@ fn failed(route: Route, error: &Error) -> Probed {
     let attempt = Attempt {
         network: route.network.clone(),
         host: route.shown_host(),
+        port: None,
         cause: Cause::Proxy(ProxyFailure::Jump(why)),
         elapsed: Duration::ZERO,
     };

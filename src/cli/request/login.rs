@@ -31,6 +31,8 @@ pub(super) fn apply(
     if !options.identity_file.is_empty() {
         credentials.default_identities = files(&options.identity_file)?;
         credentials.names_identities = true;
+    } else if !credentials.identities.is_empty() {
+        credentials.default_identities.clear();
     }
     let key = resolved.env.text(KEY).filter(|key| !key.trim().is_empty());
     credentials.key = key.map(|key| (format!("${KEY}"), Secret::new(key.to_owned())));

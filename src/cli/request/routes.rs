@@ -257,6 +257,18 @@ fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<
     }
 }
 
+/// What to say of a host that has no address, where a clan is left aside that may have a
+/// machine of that name.
+pub(in crate::cli) fn clan_left_aside(resolved: &Resolved, global: &Global) -> Option<String> {
+    match asked(resolved, global) {
+        Ok(Asked::Refused(error)) => {
+            let hint = error.hint().into_iter().next()?;
+            Some(format!("{error}\nhint: {hint}"))
+        }
+        _ => None,
+    }
+}
+
 /// Who is asked for a host.
 enum Asked {
     Clan,

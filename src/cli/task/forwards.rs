@@ -14,7 +14,12 @@ use crate::ssh::forward::{Connector, Duplex, Forward, ForwardTarget, Listen, Sid
 use crate::ssh::open_forwards::{OpenForwards, Rules};
 
 /// Says what the server's forwards may lead to; none is open yet.
-pub(super) fn prepare(session: &Arc<Session>, forwards: &Forwards, env: &Env) -> Arc<OpenForwards> {
+pub(super) fn prepare(
+    session: &Arc<Session>,
+    forwards: &Forwards,
+    env: &Env,
+    ui: &Arc<Ui>,
+) -> Arc<OpenForwards> {
     let (connector, permitted) = (connector(env), forwards.permitted.clone());
     session.connect_with(connector.clone());
     session.connect_dynamic_with(Arc::new(move |host, port| match permitted.has(&host, port) {
@@ -26,7 +31,7 @@ pub(super) fn prepare(session: &Arc<Session>, forwards: &Forwards, env: &Env) ->
         unlink: forwards.unlink,
         mask: forwards.mask,
     };
-    Arc::new(OpenForwards::new(session.clone(), rules))
+    Arc::new(OpenForwards::new(session.clone(), rules, ui.clone()))
 }
 
 /// Opens every listener.

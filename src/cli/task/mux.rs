@@ -20,7 +20,7 @@ use crate::cli::invocation::{Front, Invocation, Warm};
 use crate::cli::request::routes::{self, Scope};
 use crate::cli::role::Role;
 use crate::cli::{Global, Ui};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::mux::ControlSocket;
 use crate::mux::client::{Client, MasterFailure, Running, SessionEvent};
 use crate::mux::message::NewSession;
@@ -136,7 +136,7 @@ impl Control {
         match ControlSocket::listen(&self.path) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if self.is_warm() => {
-                ui.verbose(&format!("the connection is not kept warm: {error}"));
+                ui.verbose(&format!("the connection is not kept warm: {}", strerror(&error)));
                 Ok(None)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -148,7 +148,8 @@ impl Control {
             }
             Err(error) => {
                 let path = self.shown();
-                Err(Error::Control(format!("unix_listener: cannot bind to path {path}: {error}")))
+                let why = strerror(&error);
+                Err(Error::Control(format!("unix_listener: cannot bind to path {path}: {why}")))
             }
         }
     }

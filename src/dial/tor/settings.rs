@@ -12,7 +12,7 @@ use tor_hsclient::{HsClientSecretKeys, HsClientSecretKeysBuilder};
 use tor_hscrypto::pk::{HsClientDescEncKey, HsClientDescEncKeypair};
 
 use super::address::{ClientAuth, Onion};
-use crate::error::TorFailure;
+use crate::error::{TorFailure, strerror};
 
 /// No configuration is larger, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -190,11 +190,11 @@ fn unknown(table: &Table) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<Table, String> {
-    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
+    let meta = fs::metadata(path).map_err(|error| strerror(&error))?;
     if !meta.is_file() || meta.len() > MAX_CONFIG {
         return Err("not a file of at most 1 MiB".to_owned());
     }
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(path).map_err(|error| strerror(&error))?;
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| {
             text.get(..span.start).map_or(0, |before| before.matches('\n').count() + 1)
@@ -258,6 +258,7 @@ mod tests {
         }
         let missing =
             Settings { config: vec!["/nonexistent/tor.toml".into()], ..Settings::default() };
-        assert!(missing.merged().unwrap_err().to_string().contains("/nonexistent/tor.toml"));
+        let said = missing.merged().unwrap_err().to_string();
+        assert!(said.ends_with("/nonexistent/tor.toml: No such file or directory"), "{said}");
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use toml::Table;
 
 use super::settings::State;
-use crate::error::TorFailure;
+use crate::error::{TorFailure, strerror};
 
 /// How long a process that shares the directories waits for the list of relays,
 /// which only has to be read, before it goes its own way.
@@ -193,7 +193,7 @@ fn make(dir: &Path) -> Result<(), TorFailure> {
 }
 
 fn failure(path: &Path, error: &io::Error) -> TorFailure {
-    TorFailure::State { path: path.to_owned(), reason: error.to_string() }
+    TorFailure::State { path: path.to_owned(), reason: strerror(error) }
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -33,6 +33,9 @@ pub(super) enum By {
     Nobody,
 }
 
+/// What an offer is called that cannot be made, and why.
+pub(super) type Unusable = (String, &'static str);
+
 /// Where keys come from.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
@@ -52,8 +55,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// All offers in their order, and a word on each that cannot be made.
-    pub(super) fn order(self) -> (VecDeque<Offer>, Vec<String>) {
+    /// All offers in their order, and the name of each that cannot be made, and why.
+    pub(super) fn order(self) -> (VecDeque<Offer>, Vec<Unusable>) {
         let Self { named, files, certificates, mut held, identities_only, accepted } = self;
         let beside = certificates.is_empty();
         let mut offers: Vec<Offer> = Vec::new();
@@ -161,7 +164,7 @@ fn without_twins(offers: Vec<Offer>) -> Vec<Offer> {
 }
 
 /// With somebody to sign for each, and nothing that is not accepted.
-fn finished(mut offers: Vec<Offer>, accepted: &[String]) -> (VecDeque<Offer>, Vec<String>) {
+fn finished(mut offers: Vec<Offer>, accepted: &[String]) -> (VecDeque<Offer>, Vec<Unusable>) {
     let keys: Vec<(KeyData, By)> = offers
         .iter()
         .filter_map(|offer| Some((offer.plain()?.clone(), offer.by.clone())))
@@ -188,7 +191,7 @@ fn finished(mut offers: Vec<Offer>, accepted: &[String]) -> (VecDeque<Offer>, Ve
             (_, false) => "not in PubkeyAcceptedAlgorithms",
             (false, true) => "its private half is neither in a file nor in the agent",
         };
-        said.push(format!("{} ({why})", offer.name));
+        said.push((offer.name.clone(), why));
         false
     });
     (offers.into(), said)

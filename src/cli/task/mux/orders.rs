@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::Control;
 use crate::cli::invocation::Invocation;
 use crate::cli::{Global, Ui, print};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, strerror};
 use crate::mux::client::{Client, MasterFailure};
 use crate::openssh::Forwards;
 use crate::printable::{self, Printable};
@@ -35,7 +35,7 @@ pub(in crate::cli) async fn command(
             match error.kind() {
                 ErrorKind::NotFound => "No such file or directory".to_owned(),
                 ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
-                _ => error.to_string(),
+                _ => strerror(&error),
             }
         )),
         failure => Error::Control(format!("{}: master returned error: {failure}", Printable(name))),

@@ -62,7 +62,7 @@ async fn keys_of_files_that_the_agent_holds_come_before_its_others() {
     assert_eq!(order(sources(true)), all[..1]);
     // Without the agent there is nobody to sign.
     let (offers, said) = Sources { files: vec![rsa], ..Sources::default() }.order();
-    assert!(offers.is_empty() && said[0].contains("private half"), "{said:?}");
+    assert!(offers.is_empty() && said[0].1.contains("private half"), "{said:?}");
 }
 
 #[tokio::test]
