@@ -158,7 +158,7 @@ fn whatever_is_wrong_with_a_key_or_a_certificate_is_refused_with_its_reason() {
     // Another key without any certificate: the machine was replaced, or is not it.
     clan.home.keygen("replaced", "ed25519", "");
     let changed =
-        ["is not the one known from", "the clan itself says which key", "--host-key-check none"];
+        ["is not the one known from", "the clan has another key", "--host-key-check none"];
     refused("replaced", None, &[], &changed);
     let replaced = clan.sshd("replaced", None);
     let none = ["--host-key-check", "none"];

@@ -96,8 +96,7 @@ fn seal(
             return Ok(());
         }
         return Err(Error::Usage(
-            "secret hosts are in the clan's own files, and here is but a snapshot or exports: \
-             --for takes the clan"
+            "--for needs the clan's own files; here is only a snapshot or an exports file"
                 .to_owned(),
         ));
     };

@@ -66,9 +66,9 @@ pub(super) fn changed(
     }
     if policy.of_clan {
         lines.push(
-            "the clan itself says which key this machine has; if it was just installed".into(),
+            "the clan has another key for this machine. If you have just reinstalled it,".into(),
         );
-        lines.push(format!("anew, deploy its own key to it: once {}", policy.advice.unchecked));
+        lines.push(format!("connect once {} and deploy the clan's key", policy.advice.unchecked));
         return lines;
     }
     // What the user knows of others is not to go because a clan that he has not named
