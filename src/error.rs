@@ -115,7 +115,7 @@ pub enum Error {
     NoMachine,
 
     /// A command of Clan's own program that nobody does.
-    #[error("{command} is none of the commands of clan-connect, and {reason}")]
+    #[error("clan-connect does not have the command \"{command}\", and {reason}")]
     NextClan {
         /// Its first words, printable.
         command: String,
