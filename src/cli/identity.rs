@@ -228,7 +228,7 @@ fn wireguard_member(
         None => lines.extend(to_become_one(found, &settings)),
     }
     let remark = reason.as_ref().map(|reason| {
-        format!("{reason}; to join one, add a machine to the inventory that is never deployed")
+        format!("{reason}; to join such a network, add a machine to the inventory that is never deployed")
     });
     let empty = |path: &String| json!({ "path": path, "value": {} });
     Ok(Known {

@@ -202,6 +202,7 @@ mod tests {
 
     /// What man(7) makes of a page, and what it warns of; `None` where there is no groff.
     fn rendered(page: &[u8]) -> Option<(String, String)> {
+        #[allow(clippy::disallowed_methods, reason = "what shows a page of the manual")]
         let mut groff = Command::new("groff")
             .args(["-Kutf8", "-man", "-Tutf8", "-P-cbou", "-ww"])
             .stdin(Stdio::piped())
