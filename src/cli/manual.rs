@@ -118,9 +118,7 @@ pub(super) fn help(words: &[String]) -> Result<()> {
 
 /// What a word may have meant that is no command: the name of a machine.
 pub(super) fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
-    if error.kind() != ErrorKind::InvalidSubcommand
-        || error.get(ContextKind::SuggestedSubcommand).is_some()
-    {
+    if error.kind() != ErrorKind::InvalidSubcommand {
         return None;
     }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
@@ -131,7 +129,11 @@ pub(super) fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let mut before = args.iter().skip(1).take_while(|arg| *arg != word.as_str());
     let is_below = before.any(|arg| whole.find_subcommand(arg).is_some());
     let machine = printable::argument(word, "MACHINE");
-    (!is_below).then(|| format!("did you mean: clan-connect ssh {machine}"))
+    let begin = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(_) => "if it is a machine",
+        None => "did you mean",
+    };
+    (!is_below).then(|| format!("{begin}: clan-connect ssh {machine}"))
 }
 
 /// The command line, with the names that its commands are called by.
@@ -265,7 +267,10 @@ mod tests {
         assert_eq!(hinted("clan-connect --flake x -v web01 uptime"), web);
         let unfit = hinted("clan-connect $(x)");
         assert_eq!(unfit.as_deref(), Some("did you mean: clan-connect ssh MACHINE"));
-        for line in ["network web01", "shh web01", "ssh --nothing", "ssh"] {
+        // Clap names the command, too.
+        let near = hinted("clan-connect clone");
+        assert_eq!(near.as_deref(), Some("if it is a machine: clan-connect ssh clone"));
+        for line in ["network web01", "ssh --nothing", "ssh"] {
             assert_eq!(hinted(&format!("clan-connect {line}")), None, "{line}");
         }
     }

@@ -84,7 +84,8 @@ pub(super) fn changed(
     }
     lines
         .push("if the host's administrator confirms the offered key, remove what is known:".into());
-    if let Some((name, _)) = policy.identity.first().filter(|_| entries.iter().any(is_users)) {
+    let is_own = |entry: &Entry| policy.files.user.contains(&entry.path);
+    if let Some((name, _)) = policy.identity.first().filter(|_| entries.iter().any(is_own)) {
         let machine = name.split('@').next().unwrap_or_default();
         let machine = crate::printable::argument(machine, "MACHINE");
         lines.push(format!("    clan-connect network trust remove {machine}"));
