@@ -60,8 +60,17 @@ rustPlatform.buildRustPackage {
       --bash <($out/bin/clan-connect completions bash) \
       --zsh <($out/bin/clan-connect completions zsh) \
       --fish <($out/bin/clan-connect completions fish)
-    $out/bin/clan-connect man > clan-connect.1
-    installManPage clan-connect.1
+    # The page on a command names those of its own commands.
+    installPages() {
+      local page=$1 word
+      shift
+      $out/bin/clan-connect man "$@" > "$page.1"
+      installManPage "$page.1"
+      for word in $(sed 's/\\-/-/g' "$page.1" | sed -n "s/^$page-\([a-z-]*\)(1)$/\1/p"); do
+        installPages "$page-$word" "$@" "$word"
+      done
+    }
+    installPages clan-connect
   '';
 
   meta = {

@@ -17,6 +17,7 @@ mod iroh;
 mod link;
 mod live_table;
 mod machine;
+mod manual;
 mod network;
 mod openssh;
 // With every network there is, as the page has them.
@@ -111,7 +112,7 @@ struct Global {
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// When to use colour and progress lines
+    /// When to show progress lines
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
     /// Whether a session that fails exits with 255 as ssh does, or with what it failed at:
@@ -202,8 +203,18 @@ enum Command {
         /// The shell
         shell: complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or that of a command
+    Man {
+        /// The command, such as `ssh` or `network trust add`
+        #[arg(add = ArgValueCompleter::new(complete::commands))]
+        command: Vec<String>,
+    },
+    /// Print what a command is for, and its options
+    Help {
+        /// The command, such as `ssh` or `network trust add`
+        #[arg(add = ArgValueCompleter::new(complete::commands))]
+        command: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -265,6 +276,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
             slips::explain(&mut error, &args);
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();
+            if let Some(hint) = manual::hint(&error, &args) {
+                let _ = writeln!(std::io::stderr(), "\nhint: {hint}");
+            }
             let opens_session = args.iter().skip(1).any(|arg| arg == "ssh" || arg == "proxy");
             return match error.use_stderr() {
                 false => 0,
@@ -310,7 +324,10 @@ fn run(cli: Cli, ui: &Arc<Ui>) -> u8 {
         Command::SshConfig(arguments) => stock_ssh::run(&arguments, &cli.global, ui).map(|()| 0),
         Command::Select { selector } => select::run(&selector, &cli.global, ui).map(|()| 0),
         Command::Completions { shell } => print(&complete::script(shell)).map(|()| 0),
-        Command::Man => complete::manual().and_then(|page| print(&page)).map(|()| 0),
+        Command::Man { command } => {
+            manual::page(&command).and_then(|page| print(&page)).map(|()| 0)
+        }
+        Command::Help { command } => manual::help(&command).map(|()| 0),
         Command::Vars(command) => vars::run(command, &cli.global, ui).map(|()| 0),
         Command::TrustClan(command) => trust_clan::run(&command, &cli.global, ui),
     };

@@ -33,7 +33,7 @@ use crate::ssh::{
 use crate::vars::Vars;
 
 pub use identity::{identity, stated_keys};
-pub use probe::{Probed, probe};
+pub use probe::{KeyState, Probed, probe};
 pub use reach::{Reached, reach};
 pub use trust::{Counted, HostKeySettings, Kind, Trust};
 

@@ -115,7 +115,7 @@ pub enum Error {
     NoMachine,
 
     /// A command of Clan's own program that nobody does.
-    #[error("{command} is none of the commands of clan-connect, and {reason}")]
+    #[error("clan-connect does not have the command \"{command}\", and {reason}")]
     NextClan {
         /// Its first words, printable.
         command: String,
@@ -228,10 +228,16 @@ pub enum Error {
     },
 
     /// Nobody has heard of this machine.
-    #[error("unknown machine {machine:?}{}", did_you_mean(nearest.as_deref()))]
+    #[error(
+        "unknown machine {machine:?}{}{}",
+        did_you_mean(nearest.as_deref()),
+        has_none(empty.as_deref())
+    )]
     UnknownMachine {
         /// As typed by the user.
         machine: String,
+        /// Where the clan is read from, if it has no machine at all.
+        empty: Option<String>,
         /// The nearest known name.
         nearest: Option<String>,
         /// All known names.
@@ -663,6 +669,11 @@ pub(crate) fn hints_of(
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+fn has_none(empty: Option<&str>) -> String {
+    let place = |place| format!(": the clan has no machines ({})", Printable(place));
+    empty.map(place).unwrap_or_default()
 }
 
 fn within(place: &[String]) -> String {

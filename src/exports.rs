@@ -55,6 +55,7 @@ impl Clan {
 
     fn read(origin: &str, document: &Value) -> Result<Self, String> {
         let mut clan = reader::read(origin, &shape::entries(document)?)?;
+        clan.origin = origin.to_owned();
         if clan.networks.len() > MAX_NETWORKS {
             return Err(format!("more than {MAX_NETWORKS} networks"));
         }

@@ -37,6 +37,8 @@ pub struct Clan {
     pub problems: Vec<Error>,
     /// What was ignored but costs no route, such as options for ssh.
     pub warnings: Vec<String>,
+    /// Where the document came from.
+    pub(crate) origin: String,
     pub(crate) machines: Machines,
     /// `deploy.targetHost` of the inventory.
     target_hosts: HashMap<String, TargetHost>,
@@ -102,6 +104,11 @@ pub enum Host {
 }
 
 impl Clan {
+    /// Where the document came from, if it came from anywhere.
+    pub fn origin(&self) -> Option<&str> {
+        Some(self.origin.as_str()).filter(|origin| !origin.is_empty())
+    }
+
     /// Every machine that the document names, once each: those of usable
     /// networks, of malformed entries and of other exports.
     pub fn machines(&self) -> Vec<&str> {

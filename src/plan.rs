@@ -152,7 +152,7 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
         return match overrides.network {
             None => Ok(vec![Route::to(target, TARGET_HOST, overrides)]),
             Some(_) => Err(Error::Usage(
-                "a network and an address exclude each other: an address is in no network".into(),
+                "a network and a target host cannot be used together: name one of them".into(),
             )),
         };
     }
@@ -211,6 +211,7 @@ pub(crate) fn unknown_machine(clan: &Clan, machine: &str) -> Error {
     let known = clan.machines();
     Error::UnknownMachine {
         machine: machine.to_owned(),
+        empty: clan.origin().filter(|_| known.is_empty()).map(str::to_owned),
         nearest: nearest(machine, &known).map(str::to_owned),
         known: listed(&known),
     }

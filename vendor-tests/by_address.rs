@@ -106,7 +106,7 @@ fn who_we_are_in_a_network_is_made_once_and_said_with_the_setting_that_lets_us_i
     let alone: Value = serde_json::from_str(&alone).unwrap();
     assert_eq!((&alone["addresses"], &alone["network"]), (&made["addresses"], &Value::Null));
     assert_eq!(json(&["my"])["kind"], "ephemeral");
-    identity(&["net"]).exits(2).says(&["nothing of net is this program's"]);
+    identity(&["net"]).exits(2).says(&["net needs no identity of clan-connect"]);
     identity(&["myy"]).exits(1).says(&["unknown network \"myy\"", "did you mean \"my\"?"]);
     // What is there is never written over.
     home.secret("home/.local/state/clan-connect/yggdrasil-key", "hunter2");

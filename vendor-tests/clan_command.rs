@@ -222,8 +222,12 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     let missing = ["there is no other `clan` in $PATH", "hint: install Clan's own clan"];
     let path = format!("{}:/usr/bin:/bin", ours.display());
     let done = clan(&home, &path, &["machines", "update", "web"], &[]).exits(1);
-    done.says(&missing).says(&["clan machines update is none of the commands of clan-connect"]);
-    clan(&home, &path, &[], &[]).exits(1).says(&missing);
+    done.says(&missing).says(&["does not have the command \"clan machines update\""]);
+    let listed = ["It has these commands:", "clan network overview", "which is not in $PATH"];
+    clan(&home, &path, &[], &[]).exits(1).says(&listed);
+    clan(&home, &path, &["network"], &[]).exits(1).says(&listed);
+    let help = clan(&home, &path, &["--help"], &[]).exits(0).text();
+    assert!(listed.iter().all(|line| help.contains(line)), "{help}");
     // Another name and another copy of ours are no other clan.
     fs::create_dir(home.path("linked")).unwrap();
     symlink(home.path("ours/clan"), home.path("linked/clan")).unwrap();

@@ -158,7 +158,7 @@ fn whatever_is_wrong_with_a_key_or_a_certificate_is_refused_with_its_reason() {
     // Another key without any certificate: the machine was replaced, or is not it.
     clan.home.keygen("replaced", "ed25519", "");
     let changed =
-        ["is not the one known from", "the clan itself says which key", "--host-key-check none"];
+        ["is not the one known from", "the clan has another key", "--host-key-check none"];
     refused("replaced", None, &[], &changed);
     let replaced = clan.sshd("replaced", None);
     let none = ["--host-key-check", "none"];
@@ -250,7 +250,7 @@ fn trust_is_shown_given_and_taken_back() {
         home.run(&[&["--exports", "exports.json", "network", "trust"], args].concat())
     };
     trust(&["list", "m"]).exits(0).says(&["no host key of m is known"]);
-    trust(&["remove", "m"]).exits(1).says(&["no line for m"]);
+    trust(&["remove", "m"]).exits(1).says(&["known_hosts has no key that can be removed for m"]);
     let public = format!("sshd-{port}/host_key.pub");
     let done = trust(&["add", "m", &public]).exits(0).text();
     assert!(done.contains(&format!("for m, [{IP}]:{port}: SHA256:")), "{done}");
@@ -263,7 +263,7 @@ fn trust_is_shown_given_and_taken_back() {
     assert_eq!(listed["keys"][0]["type"], "ssh-ed25519");
     assert_eq!(listed["keys"][0]["line"], 1);
     let fingerprint = listed["keys"][0]["fingerprint"].as_str().unwrap();
-    trust(&["remove", "m", "SHA256:x"]).exits(1);
+    trust(&["remove", "m", "SHA256:x"]).exits(1).says(&["no such key for m", "trust list m"]);
     let done = trust(&["remove", "m", fingerprint]).exits(0).text();
     assert!(done.contains("known_hosts:1:"), "{done}");
     home.run(&strict).exits(255).says(&["is not known"]);

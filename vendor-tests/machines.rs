@@ -461,7 +461,7 @@ fn a_snapshot_for_machines_changes_where_something_has_and_tells_nobody_else() {
     clan.asked(&["--for", "alpha"]).exits(1).says(&["cannot decrypt var tor_tor/hostname"]);
     assert_eq!(clan.home.read("clan/clan-connect.json"), before);
     let alone = ["--exports", "clan/clan-connect.json", "exports", "snapshot", "--for", "alpha"];
-    clan.home.run(&alone).exits(2).says(&["--for takes the clan"]);
+    clan.home.run(&alone).exits(2).says(&["--for needs the clan's own files"]);
 }
 
 #[test]
@@ -562,7 +562,8 @@ fn what_root_opens_for_a_group_is_that_groups_alone() {
     let none = unseal(&script, &[dir]).exits(2).says(&["has no secret hosts", "--for MACHINE"]);
     assert_eq!(none.text(), "");
     clan.snapshot(&["--for", "gamma"]);
-    let none = unseal(&script, &[dir]).exits(1).says(&["for gamma and not for alpha"]);
+    let none =
+        unseal(&script, &[dir]).exits(1).says(&["for gamma, but not for this computer (alpha)"]);
     assert_eq!(none.text(), "");
 }
 

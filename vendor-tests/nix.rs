@@ -318,5 +318,10 @@ fn bash_completes_machines_and_networks_without_nix() {
         let script = home.run(&["completions", shell]).exits(0).text();
         assert!(script.contains("clan-connect"), "{script}");
     }
-    assert!(home.run(&["man"]).exits(0).text().contains(".TH clan-connect"));
+    assert!(home.run(&["man"]).exits(0).text().contains(".TH clan-connect 1"));
+    assert!(home.run(&["man", "ssh"]).exits(0).text().contains(".TH clan-connect-ssh 1"));
+    home.run(&["man", "web01"]).exits(2).says(&["clan-connect has no command \"web01\""]);
+    let help = home.run(&["help", "network", "ping"]).exits(0).text();
+    assert!(help.contains("Usage: clan-connect network ping"), "{help}");
+    home.run(&["m"]).exits(2).says(&["unrecognized subcommand 'm'", "clan-connect ssh m"]);
 }

@@ -81,19 +81,24 @@ fn ping_tells_of_every_network_what_answers_and_with_which_key() {
     // Nothing was logged in to, nothing trusted.
     assert!(!server.log().contains("Accepted"), "{}", server.log());
     assert_eq!(home.read("home/.ssh/known_hosts"), "");
-    let state = || {
-        let done = ping(&["--json", "--network", "good"]).exits(0);
+    let state = |status| {
+        let done = ping(&["--json", "--network", "good"]).exits(status);
         let value: Value = serde_json::from_slice(&done.stdout).unwrap();
         value["routes"][0]["host_key"].as_str().unwrap().to_owned()
     };
-    assert_eq!(state(), "unknown");
+    assert_eq!(state(0), "unknown");
     home.run(&["--exports", "exports.json", "ssh", "m", "-c", "true"]).exits(0);
-    assert_eq!(state(), "known");
+    assert_eq!(state(0), "known");
     home.keygen("other", "ed25519", "");
     let other = home.read("other.pub");
     let other: Vec<&str> = other.split_whitespace().take(2).collect();
     home.write("home/.ssh/known_hosts", format!("[{IP}]:{port} {}\n", other.join(" ")));
-    assert_eq!(state(), "changed");
+    assert_eq!(state(1), "changed");
+    let done = ping(&["--network", "good"]).exits(1).text();
+    assert!(
+        done.contains("host key changed") && done.contains("  hint: a session would"),
+        "{done}"
+    );
     let done = ping(&["--json", "--network", "closed"]).exits(1);
     let value: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(value["reachable"], false);

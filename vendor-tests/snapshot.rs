@@ -243,7 +243,8 @@ fn it_stands_alone_in_a_directory_and_as_a_file() {
     // It is converted to itself.
     let again = home.run(&["--exports", "alone/clan-connect.json", "exports", "snapshot"]);
     assert_eq!(again.exits(0).text(), text);
-    home.run(&["--flake", "alone", "exports", "snapshot"]).exits(0);
+    let again = home.run(&["--flake", "alone", "exports", "snapshot"]).exits(0);
+    again.says(&["it was read from the snapshot itself", "--exports FILE"]);
     assert_eq!(home.read("alone/clan-connect.json"), text);
     // What others can write is not believed for having been named.
     let mode = |mode: &str| run("chmod", &[mode, file.to_str().unwrap()], "coreutils");

@@ -315,7 +315,7 @@ fn what_is_installed_for_a_clan_that_is_gone_can_be_taken_away() {
     place.ours("lone.json", &["--remove"]).exits(0);
     assert_eq!(count(), 0);
     assert!(!place.home.read("home/.ssh/config").contains("Include"));
-    place.ours("lone.json", &["--remove"]).exits(2).says(&["nor for another"]);
+    place.ours("lone.json", &["--remove"]).exits(2).says(&["nothing is installed"]);
     // A pipe is called what it is.
     let config = place.home.path("home/.ssh/config");
     fs::remove_file(&config).unwrap();

@@ -8,17 +8,18 @@ mod grammar;
 mod next;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 
 use super::network::{list_text_of_clan, sorted};
 use super::reach;
 use super::task::drive;
-use super::{Cli, Command, Global, Ui, print, print_text, select, ssh, vars, ways};
+use super::{Cli, Global, Ui, print, print_text, select, ssh, vars, ways};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, FAILED, Result};
 use crate::model::{Network, VarRef};
 use crate::plan::unknown_network;
 use crate::printable::{self, Printable};
@@ -41,6 +42,9 @@ pub fn handed_over(args: impl Iterator<Item = OsString>, env: &Env) -> Option<u8
     let is_others = is_called(&args) && (!is_ours(&args) || is_later_clans(&args, env));
     is_others.then(|| {
         let global = Global { env: env.clone(), ..Global::default() };
+        if let Some(status) = help(&args, env) {
+            return status;
+        }
         let error = next::run(&args, &global);
         Ui::new(&global).error(&error);
         error.exit_code(false)
@@ -103,6 +107,59 @@ fn is_later_clans(args: &[OsString], env: &Env) -> bool {
     Clan::try_parse_from(args).is_err_and(|error| error.use_stderr()) && next::is_there(env)
 }
 
+/// Says what works here, where that is asked for or no command is named and nobody else can
+/// answer; the exit status then.
+fn help(args: &[OsString], env: &Env) -> Option<u8> {
+    let mut words: Vec<&str> = args.iter().skip(1).map(|it| it.to_str().unwrap_or("?")).collect();
+    let count = words.len();
+    words.retain(|word| !matches!(*word, "-h" | "--help"));
+    let whole = Clan::command();
+    let is_group = |name| whole.find_subcommand(name).is_some_and(Command::has_subcommands);
+    let names_none = match words.as_slice() {
+        [] => true,
+        [name] => is_group(name),
+        _ => false,
+    };
+    if !names_none || next::is_there(env) {
+        return None;
+    }
+    let text = commands(&whole);
+    let is_asked = words.len() < count;
+    let written = match is_asked {
+        true => print(text.as_bytes()),
+        false => std::io::stderr().write_all(text.as_bytes()).map_err(Error::Output),
+    };
+    Some(match (written, is_asked) {
+        (Ok(()), true) => 0,
+        _ => FAILED,
+    })
+}
+
+/// The commands that are done here, each with what it is for.
+fn commands(whole: &Command) -> String {
+    let mut lines = Vec::new();
+    let mut add = |name: String, command: &Command| {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        lines.push((name, about));
+    };
+    for command in whole.get_subcommands() {
+        let name = format!("clan {}", command.get_name());
+        match command.has_subcommands() {
+            false => add(name, command),
+            true => command
+                .get_subcommands()
+                .for_each(|below| add(format!("{name} {}", below.get_name()), below)),
+        }
+    }
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = lines.iter().map(|(name, about)| format!("  {name:<width$}  {about}\n"));
+    format!(
+        "This is clan-connect, called as clan. It has these commands:\n\n{}\nAll others are those \
+         of Clan's own program, which is not in $PATH.\n",
+        lines.collect::<String>()
+    )
+}
+
 /// Whether a command is done here: its first words say.
 fn is_ours(args: &[OsString]) -> bool {
     let word = |at: usize| args.get(at).and_then(|word| word.to_str()).unwrap_or_default();
@@ -143,7 +200,7 @@ fn session(arguments: SshArguments, global: &Global) -> Result<u8> {
     }
     let cli = Cli::try_parse_from(words).map_err(|error| Error::Usage(error.to_string()))?;
     match cli.command {
-        Command::Ssh(arguments) => ssh::run(&arguments, global),
+        super::Command::Ssh(arguments) => ssh::run(&arguments, global),
         _ => Err(Error::Internal),
     }
 }
@@ -202,7 +259,7 @@ fn ping(machine: &str, only: Option<&str>, global: &Global, ui: &Arc<Ui>) -> Res
 fn overview(global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let cli = Cli::try_parse_from(["clan", "network", "overview"]);
     match cli.map_err(|error| Error::Usage(error.to_string()))?.command {
-        Command::Network(super::Network::Overview(arguments)) => {
+        super::Command::Network(super::Network::Overview(arguments)) => {
             reach::overview(&arguments.of_clan(), global, ui)
         }
         _ => Err(Error::Internal),
@@ -269,5 +326,28 @@ mod tests {
             assert!(is_called(&words(line)) && !is_ours(&words(line)), "{line}");
         }
         assert!(!is_called(&words("clan-connect ssh m")) && !is_called(&[]));
+    }
+
+    #[test]
+    fn where_no_other_clan_is_the_commands_that_work_are_listed() {
+        let env = Env::default();
+        for (line, status) in [
+            ("clan", Some(1)),
+            ("clan network", Some(1)),
+            ("clan m --help", Some(0)),
+            ("clan -h", Some(0)),
+            ("clan machines update", None),
+            ("clan flakes --help", None),
+        ] {
+            assert_eq!(help(&words(line), &env), status, "{line}");
+        }
+        let text = commands(&Clan::command());
+        for line in ["  clan ssh               Ssh to", "  clan network overview  Show the"] {
+            assert!(text.contains(line), "{text}");
+        }
+        for line in text.lines().filter_map(|line| line.strip_prefix("  ")) {
+            let command = line.split_once("  ").map(|(command, _)| command);
+            assert!(is_ours(&words(command.unwrap())), "{line}");
+        }
     }
 }

@@ -11,7 +11,6 @@ use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 
 use super::Cli;
 use crate::env::Env;
-use crate::error::Result;
 use crate::flake::{self, Asker, Flake};
 use crate::model::{Clan, VarRef};
 use crate::options::{TABLE, find};
@@ -56,13 +55,10 @@ pub(super) fn script(shell: Shell) -> Vec<u8> {
     script
 }
 
-/// The manual page, in the language of man(7).
-pub(super) fn manual() -> Result<Vec<u8>> {
-    let mut page = Vec::new();
+/// Commands whose names begin with `current`.
+pub(super) fn commands(current: &OsStr) -> Vec<CompletionCandidate> {
     let command = Cli::command();
-    clap_mangen::Man::new(command).render(&mut page).map_err(crate::error::Error::Output)?;
-    page.extend(crate::options::manual().bytes());
-    Ok(page)
+    beginning_with(current, command.get_subcommands().map(clap::Command::get_name))
 }
 
 /// Machines whose names begin with `current`.
@@ -182,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_completed_from_their_table_and_explained_in_the_manual() {
+    fn commands_and_options_are_completed_from_what_describes_them() {
         let names = |candidates: Vec<CompletionCandidate>| {
             let name = |one: &CompletionCandidate| one.get_value().to_str().unwrap().to_owned();
             candidates.iter().map(name).collect::<Vec<_>>()
@@ -195,8 +191,6 @@ mod tests {
         assert_eq!(names(letters(OsStr::new("-oControlMaster=a"))), values);
         assert_eq!(names(letters(OsStr::new("-oBatchMode=y"))), ["-oBatchMode=yes"]);
         assert_eq!(names(letters(OsStr::new("-oPort="))), [""; 0]);
-        let page = String::from_utf8(manual().unwrap()).unwrap();
-        assert!(page.contains("\n\\fBStrictHostKeyChecking\\fR\nWhat to do about"), "{page}");
-        assert!(page.contains("Accepted, and without effect: ChannelTimeout,"), "{page}");
+        assert_eq!(names(commands(OsStr::new("ex"))), ["exports"]);
     }
 }

@@ -40,15 +40,17 @@ pub(super) struct Identity {
 pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let name = arguments.network.as_str();
     let is_technology = TECHNOLOGIES.contains(&name);
-    let clan = match global.clan(ui) {
-        Ok(clan) => clan,
+    let here = match global.clan(ui) {
+        Ok(clan) => Some(clan),
         // A key of our own is the same for all clans.
         Err(error) if is_technology => {
             ui.verbose(&format!("no clan is asked: {error}"));
-            Clan::default()
+            None
         }
         Err(error) => return Err(error),
     };
+    let is_here = here.is_some();
+    let clan = here.unwrap_or_default();
     ui.problems(&clan);
     let named = || clan.networks.iter().filter(|network| network.answers_to(name));
     let of_kind = || clan.networks.iter().filter(|network| network.service_name() == name);
@@ -61,12 +63,18 @@ pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result
     };
     let known = match technology {
         "yggdrasil" => yggdrasil(found, global)?,
-        "wireguard" => wireguard_member(found, &clan, global, ui)?,
+        "wireguard" => {
+            let absent = match is_here {
+                true => "the clan has no WireGuard network",
+                false => "no clan is here",
+            };
+            wireguard_member(found, absent, &clan, global, ui)?
+        }
         "mycelium" | "iroh" | "tor" => throwaway(found, technology),
         _ => {
             return Err(Error::Usage(format!(
-                "nothing of {} is this program's: it is reached as any host is, or by a daemon \
-                 of this computer that has an identity of its own",
+                "{} needs no identity of clan-connect: its machines are dialled directly or by \
+                 this computer's daemon",
                 Printable(name)
             )));
         }
@@ -189,9 +197,11 @@ fn machines(network: &Network) -> String {
     }
 }
 
-/// WireGuard takes nobody but machines of the inventory.
+/// WireGuard takes nobody but machines of the inventory; `absent` says why the clan's
+/// network is not `found`.
 fn wireguard_member(
     found: Option<&Network>,
+    absent: &str,
     clan: &Clan,
     global: &Global,
     ui: &Arc<Ui>,
@@ -203,7 +213,7 @@ fn wireguard_member(
     let (member, reason) = match member {
         Some(Ok(member)) => (Some(member), None),
         Some(Err(failure)) => (None, Some(failure.to_string())),
-        None => (None, Some("the clan has no WireGuard network of that name".to_owned())),
+        None => (None, Some(absent.to_owned())),
     };
     let settings = match &member {
         Some(_) => Vec::new(),
@@ -218,7 +228,7 @@ fn wireguard_member(
         None => lines.extend(to_become_one(found, &settings)),
     }
     let remark = reason.as_ref().map(|reason| {
-        format!("{reason}; a member is a machine of the inventory, which need never be deployed")
+        format!("{reason}; to join such a network, add a machine to the inventory that is never deployed")
     });
     let empty = |path: &String| json!({ "path": path, "value": {} });
     Ok(Known {
@@ -262,7 +272,10 @@ fn to_become_one(found: Option<&Network>, settings: &[String]) -> Vec<Line> {
 
 /// Where everybody is let in.
 fn throwaway(found: Option<&Network>, technology: &str) -> Known {
-    let why = "none is needed: it takes everybody, and a key is made anew each time";
+    let why = match technology {
+        "tor" => "none is needed; for a service with client authorization: --tor-auth",
+        _ => "none is needed: everybody is let in, and a new key is made each time",
+    };
     Known {
         json: json!({
             "network": found.map(|network| &network.label),

@@ -43,7 +43,7 @@ fn page() -> String {
 
 This page is made from the program, and a test compares them; how commands are used is said in
 the [guide](guide.md). `clan-connect COMMAND --help` shows the same on a terminal, and
-`clan-connect man` prints a manual page.
+`clan-connect man COMMAND` prints a manual page.
 
 ## Global options
 

@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &Proxy, global: &Global) -> Result<u8> {
             (invocation.resolved.verbosity() > 0, invocation.resolved.is_quiet());
         let ui = Arc::new(Ui::with(is_verbose, is_quiet, Color::Never, &global.env));
         let port = arguments.port.filter(|port| *port != DEFAULT_PORT);
-        if let Some(control) = warm::control(&invocation, None, &Forwards::default(), global, &ui)
+        let control = warm::control(&invocation, None, &Forwards::default(), global, &ui)?;
+        if let Some(control) = control
             && mux::routed(&control, port, &ui).await?
         {
             return Ok(0);

@@ -18,7 +18,7 @@ use super::machine::{Asked, SshOptions};
 use super::request::{deadline, seconds};
 use super::task::drive;
 use super::{Global, Ui, advice, complete, print_json, print_text};
-use crate::connect::{Probed, Request, Trust, probe};
+use crate::connect::{KeyState, Probed, Request, Trust, probe};
 use crate::dial::{Dialer, Phase};
 use crate::error::{Error, Result};
 use crate::plan::Route;
@@ -69,7 +69,8 @@ impl How {
 
 /// Every network of the machine, and its own configuration when none answers: time to the
 /// banner and what is known of the host key, a line as soon as it answers, or in JSON all of
-/// them in the order of priority. Exits with 1 when none answers.
+/// them in the order of priority. Exits with 1 when none answers that a session would go on
+/// with.
 pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
     drive(async {
         let mut asked = arguments.how.asked(&arguments.machine)?;
@@ -86,7 +87,7 @@ pub(super) fn ping(arguments: &Ping, global: &Global) -> Result<u8> {
                 json!({ "machine": arguments.machine, "reachable": reachable, "routes": rows });
             print_json(&json)?;
         }
-        Ok(u8::from(!reachable))
+        Ok(u8::from(!probed.iter().any(is_usable)))
     })
 }
 
@@ -195,17 +196,32 @@ fn allowed(said: Option<Duration>, route: &Route) -> Duration {
     })
 }
 
+/// Whether it answers, and not with a host key that a session refuses.
+fn is_usable(probed: &Probed) -> bool {
+    probed.outcome.as_ref().is_ok_and(|answer| answer.key != Some(KeyState::Changed))
+}
+
+/// What to do about a host key that a session refuses.
+fn hint_of_key(key: Option<KeyState>) -> Option<&'static str> {
+    (key == Some(KeyState::Changed)).then_some(
+        "a session would be refused: clan-connect network trust list MACHINE shows which host \
+         keys are known, and clan-connect ssh MACHINE says what to do",
+    )
+}
+
 fn as_line(probed: &Probed) -> String {
     let network = Printable(&probed.route.network);
     match &probed.outcome {
         Ok(answer) => {
             let key = answer.key.map(|key| format!(", host key {}", key.name()));
+            let hint = hint_of_key(answer.key).map(|hint| format!("\n  hint: {hint}"));
             format!(
-                "{network} via {}: {:.1} ms{}, {}\n",
+                "{network} via {}: {:.1} ms{}, {}{}\n",
                 Printable(&answer.host),
                 answer.elapsed.as_secs_f64() * 1000.0,
                 key.unwrap_or_default(),
-                answer.banner
+                answer.banner,
+                hint.unwrap_or_default()
             )
         }
         Err(attempt) => {
@@ -228,6 +244,7 @@ fn as_json(probed: &Probed) -> Value {
             "seconds": answer.elapsed.as_secs_f64(),
             "banner": answer.banner,
             "host_key": answer.key.map(|key| key.name()),
+            "hint": hint_of_key(answer.key),
             "way": answer.way,
             "costly": costly,
             "phases": phases,

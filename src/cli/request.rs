@@ -221,6 +221,6 @@ impl Invocation {
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("not a number of seconds between 0 and 86400".to_owned()),
+        _ => Err("not a number of seconds that is more than 0, at most 86400".to_owned()),
     }
 }

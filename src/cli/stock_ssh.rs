@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
         return Err(Error::Usage(why.to_owned()));
     }
     if arguments.install && !global.clan_is_named() {
-        let why = "name the clan with --flake DIR: its word on host keys will count for your ssh";
+        let why = "your ssh will believe this clan's host keys, so name it with --flake DIR";
         return Err(Error::Usage(why.to_owned()));
     }
     let clan = global.clan(ui)?;
@@ -324,7 +324,7 @@ impl Place {
         let files = self.installed();
         let lines: String = files.iter().take(MOST_LISTED).map(line).collect();
         match lines.is_empty() {
-            true => "nothing is installed for this clan, nor for another".to_owned(),
+            true => "nothing is installed".to_owned(),
             false => format!(
                 "nothing is installed for this clan; name another with --flake, or remove its \
                  file:{lines}"

@@ -91,7 +91,7 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     let forwards = Forwards::of(&invocation.resolved)?;
     let mut control = match Control::of(&invocation, global)? {
         None if !is_master && global.events.is_none() => {
-            warm::control(&invocation, remote.as_ref(), &forwards, global, ui)
+            warm::control(&invocation, remote.as_ref(), &forwards, global, ui)?
         }
         control => control,
     };

@@ -217,7 +217,12 @@ fn remove(machine: &str, fingerprint: Option<&str>, known: Known, ui: &Ui) -> Re
         }
     }
     if count == 0 {
-        ui.warning(&format!("no line for {} by its name alone", Printable(machine)));
+        let such = if fingerprint.is_some() { "such key" } else { "key that can be removed" };
+        ui.warning(&format!(
+            "known_hosts has no {such} for {}; see: clan-connect network trust list {}",
+            Printable(machine),
+            printable::argument(machine, "MACHINE")
+        ));
     }
     Ok(u8::from(count == 0))
 }

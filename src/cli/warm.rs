@@ -14,12 +14,13 @@ use crate::mux::warm::{self, Card, Found};
 use crate::printable::Printable;
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 pub(super) struct Close {
     /// The machine, as it is called in the clan
-    #[arg(required_unless_present = "all", add = ArgValueCompleter::new(complete::machines))]
+    #[arg(add = ArgValueCompleter::new(complete::machines))]
     machine: Option<String>,
     /// All of them, to the machines of all clans
-    #[arg(long, conflicts_with = "machine")]
+    #[arg(long)]
     all: bool,
 }
 

@@ -242,6 +242,23 @@ async fn strict_refuses_an_unknown_key_and_tofu_writes_it_down() {
 }
 
 #[tokio::test]
+async fn a_key_is_said_to_be_stored_only_where_it_is() {
+    let machine = Machine::start().await;
+    let mut case = case(vec![machine.route("only")], HostKeyCheck::Tofu, "right");
+    // No directory is to be had there, whoever we are.
+    std::fs::write(case.dir.path().join("file"), "").unwrap();
+    case.request.host_keys.files.user = vec![case.dir.path().join("file/.ssh/known_hosts")];
+    assert!(case.connect().await.is_ok());
+    let told = case.told();
+    let fingerprint = machine.key.fingerprint(Default::default()).to_string();
+    assert!(told.contains("could not be remembered") && told.contains(&fingerprint), "{told}");
+    assert!(!told.contains("stored in"), "{told}");
+    case.request.host_keys.files.user = vec![case.dir.path().join("known_hosts")];
+    assert!(case.connect().await.is_ok());
+    assert!(case.told().contains("trusted on first use and stored in"), "{}", case.told());
+}
+
+#[tokio::test]
 async fn a_key_that_the_user_declines_ends_it_all() {
     let (one, two) = (Machine::start().await, Machine::start().await);
     let case = case(vec![one.route("a"), two.route("b")], HostKeyCheck::Ask, "no");

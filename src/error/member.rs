@@ -94,7 +94,8 @@ impl MemberFailure {
                 "set its endpoint in the inventory, roles.controller".to_owned()
             }
             Self::NoController { .. } => {
-                "read the clan itself, whose public vars tell them, after clan vars generate"
+                "an exports file does not say where the controllers are: run this in the clan, or \
+                 with a snapshot, after clan vars generate"
                     .to_owned()
             }
             Self::Unnameable { .. } => {

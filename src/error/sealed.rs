@@ -45,7 +45,8 @@ impl SealedFault {
                 if whose.len() > MAX_SHOWN {
                     names.push("others".to_owned());
                 }
-                let here = here.map(|here| format!(" and not for {}", shown(here)));
+                let here =
+                    here.map(|here| format!(", but not for this computer ({})", shown(here)));
                 format!(
                     "the snapshot has secret hosts for {}{}, and nothing here opens them",
                     names.join(", "),

@@ -76,7 +76,12 @@ fn all() -> Vec<Error> {
         Error::NotAFlake { path: "/".into() },
         Error::NoExports { flake: "/".into(), reason: text() },
         Error::NoRoute { machine: machine(), reason: text() },
-        Error::UnknownMachine { machine: machine(), nearest: None, known: known.clone() },
+        Error::UnknownMachine {
+            machine: machine(),
+            empty: None,
+            nearest: None,
+            known: known.clone(),
+        },
         Error::UnknownNetwork { network: text(), nearest: None, known },
         Error::NoVars { var: text() },
         Error::VarMissing { machine: machine(), var: text() },

@@ -155,6 +155,11 @@ fn an_unknown_machine_gets_the_nearest_name() {
     assert_eq!(refusal(&clan, "wbe", None), "unknown machine \"wbe\", did you mean \"web\"?");
     assert_eq!(refusal(&clan, "elsewhere", None), "unknown machine \"elsewhere\"");
     assert_eq!(refusal(&Clan::default(), "web", None), "unknown machine \"web\"");
+    let empty = Clan::parse("/home/joe\u{1b}/clan", b"{}").unwrap();
+    assert_eq!(
+        refusal(&empty, "web", None),
+        "unknown machine \"web\": the clan has no machines (/home/joe\\u{1b}/clan)"
+    );
     let Err(Error::UnknownMachine { known, .. }) = plan(&clan, "x", &Overrides::default()) else {
         panic!("x is unknown");
     };

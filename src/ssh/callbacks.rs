@@ -308,13 +308,12 @@ fn check_host_key(
     let passed = |worth, by| AcceptedKey { worth, by, key: Some(key.clone()) };
     match hostkey::decide(policy, &known, key, certificate) {
         Decision::Accept { note, by, remember, worth } => {
-            match note {
+            // What could not be written down is not said to be.
+            let is_kept = !remember || keep(policy, prompter, key)?;
+            match note.filter(|_| is_kept) {
                 Some(note) if matches!(worth, Worth::Nothing(_)) => prompter.warn(&note),
                 Some(note) => prompter.tell(&note),
                 None => {}
-            }
-            if remember {
-                keep(policy, prompter, key)?;
             }
             Ok(passed(worth, by))
         }
@@ -351,14 +350,15 @@ fn check_host_key(
 }
 
 /// A key that cannot be written down is still a key we trust now: say so and
-/// go on, as ssh(1) does. Another key written meanwhile is a mismatch.
-fn keep(policy: &HostKeyPolicy, prompter: &dyn Prompter, key: &PublicKey) -> Result<(), Refusal> {
+/// go on, as ssh(1) does. Another key written meanwhile is a mismatch. Returns whether it
+/// was written.
+fn keep(policy: &HostKeyPolicy, prompter: &dyn Prompter, key: &PublicKey) -> Result<bool, Refusal> {
     match hostkey::remember(policy, key) {
         Ok(()) => {
             if policy.wording == Wording::Ssh && !policy.files.user.is_empty() {
                 prompter.tell(&hostkey::added(policy, key));
             }
-            Ok(())
+            Ok(true)
         }
         Err(error @ Error::HostKey { .. }) => {
             if policy.wording == Wording::Ssh {
@@ -367,8 +367,10 @@ fn keep(policy: &HostKeyPolicy, prompter: &dyn Prompter, key: &PublicKey) -> Res
             Err(Refusal { changed: true, error })
         }
         Err(error) => {
-            prompter.warn(&format!("warning: the host key could not be remembered: {error}"));
-            Ok(())
+            let key = hostkey::describe(key);
+            prompter
+                .warn(&format!("warning: the host key ({key}) could not be remembered: {error}"));
+            Ok(false)
         }
     }
 }

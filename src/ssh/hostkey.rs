@@ -396,7 +396,7 @@ fn decide_changed(
 }
 
 /// `ED25519 key SHA256:…`
-fn describe(key: &PublicKey) -> String {
+pub fn describe(key: &PublicKey) -> String {
     format!("{} key {}", type_name(&key.algorithm()), key.fingerprint(HashAlg::Sha256))
 }
 

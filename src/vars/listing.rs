@@ -159,6 +159,7 @@ impl Vars {
         let names: Vec<&str> = known.iter().map(String::as_str).collect();
         Error::UnknownMachine {
             machine: machine.to_owned(),
+            empty: None,
             nearest: nearest(machine, &names).map(str::to_owned),
             known: names.iter().take(MAX_KNOWN).map(|name| printable::line(name)).collect(),
         }

@@ -360,7 +360,7 @@ impl Store {
             let others = if shared { " or of another machine" } else { "" };
             format!("no identity opens the key of machine {machine:?}{others}, or the var itself")
         } else if machine_key.is_some() {
-            format!("machine {machine:?} has no key, and no identity opens it")
+            format!("none of your keys opens it, and the clan has no key of {machine:?} that could")
         } else {
             "no identity opens it".to_owned()
         };

@@ -234,7 +234,10 @@ fn it_is_kept_only_where_somebody_asks_for_it() {
     assert_eq!(with(&["--persist", "no"], &[(variable, "1m")]), 0);
     assert_eq!(with(&["--persist", "0"], &[(variable, "1m")]), 0);
     assert_eq!(with(&[], &[(variable, "0")]), 0);
-    assert_eq!(with(&[], &[(variable, "nonsense")]), 0);
+    let mut wrong = warm.command(&["ssh", "m", "-c", "true"]);
+    let wrong = Run::of(wait(start(wrong.env(variable, "nonsense"), ""))).exits(255);
+    wrong.says(&["invalid value 'nonsense' of CLAN_CONNECT_PERSIST", "10m"]);
+    assert_eq!(with(&["--no-persist"], &[(variable, "nonsense")]), 0);
     assert_eq!(with(&["--persist", "1m"], &[(variable, "no")]), 1);
     assert_eq!(with(&["-o", "ControlPersist=1m"], &[]), 1);
     // What says how a connection is shared says that it is not shared in this way.

@@ -65,8 +65,8 @@ impl Asked {
                 if !machines.inventory.contains(machine) {
                     let why = match machines.inventory.is_empty() {
                         true => {
-                            "exports have no inventory, which says whose machine it is: \
-                                 leave --exports out"
+                            "this needs the clan's inventory, which an exports file does not \
+                             have: leave --exports out"
                         }
                         false => "it is no machine of the clan's inventory",
                     };

@@ -65,6 +65,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
         Some(document) => converted(&*document?, global, ui)?,
         None => evaluated(global, ui)?,
     };
+    let is_own = is_own(to.as_deref(), global);
     seal(&mut made, to.as_deref(), &arguments.asked, global, ui)?;
     let Made { origin, snapshot, lacks, .. } = made;
     let clan = snapshot.clan(&origin)?;
@@ -75,6 +76,12 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
             write(&snapshot, &file, &global.env)?;
             let shown = printable::line(&file.to_string_lossy());
             ui.notice(&format!("wrote {shown}: {}", summary(&snapshot, &clan)));
+            if is_own {
+                ui.warning(
+                    "it was read from the snapshot itself, so that nothing in it is newer; name \
+                     exports with --exports FILE",
+                );
+            }
         }
         None => print(printable::json(&snapshot.to_json()).as_bytes())?,
     }
@@ -96,8 +103,7 @@ fn seal(
             return Ok(());
         }
         return Err(Error::Usage(
-            "secret hosts are in the clan's own files, and here is but a snapshot or exports: \
-             --for takes the clan"
+            "--for needs the clan's own files; here is only a snapshot or an exports file"
                 .to_owned(),
         ));
     };
@@ -167,6 +173,13 @@ fn no_host(var: &VarRef, clan: &Clan) -> String {
         printable::line(var.machine()),
         printable::line(var.generator()),
     )
+}
+
+/// Whether the snapshot that is there is all that the one in its place can be made of.
+fn is_own(to: Option<&Path>, global: &Global) -> bool {
+    let site = global.site().ok().filter(Flake::stands_alone);
+    let own = site.map(|flake| flake.dir.join(snapshot::NAME));
+    global.document().is_none() && own.as_deref().is_some_and(|own| to == Some(own))
 }
 
 /// The clan beside which this is, if there is one.

@@ -17,12 +17,14 @@ use crate::cli::tor;
 use crate::cli::{Global, Ui, warmth};
 use crate::dial::wireguard;
 use crate::env::Env;
+use crate::error::{Error, Result};
 use crate::file;
 use crate::flake::{self, Whose};
 use crate::mux::warm;
 use crate::openssh::{DEFAULT_IDENTITIES, Forwards};
 use crate::options::{ControlMaster, Maybe, Options, Persist, SessionType, Value as _};
 use crate::parts::Parts;
+use crate::printable::Printable;
 use crate::ssh::remote::Remote;
 use crate::term;
 
@@ -142,16 +144,16 @@ pub(in crate::cli) fn control(
     forwards: &Forwards,
     global: &Global,
     ui: &Ui,
-) -> Option<Control> {
-    let persist = persist(&invocation.resolved.options, global)?;
+) -> Result<Option<Control>> {
     if !may_share(invocation, remote) {
-        return None;
+        return Ok(None);
     }
+    let Some(persist) = persist(&invocation.resolved.options, global)? else { return Ok(None) };
     let is_piped = global.exports.as_ref().is_some_and(|file| file.as_os_str() == "-");
-    let source = global.source().filter(|_| !is_piped)?;
+    let Some(source) = global.source().filter(|_| !is_piped) else { return Ok(None) };
     let Some(digest) = digest(invocation, global, &source) else {
         ui.verbose("no connection is kept warm: the clan has too many files to see a change");
-        return None;
+        return Ok(None);
     };
     let socket = match warm::socket(&digest, &global.env) {
         Ok(socket) => socket,
@@ -161,26 +163,31 @@ pub(in crate::cli) fn control(
                 true => ui.warning(&text),
                 false => ui.verbose(&text),
             }
-            return None;
+            return Ok(None);
         }
     };
     // A forward is for as long as who has asked for it; it may go over a connection that
     // is warm, but is none to begin one with.
     let may_begin = remote.is_some() && forwards.all.is_empty();
-    Some(Control::of_warm(Warm { socket, persist, clan: short_hash(&global.place()) }, may_begin))
+    let warm = Warm { socket, persist, clan: short_hash(&global.place()) };
+    Ok(Some(Control::of_warm(warm, may_begin)))
 }
 
 /// How long, if at all. Where nobody says, somebody at a terminal gets it: what stays
 /// behind a script, a service or a job surprises.
-fn persist(options: &Options, global: &Global) -> Option<Persist> {
-    let of_variable = || {
-        let text = global.env.text(VARIABLE)?;
-        // A mistake in it costs warmth alone.
-        Some(warmth::parse(text).unwrap_or(Persist::No))
+fn persist(options: &Options, global: &Global) -> Result<Option<Persist>> {
+    let said = match (options.control_persist, global.env.text(VARIABLE)) {
+        (Some(said), _) => Some(said),
+        (None, Some(text)) => {
+            let refused = |why| {
+                let text = Printable(text);
+                Error::Usage(format!("invalid value '{text}' of {VARIABLE}: {why}"))
+            };
+            Some(warmth::parse(text).map_err(refused)?)
+        }
+        (None, None) => std::io::stderr().is_terminal().then_some(PERSIST),
     };
-    let by_default = || std::io::stderr().is_terminal().then_some(PERSIST);
-    let said = options.control_persist.or_else(of_variable).or_else(by_default);
-    said.filter(|persist| *persist != Persist::No)
+    Ok(said.filter(|persist| *persist != Persist::No))
 }
 
 /// Whether it is something that a connection may be shared for, or shares nothing with

@@ -60,8 +60,7 @@ impl PeerAddress {
     /// # Errors
     /// What cannot be used, without what it is: a password may be in it.
     pub fn parse(uri: &str, default_port: u16) -> Result<Self, &'static str> {
-        let (scheme, rest) =
-            uri.split_once("://").ok_or("it is no URI, such as tcp://HOST:PORT")?;
+        let (scheme, rest) = uri.split_once("://").ok_or("it is written as tcp://HOST:PORT")?;
         let carriage = match scheme {
             "tcp" | "socks" => Carriage::Tcp,
             "tls" | "sockstls" => Carriage::Tls,

@@ -132,6 +132,29 @@ fn the_warning_shows_both_fingerprints_the_lines_and_the_way_out() {
 }
 
 #[test]
+fn the_key_of_a_machine_is_forgotten_by_the_machines_name() {
+    let text = format!("web01 {OTHER_ED25519}\n");
+    let command = |identity: &str, policy: HostKeyPolicy| {
+        let identity = vec![(identity.to_owned(), 22), ("host".to_owned(), 22)];
+        let (warning, _) =
+            warning_of(&HostKeyPolicy { identity, ..policy }, &text.replace("web01", "host"));
+        assert!(warning.contains("ssh-keygen -f '/home/me/kh' -R 'host'"), "{warning}");
+        let line = warning.lines().find(|line| line.contains("trust remove"));
+        line.map(|line| line.trim().to_owned())
+    };
+    let own = || policy(HostKeyCheck::Tofu);
+    let says = |machine| Some(format!("clan-connect network trust remove {machine}"));
+    assert_eq!(command("web01", own()), says("web01"));
+    assert_eq!(command("web01@clan-0123", own()), says("web01"));
+    assert_eq!(command("-x", own()), says("MACHINE"));
+    // Files that are not the user's own are not changed in this way.
+    let files = KnownHostsFiles { global: vec!["/home/me/kh".into()], ..Default::default() };
+    assert_eq!(command("web01", HostKeyPolicy { files, ..own() }), None);
+    let (warning, _) = warning_of(&own(), &text.replace("web01", "host"));
+    assert!(!warning.contains("trust remove"), "{warning}");
+}
+
+#[test]
 fn a_list_of_stale_lines_does_not_flood_the_terminal() {
     let text = format!("host {OTHER_ED25519}\n").repeat(1000);
     let (warning, error) = warning_of(&policy(HostKeyCheck::Strict), &text);

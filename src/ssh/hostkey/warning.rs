@@ -66,9 +66,9 @@ pub(super) fn changed(
     }
     if policy.of_clan {
         lines.push(
-            "the clan itself says which key this machine has; if it was just installed".into(),
+            "the clan has another key for this machine. If you have just reinstalled it,".into(),
         );
-        lines.push(format!("anew, deploy its own key to it: once {}", policy.advice.unchecked));
+        lines.push(format!("connect once {} and deploy the clan's key", policy.advice.unchecked));
         return lines;
     }
     // What the user knows of others is not to go because a clan that he has not named
@@ -84,6 +84,13 @@ pub(super) fn changed(
     }
     lines
         .push("if the host's administrator confirms the offered key, remove what is known:".into());
+    let is_own = |entry: &Entry| policy.files.user.contains(&entry.path);
+    if let Some((name, _)) = policy.identity.first().filter(|_| entries.iter().any(is_own)) {
+        let machine = name.split('@').next().unwrap_or_default();
+        let machine = crate::printable::argument(machine, "MACHINE");
+        lines.push(format!("    clan-connect network trust remove {machine}"));
+        lines.push("or, in the files themselves:".into());
+    }
     lines.extend(removal(policy, &entries));
     lines
 }
