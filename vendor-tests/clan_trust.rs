@@ -125,6 +125,10 @@ fn a_checkout_of_a_stranger_reads_nothing_and_sends_nothing() {
     assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     let done = ssh_in(&home, "evil", &["-v", "somehost", "true"]).exits(255);
     done.says(&["does not mean that ssh is to use it", "clan-connect trust-clan"]);
+    // But where it has a machine of that name: whoever types that one means it.
+    home.write("evil/machines/known/configuration.nix", "");
+    let known = ssh_in(&home, "evil", &["known", "true"]).exits(255);
+    known.says(&["does not mean that ssh is to use it", "clan-connect trust-clan"]);
     let mut git = Command::new("git");
     git.args(["ls-remote", "somehost:repo"]).current_dir(home.path("evil")).env_clear();
     git.envs(env(&home)).env("HOME", home.path("home"));

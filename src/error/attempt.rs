@@ -4,9 +4,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::plan::DEFAULT_PORT;
-
 use super::{BannerError, DialError, DialFailure, Error, Loss, ProxyFailure, Stage};
+
+/// What everybody takes the port for.
+const SSH_PORT: u16 = 22;
 
 /// A route that was tried and failed.
 #[derive(Debug)]
@@ -109,8 +110,7 @@ impl fmt::Display for Attempt {
         let Self { network, host, port, cause, elapsed } = self;
         let (stage, seconds) = (cause.stage(), elapsed.as_secs_f64());
         write!(f, "{network} via {host}")?;
-        // SSH's own is what everybody takes it for.
-        if let Some(port) = port.filter(|port| *port != DEFAULT_PORT) {
+        if let Some(port) = port.filter(|port| *port != SSH_PORT) {
             write!(f, " port {port}")?;
         }
         write!(f, ": {cause} ({stage}, {seconds:.1} s)")

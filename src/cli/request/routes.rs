@@ -12,7 +12,7 @@ use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
 use crate::dial::OfClan;
 use crate::error::{Error, Result};
-use crate::flake::{self, Step, nix};
+use crate::flake::{self, Step, nix, snapshot};
 use crate::installer::Installer;
 use crate::model::{Clan, HostKeys, KeptHosts};
 use crate::openssh::Resolved;
@@ -257,11 +257,18 @@ fn clan_of(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Result<Option<
     }
 }
 
-/// What to say of a host that has no address, where a clan is left aside that may have a
-/// machine of that name.
+/// What to say of a host that has no address, where a clan of the user's own is left aside
+/// that seems to have a machine of that name. None of its files is read.
 pub(in crate::cli) fn clan_left_aside(resolved: &Resolved, global: &Global) -> Option<String> {
     match asked(resolved, global) {
-        Ok(Asked::Refused(error)) => {
+        Ok(Asked::Refused(error @ Error::ClanRefused { is_strangers: false, .. })) => {
+            let Error::ClanRefused { dir, .. } = &error else { return None };
+            let name = &resolved.original_host;
+            let below = |place: &str| dir.join(place).join(name);
+            let signs = [below("machines"), below("vars/per-machine"), dir.join(snapshot::NAME)];
+            if !signs.iter().any(|sign| sign.exists()) {
+                return None;
+            }
             let hint = error.hint().into_iter().next()?;
             Some(format!("{error}\nhint: {hint}"))
         }
