@@ -348,7 +348,8 @@ fn other_servers_are_asked_in_the_usual_order() {
     let target = server.target();
     let to = ["ssh", "m", "--target-host", &target, "-l", &account.name];
     let script = ["-c", "sh", "-c", "echo ran | tee -a ran"];
-    for (times, keys) in [(1, &[][..]), (2, &["-i", &other])] {
+    let both = ["-i", &other, "-i", "~/.ssh/id_ed25519"];
+    for (times, keys) in [(1, &[][..]), (2, &both)] {
         let done = home.run(&[&to[..], keys, &script].concat()).exits(0);
         assert_eq!(done.text(), "ran\n");
         let ran = std::fs::read_to_string(account.home.join("ran")).unwrap();
