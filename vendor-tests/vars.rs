@@ -63,8 +63,8 @@ fn vars_list_shows_public_values_and_who_keeps_the_others() {
         done.text().lines().collect::<Vec<_>>(),
         [
             "openssh/ssh.id_ed25519.pub  ssh-ed25519 AAAA",
-            "other/key                   <secret: age, shared; machine \"m\" has no key, and no \
-             identity opens it>",
+            "other/key                   <secret: age, shared; none of your keys opens it, and the \
+             clan has no key of \"m\" that could>",
             "text/bytes                  <2 bytes, not text>",
             "text/lines                  one …",
             "tor_tor/hostname            <secret: age>",

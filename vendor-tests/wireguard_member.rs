@@ -288,5 +288,5 @@ fn a_controller_that_does_not_answer_is_said_to_be_silent() {
     let began = Instant::now();
     let failed = world.run(&args).exits(255);
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
-    failed.says(&["vpn via web.lab: "]);
+    failed.says(&["vpn via web.lab port 2222: "]);
 }
