@@ -189,8 +189,7 @@ impl Net {
             matches!(socket.state(), State::FinWait1 | State::FinWait2 | State::Closing)
                 || matches!(socket.state(), State::LastAck | State::TimeWait);
         if socket.can_recv() || (!has_ended && socket.send_queue() == 0) {
-            self.is_cut_off |= socket.send_queue() > LAST_WORDS;
-            socket.abort();
+            cut_off(socket, &mut self.is_cut_off);
         } else {
             socket.close();
         }
@@ -299,8 +298,7 @@ impl Net {
             let Some(until) = connection.lingers else { continue };
             let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
             if socket.state() != State::TimeWait && (socket.can_recv() || until <= now) {
-                self.is_cut_off |= socket.send_queue() > LAST_WORDS;
-                socket.abort();
+                cut_off(socket, &mut self.is_cut_off);
             }
         }
     }
@@ -342,9 +340,7 @@ impl Net {
         self.is_ending = true;
         for (handle, connection) in &mut self.connections {
             connection.failure.get_or_insert(DialFailure::Io(why));
-            let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
-            self.is_cut_off |= socket.send_queue() > LAST_WORDS;
-            socket.abort();
+            cut_off(self.sockets.get_mut::<Socket<'_>>(*handle), &mut self.is_cut_off);
         }
     }
 
@@ -372,6 +368,12 @@ impl Net {
         // It keeps zero for "at once".
         smoltcp::time::Instant::from_micros(i64::try_from(since).unwrap_or(i64::MAX).max(1))
     }
+}
+
+/// Ends a connection at once, and notes it where data was under way.
+fn cut_off(socket: &mut Socket<'_>, is_under_way: &mut bool) {
+    *is_under_way |= socket.send_queue() > LAST_WORDS;
+    socket.abort();
 }
 
 /// The other side, which only tests have.
