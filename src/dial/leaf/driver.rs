@@ -293,9 +293,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                 Err(ended) => {
                     // What was last said still goes out, such as the end of a connection.
                     if !matches!(ended, Ended::Fault(_)) {
-                        let limit = if wire.recent.is_much() { BUSY_END } else { END };
-                        let end = wire.end(&mut self.protocol);
-                        let _ = tokio::time::timeout(limit, end).await;
+                        wire.end(&mut self.protocol).await;
                     }
                     return ended;
                 }
@@ -538,13 +536,23 @@ impl Wire {
         }
     }
 
-    /// Writes all that there is to be said.
-    async fn end(&mut self, protocol: &mut impl Protocol) -> std::io::Result<()> {
+    /// Writes all that there is to be said, for as long as that may take.
+    async fn end(&mut self, protocol: &mut impl Protocol) {
+        let is_busy = self.recent.is_much();
+        let limit = if is_busy { BUSY_END } else { END };
+        let _ = tokio::time::timeout(limit, self.say_last(protocol, is_busy)).await;
+    }
+
+    async fn say_last(
+        &mut self,
+        protocol: &mut impl Protocol,
+        is_busy: bool,
+    ) -> std::io::Result<()> {
         let rest = self.writing.get(self.written..).unwrap_or_default();
         self.writer.write_all(rest).await?;
         self.writer.write_all(&protocol.output().bytes).await?;
         self.writer.shutdown().await?;
-        if self.recent.is_much() {
+        if is_busy {
             // The peer closes the other direction when it has heard that.
             let mut unread = vec![0; READ];
             while self.reader.read(&mut unread).await? > 0 {}
