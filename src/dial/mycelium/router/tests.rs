@@ -44,6 +44,17 @@ fn talk(one: &mut Router, other: &mut Router, now: Duration) {
     }
 }
 
+/// Two that look for each other, and have found the way.
+fn met() -> (Router, Router) {
+    let (mut one, mut other) = pair();
+    one.seek(other.address(), START);
+    other.seek(one.address(), START);
+    one.begin(&PeerAddress::example(), START);
+    other.begin(&PeerAddress::example(), START);
+    talk(&mut one, &mut other, START);
+    (one, other)
+}
+
 fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
     let mut rest = bytes;
     let mut frames = Vec::new();
@@ -68,12 +79,7 @@ fn it_begins_with_its_subnet_a_hello_and_what_it_looks_for() {
 
 #[test]
 fn packets_go_both_ways_once_the_way_is_known() {
-    let (mut one, mut other) = pair();
-    one.seek(other.address(), START);
-    other.seek(one.address(), START);
-    one.begin(&PeerAddress::example(), START);
-    other.begin(&PeerAddress::example(), START);
-    talk(&mut one, &mut other, START);
+    let (mut one, mut other) = met();
     assert_eq!(one.step(other.address()), Step::Ready);
     let packet = packet_between(one.address(), other.address(), b"hello");
     one.send(&packet, START);
@@ -211,12 +217,7 @@ fn a_way_is_asked_for_again_before_it_ends() {
 
 #[test]
 fn a_neighbour_that_falls_silent_while_we_send_is_noticed_soon() {
-    let (mut one, mut other) = pair();
-    one.seek(other.address(), START);
-    other.seek(one.address(), START);
-    one.begin(&PeerAddress::example(), START);
-    other.begin(&PeerAddress::example(), START);
-    talk(&mut one, &mut other, START);
+    let (mut one, other) = met();
     let packet = packet_between(one.address(), other.address(), b"hello");
     let mut now = START + Duration::from_secs(1);
     one.send(&packet, now);
