@@ -510,6 +510,11 @@ fn what_ssh_takes_is_taken_or_told_what_does_it() {
     // The letter counts more.
     assert_eq!(ours(&["-l", "root", "x@m", "--", "id", "-un"]).exits(0).text(), "root\n");
     ours(&["-tt", "root@m", "--", "true"]).exits(0);
+    // A variable that is not set names no other machine.
+    for (text, lacking) in [("@m", "user"), ("root@", "machine"), ("@", "user")] {
+        let said = format!("{text} names no {lacking}: write MACHINE or USER@MACHINE");
+        ours(&[text, "--", "true"]).exits(255).says(&[&said]);
+    }
     let meant = "put the command behind --: clan-connect --exports exports.json ssh m -- uname -a";
     ours(&["m", "uname", "-a"]).exits(255).says(&[meant]);
     ours(&["m", "-n"]).exits(255).says(&["-n is -o StdinNull=yes here", "clan-connect openssh"]);

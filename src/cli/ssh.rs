@@ -20,7 +20,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::installer;
 use crate::options::RequestTty;
-use crate::printable::Printable;
+use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::ssh::words::{quote, quote_word};
 
@@ -132,7 +132,7 @@ async fn invocation(
     global: &Global,
 ) -> Result<Invocation> {
     let installer = installer(arguments)?;
-    let (user, name) = destination(arguments);
+    let (user, name) = destination(arguments)?;
     let mut asked = Asked::of(name, &SshOptions::default())?;
     arguments.warmth.put(&mut asked.arguments);
     letters(arguments, user, &mut asked, &global.env)?;
@@ -157,11 +157,18 @@ async fn invocation(
 }
 
 /// Who logs in where, as it is written: `[USER@]MACHINE`. No machine has an `@` in its name.
-fn destination(arguments: &Ssh) -> (Option<&str>, &str) {
+/// What lacks one of both is a mistake, such as a variable that is not set, and no name of a
+/// machine that the clan has no key of.
+fn destination(arguments: &Ssh) -> Result<(Option<&str>, &str)> {
     let text = arguments.machine.as_deref().unwrap_or(installer::MACHINE);
     match text.rsplit_once('@') {
-        Some((user, machine)) if !user.is_empty() => (Some(user), machine),
-        _ => (None, text),
+        Some((user, machine)) if user.is_empty() || machine.is_empty() => {
+            let lacking = if user.is_empty() { "user" } else { "machine" };
+            let text = printable::line(text);
+            Err(Error::Usage(format!("{text} names no {lacking}: write MACHINE or USER@MACHINE")))
+        }
+        Some((user, machine)) => Ok((Some(user), machine)),
+        None => Ok((None, text)),
     }
 }
 
