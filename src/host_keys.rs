@@ -46,7 +46,13 @@ fn lines(
     let text = String::from_utf8(bytes).map_err(|_| broken("not the text of a public key"))?;
     let lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(Some(lines.map(|line| Stated { text: line.to_owned(), place: place.clone() }).collect()))
+    let stated = |line: &str| Stated { text: line.to_owned(), place: place.clone() };
+    let lines: Vec<Stated> = lines.map(stated).collect();
+    // A file that was cut short is not one that is not there: any key would be trusted then.
+    if lines.is_empty() {
+        return Err(broken("there is no public key in it"));
+    }
+    Ok(Some(lines))
 }
 
 #[cfg(test)]
@@ -86,5 +92,11 @@ mod tests {
         assert!(read(&vars, "../m").is_err());
         write("per-machine/bad/openssh/ssh.id_ed25519.pub", &"x".repeat(MAX_FILE + 1));
         assert!(read(&vars, "bad").is_err());
+        // One that is there and says nothing is broken, and not none.
+        for text in ["", "\n \n", "# of m\n"] {
+            write("per-machine/cut/openssh/ssh.id_ed25519.pub", text);
+            let error = read(&vars, "cut").unwrap_err().to_string();
+            assert!(error.contains("there is no public key in it"), "{error}");
+        }
     }
 }
