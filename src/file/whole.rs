@@ -1,7 +1,7 @@
 //! Writing a file whole, in a directory that is opened once: what is written there stays
 //! there, wherever the path of the directory leads by then. Owns how a file gets its place.
-//! Whoever is killed meanwhile leaves nothing where the file system can make a file without
-//! a name.
+//! Whoever is killed while it is filled leaves nothing, where the file system can make a file
+//! without a name; at the moment at which it takes another's place a whole one may be left.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, Permissions};
