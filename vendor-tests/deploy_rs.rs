@@ -37,10 +37,8 @@ fn a_profile_is_activated_confirmed_and_taken_back() {
     assert_eq!(fleet.activated(), "one-dry=1\n");
     let before = fleet.logins();
     let done = deploy(&fleet, &[]).exits(0);
-    let text = said(&done);
-    for words in ["Found canary file, done waiting!", "Deployment confirmed."] {
-        assert!(text.contains(words), "{words}: {text}");
-    }
+    // Who waits says so only where the activation was not faster.
+    assert!(said(&done).contains("Deployment confirmed."), "{done:?}");
     assert_eq!(fleet.activated(), "one-dry=1\none-dry=0\n");
     let one = fleet.booted();
     assert!(one.ends_with("-one") && fleet.have(&one) == [true, true], "{one}");
