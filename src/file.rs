@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Result};
 #[cfg(any(test, feature = "yggdrasil"))]
 pub(crate) use whole::write_new;
-pub(crate) use whole::{Directory, is_temporary, write_over, write_whole};
+pub(crate) use whole::{Directory, is_temporary, write_over, write_settled, write_whole};
 
 /// What is said of anything else than a file.
 const NOT_REGULAR: &str = "not a regular file";

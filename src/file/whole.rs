@@ -25,7 +25,21 @@ const UNIQUE: usize = 16;
 /// [`super::is_not_regular`] where something else than a file is there: a device or a pipe
 /// would be gone.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    Directory::above(path)?.write(name_of(path), bytes, mode, |_| Ok(()))
+    write_settled(path, bytes, mode, |_| Ok(()))
+}
+
+/// The same, where `settle` gives the new file its owner and mode before it has its place,
+/// or refuses it.
+///
+/// # Errors
+/// As for [`write_whole`], and those of `settle`.
+pub(crate) fn write_settled(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    settle: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    Directory::above(path)?.write(name_of(path), bytes, mode, settle)
 }
 
 /// The same for a file of the user's own making: one that is there keeps its mode and its

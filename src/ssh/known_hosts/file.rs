@@ -1,8 +1,9 @@
 //! Reading known_hosts and adding a line to it. Owns the file's bounds, its
 //! lock and its atomic replacement; the words in it belong to the parent.
 
+use std::cell::Cell;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rustix::fs::OFlags;
 
 use super::{KnownHosts, Verdict, hosts, lookup_name};
 use crate::error::{Error, Result, strerror};
+use crate::file::write_settled;
 use crate::printable;
 
 /// The largest file that is read, in bytes.
@@ -290,58 +292,24 @@ fn read_open(path: &Path, file: &mut File) -> Result<(Option<Vec<u8>>, Metadata)
 /// Puts `text` in the place of `target`, which is open as `old`. `false` if
 /// somebody without our lock, such as ssh(1), wrote to it since `before`.
 fn replace(target: &Path, text: &[u8], old: &File, before: &Metadata) -> io::Result<bool> {
-    let (mut file, temporary) = Temporary::create(target)?;
-    file.write_all(text)?;
-    // The owner first: changing it clears mode bits. Only root may give files
-    // away, so a failure is no failure.
-    let own = file.metadata()?;
-    if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
-        let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
-    }
-    file.set_permissions(std::fs::Permissions::from_mode(before.mode() & 0o7777))?;
-    file.sync_all()?;
-
-    let now = old.metadata()?;
-    if (now.size(), now.mtime(), now.mtime_nsec())
-        != (before.size(), before.mtime(), before.mtime_nsec())
-    {
-        return Ok(false);
-    }
-    temporary.rename(target)?;
-    // The rename is done; only a crash right now could still undo it.
-    if let Some(directory) = target.parent() {
-        let _ = File::open(directory).and_then(|directory| directory.sync_all());
-    }
-    Ok(true)
-}
-
-/// A file beside the target that is gone when dropped.
-struct Temporary(Option<PathBuf>);
-
-impl Temporary {
-    fn create(target: &Path) -> io::Result<(File, Self)> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let name = format!(".known_hosts-{:016x}", u64::from_ne_bytes(random));
-        let path = target.with_file_name(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok((file, Self(Some(path))))
-    }
-
-    fn rename(mut self, target: &Path) -> io::Result<()> {
-        if let Some(path) = &self.0 {
-            std::fs::rename(path, target)?;
+    let is_changed = Cell::new(false);
+    let settle = |file: &File| {
+        // The owner first: changing it clears mode bits. Only root may give files
+        // away, so a failure is no failure.
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
+            let _ = std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid()));
         }
-        self.0 = None;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
+        file.set_permissions(std::fs::Permissions::from_mode(before.mode() & 0o7777))?;
+        // It takes time, and what is written meanwhile would be lost.
+        file.sync_all()?;
+        let of = |meta: &Metadata| (meta.size(), meta.mtime(), meta.mtime_nsec());
+        is_changed.set(of(&old.metadata()?) != of(before));
+        if is_changed.get() { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+    };
+    match write_settled(target, text, 0o600, settle) {
+        Err(_) if is_changed.get() => Ok(false),
+        written => written.map(|()| true),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::Barrier;
 
@@ -172,11 +173,10 @@ fn a_failed_update_leaves_the_old_file_and_nothing_else() {
     let dir = dir();
     let path = dir.path().join("kh");
     std::fs::write(&path, "old\n").unwrap();
-    // Root ignores modes, so what fails is the name of the temporary file's
-    // directory: it is gone once the file is open.
+    // Root ignores modes, so what fails is the directory: it is a file.
     let (file, before) = open_locked(&path, &path).unwrap();
-    let gone = dir.path().join("gone/kh");
-    assert!(replace(&gone, b"new\n", &file, &before).is_err());
+    let none = path.join("kh");
+    assert!(replace(&none, b"new\n", &file, &before).is_err());
     // And the target cannot be renamed over when it is a directory.
     let busy = dir.path().join("busy");
     std::fs::create_dir_all(busy.join("full")).unwrap();
