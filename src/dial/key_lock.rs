@@ -1,11 +1,11 @@
 //! Keys that one process can use at a time: whoever uses them is a member of a network, and
 //! two of them would take each other's packets. Owns the locks.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::OFlags;
 
 use crate::env::Env;
 use crate::parts::Parts;
@@ -50,9 +50,10 @@ impl KeyLocks {
             .open(dir.join(name));
         let is_file = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
         let Some(file) = opened.ok().filter(is_file) else { return Ok(None) };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(InUse),
-            Ok(()) | Err(_) => Ok(Some(file)),
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(InUse),
+            // Some network file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
         }
     }
 }
