@@ -12,13 +12,11 @@ use super::Global;
 use super::command_words::CommandWords;
 use crate::dial;
 use crate::error::{Error, Result};
+use crate::model::VarRef;
 use crate::options::Options;
 #[cfg(feature = "yggdrasil")]
 use crate::remembered::Places;
 use crate::vars::Vars;
-
-/// What stands before the machine whose var holds a key.
-const VAR: &str = "var:";
 
 #[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Overlays")]
@@ -54,7 +52,7 @@ impl OverlayOptions {
         let key = self.yggdrasil_key.as_deref();
         #[cfg(not(feature = "yggdrasil"))]
         let key: Option<&str> = None;
-        key.into_iter().filter(|key| !key.starts_with(VAR))
+        key.into_iter().filter(|key| !key.starts_with(VarRef::PREFIX))
     }
 
     /// Adds them to a command line.
@@ -63,7 +61,7 @@ impl OverlayOptions {
         {
             refuse_password(&self.yggdrasil_peer)?;
             if let Some(key) = &self.yggdrasil_key {
-                words.file_or("--yggdrasil-key", key, VAR)?;
+                words.file_or("--yggdrasil-key", key, VarRef::PREFIX)?;
             }
             self.yggdrasil_peer.iter().for_each(|peer| words.option("--yggdrasil-peer", peer));
         }

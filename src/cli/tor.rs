@@ -64,7 +64,7 @@ impl TorOptions {
             Some(dir) => words.file("--tor-state", dir)?,
             None => {}
         }
-        self.auth.iter().try_for_each(|key| words.file_or("--tor-auth", key, "var:"))
+        self.auth.iter().try_for_each(|key| words.file_or("--tor-auth", key, VarRef::PREFIX))
     }
 }
 
@@ -129,7 +129,7 @@ fn of_user(env: &Env) -> State {
 
 fn key(source: &str, machine: &str, vars: &Vars) -> Result<ClientAuth> {
     let wrong = |why: &str| Error::Usage(format!("key for client authorization {source}: {why}"));
-    if let Some(var) = source.strip_prefix("var:") {
+    if let Some(var) = source.strip_prefix(VarRef::PREFIX) {
         let var = VarRef::parse(machine, var)?;
         let value = vars.reveal(&var).map_err(|error| match error {
             // Typed by the user, who may have mistyped it.

@@ -10,11 +10,9 @@ use super::command_words::CommandWords;
 use crate::dial::OfClan;
 use crate::dial::wireguard::Settings;
 use crate::error::Result;
+use crate::model::VarRef;
 use crate::options::Options;
 use crate::vars::Vars;
-
-/// What stands before the machine whose var holds a key.
-const VAR: &str = "var:";
 
 #[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "WireGuard")]
@@ -31,14 +29,14 @@ pub(super) struct WireguardOptions {
 impl WireguardOptions {
     /// The files that are named, which may become others at the same place.
     pub(super) fn files(&self) -> impl Iterator<Item = &str> {
-        self.key.iter().map(String::as_str).filter(|key| !key.starts_with(VAR))
+        self.key.iter().map(String::as_str).filter(|key| !key.starts_with(VarRef::PREFIX))
     }
 }
 
 impl WireguardOptions {
     /// Adds them to a command line.
     pub(super) fn write(&self, words: &mut CommandWords) -> Result<()> {
-        self.key.iter().try_for_each(|key| words.file_or("--wireguard-key", key, VAR))
+        self.key.iter().try_for_each(|key| words.file_or("--wireguard-key", key, VarRef::PREFIX))
     }
 }
 

@@ -15,9 +15,6 @@ use crate::printable::{self, Printable};
 use crate::secret::Secret;
 use crate::vars::Vars;
 
-/// What precedes the machine whose var holds the key.
-const VAR: &str = "var:";
-
 /// Where one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
@@ -45,7 +42,7 @@ pub(super) struct Reading<'a> {
 impl Place {
     /// As the user writes it: a file, or `var:MACHINE`.
     pub(super) fn parse(text: &str, env: &Env) -> Self {
-        match (text.strip_prefix(VAR), text.strip_prefix("~/"), env.home()) {
+        match (text.strip_prefix(VarRef::PREFIX), text.strip_prefix("~/"), env.home()) {
             (Some(machine), ..) => Self::Var(machine.to_owned()),
             (None, Some(rest), Some(home)) => Self::File(home.join(rest)),
             _ => Self::File(PathBuf::from(text)),
@@ -117,7 +114,7 @@ impl fmt::Display for Place {
             Self::File(path) | Self::Kept(path) => {
                 f.write_str(&printable::line(&path.to_string_lossy()))
             }
-            Self::Var(machine) => write!(f, "{VAR}{}", Printable(machine)),
+            Self::Var(machine) => write!(f, "{}{}", VarRef::PREFIX, Printable(machine)),
             Self::Deployed(machine) => {
                 write!(f, "that is deployed here for {}", Printable(machine))
             }

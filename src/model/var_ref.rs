@@ -19,6 +19,9 @@ pub struct VarRef {
 }
 
 impl VarRef {
+    /// What precedes a var, where an option takes a file or a var.
+    pub(crate) const PREFIX: &str = "var:";
+
     /// # Errors
     /// [`Error::VarName`] when a component is empty, too long, `.` or `..`, or
     /// holds a slash or a control character.
