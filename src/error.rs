@@ -465,20 +465,20 @@ pub enum Asked {
 }
 
 /// The exit status of a session that failed on our side (ssh(1), EXIT STATUS).
-pub const SESSION_FAILED: u8 = 255;
+const SESSION_FAILED: u8 = 255;
 /// The same where different failures are to have different statuses: no network leads to
 /// the machine.
-pub const UNREACHABLE: u8 = 251;
+const UNREACHABLE: u8 = 251;
 /// Likewise: the server does not have the right host key.
-pub const WRONG_HOST_KEY: u8 = 252;
+const WRONG_HOST_KEY: u8 = 252;
 /// Likewise: the server lets nobody in with what we have.
-pub const LOGIN_REFUSED: u8 = 253;
+const LOGIN_REFUSED: u8 = 253;
 /// Likewise: the connection was lost.
-pub const CONNECTION_LOST: u8 = 254;
+const CONNECTION_LOST: u8 = 254;
 /// The exit status for a command line that asks for something impossible.
-pub const MISUSED: u8 = 2;
+const MISUSED: u8 = 2;
 /// The exit status of every other failure.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 
 /// The result type of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
