@@ -21,7 +21,7 @@ mod traffic;
 pub mod words;
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,16 +35,14 @@ use crate::error::{Error, Result};
 use crate::prompter::Prompter;
 use begun::Begun;
 pub use begun::{BegunRemote, Opening};
-use callbacks::{AcceptedKey, Client, Refusal};
+use callbacks::{AcceptedKey, Client, Refusal, Told};
 use forward::SharedRemotes;
 use greeting::Expected;
 pub use greeting::{Greeting, Met, ServerMemory, greeting, takes_guesses};
 use hostkey::{HostKeyPolicy, Worth};
-use info::SharedAgreed;
 use known_hosts::{Announced, KnownHosts, Name, Program, Purpose, Renewal};
 pub use leases::{Lease, Leases};
 pub use loss::{Loss, Negotiated, NoCommon};
-use opened::Opened;
 use traffic::{Counted, Traffic};
 
 /// What a session says first, with its line end (RFC 4253, section 4.2).
@@ -107,7 +105,7 @@ pub struct Rekey {
 /// An SSH connection, authenticated or about to be.
 pub struct Session {
     handle: client::Handle<Client>,
-    ended: Ended,
+    told: Arc<Told>,
     deadline: Duration,
     /// What its key is worth: what is confidential depends on it.
     worth: Worth,
@@ -123,7 +121,6 @@ pub struct Session {
     leases: Leases,
     keystrokes: Option<Duration>,
     policy: HostKeyPolicy,
-    agreed: SharedAgreed,
     traffic: Traffic,
     /// What is to be begun along with the login.
     opening: Option<Opening>,
@@ -132,9 +129,6 @@ pub struct Session {
     /// Who is remembered, until somebody has.
     met: Option<Met>,
 }
-
-/// How the connection ended, if it has.
-type Ended = Arc<Mutex<Option<Loss>>>;
 
 /// Why key exchange did not succeed.
 #[derive(Debug)]
@@ -162,6 +156,47 @@ impl HandshakeError {
     }
 }
 
+/// How key exchange ended without a session.
+enum Ended {
+    /// The host key was refused.
+    Refused(HandshakeError),
+    /// The connection was lost, or too much time passed.
+    Lost(Loss),
+}
+
+impl Told {
+    /// Waits for key exchange, until `deadline` passes while nobody is asked about the host
+    /// key.
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = Result<client::Handle<Client>, russh::Error>>,
+        deadline: Duration,
+    ) -> Result<client::Handle<Client>, Ended> {
+        tokio::pin!(connecting);
+        loop {
+            match tokio::time::timeout(deadline.max(MIN_KEX), &mut connecting).await {
+                Ok(connected) => return connected.map_err(|error| self.why(&error)),
+                // The peer has a deadline; the user thinking about a key has none.
+                Err(_) if self.asking.load(Ordering::Relaxed) => {}
+                Err(_) => return Err(Ended::Lost(Loss::TimedOut)),
+            }
+        }
+    }
+
+    /// Why key exchange failed: what is told here says more than russh's error.
+    fn why(&self, error: &russh::Error) -> Ended {
+        match lock(&self.refusal).take() {
+            Some(Refusal { changed: true, error }) => {
+                Ended::Refused(HandshakeError::HostKeyChanged(error))
+            }
+            Some(Refusal { changed: false, error }) => {
+                Ended::Refused(HandshakeError::HostKeyRefused(error))
+            }
+            None => Ended::Lost(lock(&self.ended).take().unwrap_or_else(|| Loss::from(error))),
+        }
+    }
+}
+
 impl Session {
     /// Exchanges keys on `stream` and checks the host key. If something was said on it
     /// already, that is `said`, which was a [`greeting`] by these settings.
@@ -176,34 +211,14 @@ impl Session {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let ended = Ended::default();
-        let refusal = Arc::new(Mutex::new(None));
-        let asking = Arc::new(AtomicBool::new(false));
-        let trust = Arc::new(Mutex::new(None));
-        let (announced_to_us, announced) = watch::channel(Vec::new());
-        let remotes = SharedRemotes::default();
-        let leases = Leases::default();
-        let (agreed, traffic) = (SharedAgreed::default(), Traffic::default());
-        let firsts = Arc::new(Mutex::new(None));
-        let mut stream = Counted::new(stream, traffic.clone());
         let known = known_by_now(options).await.map_err(HandshakeError::HostKeyRefused)?;
         let config = Arc::new(config(options, &known));
-        let client = Client {
-            policy: options.policy.clone(),
-            known: known.clone(),
-            prompter: options.prompter.clone(),
-            refusal: refusal.clone(),
-            asking: asking.clone(),
-            trust: trust.clone(),
-            announced: announced_to_us,
-            remotes: remotes.clone(),
-            leases: leases.clone(),
-            opened: Opened::default(),
-            ended: ended.clone(),
-            agreed: agreed.clone(),
-            firsts: firsts.clone(),
-            has_certificate: false,
-        };
+        let traffic = Traffic::default();
+        let mut stream = Counted::new(stream, traffic.clone());
+        let (announced_to_us, announced) = watch::channel(Vec::new());
+        let client = Client::new(options, known.clone(), announced_to_us);
+        let (told, remotes, leases) =
+            (client.told.clone(), client.remotes.clone(), client.leases.clone());
         let is_said = !said.bytes().is_empty();
         let said = if is_said { said } else { greeting::with(&config, &known, options) };
         let first = if is_said { Vec::new() } else { said.bytes().to_vec() };
@@ -216,57 +231,34 @@ impl Session {
             }
             client::connect_greeted(config, whole, stream, client).await
         };
-        tokio::pin!(connecting);
-        let connected = loop {
-            match tokio::time::timeout(options.deadline.max(MIN_KEX), &mut connecting).await {
-                Ok(connected) => break connected,
-                // The peer has a deadline; the user thinking about a key has none.
-                Err(_) if asking.load(Ordering::Relaxed) => {}
-                Err(_) => {
-                    let guessed = expected.filter(|_| has_guess);
-                    return Err(HandshakeError::lost(Loss::TimedOut, guessed).await);
-                }
+        let handle = match told.in_time(connecting, options.deadline).await {
+            Ok(handle) => handle,
+            Err(Ended::Refused(error)) => return Err(error),
+            Err(Ended::Lost(loss)) => {
+                return Err(HandshakeError::lost(loss, expected.filter(|_| has_guess)).await);
             }
         };
-        match connected {
-            Ok(handle) => {
-                let AcceptedKey { worth, by, key } = lock(&trust).take().unwrap_or_default();
-                let firsts = lock(&firsts).take().filter(|_| !matches!(worth, Worth::Nothing(_)));
-                let met = Met::new(options, &known, key.as_ref().zip(firsts), expected);
-                Ok(Self {
-                    handle,
-                    ended,
-                    deadline: options.deadline,
-                    worth,
-                    host_key: key,
-                    vouched_by: by,
-                    announced,
-                    update_host_keys: options.update_host_keys && worth == Worth::UsersWord,
-                    remotes,
-                    leases,
-                    keystrokes: options.keystrokes,
-                    policy: options.policy.clone(),
-                    agreed,
-                    traffic,
-                    opening: None,
-                    begun: Mutex::default(),
-                    met,
-                })
-            }
-            Err(error) => {
-                let refused = lock(&refusal).take();
-                Err(match refused {
-                    Some(Refusal { changed: true, error }) => HandshakeError::HostKeyChanged(error),
-                    Some(Refusal { changed: false, error }) => {
-                        HandshakeError::HostKeyRefused(error)
-                    }
-                    None => {
-                        let loss = lock(&ended).take().unwrap_or_else(|| Loss::from(&error));
-                        HandshakeError::lost(loss, expected.filter(|_| has_guess)).await
-                    }
-                })
-            }
-        }
+        let AcceptedKey { worth, by, key } = lock(&told.accepted).take().unwrap_or_default();
+        let firsts = lock(&told.firsts).take().filter(|_| !matches!(worth, Worth::Nothing(_)));
+        let met = Met::new(options, &known, key.as_ref().zip(firsts), expected);
+        Ok(Self {
+            handle,
+            told,
+            deadline: options.deadline,
+            worth,
+            host_key: key,
+            vouched_by: by,
+            announced,
+            update_host_keys: options.update_host_keys && worth == Worth::UsersWord,
+            remotes,
+            leases,
+            keystrokes: options.keystrokes,
+            policy: options.policy.clone(),
+            traffic,
+            opening: None,
+            begun: Mutex::default(),
+            met,
+        })
     }
 
     /// What there is to remember of the server, once.
@@ -276,7 +268,7 @@ impl Session {
 
     /// How the connection was lost.
     pub fn loss(&self) -> Loss {
-        lock(&self.ended).clone().unwrap_or(Loss::Closed)
+        lock(&self.told.ended).clone().unwrap_or(Loss::Closed)
     }
 
     /// Waits until the connection has ended.

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 
 use super::forward::{self, SharedRemotes};
 use super::hostkey::{self, Decision, HostKeyPolicy, Wording, Worth};
-use super::info::{Agreed, SharedAgreed};
+use super::info::Agreed;
 use super::known_hosts::{KnownHosts, Purpose};
 use super::opened::Opened;
-use super::{Ended, Leases, Loss, lock, loss};
+use super::{Leases, Loss, SessionSettings, lock, loss};
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::prompter::Prompter;
@@ -27,20 +27,51 @@ pub(super) struct Client {
     pub(super) policy: HostKeyPolicy,
     pub(super) known: Arc<KnownHosts>,
     pub(super) prompter: Arc<dyn Prompter>,
-    pub(super) refusal: Arc<Mutex<Option<Refusal>>>,
-    /// Whether the host key is being judged, perhaps by a person.
-    pub(super) asking: Arc<AtomicBool>,
-    pub(super) trust: Arc<Mutex<Option<AcceptedKey>>>,
+    pub(super) told: Arc<Told>,
     pub(super) announced: watch::Sender<Vec<PublicKey>>,
     pub(super) remotes: SharedRemotes,
     pub(super) leases: Leases,
     pub(super) opened: Opened,
-    pub(super) ended: Ended,
-    pub(super) agreed: SharedAgreed,
-    /// What the server has put first, if its key is no certificate.
-    pub(super) firsts: Arc<Mutex<Option<Firsts>>>,
     /// Whether the server's last host key came with a certificate.
     pub(super) has_certificate: bool,
+}
+
+/// What the callbacks tell the session of the key exchange and of its end.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Whether the host key is being judged, perhaps by a person.
+    pub(super) asking: AtomicBool,
+    /// Why the host key was refused.
+    pub(super) refusal: Mutex<Option<Refusal>>,
+    /// The host key, if it was not.
+    pub(super) accepted: Mutex<Option<AcceptedKey>>,
+    /// What the server has put first, if its key is no certificate.
+    pub(super) firsts: Mutex<Option<Firsts>>,
+    /// The algorithms in use.
+    pub(super) agreed: Mutex<Agreed>,
+    /// How the connection ended, if it has.
+    pub(super) ended: Mutex<Option<Loss>>,
+}
+
+impl Client {
+    /// What is announced of the server's keys goes to `announced`.
+    pub(super) fn new(
+        options: &SessionSettings,
+        known: Arc<KnownHosts>,
+        announced: watch::Sender<Vec<PublicKey>>,
+    ) -> Self {
+        Self {
+            policy: options.policy.clone(),
+            known,
+            prompter: options.prompter.clone(),
+            told: Arc::default(),
+            announced,
+            remotes: SharedRemotes::default(),
+            leases: Leases::default(),
+            opened: Opened::default(),
+            has_certificate: false,
+        }
+    }
 }
 
 pub(super) struct Refusal {
@@ -59,20 +90,20 @@ impl client::Handler for Client {
             (self.policy.clone(), self.known.clone(), self.prompter.clone());
         let (key, certificate) = (offered.public_key(), offered.certificate().cloned());
         self.has_certificate = certificate.is_some();
-        self.asking.store(true, Ordering::Relaxed);
+        self.told.asking.store(true, Ordering::Relaxed);
         // Asking and writing known_hosts block.
         let check = move || check_host_key(&policy, &known, &*user, &key, certificate.as_ref());
         let decided = tokio::task::spawn_blocking(check)
             .await
             .map_err(|error| russh::Error::IO(std::io::Error::other(error)))?;
-        self.asking.store(false, Ordering::Relaxed);
+        self.told.asking.store(false, Ordering::Relaxed);
         match decided {
             Ok(trust) => {
-                *lock(&self.trust) = Some(trust);
+                *lock(&self.told.accepted) = Some(trust);
                 Ok(true)
             }
             Err(refusal) => {
-                *lock(&self.refusal) = Some(refusal);
+                *lock(&self.told.refusal) = Some(refusal);
                 Ok(false)
             }
         }
@@ -84,8 +115,8 @@ impl client::Handler for Client {
         names: &Names,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        *lock(&self.agreed) = Agreed::new(names, self.has_certificate);
-        *lock(&self.firsts) = (!self.has_certificate).then(|| names.firsts.clone());
+        *lock(&self.told.agreed) = Agreed::new(names, self.has_certificate);
+        *lock(&self.told.firsts) = (!self.has_certificate).then(|| names.firsts.clone());
         Ok(())
     }
 
@@ -243,7 +274,7 @@ impl client::Handler for Client {
             }
             DisconnectReason::Error(error) => (Loss::from(&error), Err(error)),
         };
-        lock(&self.ended).get_or_insert(loss);
+        lock(&self.told.ended).get_or_insert(loss);
         result
     }
 }

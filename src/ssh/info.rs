@@ -3,7 +3,6 @@
 //! is logged in where. Nothing in it is secret, and all of it is printable.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 
 use russh::Names;
 use russh::compression::Compression;
@@ -41,9 +40,6 @@ pub(super) struct Agreed {
     mac: String,
     compression: String,
 }
-
-/// The same where the session's callbacks reach it.
-pub(super) type SharedAgreed = Arc<Mutex<Agreed>>;
 
 impl Agreed {
     pub(super) fn new(names: &Names, has_certificate: bool) -> Self {
@@ -96,7 +92,7 @@ impl ConnectionInfo {
             let (ip, own) = (local.ip().to_canonical(), local.port());
             lines.push(format!("  tcp {ip}:{own} -> {}:{port}", Printable(peer)));
         }
-        let Agreed { kex, host_key, cipher, mac, compression } = &*lock(&session.agreed);
+        let Agreed { kex, host_key, cipher, mac, compression } = &*lock(&session.told.agreed);
         lines.push(format!("  software {}", Printable(software(identification))));
         lines.push(format!("  kexalgorithm {kex}"));
         lines.push(format!("  hostkeyalgorithm {host_key}"));
