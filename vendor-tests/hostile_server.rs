@@ -160,7 +160,7 @@ fn the_key_of_a_server_stays_the_same_in_later_key_exchanges() {
 fn channels_that_nobody_asked_for_are_refused_once_with_the_reason() {
     let hostile = Hostile::new("refusals");
     Run::of(wait(start(&mut hostile.ours(&[], &["root@127.0.0.1", "cmd"]), ""))).exits(7);
-    let mut seen = hostile.server.seen().clone();
+    let mut seen = hostile.server.seen();
     seen.retain(|line| !line.starts_with("port "));
     seen.sort();
     let expected = [
@@ -187,7 +187,7 @@ fn connections_through_a_listener_are_bounded_in_number() {
     let args = ["-R", &forward, "root@127.0.0.1", "cmd"];
     let through = ["/usr/bin/prlimit", "--nofile=4096"];
     wait(start(&mut hostile.ours(&through, &args), "util-linux"));
-    let mut seen = hostile.server.seen().clone();
+    let mut seen = hostile.server.seen();
     seen.retain(|line| line.starts_with("accepted") || line.starts_with("refused"));
     // 4 is a shortage of resources (RFC 4254, section 5.1).
     assert_eq!(seen, ["accepted 1000", "refused 4 50"]);
@@ -198,7 +198,7 @@ fn connections_through_a_listener_are_bounded_in_number() {
 fn paused(hostile: &Hostile, mut command: Command) -> Run {
     let child = start(&mut command, "openssh-client");
     hostile.server.waits_for("sent all");
-    hostile.server.seen().retain(|line| !line.starts_with("sent all"));
+    hostile.server.forget("sent all");
     Run::of(wait(child))
 }
 

@@ -1,9 +1,9 @@
 //! Servers in Python that do what no honest one does. Owns their process and what they
 //! say of what they see: their port first, then a line each.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::io::{ErrorKind, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::harness::{LIMIT, start};
@@ -22,8 +22,35 @@ pub(crate) fn python() -> &'static str {
 /// A server that ends with us.
 pub(crate) struct Scripted {
     child: Child,
-    seen: Arc<Mutex<Vec<String>>>,
+    output: Mutex<Output>,
     pub(crate) port: String,
+}
+
+/// What it says, which is read when somebody looks: what it said before it answered is there
+/// when the answer is.
+struct Output {
+    stdout: ChildStdout,
+    /// The beginning of the next line.
+    begun: Vec<u8>,
+    lines: Vec<String>,
+}
+
+impl Output {
+    fn read(&mut self) {
+        let mut some = [0; 4096];
+        loop {
+            match self.stdout.read(&mut some) {
+                Ok(0) => return,
+                Ok(count) => self.begun.extend(&some[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => panic!("{error}"),
+            }
+            while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.begun.drain(..=end).collect();
+                self.lines.push(String::from_utf8(line).unwrap().trim_end().to_owned());
+            }
+        }
+    }
 }
 
 impl Scripted {
@@ -32,14 +59,10 @@ impl Scripted {
         let mut command = Command::new(python());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = start(&mut command, "python3-paramiko");
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (lines, sink) = (BufReader::new(child.stdout.take().unwrap()).lines(), seen.clone());
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                sink.lock().unwrap().push(line);
-            }
-        });
-        let mut server = Self { child, seen, port: String::new() };
+        let stdout = child.stdout.take().unwrap();
+        rustix::io::ioctl_fionbio(&stdout, true).unwrap();
+        let output = Mutex::new(Output { stdout, begun: Vec::new(), lines: Vec::new() });
+        let mut server = Self { child, output, port: String::new() };
         server.waits_for("port ");
         let first = server.seen()[0].clone();
         server.port = first.trim_start_matches("port ").to_owned();
@@ -47,8 +70,15 @@ impl Scripted {
     }
 
     /// All lines by now.
-    pub(crate) fn seen(&self) -> MutexGuard<'_, Vec<String>> {
-        self.seen.lock().unwrap()
+    pub(crate) fn seen(&self) -> Vec<String> {
+        let mut output = self.output.lock().unwrap();
+        output.read();
+        output.lines.clone()
+    }
+
+    /// Forgets the lines that begin so.
+    pub(crate) fn forget(&self, start: &str) {
+        self.output.lock().unwrap().lines.retain(|line| !line.starts_with(start));
     }
 
     pub(crate) fn says(&self, start: &str) -> bool {
