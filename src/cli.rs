@@ -35,6 +35,7 @@ mod overlays;
 mod progress;
 mod proxy;
 mod reach;
+mod refusal;
 mod request;
 mod role;
 mod select;
@@ -272,7 +273,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     }
     let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(mut error) => {
+        Err(error) => {
+            let (mut error, args) = refusal::shown::<Cli>(error, &args);
             slips::explain(&mut error, &args);
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();

@@ -25,6 +25,33 @@ pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     error.kind() == ErrorKind::InvalidInput && error.to_string() == NOT_REGULAR
 }
 
+/// Whether an error means that nothing is there: a file in the place of a directory has
+/// nothing in it.
+pub(crate) fn is_absent(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Whether anything is there, and be it a link that leads nowhere.
+pub(crate) fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Says so of a link that is there while nothing is where it leads to: whoever has put it
+/// there meant that there is a file.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn leads_somewhere(path: &Path) -> Result<()> {
+    match path.metadata() {
+        Err(error) if is_absent(error.kind()) && path.is_symlink() => {
+            let reason = "it is a link that leads nowhere; put back what it led to, or remove it";
+            let source = io::Error::new(error.kind(), reason);
+            Err(Error::File { action: "read", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Does `make`, and what it makes has the permissions that `mask` leaves from the start.
 /// With a change afterwards, another file could have come into its place.
 pub(crate) fn masked<T>(mask: u32, make: impl FnOnce() -> T) -> T {

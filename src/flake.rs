@@ -66,7 +66,7 @@ pub enum Step {
 pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let dir = flake.dir.as_path();
     let committed = dir.join(snapshot::NAME);
-    if flake.stands_alone() && committed.exists() {
+    if flake.stands_alone() && file::is_there(&committed) {
         return stored(&committed);
     }
     let fingerprint = fingerprint(dir);
@@ -74,7 +74,7 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
     let is_current = |snapshot: &Snapshot| {
         fingerprint.is_some() && snapshot.fingerprint == fingerprint && flake.is_reproducible()
     };
-    let committed = committed.exists().then(|| stored(&committed)).transpose();
+    let committed = file::is_there(&committed).then(|| stored(&committed)).transpose();
     if let Ok(Some(snapshot)) = &committed
         && is_current(snapshot)
     {
@@ -164,7 +164,9 @@ pub fn kept_keys(
     for file in files {
         keys = keys.or_else(|| {
             // Whatever else is there is read, or it is said why it cannot be.
-            if matches!(file.try_exists(), Ok(false)) {
+            if let Err(error) = file.symlink_metadata()
+                && file::is_absent(error.kind())
+            {
                 return Ok(None);
             }
             let clan = stored(&file)?.clan(&file.display().to_string())?;
@@ -175,6 +177,7 @@ pub fn kept_keys(
 }
 
 fn stored(path: &Path) -> Result<Snapshot> {
+    file::leads_somewhere(path)?;
     let bytes = file::read(path, MAX_EXPORTS)?;
     Snapshot::parse(&path.display().to_string(), &bytes)
 }
@@ -294,6 +297,9 @@ mod tests {
         std::fs::write(file("broken"), "{").unwrap();
         let error = of(&["broken", "one"], "m").unwrap_err().to_string();
         assert!(error.contains("broken"), "{error}");
+        std::os::unix::fs::symlink("nowhere", file("link")).unwrap();
+        let error = of(&["link", "one"], "m").unwrap_err().to_string();
+        assert!(error.contains("link: it is a link that leads nowhere"), "{error}");
         // What comes behind the key is not read.
         assert!(of(&["one", "broken"], "m").unwrap().is_some());
     }

@@ -125,7 +125,7 @@ fn write_char(out: &mut impl Write, c: char) -> fmt::Result {
 /// Marks for direction reorder text, others hide in it (Trojan Source,
 /// CVE-2021-42574): Unicode's `Default_Ignorable_Code_Point` and `Bidi_Control`, its
 /// ends of lines, and what annotates.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}'
         | '\u{34f}'

@@ -57,7 +57,7 @@ fn what_exports_name_is_no_word_of_the_users_shell() {
         let done = run(machine).says(&[why, &format!("field peers.{machine}.{field}")]);
         assert!(!done.stderr.contains(" me "), "{}", done.stderr);
     }
-    run("$(>INJECTED_MACHINE)").says(&["the machine's name holds '$'"]);
+    run("$(>INJECTED_MACHINE)").says(&["the name holds '$'"]);
     // What the user types himself is no better.
     let typed = ["ssh", "m", "--target-host", IP, "-l", "`>INJECTED`", "-c", "true"];
     home.run(&[&typed[..], &command].concat()).exits(255).says(&["the login name holds '`'"]);
@@ -88,7 +88,7 @@ fn neither_are_the_inventory_a_var_and_an_installer() {
     run("host").says(&["the host holds '$'"]);
     run("user").says(&["the user holds '('"]);
     run("var").says(&["its value is not the address of a host"]);
-    run("$(>INJECTED_MACHINE)").says(&["the machine's name holds '$'"]);
+    run("$(>INJECTED_MACHINE)").says(&["the name holds '$'"]);
     let shown = json!({ "addrs": ["root@127.0.0.1;>INJECTED_QR"] }).to_string();
     let installer = home.run(&[&["ssh", "-j", &shown][..], &proxy].concat()).exits(255);
     installer.says(&["the host holds ';'"]);

@@ -123,10 +123,32 @@ fn host_keys_that_are_not_there_any_more_are_said() {
     let key = home.default_key();
     clan(&home, &sshd(&home, IP, &key, ""));
     let said = snapshot(&home, &[]).exits(0).stderr;
-    assert!(!said.contains("not in it any more"), "{said}");
+    assert!(!said.contains("host keys of"), "{said}");
+    // What is written over counts, whoever can write it, and not the clan's own.
+    let other = |text: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        home.write("other.json", text);
+        fs::set_permissions(home.path("other.json"), fs::Permissions::from_mode(0o666)).unwrap();
+        snapshot(&home, &["-o", "other.json"]).exits(0)
+    };
+    let text = home.read("clan/clan-connect.json");
+    let mut changed: Value = serde_json::from_str(&text).unwrap();
+    changed["machines"]["web"]["host_keys"] = json!(["ssh-ed25519 AAAA"]);
+    let changed = changed.to_string();
+    other(&changed)
+        .says(&["host keys of other.json are others in the new snapshot, for (1): web;"]);
+    assert_eq!(home.read("other.json"), text);
+    let said = other(&text).stderr;
+    assert!(!said.contains("host keys of"), "{said}");
     fs::remove_dir_all(home.path("clan/vars/per-machine/web/openssh")).unwrap();
-    let lost = "host keys that it had are not in it any more, for (1): web; are the clan's vars";
-    snapshot(&home, &[]).exits(0).says(&[lost]);
+    let lost = "are not in the new snapshot, for (1): web; are the clan's vars here";
+    other(&changed).says(&["host keys of other.json are not", lost]);
+    let said = snapshot(&home, &["-o", "other.json"]).exits(0).stderr;
+    assert!(!said.contains("host keys of"), "{said}");
+    // Where nothing is written over, the clan's own says what is missing.
+    for args in [&["-o", "-"][..], &[]] {
+        snapshot(&home, args).exits(0).says(&["clan/clan-connect.json are not", lost]);
+    }
 }
 
 #[test]

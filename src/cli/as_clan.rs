@@ -16,6 +16,7 @@ use clap::{Command, CommandFactory, Parser};
 
 use super::network::{list_text_of_clan, sorted};
 use super::reach;
+use super::refusal;
 use super::task::drive;
 use super::{Cli, Global, Ui, print, print_text, select, ssh, vars, ways};
 use crate::env::Env;
@@ -57,6 +58,7 @@ pub(super) fn main(args: &[OsString], env: Env) -> u8 {
     let clan = match Clan::try_parse_from(args) {
         Ok(clan) => clan,
         Err(error) => {
+            let (error, _) = refusal::shown::<Clan>(error, args);
             let _ = error.print();
             return if error.use_stderr() {
                 Error::Usage(String::new()).exit_code(false)

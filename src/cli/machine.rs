@@ -11,10 +11,12 @@ use clap_complete::engine::ArgValueCompleter;
 use super::invocation::{Destination, Front, Invocation, task, warnings};
 use super::{Global, complete, shell};
 use crate::error::{Error, Result};
+use crate::exports::check_machine;
 use crate::openssh::arguments::Arguments;
 use crate::openssh::{Reading, resolve};
 use crate::options::{LogLevel, SendEnv, is_for_addresses};
 use crate::plan::{DEFAULT_USER, Overrides, TargetHost};
+use crate::printable::Printable;
 use crate::race;
 use crate::ssh::hostkey::HostKeyCheck;
 use crate::ssh_config::host_name;
@@ -115,8 +117,9 @@ impl Asked {
         // As clan does.
         let more = std::mem::replace(&mut options.send_env, SendEnv::of(&["LANG", "LC_*"]));
         options.send_env.extend(more);
-        if let Some(why) = tokens::unfit_host(&self.name) {
-            return Err(Error::Usage(format!("the machine's name {why}")));
+        if let Err(reason) = check_machine(&self.name) {
+            let name = Printable(&self.name);
+            return Err(Error::Usage(format!("machine \"{name}\": {reason}")));
         }
         if let Some(why) = options.user.as_deref().and_then(tokens::unfit_user) {
             return Err(Error::Usage(format!("the login name {why}")));
@@ -181,5 +184,44 @@ fn said_by(global: &Global) -> Option<LogLevel> {
         (false, 1) => Some(LogLevel::Debug1),
         (false, 2) => Some(LogLevel::Debug2),
         (false, _) => Some(LogLevel::Debug3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Env;
+
+    #[tokio::test]
+    async fn an_address_does_not_make_a_name_of_what_no_machine_is_called() {
+        let global = Global { env: Env::default(), ..Global::default() };
+        let asked = |name: &str| {
+            let mut asked = Asked::of(name, &SshOptions::default()).unwrap();
+            asked.arguments.config_file = Some("none".to_owned());
+            asked.target_host = Some("root@127.0.0.1".to_owned());
+            asked.invocation(&global)
+        };
+        for name in ["web01", "web_1.example", "größe", "*"] {
+            assert_eq!(asked(name).await.unwrap().name(), name);
+        }
+        for (name, why) in [
+            ("", "the name is empty"),
+            ("a/b", "the name holds '/'"),
+            ("..", "the name is that of a directory"),
+            ("a\nb", "the name holds a control character"),
+            ("a\u{9b}b", "the name holds a control character"),
+            ("a\u{202e}b", "the name holds an invisible character"),
+            ("a\u{200b}b", "the name holds an invisible character"),
+            ("-oX", "the name starts with -"),
+            (&"x".repeat(256), "the name is longer than 255 bytes"),
+        ] {
+            match asked(name).await {
+                Err(Error::Usage(text)) => {
+                    assert!(text.starts_with("machine \"") && text.ends_with(why), "{text:?}");
+                    assert!(!text.chars().any(char::is_control), "{text:?}");
+                }
+                other => panic!("{name:?}: {other:?}"),
+            }
+        }
     }
 }

@@ -10,9 +10,9 @@ use super::task::runtime;
 use super::{Global, Ui, wireguard};
 use crate::dial::{self, OfClan, Settings, Ways};
 use crate::error::Result;
+use crate::exports::check_machine;
 use crate::model::Clan;
 use crate::options::Options;
-use crate::tokens;
 
 /// Machines whose options of ssh_config(5) are looked at.
 const MOST_MACHINES: usize = 32;
@@ -24,7 +24,7 @@ pub(super) fn network_options(clan: &Clan, said: &SshOptions, global: &Global) -
     let mut all = Options::default();
     for machine in clan.machines().into_iter().take(MOST_MACHINES) {
         // Nobody connects to such a one.
-        if tokens::unfit_host(machine).is_some() {
+        if check_machine(machine).is_err() {
             continue;
         }
         let asked = Asked::of(machine, said)?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::shape::{Object, kind};
 use crate::model::{Host, MAX_HOST, TargetHost, VarRef, check_user};
-use crate::printable::Printable;
+use crate::printable::{Printable, is_invisible};
 use crate::tokens;
 
 use crate::error::Error;
@@ -116,10 +116,19 @@ pub(super) fn peer(map: &Object, machine: &str) -> Result<PeerFields, Fault> {
     Ok(PeerFields { hosts, faults, port, user, options: options.and_then(shown_options) })
 }
 
-/// Checks a machine's name, which also becomes part of paths and command lines.
+/// Checks a machine's name, which also becomes part of paths and command lines, and which
+/// people compare with another.
 pub(crate) fn check_machine(name: &str) -> Result<(), String> {
     check_name(name)?;
-    tokens::unfit_host(name).map_or(Ok(()), |why| Err(format!("the name {why}")))
+    if name.contains('/') {
+        Err("the name holds '/'".into())
+    } else if name == "." || name == ".." {
+        Err("the name is that of a directory".into())
+    } else if name.chars().any(is_invisible) {
+        Err("the name holds an invisible character".into())
+    } else {
+        tokens::unfit_host(name).map_or(Ok(()), |why| Err(format!("the name {why}")))
+    }
 }
 
 /// Checks the name of anything.

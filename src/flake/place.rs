@@ -12,6 +12,7 @@ use super::survey::{above, foreign, is_strangers};
 use super::trusted::{Trusted, Word};
 use crate::env::Env;
 use crate::error::{Error, NixFault as Fault, Result, strerror};
+use crate::file;
 use crate::printable;
 
 /// What makes a directory a clan for whoever searches upward.
@@ -118,7 +119,7 @@ fn vars_of(fetched: &Fetched, here: Option<&Path>, reference: &str) -> PathBuf {
 /// [`Error::NotAFlake`] and [`Error::FlakeNotFound`]; [`Error::Usage`] for what nix
 /// takes for a reference.
 pub fn find(named: Option<&Path>, start: &Path) -> Result<PathBuf> {
-    let has = |dir: &Path, names: &[&str]| names.iter().any(|name| dir.join(name).exists());
+    let has = |dir: &Path, names: &[&str]| names.iter().any(|name| file::is_there(&dir.join(name)));
     if let Some(named) = named {
         // A checkout may have a directory of that name.
         if is_remote(named) {
@@ -219,6 +220,10 @@ mod tests {
         std::fs::write(inner.join(snapshot::NAME), "{}").unwrap();
         assert_eq!(find(None, &inner).unwrap(), inner);
         assert_eq!(find(Some(&inner), top.path()).unwrap(), inner);
+        // It is none to pass over because its snapshot has gone.
+        std::fs::remove_file(inner.join(snapshot::NAME)).unwrap();
+        std::os::unix::fs::symlink("gone", inner.join(snapshot::NAME)).unwrap();
+        assert_eq!(find(None, &inner).unwrap(), inner);
     }
 
     #[test]

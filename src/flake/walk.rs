@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 use std::fs::{DirEntry, FileType};
-use std::io::ErrorKind;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::{Path, PathBuf};
 
 use super::led::Led;
+use crate::file;
 
 /// What is met.
 pub(super) enum Seen<'a> {
@@ -59,7 +59,7 @@ impl<B, S: FnMut(Seen<'_>) -> ControlFlow<B>> Walk<S> {
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             // It is gone meanwhile, or `top` is a file.
-            Err(error) if is_none(error.kind()) => return Continue(()),
+            Err(error) if file::is_absent(error.kind()) => return Continue(()),
             Err(_) => return (self.see)(Seen::Unreadable(dir)),
         };
         for entry in entries {
@@ -114,8 +114,4 @@ fn is_repository(dir: &Path) -> bool {
 /// included.
 fn has(path: &Path, name: &str) -> bool {
     path.with_file_name(name).symlink_metadata().is_ok()
-}
-
-fn is_none(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

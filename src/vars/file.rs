@@ -1,7 +1,6 @@
 //! Reads a file of the clan. Owns the rule that it lies inside the clan; what kind of
 //! file it may be is that of `crate::file`.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -11,12 +10,18 @@ use crate::file;
 const MAX_NAMES: usize = 10_000;
 
 /// The bytes of `path` below `root`, which must be canonical; `None` when there
-/// is no such file, a link that leads nowhere included.
+/// is no such file.
+///
+/// # Errors
+/// [`Error::VarBroken`], [`Error::TooLarge`] and [`Error::File`], also for a link on the
+/// way that leads nowhere.
 pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let path = root.join(path);
     let real = match path.canonicalize() {
         Ok(real) => real,
-        Err(error) if is_absent(error.kind()) => return Ok(None),
+        Err(error) if file::is_absent(error.kind()) => {
+            return none_below(root, &path).map(|()| None);
+        }
         Err(source) => return Err(Error::File { action: "read", path, source }),
     };
     if !real.starts_with(root) {
@@ -26,15 +31,19 @@ pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8
     file::read_unlinked(&real, limit).map(Some).map_err(broken)
 }
 
-/// The names in a folder, in their order; none when there is no such folder.
+/// The names in the folder `path` below `root`, in their order; none when there is no such
+/// folder.
 ///
 /// # Errors
 /// [`Error::File`] and [`Error::VarBroken`]: what cannot be seen is not none.
-pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+pub(super) fn names(root: &Path, path: &Path) -> Result<Vec<String>> {
+    let dir = &root.join(path);
     let failed = |source| Error::File { action: "read", path: dir.to_owned(), source };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if is_absent(error.kind()) => return Ok(Vec::new()),
+        Err(error) if file::is_absent(error.kind()) => {
+            return none_below(root, dir).map(|()| Vec::new());
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut names = Vec::new();
@@ -72,9 +81,9 @@ fn broken(error: Error) -> Error {
     }
 }
 
-/// A directory in the place of a file's parent is as absent as nothing at all.
-fn is_absent(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+/// That there is nothing at `path`, which no link below `root` is to blame for.
+fn none_below(root: &Path, path: &Path) -> Result<()> {
+    path.ancestors().take_while(|at| *at != root).try_for_each(file::leads_somewhere)
 }
 
 #[cfg(test)]
@@ -90,12 +99,46 @@ mod tests {
             std::fs::write(path(&format!("many/{at}")), "").unwrap();
         }
         std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", path("away")).unwrap();
+        let names = |name: &str| names(dir.path(), Path::new(name));
         for name in ["none", "many/0"] {
-            assert_eq!(names(&path(name)).unwrap(), Vec::<String>::new(), "{name}");
+            assert_eq!(names(name).unwrap(), Vec::<String>::new(), "{name}");
         }
-        for name in ["loop", "many"] {
-            let error = names(&path(name)).unwrap_err().to_string();
-            assert!(error.contains(path(name).to_str().unwrap()), "{error}");
+        for (name, named) in [("loop", "loop"), ("many", "many"), ("away/folder", "away")] {
+            let error = names(name).unwrap_err().to_string();
+            assert!(error.contains(&format!("{}", path(named).display())), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_broken_wherever_on_the_way_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, root.join(name)).unwrap();
+        std::fs::create_dir_all(root.join("kept/key")).unwrap();
+        std::fs::write(root.join("kept/key/value"), "x").unwrap();
+        link("kept", "linked");
+        link("kept/key/none", "nowhere");
+        link("kept/key/value/none", "below-a-file");
+        link("../none", "kept/away");
+        let read = |name: &str| read(&root, Path::new(name), 9);
+        assert_eq!(read("linked/key/value").unwrap().as_deref(), Some(&b"x"[..]));
+        for name in ["linked/none", "linked/none/value", "none", "linked/key/value/none"] {
+            assert_eq!(read(name).unwrap(), None, "{name}");
+        }
+        for (name, named) in [
+            ("nowhere", "nowhere"),
+            ("nowhere/key/value", "nowhere"),
+            ("below-a-file", "below-a-file"),
+            ("linked/away/value", "linked/away"),
+        ] {
+            match read(name) {
+                Err(Error::File { path, source, .. }) => {
+                    assert!(source.to_string().contains("leads nowhere"), "{source}");
+                    assert_eq!(path, root.join(named), "{name}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
         }
     }
 }

@@ -112,10 +112,10 @@ impl Vars {
 
     fn public_names(&self, folder: &Path) -> Result<Vec<(String, String)>> {
         let Some(flake) = &self.flake else { return Ok(Vec::new()) };
-        let folder = flake.join("vars").join(folder);
+        let folder = Path::new("vars").join(folder);
         let mut names = Vec::new();
-        for generator in file::names(&folder)? {
-            let files = file::names(&folder.join(&generator))?;
+        for generator in file::names(flake, &folder)? {
+            let files = file::names(flake, &folder.join(&generator))?;
             names.extend(files.into_iter().map(|file| (generator.clone(), file)));
         }
         Ok(names)
@@ -139,7 +139,7 @@ impl Vars {
         }
         if let Some(flake) = &self.flake {
             for folder in ["vars/per-machine", "machines", "sops/machines"] {
-                machines.extend(file::names(&flake.join(folder))?);
+                machines.extend(file::names(flake, Path::new(folder))?);
             }
         }
         machines.retain(|machine| VarRef::new(machine, "-", "-").is_ok());

@@ -169,7 +169,7 @@ impl Handed {
     /// the very text that it comes from, so that an old one is never taken.
     fn opened_by_root(&self, sealed: &SealedHosts, tried: &mut Vec<String>) -> Option<Hosts> {
         let name = format!("{}{SUFFIX}", digest(&sealed.text));
-        for dir in file::names(&self.run.join(OPENED)).ok()? {
+        for dir in file::names(&self.run, Path::new(OPENED)).ok()? {
             let path = Path::new(OPENED).join(&dir).join(&name);
             match file::read(&self.run, &path, MAX_TEXT) {
                 Ok(Some(bytes)) => match parsed(&Zeroizing::new(bytes)) {

@@ -288,8 +288,8 @@ impl Store {
     /// # Errors
     /// As for [`file::names`].
     pub(super) fn known_machines(&self) -> Result<Vec<String>> {
-        let vars = self.root.join(self.layout.secrets()).join("per-machine");
-        let mut machines = file::names(&vars)?;
+        let vars = Path::new(self.layout.secrets()).join("per-machine");
+        let mut machines = file::names(&self.root, &vars)?;
         machines.extend(self.machines()?);
         Ok(machines)
     }
@@ -297,7 +297,7 @@ impl Store {
     /// Every machine with a key, in the order of their names.
     fn machines(&self) -> Result<Vec<String>> {
         let Some(machines) = self.layout.machines() else { return Ok(Vec::new()) };
-        let names = file::names(&self.root.join(machines))?;
+        let names = file::names(&self.root, Path::new(machines))?;
         let machine = |name: &String| self.layout.machine_of(name).map(str::to_owned);
         Ok(names.iter().filter_map(machine).collect())
     }
@@ -308,11 +308,12 @@ impl Store {
     /// # Errors
     /// As for [`file::names`].
     pub(super) fn list(&self, place: &Path) -> Result<Vec<(String, String)>> {
-        let place = self.root.join(self.layout.secrets()).join(place);
+        let place = Path::new(self.layout.secrets()).join(place);
         let mut found = Vec::new();
-        for generator in file::names(&place)? {
+        for generator in file::names(&self.root, &place)? {
             let dir = place.join(&generator);
-            let files = file::names(&dir)?;
+            let files = file::names(&self.root, &dir)?;
+            let dir = self.root.join(dir);
             let files = files.iter().filter_map(|name| self.layout.file_of(&dir, name));
             found.extend(files.map(|file| (generator.clone(), file)));
         }

@@ -68,6 +68,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
     let is_own = is_own(to.as_deref(), global);
     seal(&mut made, to.as_deref(), &arguments.asked, global, ui)?;
     let Made { origin, snapshot, lacks, .. } = made;
+    tell_of_keys(&snapshot, to.as_deref(), global, ui);
     let clan = snapshot.clan(&origin)?;
     // For whoever reads it: what is wrong is said now, not later.
     ui.problems(&clan);
@@ -114,17 +115,7 @@ fn seal(
         let whose = printable::line(&it.whose);
         ui.notice(&format!("there are no secret hosts that {whose} may dial"));
     }
-    let (machines, before) = before(to, global, ui)
-        .map(|snapshot| (snapshot.machines, snapshot.secret_hosts))
-        .unwrap_or_default();
-    let lost = machines.iter().filter(|(name, machine)| {
-        let now = snapshot.machines.get(*name);
-        !machine.host_keys.is_empty() && now.is_some_and(|now| now.host_keys.is_empty())
-    });
-    let lost = lost.map(|(name, _)| printable::line(name)).collect();
-    if let Some(lost) = listed("host keys that it had are not in it any more, for", lost) {
-        ui.warning(&format!("{lost}; are the clan's vars here, and generated?"));
-    }
+    let before = before(to, global, ui).map(|it| it.secret_hosts).unwrap_or_default();
     let unfit = snapshot.seal(&access, &vars, &before)?;
     if !unfit.is_empty() {
         let clan = snapshot.clan("the exports")?;
@@ -140,14 +131,60 @@ fn seal(
     Ok(())
 }
 
+/// Says which host keys of the file that is written over, or else of the clan's own snapshot,
+/// are not in this one. It does not matter here who can write that: nothing of it is kept.
+fn tell_of_keys(snapshot: &Snapshot, to: Option<&Path>, global: &Global, ui: &Ui) {
+    let Some(file) = compared(to, global) else { return };
+    let Ok(old) = Document::read(&file).and_then(|document| document.snapshot()) else { return };
+    let file = printable::line(&file.to_string_lossy());
+    let (lost, changed) = lost_keys(&old, snapshot);
+    let what = format!("host keys of {file} are not in the new snapshot, for");
+    if let Some(lost) = listed(&what, lost) {
+        ui.warning(&format!("{lost}; are the clan's vars here, and generated?"));
+    }
+    let what = format!("host keys of {file} are others in the new snapshot, for");
+    if let Some(changed) = listed(&what, changed) {
+        ui.warning(&format!("{changed}; were they installed or generated anew?"));
+    }
+}
+
+/// Whose keys are not there any more, and whose are others; of machines that are there.
+fn lost_keys(old: &Snapshot, new: &Snapshot) -> (Vec<String>, Vec<String>) {
+    // What follows the type and the key itself is a comment.
+    let key = |text: &String| {
+        text.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    let keys = |all: &[String]| all.iter().map(key).collect::<BTreeSet<_>>();
+    let machines = old.machines.iter().filter_map(|(name, machine)| {
+        let now = new.machines.get(name)?;
+        Some((printable::line(name), keys(&machine.host_keys), keys(&now.host_keys)))
+    });
+    let authority =
+        ("the authority of all".to_owned(), keys(&old.authorities), keys(&new.authorities));
+    let (mut lost, mut changed) = (Vec::new(), Vec::new());
+    for (name, old, new) in machines.chain([authority]) {
+        match (old.is_subset(&new), new.is_empty()) {
+            (true, _) => {}
+            (false, true) => lost.push(name),
+            (false, false) => changed.push(name),
+        }
+    }
+    (lost, changed)
+}
+
+/// The file that is written over, if there is one, or else the clan's own snapshot.
+fn compared(to: Option<&Path>, global: &Global) -> Option<PathBuf> {
+    let of_clan = || Some(global.flake().ok()?.join(snapshot::NAME));
+    to.filter(|file| file.is_file()).map(Path::to_owned).or_else(of_clan)
+}
+
 /// The snapshot that the file is now, or that of the clan, of whose secret hosts nothing is
 /// encrypted anew that has not changed. Nobody can see what they are, so that they are not
 /// those of a file that others can write, unless it is the clan's own: who can write that, says
 /// where the machines are anyway.
 fn before(to: Option<&Path>, global: &Global, ui: &Ui) -> Option<Snapshot> {
-    let of_clan = global.flake().ok().map(|dir| dir.join(snapshot::NAME));
-    let file = to.filter(|file| file.is_file()).map(Path::to_owned).or_else(|| of_clan.clone());
-    let file = file?;
+    let of_clan = compared(None, global);
+    let file = compared(to, global)?;
     if Some(&file) != of_clan.as_ref()
         && let Some(why) = flake::not_his_alone(&file, &global.env)
     {
@@ -338,4 +375,49 @@ fn summary(snapshot: &Snapshot, clan: &Clan) -> String {
         count(clan.networks.len(), "network"),
         count(vars, "public var"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(machines: serde_json::Value, authorities: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot::new(json!({}));
+        snapshot.machines = serde_json::from_value(machines).unwrap();
+        snapshot.authorities = authorities.iter().map(|&key| key.to_owned()).collect();
+        snapshot
+    }
+
+    #[test]
+    fn keys_that_are_gone_are_told_from_others_and_from_new_ones() {
+        let old = json!({
+            "same": { "host_keys": ["ssh-ed25519 A me@here"] },
+            "more": { "host_keys": ["ssh-ed25519 A"] },
+            "lost": { "host_keys": ["ssh-ed25519 A"] },
+            "fewer": { "host_keys": ["ssh-ed25519 A", "ssh-rsa B"] },
+            "other": { "host_keys": ["ssh-ed25519 A"] },
+            "first": {},
+            "removed": { "host_keys": ["ssh-ed25519 A"] },
+        });
+        let new = json!({
+            "same": { "host_keys": ["ssh-ed25519  A me@there"] },
+            "more": { "host_keys": ["ssh-ed25519 A", "ssh-rsa B"] },
+            "lost": {},
+            "fewer": { "host_keys": ["ssh-ed25519 A"] },
+            "other": { "host_keys": ["ssh-ed25519 C"] },
+            "first": { "host_keys": ["ssh-ed25519 A"] },
+        });
+        let old = of(old, &["ssh-ed25519 CA"]);
+        let told = |authorities: &[&str]| lost_keys(&old, &of(new.clone(), authorities));
+        let authority = "the authority of all";
+        assert_eq!(
+            told(&["ssh-ed25519 CA x"]),
+            (vec!["lost".into()], vec!["fewer".into(), "other".into()])
+        );
+        assert_eq!(told(&[]).0, ["lost", authority]);
+        assert_eq!(told(&["ssh-ed25519 CB"]).1, ["fewer", "other", authority]);
+        assert_eq!(lost_keys(&old, &old), Default::default());
+    }
 }

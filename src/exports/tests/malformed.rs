@@ -146,8 +146,8 @@ fn every_field_of_a_network_is_checked() {
 #[test]
 fn names_that_could_harm_a_terminal_or_a_command_are_refused_and_escaped() {
     let long = "x".repeat(256);
-    let foul = ["$(x)", "a;b", "a b", "a|b", "`x`", "a&b", "a\\\\b", "a\\u202eb c"];
-    let names = ["", "-x", "a\\u0000b", "a\\u001b[2J", "a\\nb", &long];
+    let foul = ["$(x)", "a;b", "a b", "a|b", "`x`", "a&b", "a\\\\b", "a\\u202eb", "a\\u200bb"];
+    let names = ["", "-x", "a\\u0000b", "a\\u001b[2J", "a\\nb", "a/b", "..", &long];
     for name in names.into_iter().chain(foul) {
         let clan = clan(&format!(r#"{{"net": {{"peers": {{"{name}": {{"host": "h"}}}}}}}}"#));
         assert_eq!(clan.problems.len(), 1, "{name:?}");
