@@ -140,6 +140,9 @@ struct Global {
     /// Options for nix, names and values in turn.
     #[arg(skip)]
     nix_options: Vec<String>,
+    /// What we were called as.
+    #[arg(skip)]
+    called: Called,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,
@@ -152,6 +155,16 @@ struct Global {
     /// What we were started with.
     #[arg(skip)]
     env: Env,
+}
+
+/// What we were called as by who reads our advice.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Called {
+    /// `clan-connect`, or `ssh`, which has words of its own.
+    #[default]
+    Own,
+    /// `clan`, with this command.
+    Clan(&'static str),
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -422,6 +435,8 @@ struct Ui {
     level: AtomicUsize,
     /// Whose words it is in.
     front: Front,
+    /// By which name commands are advised.
+    called: Called,
     progress: progress::Progress,
     /// What we were started with.
     env: Env,
@@ -429,7 +444,8 @@ struct Ui {
 
 impl Ui {
     fn new(global: &Global) -> Self {
-        Self::with(global.verbose > 0, global.quiet, global.color, &global.env)
+        let ui = Self::with(global.verbose > 0, global.quiet, global.color, &global.env);
+        Self { called: global.called, ..ui }
     }
 
     /// For one invocation, whose LogLevel counts. Nobody looks at a line of progress
@@ -467,7 +483,7 @@ impl Ui {
             (false, false) => LogLevel::Info,
         };
         let level = AtomicUsize::new(level as usize);
-        Self { level, front: Front::Clan, progress, env: env.clone() }
+        Self { level, front: Front::Clan, called: Called::Own, progress, env: env.clone() }
     }
 
     fn set_level(&self, level: LogLevel) {
@@ -490,7 +506,11 @@ impl Ui {
     /// An error and its hints.
     fn error(&self, error: &Error) {
         let mut text = format!("error: {error}\n");
-        for hint in advice::native(error) {
+        let mut hints = advice::native(error);
+        if let Called::Clan(command) = self.called {
+            hints = as_clan::in_words_of_clan(&hints, command);
+        }
+        for hint in hints {
             text.push_str(&format!("hint: {hint}\n"));
         }
         self.write(&text);
