@@ -59,6 +59,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,8 @@ struct Global {
     /// An age identity or ssh key that decrypts the clan's vars
     #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
     identity: Vec<PathBuf>,
-    /// Tell what is done; -vv writes a log, and -vvv that of the libraries as well
+    /// Tell what is done; -vv tells what was skipped or refused on the way as well, and -vvv
+    /// writes the log of the libraries
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// Print errors only
@@ -244,6 +246,9 @@ enum Network {
     /// Ask a machine over every network for its SSH banner and host key
     Ping(reach::Ping),
     /// Ask every peer of every network for its SSH banner
+    ///
+    /// Exits with 0 whoever answers, since the table is the answer, and with 1 where nobody
+    /// could be asked. The status of `network ping` tells whether a machine answers.
     Overview(reach::Overview),
     /// Show who this program is in a network that this computer is not in, and which
     /// setting of the clan lets it in; makes the key that is kept for it
@@ -287,6 +292,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Ok(cli) => cli,
         Err(mut error) => {
             slips::explain(&mut error, &args);
+            if shows_help(error.kind()) {
+                error = manual::asked(&args).unwrap_or(error);
+            }
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();
             if let Some(hint) = manual::hint(&error, &args) {
@@ -309,6 +317,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         return error.exit_code(opens_session);
     }
     events::ended(run(cli, &ui))
+}
+
+fn shows_help(kind: ErrorKind) -> bool {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};
+    matches!(kind, DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand)
 }
 
 /// Does what is asked for, and says why it could not be done.
