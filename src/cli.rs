@@ -60,6 +60,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,8 @@ struct Global {
     /// An age identity or ssh key that decrypts the clan's vars
     #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
     identity: Vec<PathBuf>,
-    /// Tell what is done; -vv writes a log, and -vvv that of the libraries as well
+    /// Tell what is done; -vv tells what was skipped or refused on the way as well, and -vvv
+    /// writes the log of the libraries
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// Print errors only
@@ -141,6 +143,9 @@ struct Global {
     /// Options for nix, names and values in turn.
     #[arg(skip)]
     nix_options: Vec<String>,
+    /// What we were called as.
+    #[arg(skip)]
+    called: Called,
     /// Who asks for the clan.
     #[arg(skip)]
     asker: flake::Asker,
@@ -153,6 +158,16 @@ struct Global {
     /// What we were started with.
     #[arg(skip)]
     env: Env,
+}
+
+/// What we were called as by who reads our advice.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Called {
+    /// `clan-connect`, or `ssh`, which has words of its own.
+    #[default]
+    Own,
+    /// `clan`, with this command.
+    Clan(&'static str),
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -232,6 +247,9 @@ enum Network {
     /// Ask a machine over every network for its SSH banner and host key
     Ping(reach::Ping),
     /// Ask every peer of every network for its SSH banner
+    ///
+    /// Exits with 0 whoever answers, since the table is the answer, and with 1 where nobody
+    /// could be asked. The status of `network ping` tells whether a machine answers.
     Overview(reach::Overview),
     /// Show who this program is in a network that this computer is not in, and which
     /// setting of the clan lets it in; makes the key that is kept for it
@@ -276,6 +294,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         Err(error) => {
             let (mut error, args) = refusal::shown::<Cli>(error, &args);
             slips::explain(&mut error, &args);
+            if shows_help(error.kind()) {
+                error = manual::asked(&args).unwrap_or(error);
+            }
             // `--help` and `--version` are errors to clap, but not to users.
             let _ = error.print();
             if let Some(hint) = manual::hint(&error, &args) {
@@ -298,6 +319,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         return error.exit_code(opens_session);
     }
     events::ended(run(cli, &ui))
+}
+
+fn shows_help(kind: ErrorKind) -> bool {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};
+    matches!(kind, DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand)
 }
 
 /// Does what is asked for, and says why it could not be done.
@@ -424,6 +450,8 @@ struct Ui {
     level: AtomicUsize,
     /// Whose words it is in.
     front: Front,
+    /// By which name commands are advised.
+    called: Called,
     progress: progress::Progress,
     /// What we were started with.
     env: Env,
@@ -431,7 +459,8 @@ struct Ui {
 
 impl Ui {
     fn new(global: &Global) -> Self {
-        Self::with(global.verbose > 0, global.quiet, global.color, &global.env)
+        let ui = Self::with(global.verbose > 0, global.quiet, global.color, &global.env);
+        Self { called: global.called, ..ui }
     }
 
     /// For one invocation, whose LogLevel counts. Nobody looks at a line of progress
@@ -469,7 +498,7 @@ impl Ui {
             (false, false) => LogLevel::Info,
         };
         let level = AtomicUsize::new(level as usize);
-        Self { level, front: Front::Clan, progress, env: env.clone() }
+        Self { level, front: Front::Clan, called: Called::Own, progress, env: env.clone() }
     }
 
     fn set_level(&self, level: LogLevel) {
@@ -492,7 +521,11 @@ impl Ui {
     /// An error and its hints.
     fn error(&self, error: &Error) {
         let mut text = format!("error: {error}\n");
-        for hint in advice::native(error) {
+        let mut hints = advice::native(error);
+        if let Called::Clan(command) = self.called {
+            hints = as_clan::in_words_of_clan(&hints, command);
+        }
+        for hint in hints {
             text.push_str(&format!("hint: {hint}\n"));
         }
         self.write(&text);

@@ -245,7 +245,7 @@ pub enum Error {
     },
 
     /// No network of that name.
-    #[error("unknown network {network:?}{}", did_you_mean(nearest.as_deref()))]
+    #[error("unknown network {network:?}{}", did_you_mean_or_none(nearest.as_deref(), known))]
     UnknownNetwork {
         /// As typed by the user.
         network: String,
@@ -534,6 +534,10 @@ impl Error {
             Self::UnknownMachine { known, .. } if !known.is_empty() => {
                 vec![format!("known machines: {}", sorted(known))]
             }
+            Self::UnknownMachine { empty: Some(_), .. } => vec![
+                "add it to inventory.machines of that clan, or name another one with $CLAN_DIR"
+                    .into(),
+            ],
             Self::UnknownNetwork { known, .. } if !known.is_empty() => {
                 vec![format!("known networks: {}", sorted(known))]
             }
@@ -669,6 +673,13 @@ pub(crate) fn hints_of(
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+fn did_you_mean_or_none(nearest: Option<&str>, known: &[String]) -> String {
+    match known.is_empty() {
+        true => ": the clan has no networks".to_owned(),
+        false => did_you_mean(nearest),
+    }
 }
 
 fn has_none(empty: Option<&str>) -> String {

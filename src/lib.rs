@@ -92,6 +92,7 @@ mod mux;
 mod nearest;
 mod openssh;
 mod options;
+mod output;
 mod overlay;
 mod parts;
 mod pattern;

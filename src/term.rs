@@ -302,37 +302,52 @@ fn line_end(tty: impl AsFd) -> &'static [u8] {
 
 /// Asks on the controlling terminal, not on standard input, so that a pipe can
 /// be fed at the same time. `None` when there is no terminal, and on Ctrl-D and
-/// end of input. Ctrl-C and the key that quits end the process, as they do in ssh(1).
+/// end of input. Ctrl-C and the key that quits end the process, and Ctrl-Z stops it, as
+/// they do in ssh(1): it asks again when it is continued.
 pub fn ask(prompt: &str, echo: bool) -> Option<Secret<String>> {
     let mut tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
-    let mut quit = None;
+    loop {
+        match ask_once(&mut tty, prompt, echo)? {
+            Answer::Line(line) => return Some(line),
+            Answer::None => return None,
+            Answer::Signal(Signal::TSTP) => {
+                // To all that the terminal would stop: who waits for us as well.
+                let _ = rustix::process::kill_current_process_group(Signal::TSTP);
+                // Another thread may have to stop this one.
+                std::thread::sleep(PATIENCE);
+            }
+            Answer::Signal(signal) => {
+                let own = rustix::process::getpid();
+                let _ = rustix::process::kill_process(own, signal);
+                // Whoever handles the signal ends the process; no next question
+                // may appear before that.
+                std::thread::sleep(Duration::from_secs(2));
+                return None;
+            }
+        }
+    }
+}
+
+/// Shows the prompt and takes what is typed; the terminal is as it was afterwards.
+fn ask_once(tty: &mut File, prompt: &str, echo: bool) -> Option<Answer> {
+    let mut keys = Vec::new();
     // Raw, so that Ctrl-C comes to us and cannot kill us with the echo off.
     change(tty.try_clone().ok()?, |settings| {
-        // Zero is no key.
-        quit = Some(settings.special_codes[SpecialCodeIndex::VQUIT]).filter(|key| *key != 0);
+        let signals =
+            [(SpecialCodeIndex::VQUIT, Signal::QUIT), (SpecialCodeIndex::VSUSP, Signal::TSTP)];
+        keys.extend(signals.map(|(index, signal)| (settings.special_codes[index], signal)));
         settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
         settings.special_codes[SpecialCodeIndex::VMIN] = 1;
         settings.special_codes[SpecialCodeIndex::VTIME] = 0;
     })
     .ok()?;
     let answer = match tty.write_all(prompt.as_bytes()) {
-        Ok(()) => read_line(&mut tty, echo, quit),
+        Ok(()) => read_line(tty, echo, &keys),
         Err(_) => Answer::None,
     };
-    let _ = tty.write_all(line_end(&tty));
+    let _ = tty.write_all(line_end(&*tty));
     restore();
-    match answer {
-        Answer::Line(line) => Some(line),
-        Answer::None => None,
-        Answer::Signal(signal) => {
-            let own = rustix::process::getpid();
-            let _ = rustix::process::kill_process(own, signal);
-            // Whoever handles the signal ends the process; no next question
-            // may appear before that.
-            std::thread::sleep(std::time::Duration::from_secs(2));
-            None
-        }
-    }
+    Some(answer)
 }
 
 enum Answer {
@@ -341,7 +356,8 @@ enum Answer {
     Signal(Signal),
 }
 
-fn read_line(tty: &mut File, echo: bool, quit: Option<u8>) -> Answer {
+/// A line, or what the user wants in its place: `keys` are those that send signals.
+fn read_line(tty: &mut File, echo: bool, keys: &[(u8, Signal)]) -> Answer {
     // Allocated once: growing would leave copies of a secret behind.
     let mut line = Vec::with_capacity(MAX_ANSWER);
     let mut byte = [0];
@@ -350,11 +366,15 @@ fn read_line(tty: &mut File, echo: bool, quit: Option<u8>) -> Answer {
             break Some(Answer::None);
         }
         let [key] = byte;
+        // Zero is no key.
+        let signal = keys.iter().find(|(of, _)| *of == key && key != 0);
+        if let Some((_, signal)) = signal {
+            break Some(Answer::Signal(*signal));
+        }
         match key {
             b'\r' | b'\n' => break None,
             // Ctrl-C, and Ctrl-D on an empty line.
             3 => break Some(Answer::Signal(Signal::INT)),
-            key if quit == Some(key) => break Some(Answer::Signal(Signal::QUIT)),
             4 if line.is_empty() => break Some(Answer::None),
             // Backspace takes a whole UTF-8 character.
             8 | 127 => {

@@ -106,6 +106,13 @@ fn who_we_are_in_a_network_is_made_once_and_said_with_the_setting_that_lets_us_i
     let alone: Value = serde_json::from_str(&alone).unwrap();
     assert_eq!((&alone["addresses"], &alone["network"]), (&made["addresses"], &Value::Null));
     assert_eq!(json(&["my"])["kind"], "ephemeral");
+    // Where nobody has to be let in nothing is needed, whatever networks the clan has.
+    for name in ["tor", "iroh"] {
+        for args in [of_clan(&["network", "identity", name]), vec!["network", "identity", name]] {
+            let said = home.run(&args).exits(0).text();
+            assert!(said.contains("identity    none is needed"), "{said}");
+        }
+    }
     identity(&["net"]).exits(2).says(&["net needs no identity of clan-connect"]);
     identity(&["myy"]).exits(1).says(&["unknown network \"myy\"", "did you mean \"my\"?"]);
     // What is there is never written over.

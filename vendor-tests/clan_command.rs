@@ -95,7 +95,14 @@ far           10        tor         No        No peers
     assert_eq!(of(&["m", "list", "--tags", "all", "site"]).exits(0).text(), "web\n");
     assert_eq!(of(&["m", "list", "--tags", "none"]).exits(0).text(), "");
     assert_eq!(of(&["vars", "get", "web", "g/text"]).exits(0).text(), "a value\n");
-    of(&["va", "get", "web", "g/none"]).exits(1);
+    // What it advises can be typed as it is called, and what cannot has our own name.
+    let none = of(&["va", "get", "web", "g/none"]).exits(1);
+    let none = none.says(&["hint: see what there is: clan vars list web"]);
+    assert!(!none.stderr.contains("clan-connect"), "{}", none.stderr);
+    clan(&["network", "list", "--flake", "nowhere"]).exits(1);
+    clan(&["network", "list"])
+        .exits(1)
+        .says(&["hint: to connect without a clan: clan-connect ssh"]);
     let list = "g/bytes: <binary blob>\ng/secret: ********\ng/text: a value\n\n";
     assert_eq!(of(&["vars", "list", "web"]).exits(0).text(), list);
     of(&["vars", "list", "nobody"]).exits(1);

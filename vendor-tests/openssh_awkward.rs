@@ -401,14 +401,38 @@ fn control_c_at_a_question_ends_it_all() {
     assert_eq!(terminal.settings(), before);
 }
 
+#[test]
+fn control_z_at_a_question_stops_it_and_it_asks_again() {
+    let jobs = "\"$@\"; echo left with $?; /usr/bin/stty -a; fg; echo ended with $?";
+    let through = ["/usr/bin/setsid", "--ctty", "/bin/bash", "-m", "-c", jobs, "bash"];
+    let (mut terminal, before, _server) = at_a_question_of(&through);
+    // What was begun does not count.
+    terminal.send("wrong\x1a");
+    terminal.expect("left with 148");
+    terminal.expect("isig icanon iexten echo ");
+    terminal.expect_times("Enter passphrase for key", 2);
+    until("the echo is off", || terminal.settings() != before);
+    terminal.send("open sesame\r");
+    terminal.expect("ended with 0");
+    assert_eq!(terminal.exit_code(), Some(0), "{}", terminal.text());
+    assert_eq!(terminal.text().matches("Enter passphrase for key").count(), 2);
+}
+
 /// Our binary as it asks for a passphrase, and the terminal's settings before.
 fn at_a_question() -> (Terminal, String, (Home, Server)) {
+    at_a_question_of(&["/usr/bin/setsid", "--ctty"])
+}
+
+/// The same, started by what takes the terminal for its own.
+fn at_a_question_of(through: &[&str]) -> (Terminal, String, (Home, Server)) {
     let home = Home::new();
     home.keygen("home/.ssh/id_ed25519", "ed25519", "open sesame");
     let server = sshd(&home, IP, &home.read("home/.ssh/id_ed25519.pub"), "");
     let target = server.target();
     let args = ["ssh", "m", "--target-host", &target, "-c", "true"];
-    let terminal = Terminal::start(&home, &args, 80, 24, &[]);
+    let mut command = home.command_with(through, &args);
+    command.env("TERM", "xterm-test");
+    let terminal = Terminal::of(command, 80, 24);
     let before = terminal.settings();
     terminal.expect("Enter passphrase for key");
     until("the echo is off", || terminal.settings() != before);

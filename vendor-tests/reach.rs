@@ -176,6 +176,9 @@ fn an_overview_of_a_thousand_peers_waits_for_the_black_holes_once() {
     }
     let text = home.run(&["--exports", "exports.json", "network", "overview", "--timeout", "1"]);
     let text = text.exits(0).text();
+    // Where nobody could be asked there is no table.
+    home.write("broken.json", "{");
+    home.run(&["--exports", "broken.json", "network", "overview"]).exits(1).says(&["broken.json"]);
     assert!(text.starts_with("net\n  m0000  failed   connection timed out\n"), "{text}");
 }
 

@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
@@ -506,6 +507,49 @@ fn a_tor_that_runs_already_is_used_and_no_other_proxy_is_told_the_name() {
     assert_eq!(with("auto", &other, "own").exits(0).text(), "hi\n");
     let heard = heard.join().unwrap();
     assert!(!heard.contains(".onion"), "{heard}");
+}
+
+#[test]
+fn a_proxy_whose_input_has_ended_hands_on_the_whole_answer() {
+    let (network, _turn) = network();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let machine = Machine::new(network, &format!("HiddenServicePort 80 127.0.0.1:{port}\n"));
+    machine.until_reachable(&[]);
+    let answer = noise(300_000);
+    let sent = answer.clone();
+    // Answers once the end of the question would have come.
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 8];
+            stream.read_exact(&mut question).unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+            stream.write_all(&sent).unwrap();
+        }
+    });
+    let (_tor, socks) = network.client(&machine.home);
+    let socks = socks.to_string();
+    for client in ["embedded", "system"] {
+        let args = ["--exports", "exports.json", "--tor-config", "arti.toml", "--tor", client];
+        let args = [&args[..], &["--tor-state", "first", "proxy", "m", "80"]].concat();
+        let mut command = machine.home.command(&args);
+        let command = command.env("TOR_SOCKS", &socks).stdin(Stdio::piped());
+        let mut child = start(command, "util-linux");
+        child.stdin.take().unwrap().write_all(b"question").unwrap();
+        let done = Run::of(wait(child)).exits(0);
+        assert!(done.stdout == answer, "{client}: {} bytes", done.stdout.len());
+    }
+    server.join().unwrap();
+    // What waits for more, and is no longer listened to, ends.
+    let args = ["--exports", "exports.json", "--tor-config", "arti.toml", "--tor", "embedded"];
+    let args = [&args[..], &["--tor-state", "first", "proxy", "m"]].concat();
+    let mut child = start(machine.home.command(&args).stdin(Stdio::piped()), "util-linux");
+    let mut output = child.stdout.take().unwrap();
+    output.read_exact(&mut [0; 8]).unwrap();
+    drop(output);
+    drop(child.stdin.take());
+    assert_ne!(wait(child).status.code(), None);
 }
 
 #[test]

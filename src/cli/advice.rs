@@ -34,6 +34,11 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             );
             hints
         }
+        Error::UnknownMachine { empty: Some(_), .. } => vec![
+            "add it to inventory.machines of that clan, or name another one with --flake DIR or \
+             $CLAN_DIR"
+                .into(),
+        ],
         Error::NoRoute { .. } => vec![
             "add the machine to a network of the clan, or name an address with --target-host"
                 .into(),

@@ -5,6 +5,7 @@
 
 mod callers;
 mod grammar;
+mod hints;
 mod next;
 
 use std::ffi::OsString;
@@ -18,7 +19,7 @@ use super::network::{list_text_of_clan, sorted};
 use super::reach;
 use super::refusal;
 use super::task::drive;
-use super::{Cli, Global, Ui, print, print_text, select, ssh, vars, ways};
+use super::{Called, Cli, Global, Ui, print, print_text, select, ssh, vars, ways};
 use crate::env::Env;
 use crate::error::{Error, FAILED, Result};
 use crate::model::{Network, VarRef};
@@ -26,6 +27,8 @@ use crate::plan::unknown_network;
 use crate::printable::{self, Printable};
 use crate::vars::Kept;
 use crate::{log, signals};
+pub(super) use hints::in_words_of_clan;
+
 use grammar::{Clan, Done, Machines, Networks, SshArguments, Vars};
 
 /// What stands for a secret value (`clan_lib/vars/var.py`).
@@ -71,6 +74,7 @@ pub(super) fn main(args: &[OsString], env: Env) -> u8 {
     global.verbose = u8::from(common.debug);
     global.nix_options.clone_from(&common.option);
     global.flake.clone_from(&common.flake);
+    global.called = Called::Clan(clan.command.name());
     log::start(global.verbose);
     global.settle();
     let ui = Arc::new(Ui::new(&global));

@@ -25,10 +25,12 @@ use crate::printable::Printable;
 const SETTING: &str = "roles.default.settings.extraYggdrasilIPs";
 /// What stands for an instance where the clan has none.
 const INSTANCE: &str = "INSTANCE";
+/// Technologies in which there is nobody to be, with a clan that has them and without one.
+const OPEN: [&str; 2] = ["tor", "iroh"];
 
 #[derive(Debug, Args)]
 pub(super) struct Identity {
-    /// The network, as the clan calls it, or yggdrasil, wireguard or mycelium
+    /// The network, as the clan calls it, or yggdrasil, wireguard, mycelium, tor or iroh
     #[arg(add = ArgValueCompleter::new(complete::identities))]
     network: String,
     /// Print JSON
@@ -39,7 +41,7 @@ pub(super) struct Identity {
 /// Says who we are in the network, and makes the key that we keep for it.
 pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let name = arguments.network.as_str();
-    let is_technology = TECHNOLOGIES.contains(&name);
+    let is_technology = TECHNOLOGIES.contains(&name) || OPEN.contains(&name);
     let here = match global.clan(ui) {
         Ok(clan) => Some(clan),
         // A key of our own is the same for all clans.

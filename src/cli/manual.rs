@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -116,6 +116,11 @@ pub(super) fn help(words: &[String]) -> Result<()> {
     print(text.to_string().as_bytes())
 }
 
+/// The same for a command line that asks for it, or that lacks the command.
+pub(super) fn asked(args: &[OsString]) -> Option<clap::Error> {
+    described().try_get_matches_from(args).err()
+}
+
 /// What a word may have meant that is no command: the name of a machine.
 pub(super) fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
     if error.kind() != ErrorKind::InvalidSubcommand {
@@ -136,11 +141,46 @@ pub(super) fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
     (!is_below).then(|| format!("{begin}: clan-connect ssh {machine}"))
 }
 
-/// The command line, with the names that its commands are called by.
+/// The command line, with the names that its commands are called by, and of the global
+/// options those that say something to each.
 fn described() -> Command {
     let mut whole = Cli::command();
     whole.build();
-    whole
+    whole.mut_subcommands(|command| fitted(command, ""))
+}
+
+/// Commands that look for a way to machines, and so take what is said of networks.
+const DIALS: [&str; 7] = [
+    "ssh",
+    "proxy",
+    "ssh-config",
+    "network list",
+    "network ping",
+    "network overview",
+    "network identity",
+];
+/// Commands to which no global option says anything.
+const ALONE: [&str; 3] = ["completions", "man", "help"];
+
+/// Hides the global options that say nothing to a command, which takes them all the same.
+fn fitted(command: Command, above: &str) -> Command {
+    let name = format!("{above}{}", command.get_name());
+    // Of a group each command shows its own.
+    let is_alone = command.has_subcommands() || ALONE.contains(&name.as_str());
+    let says_nothing = |arg: &Arg| match arg.get_help_heading() {
+        _ if is_alone => true,
+        Some("Global options") => {
+            let is_of_session = ["exit_codes", "events"].contains(&arg.get_id().as_str());
+            is_of_session && !["ssh", "proxy"].contains(&name.as_str())
+        }
+        // Those of the networks.
+        _ => !DIALS.contains(&name.as_str()),
+    };
+    let hidden = |arg: Arg| {
+        let is_hidden = arg.is_global_set() && says_nothing(&arg) || arg.is_hide_set();
+        arg.hide(is_hidden)
+    };
+    command.mut_args(hidden).mut_subcommands(|command| fitted(command, &format!("{name} ")))
 }
 
 fn found<'a>(whole: &'a Command, words: &[String]) -> Result<&'a Command> {
@@ -253,6 +293,40 @@ mod tests {
             "Accepted, and without effect: ChannelTimeout,",
         ] {
             assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_has_the_global_options_that_say_something_to_it() {
+        let shown = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            asked(&args).unwrap().to_string()
+        };
+        let options = ["--flake <DIR>", "--events <FILE>", "--wireguard-key <FILE"];
+        for (command, has) in [
+            ("ssh", [true, true, true]),
+            ("network ping", [true, false, true]),
+            ("network identity", [true, false, true]),
+            ("network trust list", [true, false, false]),
+            ("vars list", [true, false, false]),
+            ("select", [true, false, false]),
+            ("vars", [false; 3]),
+            ("network", [false; 3]),
+            ("network trust", [false; 3]),
+            ("man", [false; 3]),
+        ] {
+            let help = shown(&format!("clan-connect {command} --help"));
+            assert_eq!(options.map(|option| help.contains(option)), has, "{command}: {help}");
+        }
+        let whole = shown("clan-connect --help");
+        assert!(options.iter().all(|option| whole.contains(option)), "{whole}");
+        // A group that lacks its command says the same, and hidden options are taken.
+        assert!(!shown("clan-connect vars").contains("--flake"));
+        let taken = ["clan-connect", "vars", "list", "m", "--tor", "system"];
+        assert!(described().try_get_matches_from(taken).is_ok());
+        for name in DIALS.iter().chain(&ALONE) {
+            let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
+            assert!(found(&described(), &words).is_ok(), "{name}");
         }
     }
 

@@ -104,7 +104,7 @@ fn why_missing(var: &VarRef, missing: Error, vars: &Vars, global: &Global, ui: &
         let mut hosts = peers.flat_map(|peer| &peer.hosts);
         hosts.any(|host| matches!(host, Host::Var(host) if host == var))
     };
-    match clan.is_some_and(|clan| is_host(&clan)) {
+    match clan.is_ok_and(|clan| is_host(&clan)) {
         true => missing,
         false => vars.unknown_var(var),
     }
@@ -112,33 +112,34 @@ fn why_missing(var: &VarRef, missing: Error, vars: &Vars, global: &Global, ui: &
 
 /// What is wrong if nobody has heard of `machine`, or there is nobody to ask.
 pub(super) fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>) -> Option<Error> {
-    match vars.machines() {
+    let known = match vars.machines() {
         Ok(known) if known.iter().any(|known| known == machine) => return None,
-        Ok(_) => {}
+        Ok(known) => known,
         // Among what cannot be seen it may be.
         Err(error) => return Some(error),
-    }
+    };
     if !vars.has_clan()
         && let Err(error) = global.flake()
     {
         return Some(error);
     }
     match clan_with(machine, global, ui) {
-        Some(clan) if clan.knows(machine) => None,
-        Some(clan) => Some(vars.unknown_machine(machine, &clan.machines())),
-        None => Some(vars.unknown_machine(machine, &[])),
+        Ok(clan) if clan.knows(machine) => None,
+        Ok(clan) => Some(vars.unknown_machine(machine, &clan.machines())),
+        // Nothing says that it has no machines.
+        Err(error) if known.is_empty() => Some(error),
+        Err(_) => Some(vars.unknown_machine(machine, &[])),
     }
 }
 
-/// The clan as it was known last if it names `machine`, else as it is now; none
-/// where that cannot be found out.
-fn clan_with(machine: &str, global: &Global, ui: &Arc<Ui>) -> Option<Clan> {
+/// The clan as it was known last if it names `machine`, else as it is now.
+fn clan_with(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<Clan> {
     let known = match &global.exports {
         Some(_) => None,
         None => global.flake().ok().and_then(|dir| flake::last_known(&dir, &global.env)),
     };
     let known = known.and_then(|known| known.clan("").ok());
-    known.filter(|clan| clan.knows(machine)).or_else(|| global.clan(ui).ok())
+    known.filter(|clan| clan.knows(machine)).map_or_else(|| global.clan(ui), Ok)
 }
 
 fn as_text(listed: &[Listed]) -> String {

@@ -23,6 +23,8 @@ mod settings;
 #[cfg(feature = "tor")]
 mod state;
 #[cfg(feature = "tor")]
+mod stream;
+#[cfg(feature = "tor")]
 mod system;
 
 use std::sync::Arc;

@@ -18,6 +18,9 @@ use super::not_regular;
 
 /// How many hexadecimal digits make the name of a temporary file nobody else's.
 const UNIQUE: usize = 16;
+/// The longest name that is part of that of a temporary file, in bytes: with more there would
+/// be no room for our own part in every file system (255 bytes at most, and 143 in eCryptfs).
+const LONGEST: usize = 100;
 
 /// Writes a file so that a reader sees the old one or the new one, whole.
 ///
@@ -70,7 +73,8 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     Directory::above(path)?.put(name_of(path), bytes, mode, Place::Free, |_| Ok(()))
 }
 
-/// The name of the file for which a temporary one of ours is called so.
+/// The name of the file for which a temporary one of ours is called so, unless that is a
+/// long one.
 pub(crate) fn is_temporary(name: &str) -> Option<&str> {
     let (name, unique) = name.strip_prefix('.')?.rsplit_once('.')?;
     let is_ours = unique.len() == UNIQUE && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -229,7 +233,10 @@ impl Directory {
         let mut unique = [0; UNIQUE / 2];
         getrandom::fill(&mut unique).map_err(|error| io::Error::other(error.to_string()))?;
         let unique = data_encoding::HEXLOWER.encode(&unique);
-        let temporary = [b".", name.as_bytes(), b".", unique.as_bytes()].concat();
+        let temporary = match name.as_bytes() {
+            name if name.len() <= LONGEST => [b".", name, b".", unique.as_bytes()].concat(),
+            _ => [b".", unique.as_bytes()].concat(),
+        };
         let temporary = OsStr::from_bytes(&temporary);
         put(temporary).inspect_err(|_| {
             let _ = self.remove(temporary);
@@ -381,6 +388,19 @@ mod tests {
         {
             assert_eq!(is_temporary(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_file_with_the_longest_name_is_written_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        for length in [LONGEST, LONGEST + 1, 250, 255] {
+            let path = dir.path().join("n".repeat(length));
+            for bytes in [b"one", b"two"] {
+                write_whole(&path, bytes, 0o600).unwrap();
+                assert_eq!(std::fs::read(&path).unwrap(), bytes, "{length}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod sessions;
 
 use std::fs::File;
 use std::io::{ErrorKind, Result};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use super::passing::{receive, receive_descriptor, send};
 use super::socket::{self, ControlSocket, Name};
 use super::stdio::Input;
 use super::warm::{CARD, Card};
+use crate::output::unread;
 use crate::printable::Printable;
 use crate::prompter::Prompter;
 use crate::ssh::forward::{Duplex, Forward, ForwardTarget, Side, pipe};
@@ -419,8 +421,9 @@ impl Master {
         output: File,
     ) -> Result<()> {
         self.opened(&mut client, id).await?;
+        let unread = unread(output.as_fd());
         tokio::select! {
-            () = pipe(stream, input, tokio::fs::File::from_std(output)) => {}
+            () = pipe(stream, input, tokio::fs::File::from_std(output), unread) => {}
             () = gone(&client) => {}
         }
         Ok(())

@@ -369,18 +369,20 @@ async fn join(
     let _ = tokio::io::copy_bidirectional(one, other).await;
 }
 
-/// Joins a stream to an input and an output, until the other side has ended it.
+/// Joins a stream to an input and an output, until the other side has ended it; or until
+/// nobody reads the output once the input has ended.
 pub async fn pipe(
     stream: impl AsyncRead + AsyncWrite,
     mut input: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
+    unread: impl Future<Output = ()>,
 ) {
     let (mut from, mut to) = tokio::io::split(stream);
     let sending = async {
         let _ = tokio::io::copy(&mut input, &mut to).await;
         let _ = to.shutdown().await;
         // The other side may have more to say.
-        std::future::pending::<()>().await;
+        unread.await;
     };
     tokio::select! {
         _ = tokio::io::copy(&mut from, &mut output) => {}

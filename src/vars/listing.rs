@@ -157,9 +157,10 @@ impl Vars {
         known.sort();
         known.dedup();
         let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        let place = self.flake.as_ref().map(|flake| flake.to_string_lossy().into_owned());
         Error::UnknownMachine {
             machine: machine.to_owned(),
-            empty: None,
+            empty: place.filter(|_| names.is_empty()),
             nearest: nearest(machine, &names).map(str::to_owned),
             known: names.iter().take(MAX_KNOWN).map(|name| printable::line(name)).collect(),
         }
@@ -270,6 +271,10 @@ mod tests {
             panic!()
         };
         assert_eq!((nearest.as_deref(), known.len()), (Some("web01"), 7));
+        let (dir, vars, _) = clan(&[]);
+        let error = vars.unknown_machine("m", &[]).to_string();
+        let place = dir.path().to_str().unwrap();
+        assert!(error.contains(&format!("the clan has no machines ({place})")), "{error}");
     }
 
     #[test]

@@ -141,6 +141,20 @@ pub(super) struct Common {
 }
 
 impl Done {
+    /// The words that it is called by.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Ssh(_) => "ssh",
+            Self::Network(Networks::List { .. }) => "network list",
+            Self::Network(Networks::Ping { .. }) => "network ping",
+            Self::Network(Networks::Overview { .. }) => "network overview",
+            Self::Select { .. } => "select",
+            Self::Vars(Vars::Get { .. }) => "vars get",
+            Self::Vars(Vars::List { .. }) => "vars list",
+            Self::Machines(Machines::List { .. }) => "machines list",
+        }
+    }
+
     pub(super) fn common(&self) -> &Common {
         match self {
             Self::Ssh(SshArguments { common, .. })

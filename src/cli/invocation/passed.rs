@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Destination, Front, Invocation, Task, Warm};
-use crate::cli::{Color, ExitCodes, Global};
+use crate::cli::{Called, Color, ExitCodes, Global};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::flake::Asker;
@@ -24,6 +24,7 @@ use crate::ssh::forward::ForwardTarget;
 #[derive(Serialize, Deserialize)]
 struct Passed {
     is_ssh: bool,
+    is_called_clan: bool,
     is_machine: bool,
     installer: Option<(String, String)>,
     network: Option<String>,
@@ -125,6 +126,7 @@ pub(in crate::cli) fn write(invocation: &Invocation, global: &Global) -> Result<
     let target_host = overrides.target_host.as_ref();
     let passed = Passed {
         is_ssh: invocation.front == Front::Ssh,
+        is_called_clan: matches!(global.called, Called::Clan(_)),
         is_machine: matches!(invocation.destination, Destination::Machine),
         installer: match &invocation.destination {
             Destination::Installer(origin, json) => Some((origin.clone(), json.expose().clone())),
@@ -205,6 +207,7 @@ pub(in crate::cli) fn read(bytes: &[u8], env: &Env) -> Result<(Invocation, Globa
         #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
         overlays: passed.clan.overlays,
         nix_options: passed.clan.nix_options,
+        called: if passed.is_called_clan { Called::Clan("ssh") } else { Called::Own },
         asker: if passed.is_ssh { Asker::Ssh } else { Asker::Command },
         found: Default::default(),
         document: Default::default(),
@@ -320,6 +323,7 @@ mod tests {
                 #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
                 overlays: Default::default(),
                 nix_options: Vec::new(),
+                called: Called::Clan("ssh"),
                 asker: Asker::Command,
                 found: Default::default(),
                 document: Default::default(),
@@ -328,6 +332,7 @@ mod tests {
             let (read, clan) = read(&write(&invocation, &global).unwrap(), &env).unwrap();
             assert_eq!(format!("{read:?}"), format!("{invocation:?}"));
             assert_eq!((clan.flake, clan.identity), (global.flake, global.identity));
+            assert_eq!(clan.called, global.called);
         }
     }
 }

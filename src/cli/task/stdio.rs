@@ -1,13 +1,14 @@
 //! Standard input and output joined to a stream: `-W`, and `clan-connect proxy`.
 //! Owns that each direction ends by itself: the end of our input reaches the other
 //! side, and the end of what it sends reaches whoever reads our output, while the
-//! other direction goes on.
+//! other direction goes on. Where nothing is left to say and nobody reads, it is over.
 
 use std::io::ErrorKind;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::error::{Error, Result};
+use crate::output::unread;
 use crate::ssh::Loss;
 use crate::term;
 
@@ -57,7 +58,10 @@ pub(in crate::cli) async fn join(stream: impl AsyncRead + AsyncWrite) -> Result<
             }
             Ok(())
         }
-        () = &mut sending => receiving.await,
+        () = &mut sending => tokio::select! {
+            received = receiving => received,
+            () = unread(rustix::stdio::stdout()) => Err(broken_pipe()),
+        },
     }
 }
 

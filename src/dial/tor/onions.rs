@@ -33,6 +33,7 @@ use super::address::Onion;
 use super::descriptors::Descriptors;
 use super::failure;
 use super::runtime::Runtime;
+use super::stream::Whole;
 use crate::dial::{Asked, DialError, DialFailure, Stream};
 use crate::error::{Stage, TorFailure};
 
@@ -163,7 +164,7 @@ impl Asked for Unconfirmed {
 
     async fn confirmed(mut self: Box<Self>) -> Result<Stream, DialError> {
         let failure = match timeout_at(self.deadline, self.stream.wait_for_connection()).await {
-            Ok(Ok(())) => return Ok(Stream::new(self.stream, None)),
+            Ok(Ok(())) => return Ok(Stream::new(Whole(self.stream), None)),
             Ok(Err(error)) => failure::of_kind(error.kind()),
             Err(_) => TorFailure::Silent,
         };

@@ -14,6 +14,7 @@ use tor_socksproto::{
 
 use super::address::Onion;
 use super::owner::{self, Owner};
+use super::stream::Whole;
 use crate::dial::{DialError, DialFailure, Stream};
 use crate::error::Stage;
 use crate::error::TorFailure;
@@ -87,7 +88,7 @@ pub(super) async fn dial(socks: SocketAddr, onion: &Onion, port: u16) -> Result<
         }
     };
     match reply.status() {
-        SocksStatus::SUCCEEDED => Ok(Stream::new(stream, None)),
+        SocksStatus::SUCCEEDED => Ok(Stream::new(Whole(stream), None)),
         status => Err(failed(failure(status))),
     }
 }
