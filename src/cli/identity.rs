@@ -28,7 +28,7 @@ const INSTANCE: &str = "INSTANCE";
 
 #[derive(Debug, Args)]
 pub(super) struct Identity {
-    /// The network, as the clan calls it, or yggdrasil, wireguard or mycelium
+    /// The network's name in the clan, or yggdrasil, wireguard or mycelium
     #[arg(add = ArgValueCompleter::new(complete::identities))]
     network: String,
     /// Print JSON

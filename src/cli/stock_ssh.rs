@@ -30,10 +30,10 @@ const ALL: &str = "Match all";
 
 #[derive(Debug, Args)]
 pub(super) struct StockSsh {
-    /// Write it to ~/.ssh/config.d, and let ~/.ssh/config include it
+    /// Write the lines to a file in ~/.ssh/config.d, and make ~/.ssh/config include it
     #[arg(long, conflicts_with = "remove")]
     install: bool,
-    /// Take away what --install has written for this clan, which may be gone
+    /// Remove the file that --install has written for this clan, even if the clan is gone
     #[arg(long)]
     remove: bool,
 }

@@ -16,10 +16,10 @@ pub(super) struct TrustClan {
     /// flake.nix, .clan-flake or a snapshot]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Show what is allowed
+    /// List the clans that are allowed
     #[arg(long, conflicts_with_all = ["dir", "revoke"])]
     list: bool,
-    /// Allow it no more
+    /// No longer allow the clan
     #[arg(long)]
     revoke: bool,
 }

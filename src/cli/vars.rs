@@ -29,7 +29,7 @@ pub(super) enum Command {
         #[arg(value_name = "GENERATOR/FILE", add = ArgValueCompleter::new(complete::vars))]
         var: String,
     },
-    /// List a machine's vars: public values, and who keeps the secret ones
+    /// List a machine's vars: the values of public ones, and the store of secret ones
     List {
         /// The machine
         #[arg(add = ArgValueCompleter::new(complete::machines))]

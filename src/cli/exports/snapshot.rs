@@ -28,8 +28,8 @@ const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// Where to; standard output for `-` [default: clan-connect.json in the clan, and standard
-    /// output for --exports FILE without one]
+    /// The file to write; `-` is standard output [default: clan-connect.json in the clan, or
+    /// standard output for --exports FILE without a clan]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
