@@ -540,7 +540,7 @@ impl Ui {
         }
         let more = clan.problems.len().saturating_sub(MOST_PROBLEMS);
         if more > 0 {
-            self.warning(&format!("{more} more problems like these are in the clan's data"));
+            self.warning(&format!("{more} further problems in the clan's data are not shown"));
         }
         for warning in &clan.warnings {
             self.verbose(&format!("warning: {warning}"));

@@ -123,9 +123,9 @@ fn host_keys_that_are_not_there_any_more_are_said() {
     let key = home.default_key();
     clan(&home, &sshd(&home, IP, &key, ""));
     let said = snapshot(&home, &[]).exits(0).stderr;
-    assert!(!said.contains("not in it any more"), "{said}");
+    assert!(!said.contains("the new snapshot lacks"), "{said}");
     fs::remove_dir_all(home.path("clan/vars/per-machine/web/openssh")).unwrap();
-    let lost = "host keys that it had are not in it any more, for (1): web; are the clan's vars";
+    let lost = "the new snapshot lacks host keys that the old one had, for (1): web; check";
     snapshot(&home, &[]).exits(0).says(&[lost]);
 }
 
@@ -244,7 +244,7 @@ fn it_stands_alone_in_a_directory_and_as_a_file() {
     let again = home.run(&["--exports", "alone/clan-connect.json", "exports", "snapshot"]);
     assert_eq!(again.exits(0).text(), text);
     let again = home.run(&["--flake", "alone", "exports", "snapshot"]).exits(0);
-    again.says(&["it was read from the snapshot itself", "--exports FILE"]);
+    again.says(&["the snapshot was made from itself", "--exports FILE"]);
     assert_eq!(home.read("alone/clan-connect.json"), text);
     // What others can write is not believed for having been named.
     let mode = |mode: &str| run("chmod", &[mode, file.to_str().unwrap()], "coreutils");

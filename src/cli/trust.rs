@@ -235,8 +235,8 @@ fn shown(name: &str, port: u16) -> String {
 fn refuse_clan(machine: &str, trust: &Trust) -> Result<()> {
     match trust.is_of_clan() {
         true => Err(Error::Usage(format!(
-            "the clan itself says which key {} has, and known_hosts does not count: change its \
-             var openssh/ssh.id_ed25519.pub",
+            "the clan has a host key for {}, so that known_hosts is not used: change the \
+             machine's var openssh/ssh.id_ed25519.pub",
             Printable(machine)
         ))),
         false => Ok(()),

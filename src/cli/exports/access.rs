@@ -70,7 +70,7 @@ impl Asked {
                             "this needs the clan's inventory, which an exports file does not \
                              have: leave --exports out"
                         }
-                        false => "it is no machine of the clan's inventory",
+                        false => "it is not a machine of the clan's inventory",
                     };
                     return Err(Error::Usage(format!("--for {}: {why}", printable::line(machine))));
                 }
