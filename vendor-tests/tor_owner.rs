@@ -115,7 +115,7 @@ fn a_stranger_on_tors_port_is_told_nothing() {
     {
         let fake = Fake::new(&home, ip, uid, uid);
         let remark =
-            format!("what listens on {} is told nothing: it belongs to {name}", fake.socks);
+            format!("the program that listens on {} is not used: it belongs to {name}", fake.socks);
         ssh(&home, "auto", &fake).says(&[&remark, "starting Tor"]);
         let error = format!(
             "the program that listens on {} belongs to {name}, so the onion address is not sent to \
@@ -128,7 +128,7 @@ fn a_stranger_on_tors_port_is_told_nothing() {
 }
 
 #[test]
-fn who_has_come_to_listen_after_a_look_at_the_port_is_not_told_the_name_either() {
+fn a_process_that_takes_the_port_after_the_owner_check_does_not_get_the_onion_name() {
     let home = home();
     // As if root's tor had ended, and another had taken its place.
     let fake = Fake::new(&home, IP, ROOT, NOBODY);

@@ -256,7 +256,7 @@ mod tests {
         let page = String::from_utf8(page(&[]).unwrap()).unwrap();
         for words in [
             "\n.SH \"EXIT STATUS\"\n",
-            "\n\\fB251\\fR\nWith \\-\\-exit\\-codes detailed: no network led",
+            "\n\\fB251\\fR\nWith \\-\\-exit\\-codes detailed: no network reached",
             "\n\\fBCLAN_CONNECT_PERSIST\\fR\n",
             "trusted\\-clans.json",
             "\n\\fBStrictHostKeyChecking\\fR\nWhat to do about",
