@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_program_has_started_ends_with_it_however_deaf() {
+    fn descendants_are_killed_even_if_they_ignore_signals() {
         let script = "trap '' TERM; (trap '' TERM; sleep 60; true) & sleep 60; true";
         #[allow(clippy::disallowed_methods, reason = "a test")]
         let mut child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();

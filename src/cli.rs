@@ -98,8 +98,8 @@ struct Global {
     /// then the nearest parent with flake.nix, .clan-flake or a snapshot, if it is yours alone]
     #[arg(long, global = true, value_name = "DIR")]
     flake: Option<PathBuf>,
-    /// Let nix look at what is outside of the clan, too: files, variables, the time,
-    /// and downloads without a hash
+    /// Let nix use what is outside of the clan as well: files, environment variables, the
+    /// time, and downloads without a hash
     #[arg(long, global = true)]
     impure: bool,
     /// Read the clan's exports from FILE, or from standard input for `-`
@@ -108,25 +108,25 @@ struct Global {
     /// An age identity or ssh key that decrypts the clan's vars
     #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
     identity: Vec<PathBuf>,
-    /// Tell what is done; -vv tells what was skipped or refused on the way as well, and -vvv
-    /// writes the log of the libraries
+    /// Print each step; `-vv` also prints what was skipped or refused, `-vvv` the log of the
+    /// libraries
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// When to show progress lines
+    /// When to show progress lines; nothing is ever printed in colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
-    /// Whether a session that fails exits with 255 as ssh does, or with what it failed at:
-    /// 251 unreachable, 252 wrong host key, 253 login refused, 254 connection lost
+    /// Exit status of a failed session. `ssh`: always 255. `detailed`: 251 unreachable,
+    /// 252 wrong host key, 253 login refused, 254 connection lost, 255 anything else
     #[arg(long, global = true, value_name = "WHICH", default_value = "ssh")]
     exit_codes: ExitCodes,
-    /// Write what happens on the way to a machine to FILE, such as /dev/fd/3, as one JSON
-    /// object a line; keeps no connection for the next commands
+    /// Write connection events to FILE (such as /dev/fd/3), one JSON object per line; the
+    /// connection is not kept for later commands
     #[arg(long, global = true, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// Print decrypted hosts as they are
+    /// Print decrypted hosts instead of placeholders
     #[arg(long, global = true)]
     show_secrets: bool,
     #[cfg(feature = "tor")]
@@ -182,39 +182,39 @@ enum Color {
 enum Command {
     /// Log into a machine, or run a command on it
     Ssh(Box<ssh::Ssh>),
-    /// Close connections that were kept for the next commands
+    /// Close connections that were kept for later commands
     Close(warm::Close),
     /// Show the clan's networks
     #[command(subcommand)]
     Network(Network),
-    /// Join standard input and output to a machine, for other programs: `ssh -o
+    /// Connect standard input and output to a machine, as a ProxyCommand: `ssh -o
     /// ProxyCommand='clan-connect proxy %n %p' MACHINE`
     Proxy(proxy::Proxy),
-    /// Print the lines of ssh_config with which a stock OpenSSH, and what starts it,
-    /// reaches the clan's machines as this program does
+    /// Print ssh_config lines that let a stock OpenSSH, and programs that start it, reach
+    /// the clan's machines through clan-connect
     SshConfig(stock_ssh::StockSsh),
-    /// Show or keep what is known of the clan
+    /// Show the clan's exports, or save them as a snapshot
     #[command(subcommand)]
     Exports(exports::Command),
-    /// Print what a selector picks, as `clan select` does
+    /// Print the values that a selector picks, as `clan select` does
     Select {
-        /// Such as `clan.exports.*.networking` or `clan.exports.instances.{a,?b}`
+        /// A selector, such as `clan.exports.*.networking` or `clan.exports.instances.{a,?b}`
         selector: String,
     },
     /// Show generated values
     #[command(subcommand)]
     Vars(vars::Command),
-    /// Allow the clan in a directory: for ssh, which uses no clan just because it
-    /// stands in it, and where the directory is not yours alone
+    /// Allow a clan. This program called as `ssh` uses only clans that are named or
+    /// allowed, and a clan that other users can write must be allowed for every command
     TrustClan(trust_clan::TrustClan),
-    /// OpenSSH's command line; also when called as `ssh`
+    /// Take OpenSSH's command line, as this program does when it is called as `ssh`
     Openssh {
-        /// As for ssh(1)
+        /// The arguments of ssh(1)
         #[arg(trailing_var_arg = true, allow_hyphen_values = true,
               add = ArgValueCompleter::new(complete::letters))]
         arguments: Vec<OsString>,
     },
-    /// Print what makes a shell complete our commands, machines and networks
+    /// Print the shell completion script
     Completions {
         /// The shell
         shell: complete::Shell,
@@ -237,7 +237,7 @@ enum Command {
 enum Network {
     /// List the networks, best first
     List {
-        /// Name all peers, however many
+        /// Name all peers, even if there are many
         #[arg(short, long)]
         all: bool,
         /// Print JSON
@@ -251,10 +251,10 @@ enum Network {
     /// Exits with 0 whoever answers, since the table is the answer, and with 1 where nobody
     /// could be asked. The status of `network ping` tells whether a machine answers.
     Overview(reach::Overview),
-    /// Show who this program is in a network that this computer is not in, and which
-    /// setting of the clan lets it in; makes the key that is kept for it
+    /// Show the key and address that clan-connect uses as its own node of a network, and the
+    /// clan setting that admits it; creates the key for Yggdrasil if there is none
     Identity(identity::Identity),
-    /// Show or change which host keys count for a machine
+    /// Show or change which host keys are trusted for a machine
     #[command(subcommand)]
     Trust(trust::Command),
 }
@@ -575,7 +575,7 @@ impl Ui {
         }
         let more = clan.problems.len().saturating_sub(MOST_PROBLEMS);
         if more > 0 {
-            self.warning(&format!("{more} more problems like these are in the clan's data"));
+            self.warning(&format!("{more} further problems in the clan's data are not shown"));
         }
         for warning in &clan.warnings {
             self.verbose(&format!("warning: {warning}"));

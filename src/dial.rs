@@ -446,8 +446,8 @@ impl fmt::Display for Phase {
                 write!(f, "starting Tor, {percent} %: {stage}")
             }
             Self::Onion => f.write_str("waiting for the onion service"),
-            Self::Discovering => f.write_str("asking where its ticket leads"),
-            Self::Meeting => f.write_str("knocking, directly and by relay"),
+            Self::Discovering => f.write_str("looking up the address of its ticket"),
+            Self::Meeting => f.write_str("trying to connect, directly and by relay"),
             Self::Outside(Daemon { name, .. }) => {
                 write!(f, "connecting, though {name} is down here")
             }
@@ -465,18 +465,18 @@ impl fmt::Display for Phase {
             }
             Self::Borrowing(machine) => write!(
                 f,
-                "the WireGuard key of {machine} is used here: while {machine} is up itself, \
-                 its controllers send what is for it to whichever they heard last"
+                "the WireGuard key of {machine} is used here: while {machine} itself is up, its \
+                 controllers send its packets to the one of the two that they heard last"
             ),
             Self::Public(overlay) => write!(
                 f,
-                "a public node of {overlay} leads on: it sees who talks to whom, and not what is \
-                 said"
+                "a public node of {overlay} carries the connection: it sees which addresses \
+                 communicate, but not what they send"
             ),
             Self::Handshaking => f.write_str("waiting for WireGuard's handshake"),
             Self::Behind => f.write_str("connecting by its WireGuard controller"),
             Self::Distrusting { socks, why } => {
-                write!(f, "what listens on {socks} is told nothing: {why}")
+                write!(f, "the program that listens on {socks} is not used: {why}")
             }
         }
     }

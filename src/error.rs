@@ -210,7 +210,8 @@ pub enum Error {
     /// A secret host is a name, which only the DNS knows, and the clan is one that the
     /// user has not named: any secret of his could stand there.
     #[error(
-        "the value of {var} is a name that the DNS would be told, and nobody has named the clan"
+        "the value of {var} is a DNS name, and a secret of a clan that was neither named nor \
+         allowed is not looked up in the DNS"
     )]
     SecretName {
         /// The var.
@@ -494,11 +495,12 @@ impl Error {
             ],
             Self::NotAFlake { .. } => vec!["name the directory that holds flake.nix".into()],
             Self::NoExports { .. } => vec![
-                "where there is nix, run: clan-connect exports snapshot, and commit what it writes"
+                "on a computer with nix, run: clan-connect exports snapshot, and commit the file \
+                 that it writes"
                     .into(),
                 "or name a file of the exports".into(),
             ],
-            Self::Select { .. } => vec!["?NAME picks what may be missing".into()],
+            Self::Select { .. } => vec!["write ?NAME for a name that may be missing".into()],
             Self::Nix { fault, .. } => fault.hint(),
             Self::SealedHosts { whose, here, fault } => fault.hint(
                 whose,
@@ -587,7 +589,7 @@ impl Error {
                 reason.hint().into_iter().collect()
             }
             Self::ConnectionLost { .. } => {
-                vec!["connect again: another network may still lead there".into()]
+                vec!["connect again: another network may still reach the machine".into()]
             }
             Self::Auth { tried, .. } => {
                 vec![

@@ -209,7 +209,7 @@ pub fn ask_nix<T>(
 ) -> Result<T> {
     let nix = nix::program(&flake.env).ok_or_else(|| Error::NoExports {
         flake: flake.dir.clone(),
-        reason: "only nix can tell, and there is none".to_owned(),
+        reason: "this needs nix, which was not found".to_owned(),
     })?;
     step(Step::Evaluating);
     question(&nix, flake)

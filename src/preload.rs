@@ -52,8 +52,8 @@ impl Preload {
     /// The way out; `flag` has a program of the user's connect.
     pub fn advice(flag: &str) -> String {
         format!(
-            "{flag} goes where the library leads, and so does any other program; \
-             {OVERRIDE}=ignore connects directly"
+            "use {flag}, which the library does redirect, or set {OVERRIDE}=ignore to connect \
+             directly"
         )
     }
 }

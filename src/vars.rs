@@ -231,7 +231,7 @@ impl Vars {
         }
         let (machine, var) = (var.machine(), Printable(&var.to_string()).to_string());
         self.keyring.prompter().detail(&format!(
-            "var {var} is there for machine {} alone and as a shared one: the machine's own counts",
+            "var {var} exists both for machine {} and as a shared var: the machine's own is used",
             Printable(machine)
         ));
     }

@@ -129,7 +129,7 @@ fn nobody_else_hands_anything_over() {
         ours.write_all(&message).unwrap();
         let mut command = place.command(&place.ours(), &["box", "cat"]);
         let child: Child = start(command.stdin(Stdio::from(OwnedFd::from(theirs))), "");
-        Run::of(wait(child)).exits(255).says(&["nobody waits for this any more"]);
+        Run::of(wait(child)).exits(255).says(&["the process that waited for this has ended"]);
     }
     assert!(!mark.exists());
     // Any other socket is read as what it is.

@@ -66,7 +66,7 @@ fn a_daemon_that_is_down_is_named_and_the_next_network_is_tried() {
 }
 
 #[test]
-fn who_we_are_in_a_network_is_made_once_and_said_with_the_setting_that_lets_us_in() {
+fn network_identity_creates_the_key_once_and_prints_the_admitting_setting() {
     let home = Home::new();
     let yggdrasil = "200:1:2:3:4:5:6:7";
     clan(
@@ -235,12 +235,12 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
     var("m", "keys", "publickey", &STRANGER.replace('Q', "R"));
     var("m", "network", "prefix", "fd99:1:2:300");
     over(&[]).says(&[
-        "this computer is not in the WireGuard network vpn, and no key of a member is at hand",
+        "this computer is not in the WireGuard network vpn, and no key of a member was found",
         "systemctl start wireguard-vpn",
     ]);
     home.secret("stranger", STRANGER);
     over(&["--wireguard-key", "stranger"])
-        .says(&["the WireGuard key stranger is of no member of vpn", "never deployed"]);
+        .says(&["the WireGuard key stranger does not belong to a member of vpn", "never deployed"]);
     over(&["--wireguard-key", "var:../../x"]).says(&["that is no name of a machine"]);
     home.secret("nothing", "hunter2");
     over(&["--wireguard-key", "nothing"]).says(&["it holds no private key", "hint: name a key"]);
@@ -250,7 +250,7 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
     let ssh = ["--wireguard-key", "fifo", "ssh", "m", "--network", "vpn", "--timeout", "2"];
     home.run(&of_clan(&[&ssh[..], &["-c", "true"]].concat()))
         .exits(255)
-        .says(&["the WireGuard key was not read in time", "the pipe that is named"]);
+        .says(&["the WireGuard key was not read in time", "a pipe that nothing writes to"]);
     // The other network is tried all the same.
     let list = |more: &[&str]| {
         let args = of_clan(&["network", "list", "--json"]);
@@ -267,7 +267,7 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
     let identity = home.run(&of_clan(&["network", "identity", "vpn"])).exits(0);
     let steps = ["inventory.instances.vpn.roles.peer.machines.admin = { };", "var:admin"];
     steps.iter().for_each(|step| assert!(identity.text().contains(step), "{}", identity.text()));
-    identity.says(&["is of no member of vpn"]);
+    identity.says(&["does not belong to a member of vpn"]);
     home.write("home/.ssh/config", config);
     // A member of the document's own: exports alone do not say where its controller is.
     let exports = home.read("clan/exports.json");
@@ -277,7 +277,7 @@ fn whose_key_it_is_decides_who_we_are_in_the_wireguard_network() {
     var("admin", "keys", "publickey", ADMIN.1);
     var("admin", "network", "suffix", "1:2:3:4");
     home.secret("home/.config/clan-connect/wireguard-key", ADMIN.0);
-    over(&[]).says(&["where the WireGuard controller m is reached is not known", "snapshot"]);
+    over(&[]).says(&["the endpoint of the WireGuard controller m is not known", "snapshot"]);
     let done = home.run(&of_clan(&["-v", "ssh", "m", "-c", "echo", "hi"])).exits(0);
     assert_eq!(done.text(), "hi\n");
     let done = done.says(&["over network net"]);

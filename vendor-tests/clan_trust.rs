@@ -124,11 +124,11 @@ fn a_checkout_of_a_stranger_reads_nothing_and_sends_nothing() {
     let done = ssh_in(&home, "evil", &["somehost", "true"]).exits(255);
     assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     let done = ssh_in(&home, "evil", &["-v", "somehost", "true"]).exits(255);
-    done.says(&["does not mean that ssh is to use it", "clan-connect trust-clan"]);
+    done.says(&["ssh uses only a clan that is named or allowed", "clan-connect trust-clan"]);
     // But where it has a machine of that name: whoever types that one means it.
     home.write("evil/machines/known/configuration.nix", "");
     let known = ssh_in(&home, "evil", &["known", "true"]).exits(255);
-    known.says(&["does not mean that ssh is to use it", "clan-connect trust-clan"]);
+    known.says(&["ssh uses only a clan that is named or allowed", "clan-connect trust-clan"]);
     let mut git = Command::new("git");
     git.args(["ls-remote", "somehost:repo"]).current_dir(home.path("evil")).env_clear();
     git.envs(env(&home)).env("HOME", home.path("home"));
@@ -318,7 +318,7 @@ fn ssh_uses_a_clan_that_was_allowed_as_long_as_it_is_the_same() {
     own(&home.path("clan"), NOBODY);
     ssh().exits(255);
     let done = run_in(&home, "clan", &["ssh", "m", "-c", "true"]).exits(255);
-    done.says(&["belongs to nobody", "and that is new"]);
+    done.says(&["belongs to nobody", "this was not so when the clan was allowed"]);
     own(&home.path("clan"), 0);
     mode(&home.path("clan"), 0o777);
     ssh().exits(255);
@@ -360,14 +360,14 @@ fn a_list_that_others_could_have_written_is_an_error() {
         }
     };
     own(&file, NOBODY);
-    fails(&["says nothing", "belongs to"]);
+    fails(&["is ignored", "belongs to"]);
     own(&file, 0);
     mode(&file, 0o666);
-    fails(&["says nothing", "can be written by everybody"]);
+    fails(&["is ignored", "can be written by everybody"]);
     mode(&file, 0o600);
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, "{").unwrap();
-    fails(&["is no list of clans"]);
+    fails(&["is not a list of clans"]);
     fs::write(&file, text.replace("\"version\": 1", "\"version\": 7")).unwrap();
     fails(&["has version 7"]);
     fs::write(&file, text).unwrap();
@@ -444,7 +444,7 @@ fn a_reference_has_the_keys_and_vars_that_its_directory_has() {
     for args in [&by_target[..], &by_network, &["vars", "list", "m"]] {
         let done = without(args);
         assert_ne!(done.code, Some(0), "{args:?}");
-        done.says(&["only nix can fetch it, and there is none"]);
+        done.says(&["only nix can fetch it, and nix was not found"]);
     }
     assert_eq!(home.read("home/.ssh/known_hosts"), known);
     let mut command = inside(&home, ".", &["openssh", "-oBatchMode=yes", "m", "true"]);

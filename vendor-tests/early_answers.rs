@@ -81,7 +81,7 @@ fn a_channel_that_is_refused_as_a_channel_is_asked_for_again_after_the_login() {
 fn what_is_passed_over_in_silence_ends_the_login_and_names_the_option() {
     for scenario in ["is-silent", "refuses-another"] {
         let early = Early::new(scenario);
-        let words = ["did not answer rightly what was sent ahead", "-o Pipelining=no"];
+        let words = ["answers to pipelined messages are inconsistent", "-o Pipelining=no"];
         early.ours(&[]).exits(255).says(&words);
         assert_eq!(early.times(), 0, "{scenario}");
         // The advice is good.
@@ -93,7 +93,7 @@ fn what_is_passed_over_in_silence_ends_the_login_and_names_the_option() {
         let to = ["ssh", "m", "--target-host", &target, "-i", &one, "-i", &two];
         let kex = ["--ssh-option", "KexAlgorithms", "ecdh-sha2-nistp256", "-c", "true"];
         let native = early.home.run(&[&to[..], &kex].concat()).exits(255);
-        native.says(&["let nothing be sent ahead: --ssh-option Pipelining no"]);
+        native.says(&["turn pipelining off: --ssh-option Pipelining no"]);
         assert_eq!(early.times(), 1, "{scenario}");
     }
 }

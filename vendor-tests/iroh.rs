@@ -91,7 +91,7 @@ fn a_command_runs_over_a_ticket_and_the_ticket_is_shown_nowhere() {
     let done = done.says(&[
         "trying p2p (<var: p2p-ssh-iroh-p2p/ticket>)",
         "p2p: knocking",
-        "its ticket stands for the machine, too",
+        "its ticket also identifies the machine",
     ]);
     // The libraries have their say.
     assert!(done.stderr.contains("iroh"), "{}", done.stderr);
@@ -109,7 +109,10 @@ fn a_command_runs_over_a_ticket_and_the_ticket_is_shown_nowhere() {
     let ping: Value = serde_json::from_slice(&ping.stdout).unwrap();
     let route = &ping["routes"][0];
     assert_eq!((&route["ok"], &route["host_key"]), (&true.into(), &"known".into()), "{ping}");
-    assert!(route["phases"].to_string().contains("knocking, directly and by relay"), "{ping}");
+    assert!(
+        route["phases"].to_string().contains("trying to connect, directly and by relay"),
+        "{ping}"
+    );
     // Its var is the only file with it.
     let var = world.clan.home.path("clan/vars/per-machine/m/p2p-ssh-iroh-p2p/ticket/value");
     assert_eq!(found_below(world.clan.home.dir.path(), &world.peer.ticket()), [var]);
@@ -149,7 +152,7 @@ fn what_is_written_arrives_before_the_half_of_a_stream_ends() {
     assert_eq!(done.text(), format!("SSH-2.0-counting\r\n{}", sent.len()));
     assert!(counting.join().unwrap() == sent, "other bytes arrived");
     // Whoever asks for another port does not get sshd's.
-    clan.run(&["proxy", "m", "8080"]).exits(255).says(&["lead to its SSH server"]);
+    clan.run(&["proxy", "m", "8080"]).exits(255).says(&["carry only SSH"]);
 }
 
 #[test]
@@ -327,7 +330,7 @@ fn peers_that_do_not_do_as_they_should_are_told_apart() {
         (closing.ticket(), "("),
         (other.ticket(), "does not speak dumbpipe's protocol (dial"),
         (impostor, "does not have the key of its ticket (dial"),
-        (silent.bare_ticket(), "nobody knows where its ticket leads (resolve"),
+        (silent.bare_ticket(), "no address is published for its ticket (resolve"),
     ] {
         clan.machine("m", &ticket);
         let started = Instant::now();
@@ -391,7 +394,8 @@ fn a_ticket_as_clan_makes_them_is_looked_up_in_the_dns() {
         let args = [&["-v", "ssh", "m"], more, &["-c", "echo", "hi"]].concat();
         world.clan.home.run(&Clan::args(&with, &args))
     };
-    let done = ssh(&[]).exits(0).says(&["p2p: asking where its ticket leads", "p2p: knocking"]);
+    let done =
+        ssh(&[]).exits(0).says(&["p2p: looking up the address of its ticket", "p2p: knocking"]);
     assert_eq!(done.text(), "hi\n");
     // By the files of ssh_config(5), too.
     world
@@ -401,7 +405,7 @@ fn a_ticket_as_clan_makes_them_is_looked_up_in_the_dns() {
     let plain = Clan::args(&[], &["ssh", "m", "-c", "echo", "hi"]);
     assert_eq!(world.clan.home.run(&plain).exits(0).text(), "hi\n");
     world.clan.machine("m", &Peer::new(Manner::Silent, None).bare_ticket());
-    ssh(&[]).exits(255).says(&["nobody knows where its ticket leads (resolve", "hint: "]);
+    ssh(&[]).exits(255).says(&["no address is published for its ticket (resolve", "hint: "]);
     world.clan.machine("m", &stale.bare_ticket());
     ssh(&["--timeout", "4"]).exits(255).says(&["p2p via <secret: p2p-ssh-iroh-p2p/ticket>"]);
 }
@@ -464,7 +468,7 @@ fn a_bare_ticket_leads_over_discovery_to_a_relay_that_leads_to_the_machine() {
     // A relay in the clear that the user has not named is not followed.
     let with = ["--iroh-relay", "none", "--iroh-discovery", &place];
     let args = Clan::args(&with, &["ssh", "m", "-c", "true"]);
-    clan.home.run(&args).exits(255).says(&["nobody knows where its ticket leads"]);
+    clan.home.run(&args).exits(255).says(&["no address is published for its ticket"]);
 }
 
 #[test]
@@ -481,7 +485,7 @@ fn a_terminal_works_over_a_ticket_and_a_line_says_what_is_waited_for() {
     world.clan.machine("gone", &Peer::new(Manner::Silent, None).ticket());
     let args = Clan::args(&ALONE, &["ssh", "gone", "--timeout", "6", "-c", "true"]);
     let terminal = Terminal::start(&world.clan.home, &args, 120, 30, &[]);
-    terminal.expect("connecting to gone over p2p: knocking, directly and by relay");
+    terminal.expect("connecting to gone over p2p: trying to connect, directly and by relay");
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_signal_ends_at_once_whatever_is_waited_for() {
     let silent = Peer::new(Manner::Silent, None);
     for (ticket, relay, discovery, phase) in [
         (at_relay(&url), &*url, "none", "p2p: knocking"),
-        (bare(), "none", &*domain, "p2p: asking where its ticket leads"),
+        (bare(), "none", &*domain, "p2p: looking up the address of its ticket"),
         (silent.ticket(), "none", "none", "p2p: knocking"),
     ] {
         for by in [Signal::TERM, Signal::INT] {

@@ -369,7 +369,7 @@ fn reach_each_other(case: &Case<'_>) {
     // Who may not dial it, cannot read it.
     let refused = case.ssh(2, 1, "", &[]).exits(255);
     refused.says(&[
-        "hidden via <var: tor_tor/hostname>: it is none of the secret hosts that the snapshot \
+        "hidden via <var: tor_tor/hostname>: it is not one of the secret hosts that the snapshot \
          has for gamma",
         "--for MACHINE",
     ]);
@@ -377,7 +377,7 @@ fn reach_each_other(case: &Case<'_>) {
     let key = format!("{} (Permission denied)", clan.place());
     for group in ["", GROUP] {
         let refused = case.ssh_as_nobody(0, 1, group, None).exits(255);
-        let refused = refused.says(&["for this machine, alpha", &key, "or in the group"]);
+        let refused = refused.says(&["for this machine, alpha", &key, "as a member of the group"]);
         let opened = "/run/clan-connect/home (Permission denied)";
         assert_eq!(refused.stderr.contains(opened), !group.is_empty(), "{}", refused.stderr);
     }
@@ -449,7 +449,7 @@ fn a_snapshot_for_machines_changes_where_something_has_and_tells_nobody_else() {
     // Who does not ask for them leaves them out, and is told.
     let less = clan.asked(&[]).exits(0);
     less.says(&[
-        "secret hosts that it had are not in it any more, for (2): alpha, gamma",
+        "the new snapshot lacks secret hosts that the old one had, for (2): alpha, gamma",
         "left out: secret hosts (3): tor_tor/hostname of alpha",
     ]);
     // What cannot be is refused, and the file stays.
@@ -585,7 +585,7 @@ fn what_others_may_have_written_is_not_kept_and_what_cannot_be_dialled_is_said()
     };
     assert_eq!(asked(0o644).1, first);
     let (said, text) = asked(0o666);
-    assert!(said.contains("no secret hosts that it has are kept"), "{said}");
+    assert!(said.contains("its secret hosts are not kept"), "{said}");
     assert_ne!(sealed(&text), sealed(&first));
     // What root has written is root's.
     if fs::metadata(&file).unwrap().uid() == 0 {

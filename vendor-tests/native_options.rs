@@ -302,8 +302,8 @@ fn a_file_tells_neither_programs_nor_jump_hosts_of_a_secret_host() {
     };
     place.config(&format!("Host m\n  ProxyJump box\n{theirs}"));
     let done = ssh(&[]).exits(255).says(&[
-        "a jump host of ssh_config is not told the secret host",
-        "hint: if it may know: name the jump host yourself with -J HOST",
+        "the secret host is not sent to a jump host that only ssh_config names",
+        "hint: if the jump host may know it, name it with -J HOST",
     ]);
     assert!(!done.stderr.contains(secret), "{}", done.stderr);
     // Who names it on the command line has it told: here it is not there.

@@ -246,7 +246,7 @@ fn a_password_and_questions_are_answered_on_the_terminal() {
         assert_eq!(terminal.exit_code(), Some(0));
         assert!(!terminal.text().contains(&account.password), "{}", terminal.text());
         // Nobody to ask: no waiting, and what the server offered.
-        let methods = ["permission denied", "nobody to ask"];
+        let methods = ["permission denied", "no prompt is possible"];
         home.run(&args).exits(255).says(&methods);
     }
 }

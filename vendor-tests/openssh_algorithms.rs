@@ -150,22 +150,23 @@ fn everything_that_is_missing_is_named_at_once() {
         "--ssh-option MACs +hmac-sha1",
     ];
     let done = ssh(&[]).exits(255);
-    let hint = format!("if it has to be: {}", options.join(" "));
+    let hint = format!("to allow these algorithms: {}", options.join(" "));
     let done = done.says(&[&hint, "; and no host key type, of ecdsa-sha2-nistp256; and no cipher"]);
     // What it says helps.
-    let hint = done.stderr.split("if it has to be: ").nth(1).unwrap().lines().next().unwrap();
+    let hint =
+        done.stderr.split("to allow these algorithms: ").nth(1).unwrap().lines().next().unwrap();
     assert_eq!(ssh(&hint.split(' ').collect::<Vec<_>>()).exits(0).text(), "in\n");
     // The same as `ssh`, of which less is missing.
     let place = Place::of(home, &key, &config);
     let said = go(&place, &place.ours(), &[]).exits(255);
-    said.says(&["hint: if it has to be: -o Ciphers=+aes128-cbc -o MACs=+hmac-sha1"]);
+    said.says(&["hint: to allow these algorithms: -o Ciphers=+aes128-cbc -o MACs=+hmac-sha1"]);
     let allowed = ["-oCiphers=+aes128-cbc", "-oMACs=+hmac-sha1"];
     assert_eq!(go(&place, &place.ours(), &allowed).exits(0).text(), "in\n");
     // Where there is no help, none is promised.
     let place = Place::new("Ciphers aes128-ctr\nMACs umac-64@openssh.com\n");
     let said = go(&place, &place.ours(), &[]).exits(255);
     let said = said.says(&["no matching MAC found. Their offer: umac-64@openssh.com"]);
-    assert!(!said.stderr.contains("if it has to be"), "{}", said.stderr);
+    assert!(!said.stderr.contains("to allow th"), "{}", said.stderr);
 }
 
 #[test]

@@ -41,7 +41,10 @@ fn a_server_with_nothing_in_common_is_named_with_its_offer_and_the_option() {
         let place = Place::shared(config);
         same_line(&place, &["box", "true"], "Unable to negotiate with 127.0.0.1 port ");
         let ours = run(&place, &place.ours(), &["box", "true"]);
-        assert!(ours.stderr.contains(&format!("hint: if it has to be: -o {option}\n")), "{ours:?}");
+        assert!(
+            ours.stderr.contains(&format!("hint: to allow this algorithm: -o {option}\n")),
+            "{ours:?}"
+        );
         assert!(!ours.stderr.contains("--"), "another front end's option: {ours:?}");
         // What is advised works.
         let advised = format!("-o{option}");

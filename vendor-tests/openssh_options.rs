@@ -189,7 +189,10 @@ fn connections_come_from_where_they_are_to_come_from() {
     };
     assert_eq!(client(&["-b", "127.0.0.9"]), "127.0.0.9");
     assert_eq!(client(&["-oBindAddress=127.0.0.8", "-B", "lo"]), "127.0.0.8");
-    place.ssh(&["-b", "nowhere", "box", "true"]).exits(255).says(&["not an address of here"]);
+    place
+        .ssh(&["-b", "nowhere", "box", "true"])
+        .exits(255)
+        .says(&["not an address of this computer"]);
     place.ssh(&["-b", "::1", "box", "true"]).exits(255);
     place.ssh(&["-B", "no-such-if", "box", "true"]).exits(255);
     // A server that comes up late.

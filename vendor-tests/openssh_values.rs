@@ -277,7 +277,7 @@ fn a_machine_of_the_clan_has_the_same_options() {
     ssh(&[("BindAddress", "127.0.0.9")], &["-c", "true"]).exits(0);
     ssh(&[("BindAddress", "nowhere")], &["-c", "true"])
         .exits(255)
-        .says(&["not an address of here"]);
+        .says(&["not an address of this computer"]);
     // In an address nothing is taken that starts a program.
     for bad in ["ProxyCommand=true", "SendEnv=HOME", "RemoteForward=1", "LocalCommand=x"] {
         let address = format!("{target}?{bad}");

@@ -144,7 +144,7 @@ fn a_list_of_clans_behind_a_link_of_somebody_elses_allows_none() {
     assert_eq!(ssh().exits(0).text(), "in\n");
     for foreign in ["cfg/clan-connect/trusted-clans.json", "cfg/clan-connect", "cfg"] {
         own(&home.path(foreign), NOBODY);
-        ssh().exits(255).says(&["trusted-clans.json", "says nothing", "belongs to nobody"]);
+        ssh().exits(255).says(&["trusted-clans.json", "is ignored", "belongs to nobody"]);
         own(&home.path(foreign), 0);
     }
 }

@@ -527,7 +527,7 @@ fn a_signal_that_was_ignored_stays_so_as_with_openssh() {
 }
 
 #[test]
-fn a_forward_that_was_started_deaf_outlives_what_it_is_deaf_to() {
+fn a_forward_keeps_signals_ignored_by_its_caller_ignored() {
     let place = Place::shared("");
     place.ssh(&["box", "true"]).exits(0);
     let config = place.home.path("home/.ssh/config").display().to_string();

@@ -135,13 +135,12 @@ fn host_keys_that_are_not_there_any_more_are_said() {
     let mut changed: Value = serde_json::from_str(&text).unwrap();
     changed["machines"]["web"]["host_keys"] = json!(["ssh-ed25519 AAAA"]);
     let changed = changed.to_string();
-    other(&changed)
-        .says(&["host keys of other.json are others in the new snapshot, for (1): web;"]);
+    other(&changed).says(&["host keys of other.json differ in the new snapshot, for (1): web;"]);
     assert_eq!(home.read("other.json"), text);
     let said = other(&text).stderr;
     assert!(!said.contains("host keys of"), "{said}");
     fs::remove_dir_all(home.path("clan/vars/per-machine/web/openssh")).unwrap();
-    let lost = "are not in the new snapshot, for (1): web; are the clan's vars here";
+    let lost = "are not in the new snapshot, for (1): web; check that the clan's vars exist here";
     other(&changed).says(&["host keys of other.json are not", lost]);
     let said = snapshot(&home, &["-o", "other.json"]).exits(0).stderr;
     assert!(!said.contains("host keys of"), "{said}");
@@ -266,7 +265,7 @@ fn it_stands_alone_in_a_directory_and_as_a_file() {
     let again = home.run(&["--exports", "alone/clan-connect.json", "exports", "snapshot"]);
     assert_eq!(again.exits(0).text(), text);
     let again = home.run(&["--flake", "alone", "exports", "snapshot"]).exits(0);
-    again.says(&["it was read from the snapshot itself", "--exports FILE"]);
+    again.says(&["the snapshot was made from itself", "--exports FILE"]);
     assert_eq!(home.read("alone/clan-connect.json"), text);
     // What others can write is not believed for having been named.
     let mode = |mode: &str| run("chmod", &[mode, file.to_str().unwrap()], "coreutils");

@@ -171,7 +171,7 @@ fn no_clan_that_nobody_has_named_and_no_name_of_others_gets_into_it() {
     // A configuration that others can write is not made one's own.
     let config = place.home.write("home/.ssh/config", "Host *\n");
     fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
-    place.ours(CLAN, &["--install"]).exits(2).says(&["nothing of yours is changed"]);
+    place.ours(CLAN, &["--install"]).exits(2).says(&["your configuration is not changed"]);
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o666);
 }
 
@@ -199,7 +199,7 @@ fn it_is_installed_behind_what_the_user_says_and_taken_away_again() {
     place.home.write("managed", own);
     fs::remove_file(place.home.path("home/.ssh/config")).unwrap();
     symlink(place.home.path("managed"), place.home.path("home/.ssh/config")).unwrap();
-    place.ours(CLAN, &["--install"]).exits(2).says(&["is a link", "include there"]);
+    place.ours(CLAN, &["--install"]).exits(2).says(&["is a link", "include in that file"]);
     assert_eq!(place.home.read("managed"), own);
     assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
 }
@@ -274,7 +274,10 @@ fn no_name_of_a_directory_is_more_to_ssh_than_itself() {
     for dir in ["end\\", "back\\slash", "env${HOME}", "in ${X} it"] {
         place.clan(dir, "");
         for args in [&["--install"][..], &[]] {
-            place.ours(dir, args).exits(2).says(&["cannot stand in it", "backslashes"]);
+            place
+                .ours(dir, args)
+                .exits(2)
+                .says(&["cannot be written into ssh_config", "backslashes"]);
         }
     }
     assert!(!place.home.path("home/.ssh/config.d").exists());

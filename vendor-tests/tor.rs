@@ -219,7 +219,7 @@ fn a_dead_direct_route_gives_way_to_the_onion() {
     });
     machine.home.write("exports.json", exports.to_string());
     let done = machine.ssh(&["-v"], &["true"]).exits(0);
-    done.says(&["vouched for by", "its onion address stands for the machine, too"]);
+    done.says(&["vouched for by", "its onion address also identifies the machine"]);
     // The fastest of some: a circuit of the onion's may fail and be tried again.
     let mut fastest = Duration::MAX;
     for _ in 0..3 {

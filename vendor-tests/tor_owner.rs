@@ -115,16 +115,20 @@ fn a_stranger_on_tors_port_is_told_nothing() {
     {
         let fake = Fake::new(&home, ip, uid, uid);
         let remark =
-            format!("what listens on {} is told nothing: it belongs to {name}", fake.socks);
+            format!("the program that listens on {} is not used: it belongs to {name}", fake.socks);
         ssh(&home, "auto", &fake).says(&[&remark, "starting Tor"]);
-        let error = format!("what listens on {} belongs to {name}, who is not told", fake.socks);
+        let error = format!(
+            "the program that listens on {} belongs to {name}, so the onion address is not sent to \
+             it",
+            fake.socks
+        );
         ssh(&home, "system", &fake).says(&[&error, "hint: run tor as", "$TOR_SOCKS"]);
         assert_eq!(fake.heard(), "", "it is not even connected to");
     }
 }
 
 #[test]
-fn who_has_come_to_listen_after_a_look_at_the_port_is_not_told_the_name_either() {
+fn a_process_that_takes_the_port_after_the_owner_check_does_not_get_the_onion_name() {
     let home = home();
     // As if root's tor had ended, and another had taken its place.
     let fake = Fake::new(&home, IP, ROOT, NOBODY);
@@ -183,7 +187,11 @@ fn without_proc_only_who_asks_for_the_systems_tor_gets_it() {
         command.env("TOR_SOCKS", &fake.socks).env("PATH", "/usr/bin:/bin");
         let done = Run::of(wait(start(&mut command, "util-linux"))).exits(255);
         assert_eq!(fake.heard().contains(ONION), is_told, "{client}: {}", done.stderr);
-        let done = if is_told { done } else { done.says(&["without /proc nobody can tell"]) };
+        let done = if is_told {
+            done
+        } else {
+            done.says(&["without /proc its owner cannot be found out"])
+        };
         assert_eq!(done.stdout, b"", "{}", done.stderr);
     }
 }

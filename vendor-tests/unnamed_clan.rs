@@ -63,12 +63,12 @@ fn no_name_server_is_asked_for_a_secret_of_a_clan_that_nobody_named() {
     let var = |machine: &str| json!({ "var": { "machine": machine, "generator": "db", "file": "password" } });
     place.clan(json!({}), var("web01"));
     let refused = place.in_repo(&["ssh", "web01", "-c", "true"]).exits(255);
-    let refused = refused.says(&["db/password is a name that the DNS would be told", "trust-clan"]);
+    let refused = refused.says(&["db/password is a DNS name", "trust-clan"]);
     assert!(!refused.stderr.contains("localhost"), "{}", refused.stderr);
     // An onion's name is an address for Tor, and for nobody else.
     seal_for_user(&place.home, b"hidden.onion", file);
     let refused = place.in_repo(&["ssh", "web01", "-c", "true"]).exits(255);
-    refused.says(&["db/password is a name that the DNS would be told"]);
+    refused.says(&["db/password is a DNS name"]);
     seal_for_user(&place.home, b"localhost", file);
     // An address tells nobody anything, and a clan that was named may ask.
     let repo = place.home.path("repo");

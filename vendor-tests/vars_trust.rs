@@ -187,16 +187,13 @@ fn a_name_that_nobody_has_gets_an_answer_of_its_own() {
     home.write("clan/vars/shared/wg/address/value", "10.9.9.9\n");
     let done = list("web01").exits(0);
     let rows: Vec<String> = done.text().lines().map(str::to_owned).collect();
-    assert_eq!(
-        rows[1..],
-        ["wg/address   10.0.0.1", "wg/address   10.9.9.9  <shared, does not count>"]
-    );
+    assert_eq!(rows[1..], ["wg/address   10.0.0.1", "wg/address   10.9.9.9  <shared, not used>"]);
     let rows = run(&["vars", "list", "web01", "--json"]).exits(0);
     let rows: Value = serde_json::from_slice(&rows.stdout).unwrap();
     assert_eq!((&rows[1]["counts"], &rows[2]["counts"]), (&json!(true), &json!(false)));
     assert_eq!((&rows[1]["shared"], &rows[2]["shared"]), (&json!(false), &json!(true)));
     let done = run(&["-v", "vars", "get", "web01", "wg/address"]).exits(0);
     assert_eq!(done.text(), "10.0.0.1\n");
-    done.says(&["the machine's own counts"]);
+    done.says(&["the machine's own is used"]);
     assert!(!run(&["vars", "get", "web01", "wg/address"]).stderr.contains("counts"));
 }

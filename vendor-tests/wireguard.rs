@@ -216,7 +216,7 @@ fn silence_a_closed_port_and_a_machine_that_is_down_are_told_apart() {
         world.run(&[&KEY[..], &["ssh", machine, "-c", "true"]].concat()).exits(255)
     };
     set_endpoint(&world, ENDPOINT, 51821);
-    failing("web").says(&["nobody listens at the WireGuard controller's endpoint"]);
+    failing("web").says(&["nothing listens at the WireGuard controller's endpoint"]);
     set_endpoint(&world, ENDPOINT, 51820);
     let [program, enter] = world.controller.enter();
     let name = format!("wgc{}", world.us.pid());

@@ -268,11 +268,11 @@ fn a_peer_that_leads_nowhere_is_said_to() {
     failed(&format!("tcp://{RELAY}:6450")).says(&["Yggdrasil", "another password"]);
     failed(&format!("tcp://{MACHINE}:{PORT}")).says(&["peering", "it is not Yggdrasil"]);
     failed(&format!("tcp://{RELAY}:6443?key={}", "00".repeat(32)))
-        .says(&["none of those that were named"]);
+        .says(&["not one of the named keys"]);
     failed(&format!("tcp://{RELAY}:7777")).says(&["no peer can be connected to"]);
     // A machine that is not there.
     clan(&world.home, &address, false);
-    failed(&format!("tcp://{RELAY}:6443")).says(&["lookup: nobody knows the machine"]);
+    failed(&format!("tcp://{RELAY}:6443")).says(&["lookup: no node knows the machine"]);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn only_a_members_key_is_let_in_where_the_machine_has_clans_firewall() {
     let began = Instant::now();
     let stranger = world.run(&["ssh", "web", "--timeout", "4", "-c", "true"]).exits(255);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    stranger.says(&["takes no connection from us", "use a member's key"]);
+    stranger.says(&["does not answer on that port", "use a member's key"]);
     for key in ["member.key", "member.pem"] {
         let args = ["--yggdrasil-key", key, "ssh", "web", "-c", "echo", "hi"];
         let done = world.run(&args).exits(0);

@@ -22,7 +22,8 @@ pub(super) fn native(error: &Error) -> Vec<String> {
                 .into(),
         ],
         Error::NoExports { .. } => vec![
-            "where there is nix, run: clan-connect exports snapshot, and commit what it writes"
+            "on a computer with nix, run: clan-connect exports snapshot, and commit the file that \
+             it writes"
                 .into(),
             "or name a file with --exports FILE".into(),
         ],
@@ -45,7 +46,7 @@ pub(super) fn native(error: &Error) -> Vec<String> {
         ],
         Error::NoVars { .. } => vec![
             "run it inside the clan, or name its directory with --flake DIR".into(),
-            format!("on a machine of the clan a snapshot will do that is made for it: {SEAL}"),
+            format!("on a machine of the clan, a snapshot that is made for it is enough: {SEAL}"),
         ],
         Error::SealedHosts { whose, here, fault } => {
             let again = format!("make the snapshot anew: {SEAL}");
@@ -83,7 +84,7 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             "name a key with -i FILE or another user with -l USER".into(),
         ],
         Error::ConnectionLost { reason: Loss::Ahead, .. } => {
-            vec!["let nothing be sent ahead: --ssh-option Pipelining no".into()]
+            vec!["turn pipelining off: --ssh-option Pipelining no".into()]
         }
         error => error.hint(),
     }
@@ -135,7 +136,7 @@ pub(super) fn of_cause(cause: &Cause) -> Option<String> {
 fn of_proxy(failure: &ProxyFailure) -> Option<String> {
     match failure {
         ProxyFailure::TellsSecret => {
-            Some("if it may know: name the jump host yourself with -J HOST".to_owned())
+            Some("if the jump host may know it, name it with -J HOST".to_owned())
         }
         _ => None,
     }
@@ -198,7 +199,7 @@ fn of_tor(failure: &TorFailure) -> Option<String> {
             "run tor as root, as its own account (such as debian-tor) or as yourself, name \
              another one with $TOR_SOCKS, or use --tor embedded"
         }
-        TorFailure::SystemTorFailed => "its log may say why; --tor embedded does without it",
+        TorFailure::SystemTorFailed => "its log may say why; --tor embedded does not need it",
         failure => failure.hint()?,
     };
     Some(own.to_owned())
@@ -302,7 +303,7 @@ fn allowing(missing: &NoCommon, flag: &str, between: &str) -> Option<String> {
     let options = missing.options()?.into_iter();
     let options: Vec<String> =
         options.map(|(option, value)| format!("{flag} {option}{between}{value}")).collect();
-    Some(format!("if it has to be: {}", options.join(" ")))
+    Some(format!("{}: {}", NoCommon::to_allow(options.len()), options.join(" ")))
 }
 
 fn with(hint: Option<String>, more: &str) -> Option<String> {
@@ -326,8 +327,8 @@ mod tests {
     #[test]
     fn each_front_end_names_its_own_options() {
         let (native, ssh) = (of_cause(&weak()).unwrap(), of_cause_as_ssh(&weak()).unwrap());
-        assert_eq!(native, "if it has to be: --ssh-option HostKeyAlgorithms +ssh-rsa");
-        assert_eq!(ssh, "if it has to be: -o HostKeyAlgorithms=+ssh-rsa");
+        assert_eq!(native, "to allow this algorithm: --ssh-option HostKeyAlgorithms +ssh-rsa");
+        assert_eq!(ssh, "to allow this algorithm: -o HostKeyAlgorithms=+ssh-rsa");
     }
 
     #[test]

@@ -59,7 +59,9 @@ fn absolute(file: &Path) -> Result<String> {
 /// [`Error::Usage`] where it is not UTF-8.
 pub(super) fn text(path: &Path) -> Result<String> {
     let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Error::Usage("a path that is not UTF-8 cannot stand in it".to_owned()))
+    text.ok_or_else(|| {
+        Error::Usage("a path that is not UTF-8 cannot be written into ssh_config".to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -14,18 +14,18 @@ use crate::error::Result;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show what was understood of the clan's exports
+    /// Show the clan's exports as this program has read them
     Show {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Write what connecting takes into one file that needs no nix
+    /// Write everything that is needed for connecting into one file, which needs no nix
     Snapshot(snapshot::Arguments),
-    /// Open the secret hosts that a snapshot has for this machine, for its users in a group:
-    /// root does that, once the machine has its key
+    /// Decrypt the snapshot's secret hosts for this machine into DIR, readable by DIR's group;
+    /// run as root on the machine
     Unseal {
-        /// A directory below /run/clan-connect that the group can read and nobody else
+        /// A directory below /run/clan-connect that only its owner and its group can read
         dir: PathBuf,
     },
 }

@@ -30,7 +30,7 @@ const OPEN: [&str; 2] = ["tor", "iroh"];
 
 #[derive(Debug, Args)]
 pub(super) struct Identity {
-    /// The network, as the clan calls it, or yggdrasil, wireguard, mycelium, tor or iroh
+    /// The network's name in the clan, or yggdrasil, wireguard, mycelium, tor or iroh
     #[arg(add = ArgValueCompleter::new(complete::identities))]
     network: String,
     /// Print JSON
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result
         Ok(clan) => Some(clan),
         // A key of our own is the same for all clans.
         Err(error) if is_technology => {
-            ui.verbose(&format!("no clan is asked: {error}"));
+            ui.verbose(&format!("no clan is used: {error}"));
             None
         }
         Err(error) => return Err(error),
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result
         "wireguard" => {
             let absent = match is_here {
                 true => "the clan has no WireGuard network",
-                false => "no clan is here",
+                false => "there is no clan here",
             };
             wireguard_member(found, absent, &clan, global, ui)?
         }
@@ -146,13 +146,13 @@ fn yggdrasil(found: Option<&Network>, global: &Global) -> Result<Known> {
     use crate::flake::not_his_alone;
     use crate::printable;
     if let Some(why) = kept_key(&global.env).and_then(|file| not_his_alone(&file, &global.env)) {
-        return Err(Error::Usage(format!("{why}: no key is kept there")));
+        return Err(Error::Usage(format!("{why}: no key is saved there")));
     }
     let Kept { address, public_key, file, is_new } = kept(&global.env)?;
     let path = format!("{}.{SETTING}", instance(found));
     let mut remarks = Vec::new();
     if is_new {
-        remarks.push("made a key, which is kept".to_owned());
+        remarks.push("a new key was made and saved in the key file".to_owned());
     }
     remarks.push(format!(
         "machines let it in once the setting is in the clan and deployed: clan machines update{}",
@@ -276,7 +276,7 @@ fn to_become_one(found: Option<&Network>, settings: &[String]) -> Vec<Line> {
 fn throwaway(found: Option<&Network>, technology: &str) -> Known {
     let why = match technology {
         "tor" => "none is needed; for a service with client authorization: --tor-auth",
-        _ => "none is needed: everybody is let in, and a new key is made each time",
+        _ => "none is needed: the network admits every node, and a new key is made each time",
     };
     Known {
         json: json!({

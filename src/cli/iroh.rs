@@ -13,11 +13,11 @@ use crate::printable::Printable;
 #[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "iroh")]
 pub(super) struct IrohOptions {
-    /// Meet machines at this relay instead of the public ones, or at none with `none`
+    /// Use this iroh relay instead of the public ones; `none` uses no relay
     #[arg(long = "iroh-relay", global = true, value_name = "URL|none", action = ArgAction::Append)]
     relay: Vec<String>,
-    /// Look up where tickets lead in this domain of the DNS or at this server of pkarr
-    /// instead of the public ones, or nowhere with `none`
+    /// Look up the addresses of iroh endpoints in this DNS domain or at this pkarr server
+    /// instead of the public ones; `none` looks up nothing
     #[arg(long = "iroh-discovery", global = true, value_name = "DOMAIN[@ADDRESS:PORT]|URL|none",
           action = ArgAction::Append)]
     discovery: Vec<String>,

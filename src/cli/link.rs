@@ -168,7 +168,7 @@ fn to_any_port(request: &mut Request) -> Result<()> {
     match before != 0 && request.routes.is_empty() && request.last_resort.is_none() {
         true => Err(Error::NoRoute {
             machine: request.machine.clone(),
-            reason: "its networks lead to its SSH server, and to no other port".to_owned(),
+            reason: "its networks carry only SSH, and no other port".to_owned(),
         }),
         false => Ok(()),
     }
@@ -254,8 +254,7 @@ fn over(request: &mut Request, proxy: Arc<dyn Proxy>, invocation: &Invocation) -
         (true, Front::Clan) => {
             return Err(Error::NoRoute {
                 machine: request.machine.clone(),
-                reason: "none of its networks is one that ProxyJump or ProxyCommand lead to"
-                    .to_owned(),
+                reason: "ProxyJump and ProxyCommand can reach none of its networks".to_owned(),
             });
         }
     }
@@ -328,7 +327,7 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
 fn vouched(session: &Session, route: &Route) -> String {
     let network = route.technology.known().and_then(Kind::vouches);
     let network =
-        network.map(|what| format!("; {what} stands for the machine, too")).unwrap_or_default();
+        network.map(|what| format!("; {what} also identifies the machine")).unwrap_or_default();
     format!("{}{network}", session.vouched_by())
 }
 

@@ -29,15 +29,16 @@ pub(super) struct SshOptions {
     #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append,
           add = ArgValueCompleter::new(complete::ssh_options))]
     ssh_option: Vec<String>,
-    /// The same in one word
+    /// Set an option of ssh_config(5), written NAME=VALUE
     #[arg(short = 'o', value_name = "NAME=VALUE", action = ArgAction::Append)]
     option: Vec<String>,
-    /// Read FILE instead of ~/.ssh/config and /etc/ssh/ssh_config, or nothing for `none`
+    /// Read FILE instead of ~/.ssh/config and /etc/ssh/ssh_config; `none` reads no file
     ///
-    /// `Host MACHINE` counts there, for what neither the command line nor the clan says.
+    /// Its sections for `Host MACHINE` apply to what neither the command line nor the clan
+    /// sets.
     #[arg(short = 'F', value_name = "FILE")]
     config_file: Option<String>,
-    /// Go over these hosts, which may be machines of the clan
+    /// Connect through these jump hosts, which may be machines of the clan
     #[arg(short = 'J', value_name = "HOST,…")]
     jump: Option<String>,
     /// Use IPv4 only

@@ -18,14 +18,15 @@ type Section = (&'static str, &'static str, &'static [(&'static str, &'static st
 
 const EXIT_STATUS: Section = (
     "EXIT STATUS",
-    "Where a session opens, by ssh or proxy, the status is the remote command's, or one of these:",
+    "For a command that opens a session (ssh, proxy), the status is the remote command's, or one \
+     of these:",
     &[
         ("128 + N", "Signal N ended the remote command, or clan-connect itself."),
         (
             "255",
             "The session failed on our side: no route, wrong host key, refused, lost, bad usage.",
         ),
-        ("251", "With --exit-codes detailed: no network led to the machine."),
+        ("251", "With --exit-codes detailed: no network reached the machine."),
         ("252", "With --exit-codes detailed: the machine showed a wrong host key."),
         ("253", "With --exit-codes detailed: the login was refused."),
         ("254", "With --exit-codes detailed: the connection was lost."),
@@ -38,11 +39,14 @@ const ENVIRONMENT: Section = (
     "ENVIRONMENT",
     "",
     &[
-        ("CLAN_DIR", "The clan, where --flake names none."),
-        ("CLAN_CONNECT_SSH_KEY", "A private ssh key to log in with, itself and not its file."),
-        ("CLAN_CONNECT_PERSIST", "How long connections are kept, where --persist does not say."),
+        ("CLAN_DIR", "The clan to use if --flake names none."),
+        (
+            "CLAN_CONNECT_SSH_KEY",
+            "A private ssh key to log in with: the key itself, not a file name.",
+        ),
+        ("CLAN_CONNECT_PERSIST", "How long connections are kept if --persist is not given."),
         ("SSH_AUTH_SOCK", "The ssh agent."),
-        ("SSH_ASKPASS, SSH_ASKPASS_REQUIRE", "What asks for passwords, as for ssh(1)."),
+        ("SSH_ASKPASS, SSH_ASKPASS_REQUIRE", "The program that asks for passwords, as for ssh(1)."),
         ("AGE_KEY, AGE_KEYFILE", "An age identity, or its file, that opens the clan's vars."),
         (
             "SOPS_AGE_KEY, SOPS_AGE_KEY_FILE, SOPS_AGE_KEY_CMD, SOPS_AGE_SSH_PRIVATE_KEY_FILE, \
@@ -51,13 +55,16 @@ const ENVIRONMENT: Section = (
         ),
         (
             "PASSAGE_DIR, PASSAGE_IDENTITIES_FILE, PASSWORD_STORE_DIR",
-            "Where vars are that are kept with passage, and the keys for them.",
+            "The directory of vars that are kept with passage, and the keys for them.",
         ),
-        ("TOR_SOCKS", "Where the system's tor listens [default: 127.0.0.1:9050]."),
-        ("XDG_RUNTIME_DIR", "Where the sockets of kept connections are. It has to be yours alone."),
+        ("TOR_SOCKS", "The address of the system's tor [default: 127.0.0.1:9050]."),
+        (
+            "XDG_RUNTIME_DIR",
+            "The directory of the sockets of kept connections, which must be open to you alone.",
+        ),
         (
             "XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME",
-            "What stands for ~/.config, ~/.local/state and ~/.cache in the names below.",
+            "The directories that are used for ~/.config, ~/.local/state and ~/.cache below.",
         ),
     ],
 );
@@ -73,16 +80,19 @@ const FILES: Section = (
         ("~/.ssh/config, /etc/ssh/ssh_config", "Options, as for ssh(1)."),
         (
             "~/.ssh/known_hosts, ~/.ssh/known_hosts2, /etc/ssh/ssh_known_hosts",
-            "Host keys of machines that the clan has no key of, as for ssh(1).",
+            "Host keys of machines for which the clan has no key, as for ssh(1).",
         ),
         ("~/.config/clan-connect/trusted-clans.json", "The clans that trust-clan has allowed."),
         ("~/.config/clan-connect/wireguard-key", "The key of a member of a WireGuard network."),
-        ("~/.local/state/clan-connect/yggdrasil-key", "Our key in Yggdrasil, which is made once."),
+        (
+            "~/.local/state/clan-connect/yggdrasil-key",
+            "The key of our own Yggdrasil node, which network identity creates.",
+        ),
         (
             "~/.local/state/clan-connect/tor, ~/.cache/clan-connect/tor",
-            "What the built-in Tor keeps; see --tor-state.",
+            "The state of the built-in Tor client; see --tor-state.",
         ),
-        ("~/.cache/clan-connect", "What is remembered of clans, so that nix need not run."),
+        ("~/.cache/clan-connect", "The cache of evaluated clans, so that nix need not run."),
         (
             "~/.config/age/identities, ~/.config/sops/age/keys.txt, ~/.age/key.txt, \
              ~/.ssh/id_ed25519, ~/.ssh/id_rsa, ~/.passage/identities",
@@ -286,7 +296,7 @@ mod tests {
         let page = String::from_utf8(page(&[]).unwrap()).unwrap();
         for words in [
             "\n.SH \"EXIT STATUS\"\n",
-            "\n\\fB251\\fR\nWith \\-\\-exit\\-codes detailed: no network led",
+            "\n\\fB251\\fR\nWith \\-\\-exit\\-codes detailed: no network reached",
             "\n\\fBCLAN_CONNECT_PERSIST\\fR\n",
             "trusted\\-clans.json",
             "\n\\fBStrictHostKeyChecking\\fR\nWhat to do about",

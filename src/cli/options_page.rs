@@ -47,7 +47,7 @@ the [guide](guide.md). `clan-connect COMMAND --help` shows the same on a termina
 
 ## Global options
 
-They may stand before or after a command.
+They can be given before or after a command.
 "
     .to_owned();
     tables(&cli, true, &mut page);

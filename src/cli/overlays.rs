@@ -21,9 +21,9 @@ use crate::vars::Vars;
 #[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Overlays")]
 pub(super) struct OverlayOptions {
-    /// Be in Yggdrasil, where this computer is not, with the key in FILE or with that of a
-    /// machine which runs nowhere else [default: the key that is deployed here, or else one
-    /// that nobody knows]
+    /// Key for our own Yggdrasil node, used when this computer runs no Yggdrasil: a FILE, or
+    /// `var:MACHINE` for a machine that is never deployed [default: the deployed key, then
+    /// the key of `network identity`, then a random key]
     #[cfg(feature = "yggdrasil")]
     #[arg(long = "yggdrasil-key", global = true, value_name = "FILE|var:MACHINE")]
     yggdrasil_key: Option<String>,
@@ -37,8 +37,8 @@ pub(super) struct OverlayOptions {
     #[arg(long = "mycelium-peer", global = true, value_name = "tcp://HOST:PORT",
           action = ArgAction::Append)]
     mycelium_peer: Vec<String>,
-    /// Whether public nodes of Mycelium will do, where no other peer leads on: they see who
-    /// talks to whom [default: as the settings of the clan's service have it]
+    /// Whether to use Mycelium's public nodes when no other peer is reachable; a public node
+    /// sees which addresses communicate [default: as the clan's service is set]
     #[cfg(feature = "mycelium")]
     #[arg(long = "mycelium-public-nodes", global = true, value_name = "yes|no",
           value_parser = PossibleValuesParser::new(["yes", "no"]).map(|said| said == "yes"))]

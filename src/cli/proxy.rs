@@ -20,14 +20,14 @@ use crate::plan::DEFAULT_PORT;
 
 #[derive(Debug, Args)]
 pub(super) struct Proxy {
-    /// The machine, as it is called in the clan
+    /// The machine's name in the clan
     #[arg(add = ArgValueCompleter::new(complete::machines))]
     machine: String,
-    /// The port there [default: that of its SSH server]
+    /// The machine's port to connect to [default: the port of its SSH server]
     ///
-    /// 22, which ssh(1) passes on where nothing else is said, is that of its SSH
-    /// server, too. There a network counts as reachable when the server's banner has
-    /// come; on other ports when there is a connection.
+    /// 22 means the port of its SSH server as well, because ssh(1) passes 22 on by
+    /// default. At the SSH server a network counts as reachable when the server's banner
+    /// has arrived, at other ports when the connection is established.
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Use this network only
@@ -39,7 +39,7 @@ pub(super) struct Proxy {
     /// How long a network may take to answer [default: 10, but 20 for iroh and 120 for Tor]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Do not go by the way of a connection that ssh has kept
+    /// Do not reuse the network of a connection that `ssh` keeps open
     #[arg(long)]
     no_persist: bool,
     #[command(flatten)]

@@ -40,7 +40,7 @@ pub(super) struct Ping {
     /// The machine
     #[arg(add = ArgValueCompleter::new(complete::machines))]
     machine: String,
-    /// Over this network only
+    /// Use this network only
     #[arg(short, long, value_name = "NAME", add = ArgValueCompleter::new(complete::networks))]
     network: Option<String>,
     #[command(flatten)]

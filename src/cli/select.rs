@@ -33,7 +33,7 @@ fn known(global: &Global, ui: &Ui) -> Result<Value> {
 fn from_nix(selector: &Selector, global: &Global, ui: &Ui) -> Result<Value> {
     if let Some(file) = &global.exports {
         return Err(Error::Usage(format!(
-            "{} holds what is below clan.exports alone; without --exports nix is asked",
+            "{} contains only what is below clan.exports; without --exports nix evaluates the clan",
             file.display()
         )));
     }

@@ -26,7 +26,7 @@ use crate::ssh::words::{quote, quote_word};
 
 #[derive(Debug, Args)]
 pub(super) struct Ssh {
-    /// The machine, as it is called in the clan, and who logs in
+    /// The machine's name in the clan, and optionally the user to log in as
     #[arg(value_name = "[USER@]MACHINE", required_unless_present_any = ["json", "png"],
           add = ArgValueCompleter::new(complete::machines))]
     machine: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct Ssh {
     #[arg(short = 'c', long = "remote-command", value_name = "COMMAND", num_args = 1..,
           allow_hyphen_values = true)]
     remote_command: Vec<OsString>,
-    /// The same, after `--`
+    /// The command to run instead of a shell
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
     /// Use this network only
@@ -55,7 +55,7 @@ pub(super) struct Ssh {
     /// Connect to PORT
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// A private key to authenticate with
+    /// Authenticate with the private key in KEYFILE
     #[arg(short = 'i', value_name = "KEYFILE", action = ArgAction::Append)]
     identity_file: Vec<PathBuf>,
     /// Run on a pseudo-terminal even with a command
@@ -70,7 +70,7 @@ pub(super) struct Ssh {
     /// Which network to use when several answer
     #[arg(long, value_name = "WHICH", default_value = "priority")]
     prefer: Prefer,
-    /// How long a network of higher priority may hold up one that has answered
+    /// How long to wait for a network of higher priority after another one has answered
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "prefer")]
     grace: Option<Duration>,
     #[command(flatten)]
@@ -91,28 +91,30 @@ enum Prefer {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "As in ssh(1)")]
 struct Letters {
-    /// Let the machine use our agent
+    /// Forward the ssh agent to the machine
     #[arg(short = 'A', conflicts_with = "no_agent")]
     agent: bool,
-    /// Let it use none
+    /// Do not forward the ssh agent
     #[arg(short = 'a')]
     no_agent: bool,
-    /// Compress what is sent
+    /// Compress the data that is sent
     #[arg(short = 'C')]
     compress: bool,
-    /// Listen here and go on from there
+    /// Listen on PORT of this computer and forward each connection to HOST:PORT from the
+    /// machine
     #[arg(short = 'L', value_name = "[ADDRESS:]PORT:HOST:PORT", action = ArgAction::Append)]
     local_forward: Vec<String>,
-    /// Listen there and go on from here
+    /// Listen on PORT of the machine and forward each connection to HOST:PORT from this
+    /// computer; without HOST:PORT, act as a SOCKS proxy
     #[arg(short = 'R', value_name = "[ADDRESS:]PORT[:HOST:PORT]", action = ArgAction::Append)]
     remote_forward: Vec<String>,
-    /// Be a SOCKS server here that goes on from there
+    /// Listen on PORT of this computer as a SOCKS proxy that connects from the machine
     #[arg(short = 'D', value_name = "[ADDRESS:]PORT", action = ArgAction::Append)]
     dynamic_forward: Vec<String>,
-    /// Run nothing there, but forward
+    /// Run no remote command, only forward ports
     #[arg(short = 'N')]
     nothing: bool,
-    /// Join standard input and output to an address that is reached from there
+    /// Connect standard input and output to HOST:PORT from the machine
     #[arg(short = 'W', value_name = "HOST:PORT", conflicts_with = "nothing")]
     stdio_forward: Option<String>,
 }

@@ -30,10 +30,10 @@ const ALL: &str = "Match all";
 
 #[derive(Debug, Args)]
 pub(super) struct StockSsh {
-    /// Write it to ~/.ssh/config.d, and let ~/.ssh/config include it
+    /// Write the lines to a file in ~/.ssh/config.d, and make ~/.ssh/config include it
     #[arg(long, conflicts_with = "remove")]
     install: bool,
-    /// Take away what --install has written for this clan, which may be gone
+    /// Remove the file that --install has written for this clan, even if the clan is gone
     #[arg(long)]
     remove: bool,
 }
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &StockSsh, global: &Global, ui: &Ui) -> Result<()> 
         return Err(Error::Usage(why.to_owned()));
     }
     if arguments.install && !global.clan_is_named() {
-        let why = "your ssh will believe this clan's host keys, so name it with --flake DIR";
+        let why = "your ssh will trust this clan's host keys, so name the clan with --flake DIR";
         return Err(Error::Usage(why.to_owned()));
     }
     let clan = global.clan(ui)?;
@@ -85,8 +85,8 @@ fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &U
         let names = left_out.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
         let more = if left_out.len() > MOST_NAMED { " and more" } else { "" };
         ui.warning(&format!(
-            "left out: {names}{more}; no network leads there, or the name or the user is more \
-             than a word to ssh"
+            "left out: {names}{more}; no network reaches the machine, its name could be another \
+             host's, or its name or user has a special meaning in ssh_config"
         ));
     }
     let call = |more: &[String], command: &str, quote: fn(&str) -> String| {
@@ -136,7 +136,10 @@ fn calls(global: &Global) -> Result<Vec<String>> {
     let lone = global.lone();
     match global.exports.as_ref().filter(|file| lone.as_ref() != Some(*file)) {
         Some(file) if file.as_os_str() == "-" => {
-            return Err(Error::Usage("name a file: standard input is there but once".to_owned()));
+            return Err(Error::Usage(
+                "--exports needs a file here, because ssh reads it again for each connection"
+                    .to_owned(),
+            ));
         }
         Some(file) => words.file("--exports", file)?,
         None => {}
@@ -178,8 +181,8 @@ fn fit(words: CommandWords) -> Result<Vec<String>> {
     let is_more = |word: &&String| word.contains(|c: char| c.is_control() || c == '\\');
     match words.iter().find(|word| is_more(word) || word.contains("${")) {
         Some(word) => Err(Error::Usage(format!(
-            "{} cannot stand in it: ssh takes control characters, backslashes and ${{NAME}} for \
-             more than they are",
+            "{} cannot be written into ssh_config, which interprets control characters, \
+             backslashes and ${{NAME}}",
             printable::line(word)
         ))),
         None => Ok(words),
@@ -226,7 +229,7 @@ impl Place {
         // ssh refuses to read such a file, which must not become one of the user's own.
         let objection = places.iter().filter(|place| place.symlink_metadata().is_ok());
         let objection = objection.filter_map(|place| not_his_alone(place, &global.env)).next();
-        let objection = objection.map(|why| format!("{why}: nothing of yours is changed there"));
+        let objection = objection.map(|why| format!("{why}: your configuration is not changed"));
         let objection = objection.or_else(|| another_users(&[&ssh, home]));
         let own = ssh.join("config.d").join(named(&global.place()));
         Ok(Self { objection, config: ssh.join("config"), own })
@@ -282,7 +285,10 @@ impl Place {
         if !meta.is_file() {
             let name = printable::line(&self.config.to_string_lossy());
             let why = match meta.is_symlink() {
-                true => "is a link, and what it leads to is not changed: include there what",
+                true => {
+                    "is a link, and the file that it points to is not changed: include in that \
+                     file what"
+                }
                 false => "is not a regular file and is not changed: write one that has what",
             };
             return Err(Error::Usage(format!("{name} {why} clan-connect ssh-config prints")));

@@ -73,7 +73,7 @@ pub(super) async fn run(mut invocation: Invocation, global: &Global, ui: &Arc<Ui
     let remote = remote::remote(&invocation)?;
     if options.fork_after_authentication() && Role::of_this().is_none() {
         if global.events.is_some() {
-            let why = "--events says nothing of what goes to the background: leave out -f";
+            let why = "--events cannot be used with -f (ForkAfterAuthentication)";
             return Err(Error::Usage(why.to_owned()));
         }
         return background::start(Role::Session, &invocation, global).await;

@@ -23,18 +23,18 @@ const MAX_KEY_FILE: u64 = 4096;
 #[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Tor")]
 pub(super) struct TorOptions {
-    /// Which Tor client connects: our own, one that runs already, or whichever
-    /// can sooner
+    /// Tor client to use: `embedded` (built in), `system` (a running tor), or `auto` (a
+    /// running tor if one can be used, and the built-in client if it cannot or is slow)
     #[arg(long = "tor", global = true, value_name = "CLIENT", default_value = "auto")]
     client: Which,
     /// Merge FILE, in the format of arti.toml, over our defaults and over
     /// clan-connect/tor.toml in the configuration directory
     #[arg(long = "tor-config", global = true, value_name = "FILE", action = ArgAction::Append)]
     config: Vec<PathBuf>,
-    /// Keep guards and the list of relays in DIR, or keep nothing with `none`
+    /// Keep Tor's guards and its list of relays in DIR; `none` keeps nothing
     #[arg(long = "tor-state", global = true, value_name = "DIR|none")]
     state: Option<PathBuf>,
-    /// A key for client authorization: a FILE of tor's, or a var as
+    /// Key for an onion service's client authorization: a FILE in tor's format, or a var as
     /// `var:GENERATOR/FILE`
     #[arg(long = "tor-auth", global = true, value_name = "FILE|VAR", action = ArgAction::Append)]
     auth: Vec<String>,

@@ -26,15 +26,15 @@ const MAX_KEY: u64 = 64 << 10;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show the host keys that count for a machine
+    /// Show the host keys that are trusted for a machine
     List {
         #[command(flatten)]
         machine: Machine,
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Print the keys that the clan itself knows, as lines of known_hosts for this NAME:
-        /// ssh's KnownHostsCommand
+        /// Print the keys that the clan has for the machine as lines of known_hosts for NAME,
+        /// as a KnownHostsCommand of ssh does
         #[arg(long, value_name = "NAME", conflicts_with = "json")]
         known_hosts: Option<String>,
     },
@@ -42,7 +42,7 @@ pub(super) enum Command {
     Add {
         #[command(flatten)]
         machine: Machine,
-        /// As in ssh_host_ed25519_key.pub, or that file; standard input for `-`
+        /// The key as in ssh_host_ed25519_key.pub, or that file; `-` is standard input
         #[arg(value_name = "KEY|FILE")]
         key: String,
     },
@@ -235,8 +235,8 @@ fn shown(name: &str, port: u16) -> String {
 fn refuse_clan(machine: &str, trust: &Trust) -> Result<()> {
     match trust.is_of_clan() {
         true => Err(Error::Usage(format!(
-            "the clan itself says which key {} has, and known_hosts does not count: change its \
-             var openssh/ssh.id_ed25519.pub",
+            "the clan has a host key for {}, so that known_hosts is not used: change the \
+             machine's var openssh/ssh.id_ed25519.pub",
             Printable(machine)
         ))),
         false => Ok(()),

@@ -16,10 +16,10 @@ pub(super) struct TrustClan {
     /// flake.nix, .clan-flake or a snapshot]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Show what is allowed
+    /// List the clans that are allowed
     #[arg(long, conflicts_with_all = ["dir", "revoke"])]
     list: bool,
-    /// Allow it no more
+    /// No longer allow the clan
     #[arg(long)]
     revoke: bool,
 }
@@ -46,8 +46,8 @@ pub(super) fn run(command: &TrustClan, global: &Global, ui: &Ui) -> Result<u8> {
     print(format!("allowed {}\n", shown(&dir)).as_bytes())?;
     if let Some(foreign) = foreign {
         ui.warning(&format!(
-            "{foreign}: whoever that is can have nix evaluate what he likes, and say where your \
-             machines are and which host keys they have"
+            "{foreign}: other users can change what nix evaluates, the machines' addresses and \
+             their host keys"
         ));
     }
     Ok(0)
@@ -65,7 +65,7 @@ fn revoke(
         None => flake::find(None, start)?,
     };
     if trusted.revoke(&dir)? {
-        print(format!("no more allowed: {}\n", shown(&dir)).as_bytes())?;
+        print(format!("{} is no longer allowed\n", shown(&dir)).as_bytes())?;
         return Ok(0);
     }
     ui.warning(&format!("{} was not allowed", shown(&dir)));

@@ -29,7 +29,7 @@ pub(super) enum Command {
         #[arg(value_name = "GENERATOR/FILE", add = ArgValueCompleter::new(complete::vars))]
         var: String,
     },
-    /// List a machine's vars: public values, and who keeps the secret ones
+    /// List a machine's vars: the values of public ones, and the store of secret ones
     List {
         /// The machine
         #[arg(add = ArgValueCompleter::new(complete::machines))]
@@ -148,12 +148,12 @@ fn as_text(listed: &[Listed]) -> String {
     let row = |entry: &Listed| {
         let shared = match (entry.shared, entry.counts) {
             (true, true) => ", shared",
-            (true, false) => ", shared, does not count",
+            (true, false) => ", shared, not used",
             (false, _) => "",
         };
         let value = match &entry.kept {
             Kept::Public(value) if entry.counts => shown(value),
-            Kept::Public(value) => format!("{}  <shared, does not count>", shown(value)),
+            Kept::Public(value) => format!("{}  <shared, not used>", shown(value)),
             Kept::Secret { store, closed: None } => format!("<secret: {store}{shared}>"),
             Kept::Secret { store, closed: Some(reason) } => {
                 format!("<secret: {store}{shared}; {}>", printable::line(reason))

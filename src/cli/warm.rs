@@ -16,10 +16,10 @@ use crate::printable::Printable;
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Close {
-    /// The machine, as it is called in the clan
+    /// The machine's name in the clan
     #[arg(add = ArgValueCompleter::new(complete::machines))]
     machine: Option<String>,
-    /// All of them, to the machines of all clans
+    /// Close all connections, to the machines of all clans
     #[arg(long)]
     all: bool,
 }

@@ -8,15 +8,15 @@ use crate::options::{Persist, Value as _};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct Warmth {
-    /// Keep the connection for the next commands for so long after the last one, as
-    /// `90`, `10m` or `yes` for ever; `no` or 0 keeps none [default: 1m at a terminal]
+    /// Keep the connection open for TIME after the last command, such as `90` (seconds) or
+    /// `10m`; `yes` has no limit, `no` or `0` is --no-persist [default: 1m at a terminal]
     ///
-    /// Where standard error is no terminal, nothing is kept unless this, ControlPersist
-    /// or $CLAN_CONNECT_PERSIST asks for it. Commands share a connection when everything
-    /// is the same that decides where it leads, as whom, and what it may do.
+    /// If standard error is not a terminal, no connection is kept unless this option,
+    /// ControlPersist or $CLAN_CONNECT_PERSIST asks for it. Commands share a connection if
+    /// they have the same destination, the same user and the same permissions.
     #[arg(long, value_name = "TIME", value_parser = parse, conflicts_with = "no_persist")]
     persist: Option<Persist>,
-    /// Keep no connection for the next commands, and use none
+    /// Do not keep the connection for later commands, and do not use one that was kept
     #[arg(long)]
     no_persist: bool,
 }

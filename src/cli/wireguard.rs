@@ -17,10 +17,10 @@ use crate::vars::Vars;
 #[derive(Debug, Default, Clone, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "WireGuard")]
 pub(super) struct WireguardOptions {
-    /// Be a member of the clan's WireGuard network where this computer is not in it: with
-    /// the key in FILE, as `wg genkey` or wg-quick has it, or with that of a machine which
-    /// runs nowhere else [default: clan-connect/wireguard-key in the configuration
-    /// directory, then the key that is deployed here]
+    /// Key with which this program joins the clan's WireGuard network when this computer is
+    /// not in it: FILE (`wg genkey` or wg-quick format), or `var:MACHINE` for a machine that
+    /// is never deployed [default: clan-connect/wireguard-key in the configuration directory,
+    /// then the deployed key]
     #[arg(long = "wireguard-key", global = true, value_name = "FILE|var:MACHINE",
           action = ArgAction::Append)]
     key: Vec<String>,

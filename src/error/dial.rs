@@ -137,7 +137,8 @@ impl fmt::Display for DialFailure {
             Self::Proxy(failure) => write!(f, "{failure}"),
             Self::Preload(name) => write!(
                 f,
-                "not connected directly: LD_PRELOAD names {name}, which cannot lead a static program"
+                "not connected directly: LD_PRELOAD names {name}, which has no effect on a static \
+                 program"
             ),
             Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
         }
@@ -191,7 +192,7 @@ impl fmt::Display for ProxyFailure {
             }
             Self::Jump(why) => write!(f, "jump host: {why}"),
             Self::TellsSecret => {
-                f.write_str("a jump host of ssh_config is not told the secret host")
+                f.write_str("the secret host is not sent to a jump host that only ssh_config names")
             }
             Self::Unfit(why) => write!(f, "not told to the ProxyCommand: the host {why}"),
             Self::Command(why) => f.write_str(why),

@@ -36,8 +36,10 @@ impl IrohFailure {
                 "is the machine online, and its p2p-ssh-iroh service running? this computer asks \
                  name servers and an https server for it"
             }
-            Self::Silent => "the machine may be off, or neither UDP nor a relay leads there",
-            Self::Impostor => "an old address of the machine may be another's by now; try again",
+            Self::Silent => "the machine may be off, or neither UDP nor a relay reaches it",
+            Self::Impostor => {
+                "an old address of the machine may belong to another one by now; try again"
+            }
             Self::OtherProtocol => "is dumbpipe running there, as Clan's p2p-ssh-iroh starts it?",
             Self::Lost => "the machine may just have gone down; try again",
             Self::NoSocket => "may this program use UDP here?",
@@ -50,12 +52,14 @@ impl fmt::Display for IrohFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTicket(why) => write!(f, "its ticket cannot be used: {why}"),
-            Self::Unpublished => f.write_str("nobody knows where its ticket leads"),
-            Self::Undiscovered => {
-                f.write_str("whoever may know where its ticket leads did not answer in time")
-            }
+            Self::Unpublished => f.write_str("no address is published for its ticket"),
+            Self::Undiscovered => f.write_str(
+                "the servers that may know the address of its ticket did not answer in time",
+            ),
             Self::Silent => f.write_str("the machine did not answer in time, directly or by relay"),
-            Self::Impostor => f.write_str("who answers does not have the key of its ticket"),
+            Self::Impostor => {
+                f.write_str("the computer that answers does not have the key of its ticket")
+            }
             Self::OtherProtocol => f.write_str("the machine does not speak dumbpipe's protocol"),
             Self::Lost => f.write_str("the connection broke off while it began"),
             Self::NoSocket => f.write_str("no socket for UDP can be opened"),

@@ -59,7 +59,7 @@ impl BadKey {
                 let file = printable::argument(&self.origin, "FILE");
                 format!("keep it to yourself: chmod 600 {file}")
             }
-            KeyFault::Foreign { .. } => "name a copy of it that is yours alone".to_owned(),
+            KeyFault::Foreign { .. } => "name a copy of it that belongs to you".to_owned(),
             KeyFault::Wrong(_) => format!("name a key {form}"),
         }
     }

@@ -73,13 +73,13 @@ impl fmt::Display for LeafFailure {
             LeafFault::NoRandom => write!(f, "{overlay}: the system has no random numbers"),
             LeafFault::KeyInUse => write!(f, "{overlay}: another process here uses its key"),
             LeafFault::Unconnected => write!(f, "{overlay}: peering: no peer can be connected to"),
-            LeafFault::SilentPeer => write!(f, "{overlay}: peering: the peer says nothing"),
+            LeafFault::SilentPeer => write!(f, "{overlay}: peering: the peer sends nothing"),
             LeafFault::Version { ours, theirs } => {
                 write!(f, "{overlay}: peering: the peer speaks version {theirs}, and we {ours}")
             }
             LeafFault::Password => write!(f, "{overlay}: peering: the peer has another password"),
             LeafFault::OtherPeer => {
-                write!(f, "{overlay}: peering: the peer's key is none of those that were named")
+                write!(f, "{overlay}: peering: the peer's key is not one of the named keys")
             }
             LeafFault::Ourselves => write!(f, "{overlay}: peering: the peer has our own key"),
             LeafFault::Protocol(what) => {
@@ -87,10 +87,10 @@ impl fmt::Display for LeafFailure {
             }
             LeafFault::Lost => write!(f, "{overlay}: peering: the peer has closed the connection"),
             LeafFault::KeyElsewhere => write!(f, "{overlay}: the key is in use somewhere else"),
-            LeafFault::NotFound => write!(f, "{overlay}: lookup: nobody knows the machine"),
+            LeafFault::NotFound => write!(f, "{overlay}: lookup: no node knows the machine"),
             LeafFault::NoSession => write!(f, "{overlay}: session: the machine does not answer"),
             LeafFault::Unanswered => {
-                write!(f, "{overlay}: the machine is there and takes no connection from us")
+                write!(f, "{overlay}: the machine is reachable, but does not answer on that port")
             }
             LeafFault::Ended => write!(f, "{overlay}: our client has ended"),
         }
@@ -104,11 +104,12 @@ impl LeafFailure {
             LeafFault::NoPeers => "name a peer of the overlay, or start its daemon here",
             LeafFault::BadKey(bad) => return Some(bad.hint(KEY)),
             LeafFault::KeyUnread => {
-                "does anything write to the pipe that is named as the key, or answer what is \
-                 asked to open it?"
+                "the key is read from a pipe that nothing writes to, or from a var whose identity \
+                 waits for a prompt"
             }
             LeafFault::KeyInUse | LeafFault::KeyElsewhere | LeafFault::Ourselves => {
-                "a key can be in one place at a time: end the other one, or use a key of its own"
+                "a key can be used in only one place at a time: end the other use, or name \
+                 another key"
             }
             LeafFault::Unconnected => {
                 "is the overlay's daemon running at the peers, and its port open?"
@@ -122,10 +123,11 @@ impl LeafFailure {
             }
             LeafFault::NoSession => "is the machine on, and its daemon running?",
             LeafFault::Unanswered if self.overlay == "Mycelium" => {
-                "is the overlay's interface up there, and does its firewall let us in?"
+                "is the overlay's interface up on the machine, and does its firewall let us in?"
             }
             LeafFault::Unanswered => {
-                "its firewall may take packets only from members: use a member's key, or add ours"
+                "the machine's firewall may accept packets only from members: use a member's key, \
+                 or add ours"
             }
             _ => return None,
         };

@@ -91,14 +91,14 @@ impl Loss {
     pub fn hint(&self) -> Option<String> {
         let missing = match self {
             Self::NoCommon(missing) => missing,
-            Self::Ahead => return Some("let nothing be sent ahead (Pipelining no)".to_owned()),
+            Self::Ahead => return Some("turn pipelining off (Pipelining no)".to_owned()),
             _ => return None,
         };
         Some(match missing.options() {
             Some(options) => {
                 let option = |(option, value)| format!("{option} {value}");
                 let options: Vec<String> = options.into_iter().map(option).collect();
-                format!("if it has to be: {}", options.join(" and "))
+                format!("{}: {}", NoCommon::to_allow(options.len()), options.join(" and "))
             }
             None => NoCommon::HOPELESS.to_owned(),
         })
@@ -109,6 +109,11 @@ impl NoCommon {
     /// What is left to say when none of the server's offers can be used.
     pub const HOPELESS: &'static str =
         "none of these can be used here, the server has to offer a better one";
+
+    /// What stands before so many options.
+    pub(crate) fn to_allow(options: usize) -> &'static str {
+        if options == 1 { "to allow this algorithm" } else { "to allow these algorithms" }
+    }
 
     /// The options that would allow all of it, with their values; `None` if there is
     /// something that cannot be had.
@@ -143,10 +148,10 @@ impl fmt::Display for Loss {
                 f.write_str("ended: the server sent more than it was allowed to")
             }
             Self::TooManyMessages => {
-                f.write_str("ended: the server sent more messages than anybody has use for")
+                f.write_str("ended: the server sent too many unexpected messages")
             }
             Self::Ahead => {
-                f.write_str("ended: the server did not answer rightly what was sent ahead")
+                f.write_str("ended: the server's answers to pipelined messages are inconsistent")
             }
             Self::Damaged => f.write_str("failed: a message was damaged on its way"),
             Self::Broken(kind) => write!(f, "lost: {kind}"),

@@ -77,7 +77,7 @@ impl MemberFailure {
         Some(match self {
             Self::NoKey { instance } => format!(
                 "start this computer's own tunnel (systemctl start wireguard-{instance}), or name \
-                 the key of a member that runs nowhere"
+                 the key of a member that runs nowhere else"
             ),
             Self::Stranger { .. } | Self::Controller { .. } => BECOME.to_owned(),
             Self::BadKey(bad) => {
@@ -86,8 +86,7 @@ impl MemberFailure {
             Self::Runs { .. } => "name the key of a member that runs nowhere else".to_owned(),
             Self::Busy { .. } => "wait until it ends, or name the key of another member".to_owned(),
             Self::NoEndpoint { is_unknown: true, .. } => {
-                "exports alone do not say it: read the clan itself, or a snapshot of it that is \
-                 made anew"
+                "exports alone do not contain it: read the clan itself, or make its snapshot anew"
                     .to_owned()
             }
             Self::NoEndpoint { .. } => {
@@ -119,23 +118,23 @@ impl fmt::Display for MemberFailure {
             Self::NoKey { instance } => write!(
                 f,
                 "this computer is not in the WireGuard network {instance}, and no key of a member \
-                 is at hand"
+                 was found"
             ),
             Self::BadKey(BadKey { origin, fault }) => {
                 write!(f, "the WireGuard key {origin}: {fault}")
             }
             Self::Unnameable { instance } => write!(
                 f,
-                "the vars of the WireGuard network {instance} cannot be found: its name is more \
-                 than a word"
+                "the vars of the WireGuard network {instance} cannot be found: a var's name \
+                 cannot contain this name"
             ),
             Self::Stranger { origin, instance } => {
-                write!(f, "the WireGuard key {origin} is of no member of {instance}")
+                write!(f, "the WireGuard key {origin} does not belong to a member of {instance}")
             }
             Self::Controller { origin, machine } => write!(
                 f,
-                "the WireGuard key {origin} is of the controller {machine}, which only that \
-                 machine can be"
+                "the WireGuard key {origin} belongs to the controller {machine}, and only that \
+                 machine can use it"
             ),
             Self::Runs { machine, address, device } => write!(
                 f,
@@ -146,7 +145,7 @@ impl fmt::Display for MemberFailure {
                 write!(f, "another clan-connect uses the WireGuard key of {machine}")
             }
             Self::NoEndpoint { machine, .. } => {
-                write!(f, "where the WireGuard controller {machine} is reached is not known")
+                write!(f, "the endpoint of the WireGuard controller {machine} is not known")
             }
             Self::NoController { instance } => {
                 write!(f, "no controller of the WireGuard network {instance} is known")

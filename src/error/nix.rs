@@ -40,7 +40,7 @@ impl NixFault {
     /// What would help.
     pub fn hint(&self) -> Vec<String> {
         let hint = match self {
-            Self::Missing => "there is no such flake: look at how it is written".to_owned(),
+            Self::Missing => "there is no such flake: check the spelling".to_owned(),
             Self::Fetch => "it could not be downloaded: try again where its server can be \
                             reached, or name a directory"
                 .to_owned(),
@@ -73,7 +73,7 @@ impl NixFault {
                 .to_owned(),
             Self::Evaluation => {
                 return vec![
-                    "what was never generated may be missing: clan vars generate".to_owned(),
+                    "a var that was never generated may be missing: clan vars generate".to_owned(),
                     "a file of the exports or a snapshot needs no nix".to_owned(),
                 ];
             }

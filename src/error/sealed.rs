@@ -29,14 +29,14 @@ impl SealedFault {
         let named = here.filter(|here| whose.iter().any(|name| name == here));
         match (self, named, here) {
             (Self::NotAmong(of), _, _) => {
-                format!("it is none of the secret hosts that the snapshot has for {}", shown(of))
+                format!("it is not one of the secret hosts that the snapshot has for {}", shown(of))
             }
             (Self::Broken { whose, reason }, _, _) => {
                 let whose = shown(whose);
                 format!("the secret hosts that the snapshot has for {whose} are damaged: {reason}")
             }
             (Self::Closed(_), Some(here), _) => format!(
-                "the snapshot has secret hosts for this machine, {}, and nothing here opens them",
+                "the snapshot has secret hosts for this machine, {}, and no key here decrypts them",
                 shown(here)
             ),
             (Self::Closed(_), None, here) => {
@@ -48,7 +48,7 @@ impl SealedFault {
                 let here =
                     here.map(|here| format!(", but not for this computer ({})", shown(here)));
                 format!(
-                    "the snapshot has secret hosts for {}{}, and nothing here opens them",
+                    "the snapshot has secret hosts for {}{}, and no key here decrypts them",
                     names.join(", "),
                     here.unwrap_or_default()
                 )
@@ -63,8 +63,8 @@ impl SealedFault {
         match self {
             Self::Closed(tried) if is_named => vec![
                 tried_or(tried, "there is no key here"),
-                "a machine's own key is root's: be root, or in the group that root opens them \
-                 for in /run/clan-connect"
+                "only root can read the machine's key: run this as root, or as a member of the \
+                 group of the directory given to `exports unseal`"
                     .to_owned(),
             ],
             Self::Closed(tried) => vec![tried_or(tried, "there is no key here"), again],

@@ -46,7 +46,7 @@ impl fmt::Display for TailscaleFailure {
             Self::Starting => "tailscaled is still starting",
             Self::Outside => "tailscaled says that the host is not in its tailnet",
             Self::Unreached => "tailscaled cannot reach the host",
-            Self::Garbled => "what answers on tailscaled's socket is not understood",
+            Self::Garbled => "the answer on tailscaled's socket is not understood",
         })
     }
 }

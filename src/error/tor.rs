@@ -73,7 +73,7 @@ impl TorFailure {
                  until it can be found"
             }
             Self::AuthMissing => "it needs a key for client authorization (TorAuth)",
-            Self::AuthWrong => "ask who runs the service to authorize this key",
+            Self::AuthWrong => "ask the service's operator to authorize this key",
             Self::NotConnected => "the machine may just have gone down; try again",
             Self::PortClosed => "is sshd running there, and does the service offer this port?",
             Self::Silent => "try again, or allow more time",
@@ -95,7 +95,7 @@ impl TorFailure {
                  name another one with $TOR_SOCKS"
             }
             Self::SystemTorFailed => "its log may say why",
-            Self::Config(_) => "correct what is named there; its format is that of arti.toml",
+            Self::Config(_) => "correct the configuration; its format is that of arti.toml",
             Self::Other(_) => return None,
         })
     }
@@ -123,10 +123,11 @@ impl fmt::Display for TorFailure {
             }
             Self::Config(reason) => write!(f, "Tor's configuration: {reason}"),
             Self::NoSystemTor(address) => write!(f, "no tor listens on {address}"),
-            Self::NotTor(address) => write!(f, "what listens on {address} is not tor"),
+            Self::NotTor(address) => write!(f, "the program that listens on {address} is not tor"),
             Self::Stranger { address, owner } => write!(
                 f,
-                "what listens on {address} belongs to {owner}, who is not told an onion's name"
+                "the program that listens on {address} belongs to {owner}, so the onion address \
+                 is not sent to it"
             ),
             Self::SystemTorFailed => f.write_str("the system's tor could not connect"),
             Self::Other(kind) => f.write_str(kind),

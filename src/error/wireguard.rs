@@ -61,22 +61,26 @@ impl WireGuardFailure {
 impl fmt::Display for WireGuardFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoController => f.write_str("no WireGuard controller leads to its address"),
+            Self::NoController => {
+                f.write_str("no WireGuard controller has its address in its network")
+            }
             Self::Unresolved(why) => write!(f, "the WireGuard controller's endpoint: {why}"),
-            Self::Unroutable => f.write_str("this computer has no way to the WireGuard controller"),
-            Self::Closed => f.write_str("nobody listens at the WireGuard controller's endpoint"),
+            Self::Unroutable => {
+                f.write_str("this computer has no route to the WireGuard controller")
+            }
+            Self::Closed => f.write_str("nothing listens at the WireGuard controller's endpoint"),
             Self::Silent => f.write_str("nothing came back from the WireGuard controller"),
             Self::Strange => {
-                f.write_str("what came back from the WireGuard controller is no handshake")
+                f.write_str("the answer of the WireGuard controller is not a handshake")
             }
             Self::NoAnswer => {
                 f.write_str("the WireGuard controller answers, but not the machine behind it")
             }
             Self::NoWay => {
-                f.write_str("the WireGuard controller answers, but has no way to the machine")
+                f.write_str("the WireGuard controller answers, but has no route to the machine")
             }
             Self::NoSocket => f.write_str("no socket for UDP can be opened"),
-            Self::Ended => f.write_str("our own end of the tunnel has gone"),
+            Self::Ended => f.write_str("our own end of the tunnel has ended"),
         }
     }
 }

@@ -127,7 +127,7 @@ pub(super) fn fetch(nix: &Path, reference: &str, git: &str, env: &Env) -> Result
     }
     match inside(&store_path, reference) {
         Some(files) => Ok(Fetched { files, root: store_path, locked }),
-        None => Err(Fault::Missing.error(reference, "its dir leads out of it")),
+        None => Err(Fault::Missing.error(reference, "its ?dir= points outside of it")),
     }
 }
 

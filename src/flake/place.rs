@@ -64,7 +64,7 @@ pub fn fetched(reference: &str, env: &Env) -> Result<Flake> {
     let reference = written.as_deref().unwrap_or(reference);
     let nix = nix::program(env).ok_or_else(|| Error::NoExports {
         flake: reference.into(),
-        reason: "only nix can fetch it, and there is none".to_owned(),
+        reason: "only nix can fetch it, and nix was not found".to_owned(),
     })?;
     let fetched = nix::fetch(&nix, reference, &nix::settings(reference)?, env)?;
     if !fetched.files.is_dir() {
@@ -155,7 +155,7 @@ fn admit(dir: &Path, named: Option<&Path>, asker: Asker, env: &Env) -> Result<bo
         Err(Error::ClanRefused { dir: dir.to_owned(), reason, is_strangers })
     };
     let is_ssh = matches!(asker, Asker::Ssh | Asker::Files);
-    let standing = "to stand in it does not mean that ssh is to use it";
+    let standing = "ssh uses only a clan that is named or allowed";
     // Where the user has named it, and it is his alone, nothing else matters.
     let found = is_named.then(|| foreign(dir));
     if found == Some(None) {
@@ -170,7 +170,9 @@ fn admit(dir: &Path, named: Option<&Path>, asker: Asker, env: &Env) -> Result<bo
     match (trusted.word(dir, found.is_some()), found) {
         (Word::Allowed, _) => Ok(true),
         (Word::Unknown, Some(found)) => refused(found.to_string()),
-        (Word::Changed, Some(found)) => refused(format!("{found}, and that is new")),
+        (Word::Changed, Some(found)) => {
+            refused(format!("{found}; this was not so when the clan was allowed"))
+        }
         (Word::Unknown, None) if is_ssh => refused(standing.to_owned()),
         (Word::Changed, None) if is_ssh => {
             refused("it is not the directory that was allowed, or not of the same owner".to_owned())

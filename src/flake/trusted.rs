@@ -98,19 +98,19 @@ impl Trusted {
             Err(error) => return Err(wrong(format!("cannot be read: {}", strerror(&error)))),
         };
         if !meta.is_file() || meta.len() > MAX_FILE {
-            return Err(wrong("is no file of ours".to_owned()));
+            return Err(wrong("is not a regular file of at most 1 MiB".to_owned()));
         }
         // Also a link of somebody else's that leads to it.
         if let Some(foreign) = foreign_file(&path, Who::asks(env)) {
-            return Err(wrong(format!("says nothing, because {foreign}")));
+            return Err(wrong(format!("is ignored, because {foreign}")));
         }
         let bytes = file::read(&path, MAX_FILE).map_err(|error| match error {
             // It names the file, which the error here does, too.
             Error::File { source, .. } => wrong(format!("cannot be read: {source}")),
-            _ => wrong("is no file of ours".to_owned()),
+            _ => wrong("is not a regular file of at most 1 MiB".to_owned()),
         })?;
         let mut list: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| wrong(format!("is no list of clans: {error}")))?;
+            .map_err(|error| wrong(format!("is not a list of clans: {error}")))?;
         match list.version {
             VERSION => {
                 list.path = Some(path);

@@ -17,7 +17,7 @@ fn about(row: &Row) -> String {
         "" => String::new(),
         note => format!(" ({note})"),
     };
-    let each = if row.each { " Every line of it counts." } else { "" };
+    let each = if row.each { " May be given more than once." } else { "" };
     let limit = if row.facts.in_address { "" } else { " Not taken from an address." };
     format!("{}{note}.{each}{limit}", row.about.trim())
 }
@@ -28,10 +28,10 @@ pub fn page() -> String {
     let mut text = "
 ## Options of ssh_config
 
-In the configuration, for `-o` and for `--ssh-option`; a value that is wrong is refused when
-it is read. In an address (`--target-host HOST?NAME=VALUE`) none is taken that starts a
-program, loads code, or lets the other side use what is ours. All do what they do in
-ssh_config(5), but for those that are an option of our own, which OpenSSH does not know.
+They can be set in the configuration, with `-o` and with `--ssh-option`; a wrong value is
+refused when it is read. An address (`--target-host HOST?NAME=VALUE`) cannot set an option that
+starts a program, loads code, or lets the server use this computer. All of them mean what
+ssh_config(5) says, except those that are an option of our own, which OpenSSH does not know.
 
 | | |
 |---|---|

@@ -29,15 +29,15 @@ options! {
     /// The name to log in as
     "User" user: Option<String>,
         HONOURED.letters(&[('l', Argument(""))]).shown(Never);
-    /// Where to connect to, instead of the name as it was typed
+    /// The host to connect to, instead of the name that was typed
     "HostName" host_name: Option<Template>, HONOURED.shown(Never);
     /// The port to connect to
     "Port" port: Option<NonZeroU16>,
         HONOURED.letters(&[('p', Argument("Bad port '{}'"))]).shown(Never);
-    /// Which addresses are dialled: any, inet or inet6
+    /// Which IP addresses are used: any, inet or inet6
     "AddressFamily" address_family: Option<Family> = Family::Any,
         HONOURED.letters(&[('4', Now("inet")), ('6', Now("inet6"))]);
-    /// Whether nobody is asked anything
+    /// Whether prompts are disabled
     "BatchMode" batch_mode: Option<bool> = false, HONOURED;
     /// Whether a name that CanonicalDomains does not complete is tried as it is
     "CanonicalizeFallbackLocal" canonicalize_fallback_local: Option<bool> = true,
@@ -45,19 +45,19 @@ options! {
     /// Whether short names are completed by CanonicalDomains
     "CanonicalizeHostname" canonicalize_hostname: Option<Canonicalize> = Canonicalize::No,
         HONOURED.not_in_addresses().note("not for machines of a clan");
-    /// Whether the address is looked up among the known hosts, too
+    /// Whether the address is also looked up in known_hosts
     "CheckHostIP" check_host_ip: Option<bool> = false, IGNORED;
-    /// Whether what is sent is compressed
+    /// Whether the data that is sent is compressed
     "Compression" compression: Option<bool> = false, HONOURED.letters(&[('C', Now("yes"))]);
-    /// Whether the connection is shared with others
+    /// Whether the connection is shared with later commands
     "ControlMaster" control_master: Option<ControlMaster> = ControlMaster::No,
         HONOURED.letters(&[('M', Next(&["yes", "ask"]))]).not_in_addresses();
     /// Whether ssh-keysign is used for HostbasedAuthentication
     "EnableSSHKeysign" enable_ssh_keysign: Option<bool> = false, IGNORED;
-    /// Whether no forward counts that is said anywhere
+    /// Whether all configured forwards are ignored
     "ClearAllForwardings" clear_all_forwardings: Option<bool> = false,
         HONOURED.not_in_addresses();
-    /// Whether a forward that cannot be had ends the connection
+    /// Whether the connection ends if a forward cannot be set up
     "ExitOnForwardFailure" exit_on_forward_failure: Option<bool> = false,
         HONOURED.not_in_addresses();
     /// How the fingerprints of keys are shown
@@ -66,10 +66,10 @@ options! {
     "ForwardX11" forward_x11: Option<bool> = false,
         IGNORED.letters(&[('X', Now("yes")), ('x', Now("no")), ('Y', Now("yes"))])
             .not_in_addresses();
-    /// Whether forwarded X11 clients may do everything
+    /// Whether forwarded X11 clients have full access to the display
     "ForwardX11Trusted" forward_x11_trusted: Option<bool> = false,
         IGNORED.letters(&[('Y', Now("yes"))]).not_in_addresses();
-    /// Whether everybody may use the ports that LocalForward opens
+    /// Whether other computers may use the ports that LocalForward opens
     "GatewayPorts" gateway_ports: Option<bool> = false,
         HONOURED.letters(&[('g', First("yes"))]).not_in_addresses();
     /// Whether to authenticate by GSSAPI
@@ -77,26 +77,26 @@ options! {
         IGNORED.letters(&[('K', First("yes"))]);
     /// Whether to exchange keys by GSSAPI
     "GSSAPIKeyExchange" gssapi_key_exchange: Option<bool>, IGNORED;
-    /// Whether the other side gets our GSSAPI credentials
+    /// Whether our GSSAPI credentials are forwarded to the server
     "GSSAPIDelegateCredentials" gssapi_delegate_credentials: Option<bool>,
         IGNORED.letters(&[('K', First("yes")), ('k', First("no"))]).not_in_addresses();
-    /// Whether GSSAPI believes the DNS
+    /// Whether GSSAPI trusts the names that the DNS returns
     "GSSAPITrustDns" gssapi_trust_dns: Option<bool>, IGNORED;
-    /// Whether new GSSAPI credentials mean new keys
+    /// Whether renewed GSSAPI credentials cause a new key exchange
     "GSSAPIRenewalForcesRekey" gssapi_renewal_forces_rekey: Option<bool>, IGNORED;
-    /// Who we are to GSSAPI
+    /// The client's identity for GSSAPI
     "GSSAPIClientIdentity" gssapi_client_identity: Option<String>, IGNORED;
-    /// Who the server is to GSSAPI
+    /// The server's identity for GSSAPI
     "GSSAPIServerIdentity" gssapi_server_identity: Option<String>, IGNORED;
-    /// Key exchanges of GSSAPI
+    /// Key exchange methods of GSSAPI
     "GSSAPIKexAlgorithms" gssapi_kex_algorithms: Option<String>, IGNORED;
-    /// Whether names are hashed in lines that are added to the known hosts
+    /// Whether host names are hashed in lines that are added to known_hosts
     "HashKnownHosts" hash_known_hosts: Option<bool> = false, HONOURED;
-    /// Whether to authenticate by the host that we are on
+    /// Whether to authenticate with the host key of this computer
     "HostbasedAuthentication" hostbased_authentication: Option<bool> = false, IGNORED;
     /// Whether only keys of IdentityFile and CertificateFile are offered
     "IdentitiesOnly" identities_only: Option<bool> = false, HONOURED;
-    /// Whether to answer questions of the server
+    /// Whether to authenticate by answering questions of the server
     "KbdInteractiveAuthentication" kbd_interactive_authentication: Option<bool> = true,
         HONOURED
             .aliases(&[
@@ -104,179 +104,183 @@ options! {
                 "skeyauthentication",
                 "tisauthentication",
             ]);
-    /// Whether any host key will do for this computer
+    /// Whether the host key of a loopback address goes unchecked
     "NoHostAuthenticationForLocalhost" no_host_authentication_for_localhost: Option<bool> = false,
         HONOURED;
-    /// Whether to authenticate by a password
+    /// Whether to authenticate with a password
     "PasswordAuthentication" password_authentication: Option<bool> = true, HONOURED;
-    /// Whether LocalCommand counts
+    /// Whether LocalCommand is run
     "PermitLocalCommand" permit_local_command: Option<bool> = false,
         HONOURED.not_in_addresses();
-    /// Whether ProxyCommand passes on a connection instead of carrying it
+    /// Whether ProxyCommand passes a connected socket back instead of carrying the data
     "ProxyUseFdpass" proxy_use_fdpass: Option<bool> = false, HONOURED.not_in_addresses();
-    /// Whether to authenticate by keys
+    /// Whether to authenticate with keys
     "PubkeyAuthentication" pubkey_authentication: Option<PubkeyAuthentication>
         = PubkeyAuthentication::Yes, HONOURED.aliases(&["dsaauthentication"]);
-    /// Whether what runs there has a terminal
+    /// Whether the remote command has a terminal
     "RequestTTY" request_tty: Option<RequestTty> = RequestTty::Auto,
         HONOURED.letters(&[
             ('t', Next(&["yes", "force"])),
             ('T', Now("no")),
             ('N', Now("no")),
         ]);
-    /// Whether a shell or command, a subsystem or nothing runs there
+    /// Whether a shell or command, a subsystem or nothing is run on the server
     "SessionType" session_type: Option<SessionType> = SessionType::Default,
         HONOURED.not_in_addresses().letters(&[('N', First("none")), ('s', First("subsystem"))]);
-    /// Whether standard input is left alone
+    /// Whether standard input is not read
     "StdinNull" stdin_null: Option<bool> = false,
         HONOURED.not_in_addresses().letters(&[('n', First("yes")), ('f', First("yes"))]);
-    /// Whether to go to the background once all stands
+    /// Whether to go to the background after authentication and forwarding
     "ForkAfterAuthentication" fork_after_authentication: Option<bool> = false,
         HONOURED.letters(&[('f', First("yes"))]).not_in_addresses();
-    /// Whether an old socket is removed before a forward listens at its name
+    /// Whether an existing socket file is removed before a forward listens at its path
     "StreamLocalBindUnlink" stream_local_bind_unlink: Option<bool> = false,
         HONOURED.not_in_addresses();
     /// What to do about host keys that are not known: yes, ask, accept-new, no
     "StrictHostKeyChecking" strict_host_key_checking: Option<HostKeyCheck> = HostKeyCheck::Ask,
         HONOURED;
-    /// Whether the system notices that the other side is gone
+    /// Whether the system sends TCP keepalive messages to notice a lost connection
     "TCPKeepAlive" tcp_keep_alive: Option<bool> = true, HONOURED.aliases(&["keepalive"]);
-    /// Whether a network is forwarded
+    /// Whether a tunnel device is forwarded
     "Tunnel" tunnel: Option<Tunnel> = Tunnel::No,
         IGNORED.letters(&[('w', First("point-to-point"))]).not_in_addresses();
-    /// Whether an SSHFP record counts that DNSSEC proves
+    /// Whether an SSHFP record verified by DNSSEC is accepted as proof of the host key
     "VerifyHostKeyDNS" verify_host_key_dns: Option<YesNoAsk> = YesNoAsk::No, HONOURED;
-    /// Whether host keys are drawn
+    /// Whether host keys are shown as pictures
     "VisualHostKey" visual_host_key: Option<bool> = false, IGNORED;
-    /// Whether the known hosts follow the keys that a known server says it has
+    /// Whether known_hosts is updated with further host keys that a known server announces
     "UpdateHostKeys" update_host_keys: Option<YesNoAsk>,
         HONOURED.unset(|options| if options.leaves_known_hosts() { "false" } else { "true" });
     /// Whether escape sequences open a command line
     "EnableEscapeCommandline" enable_escape_commandline: Option<bool> = false, IGNORED;
-    /// Whether there is a warning of weak cryptography
+    /// Whether a warning about weak cryptography is printed
     "WarnWeakCrypto" warn_weak_crypto: Option<bool>, IGNORED;
-    /// How many dots a name may have that is completed by CanonicalDomains
+    /// The number of dots up to which a name is completed by CanonicalDomains
     "CanonicalizeMaxDots" canonicalize_max_dots: Option<u32> = 1,
         HONOURED.not_in_addresses().note("not for machines of a clan");
-    /// How often to try to connect, once a second
+    /// How many times to try to connect, one second apart
     "ConnectionAttempts" connection_attempts: Option<NonZeroU32> = NonZeroU32::MIN, HONOURED;
-    /// How long X11 is forwarded
+    /// How long untrusted X11 forwarding accepts connections
     "ForwardX11Timeout" forward_x11_timeout: Option<Time> = Time(Some(1200)), IGNORED;
-    /// How often a password is asked for
+    /// How many times a password is asked for
     "NumberOfPasswordPrompts" number_of_password_prompts: Option<u32> = 3, HONOURED;
-    /// How many questions whether it is there a server may leave unanswered
+    /// Number of unanswered keepalive messages after which the connection is closed
     "ServerAliveCountMax" server_alive_count_max: Option<u32> = 3, HONOURED;
-    /// How long a silent server is left alone
+    /// Interval after which a keepalive message is sent to a silent server
     "ServerAliveInterval" server_alive_interval: Option<Time> = Time(Some(0)), HONOURED;
-    /// Bits of the smallest RSA keys that are taken
+    /// The smallest size of RSA keys that is accepted, in bits
     "RequiredRSASize" required_rsa_size: Option<RsaSize> = RsaSize(RSA_BITS), HONOURED;
     /// An address of this computer to connect from
     "BindAddress" bind_address: Option<String>, HONOURED.letters(&[('b', Argument(""))]);
     /// A network interface of this computer to connect from
     "BindInterface" bind_interface: Option<String>, HONOURED.letters(&[('B', Argument(""))]);
-    /// Ciphers, best first, or what changes about them
+    /// Ciphers that are used, best first, or changes to the default list (`+`, `-`, `^`)
     "Ciphers" ciphers: Option<Ciphers>,
         HONOURED.letters(&[('c', Argument("Unknown cipher type '{}'"))])
             .shown(Algorithms(List::Ciphers));
-    /// The socket by which a connection is shared
+    /// The socket through which the connection is shared
     "ControlPath" control_path: Option<Maybe<Template>>,
         HONOURED.letters(&[('S', Argument(""))]).shown(Shown::Files)
             .not_in_addresses();
-    /// Signatures of host keys, best first, or what changes about them
+    /// Algorithms accepted for host keys, best first, or changes to the default list (`+`,
+    /// `-`, `^`)
     "HostKeyAlgorithms" host_key_algorithms: Option<HostKeys>,
         HONOURED.shown(Algorithms(List::HostKeys));
-    /// The name that the host key is looked up under
+    /// The name under which the host key is looked up in known_hosts
     "HostKeyAlias" host_key_alias: Option<String>, HONOURED.shown(Shown::LowerCase);
-    /// Signatures of HostbasedAuthentication
+    /// Algorithms of HostbasedAuthentication
     "HostbasedAcceptedAlgorithms" hostbased_accepted_algorithms: Option<HostbasedKeys>,
         IGNORED.aliases(&["hostbasedkeytypes"]).shown(Shown::Hostbased);
     /// The agent that is asked for keys
     "IdentityAgent" identity_agent: Option<Agent>, HONOURED.shown(Shown::Files).not_in_addresses();
-    /// Patterns of options that are no mistake although nobody knows them
+    /// Patterns of unknown options that are ignored instead of being an error
     "IgnoreUnknown" ignore_unknown: Option<String>, HONOURED;
-    /// Ways to ask questions that the server should use
+    /// Methods of keyboard-interactive authentication that the server is asked to use
     "KbdInteractiveDevices" kbd_interactive_devices: Option<String>, HONOURED;
-    /// Key exchanges, best first, or what changes about them
+    /// Key exchange methods that are used, best first, or changes to the default list (`+`,
+    /// `-`, `^`)
     "KexAlgorithms" kex_algorithms: Option<Kex>, HONOURED.shown(Algorithms(List::Kex));
-    /// Signatures under certificates of hosts, or what changes about them
+    /// Algorithms accepted for signatures of certificate authorities, or changes to the
+    /// default list (`+`, `-`, `^`)
     "CASignatureAlgorithms" ca_signature_algorithms: Option<CaSignatures>,
         HONOURED.shown(Algorithms(List::CaSignatures));
-    /// A command that runs here once the connection stands
+    /// A command to run on this computer after the login
     "LocalCommand" local_command: Option<Maybe<Command>>, HONOURED.not_in_addresses();
-    /// The command that runs there
+    /// The command to run on the server
     "RemoteCommand" remote_command: Option<Maybe<Command>>,
         HONOURED.shown(Expanded).not_in_addresses();
-    /// How much is said
+    /// How many messages are printed
     "LogLevel" log_level: Option<LogLevel> = LogLevel::Info,
         HONOURED.not_in_addresses()
             .letters(&[('q', Now("QUIET")), ('v', Next(&["DEBUG1", "DEBUG2", "DEBUG3"]))])
-            .note("quiet, or how many `-v`");
-    /// Authentication codes, best first, or what changes about them
+            .note("from QUIET to DEBUG3, which is `-vvv`");
+    /// Message authentication codes that are used, best first, or changes to the default
+    /// list (`+`, `-`, `^`)
     "MACs" macs: Option<Macs>,
         HONOURED.letters(&[('m', Argument("Unknown mac type '{}'"))]).shown(Algorithms(List::Macs));
     /// A library that holds keys
     "PKCS11Provider" pkcs11_provider: Option<Maybe<String>>,
         IGNORED.aliases(&["smartcarddevice"]).letters(&[('I', Argument(""))]).not_in_addresses()
             .warning("no library is loaded; ssh-add -s lends its keys to an agent");
-    /// A library that reaches FIDO keys
+    /// A library for FIDO keys
     "SecurityKeyProvider" security_key_provider: Option<Maybe<String>>, IGNORED.not_in_addresses();
-    /// Ways to authenticate, best first
+    /// Authentication methods in the order in which they are tried
     "PreferredAuthentications" preferred_authentications: Option<Names>, HONOURED;
-    /// Signatures of keys that are offered, or what changes about them
+    /// Algorithms accepted for our own keys, or changes to the default list (`+`, `-`, `^`)
     "PubkeyAcceptedAlgorithms" pubkey_accepted_algorithms: Option<UserKeys>,
         HONOURED.aliases(&["pubkeyacceptedkeytypes"]).shown(Algorithms(List::UserKeys));
-    /// Lists of host keys that are never taken
+    /// Files with host keys that are never accepted
     "RevokedHostKeys" revoked_host_keys: Option<Maybe<Files>>, HONOURED.shown(Shown::Files);
-    /// Where xauth is
+    /// The path of xauth
     "XAuthLocation" x_auth_location: Option<String>,
         IGNORED.not_in_addresses().unset(|_| "/usr/bin/xauth");
-    /// A command that prints known hosts
+    /// A command that prints lines of known_hosts
     "KnownHostsCommand" known_hosts_command: Option<Maybe<Command>>, HONOURED.not_in_addresses();
-    /// A word that Match tagged looks for
+    /// A word that `Match tagged` compares with
     "Tag" tag: Option<String>, HONOURED.not_in_addresses().letters(&[('P', Argument(""))]);
-    /// A reason not to connect, which is said instead of connecting
+    /// A message to print instead of connecting
     "RefuseConnection" refuse_connection: Option<String>, HONOURED;
-    /// A port here from which clients go by SOCKS to wherever they want there
+    /// A port of this computer with a SOCKS proxy that connects from the server
     "DynamicForward" dynamic_forward: Vec<DynamicForward>,
         HONOURED
             .letters(&[('D', Argument("Bad dynamic forwarding specification '{}'"))])
             .shown(Ends).not_in_addresses();
-    /// A port or socket here that leads to one there
+    /// A port or socket of this computer that is forwarded to one reached from the server
     "LocalForward" local_forward: Vec<LocalForward>,
         HONOURED.shown(Ends).not_in_addresses();
-    /// A port or socket there that leads to one here
+    /// A port or socket of the server that is forwarded to one reached from this computer
     "RemoteForward" remote_forward: Vec<RemoteForward>,
         HONOURED.shown(Ends).not_in_addresses();
     /// A file with a key to authenticate with
     "IdentityFile" identity_file: Vec<Template>,
         HONOURED.aliases(&["identityfile2"]).letters(&[('i', Argument(""))])
             .unset(|_| "~/.ssh/id_rsa\n~/.ssh/id_ecdsa\n~/.ssh/id_ed25519");
-    /// Domains that short names may be in
+    /// Domains in which short names are looked up
     "CanonicalDomains" canonical_domains: Option<Domains>,
         HONOURED.not_in_addresses().note("not for machines of a clan").unset(|_| "none");
     /// A file with a certificate to authenticate with
     "CertificateFile" certificate_file: Vec<Template>, HONOURED;
-    /// The known hosts of the computer
+    /// The files with the known hosts of the computer
     "GlobalKnownHostsFile" global_known_hosts_file: Option<Files>,
         HONOURED.unset(|_| "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2");
-    /// The known hosts of the user
+    /// The files with the known hosts of the user
     "UserKnownHostsFile" user_known_hosts_file: Option<Files>,
         HONOURED.shown(Shown::Files).unset(|_| "~/.ssh/known_hosts ~/.ssh/known_hosts2");
-    /// Patterns of variables that are sent along
+    /// Patterns of environment variables that are sent to the server
     "SendEnv" send_env: SendEnv, HONOURED.not_in_addresses();
-    /// Variables that are sent along, with their values
+    /// Environment variables, with values, that are sent to the server
     "SetEnv" set_env: Option<SetEnv>, HONOURED.shown(Shown::Environment);
-    /// Parts of the program that say more
+    /// Parts of the program that print more debug messages
     "LogVerbose" log_verbose: Option<Words>, IGNORED;
-    /// When a channel that nobody uses is closed
+    /// After which time an unused channel is closed
     "ChannelTimeout" channel_timeout: Option<Intervals>, IGNORED;
-    /// Hosts and ports that clients of RemoteForward may go to by SOCKS
+    /// Hosts and ports to which the SOCKS proxy of RemoteForward may connect
     "PermitRemoteOpen" permit_remote_open: Option<Permitted> = Permitted::default(),
         HONOURED.not_in_addresses();
-    /// Whether the agent is given keys that were read from a file
+    /// Whether keys that were read from a file are added to the agent
     "AddKeysToAgent" add_keys_to_agent: Option<AddToAgent> = AddToAgent::No,
         HONOURED.not_in_addresses();
-    /// Which agent the other side may use
+    /// Whether the agent is forwarded to the server, or which agent is
     "ForwardAgent" forward_agent: Option<ForwardAgent> = ForwardAgent::No,
         HONOURED.letters(&[('A', Now("yes")), ('a', Now("no"))]).shown(Shown::Files)
             .not_in_addresses();
@@ -285,57 +289,60 @@ options! {
     /// The devices of Tunnel
     "TunnelDevice" tunnel_device: Option<TunnelDevice>,
         IGNORED.letters(&[('w', Argument("Bad tun device '{}'"))]).unset(|_| "any:any");
-    /// Which names may be aliases of which where CanonicalizeHostname is at work
+    /// Which DNS aliases CanonicalizeHostname follows
     "CanonicalizePermittedCNAMEs" canonicalize_permitted_cnames: Option<Aliases>,
         HONOURED.not_in_addresses().note("not for machines of a clan").unset(|_| "none");
-    /// How long a shared connection stays that nobody uses
+    /// How long an unused shared connection stays open
     "ControlPersist" control_persist: Option<Persist> = Persist::No,
         HONOURED.not_in_addresses();
-    /// What begins an escape sequence
+    /// The character that begins an escape sequence
     "EscapeChar" escape_char: Option<EscapeChar> = EscapeChar::default(),
         HONOURED.letters(&[('e', Argument("Bad escape character '{}'."))]);
-    /// How packets are marked
+    /// The type of service with which IP packets are marked
     "IPQoS" ip_qos: Option<Quality> = Quality::NONE, IGNORED;
-    /// When new keys are exchanged: after how much data, and how long
+    /// After how much data, and after which time, new keys are exchanged
     "RekeyLimit" rekey_limit: Option<RekeyLimit> = RekeyLimit { bytes: 0, seconds: 0 },
         HONOURED.note("at most 1 GiB");
-    /// Permissions that sockets of forwards do not have
+    /// The umask for sockets of forwards
     "StreamLocalBindMask" stream_local_bind_mask: Option<Mask> = Mask(0o177),
         HONOURED.not_in_addresses();
-    /// Whose log it would be
+    /// The facility of log messages
     "SyslogFacility" syslog_facility: Option<SyslogFacility> = SyslogFacility("USER"), IGNORED;
-    /// Whether the rhythm of keystrokes is hidden: on a grid of 20 ms, or another
+    /// Whether the timing of keystrokes is hidden: by an interval of 20 ms, or another one
     "ObscureKeystrokeTiming" obscure_keystroke_timing: Option<Keystrokes>
         = Keystrokes(Some(KEYSTROKES)), HONOURED.note("where the server offers it");
-    /// What is added to our version
+    /// Text that is added to our version
     "VersionAddendum" version_addendum: Option<Command>, IGNORED.shown(Never);
-    /// A command that leads to the host
+    /// A command that connects to the host
     "ProxyCommand" proxy_command: Option<Maybe<Command>>,
         HONOURED.not_in_addresses().yields(|options| options.proxy_jump.is_some());
-    /// Hosts to go over
+    /// Jump hosts to connect through
     "ProxyJump" proxy_jump: Option<Maybe<JumpHosts>>,
         HONOURED.letters(&[('J', Argument("Invalid -J argument"))]).yields(|options| options.proxy_command.is_some());
     /// A file with the keys of another DNS root; an option of our own
     "DnssecAnchor" dnssec_anchor: Option<Template>, HONOURED.shown(Never);
-    /// Whether messages leave before the answers to those that they follow, as far as an
-    /// OpenSSH server takes that: the command with the login; an option of our own
+    /// Whether messages are sent to an OpenSSH server before the answers to earlier ones have
+    /// arrived, such as the command together with the login; an option of our own
     "Pipelining" pipelining: Option<bool> = true, HONOURED.shown(Never);
-    /// A key that an onion service wants to see: a file or a var; an option of our own
+    /// A key for an onion service's client authorization: a file or a var; an option of our
+    /// own
     "TorAuth" tor_auth: Vec<String>, HONOURED.shown(Never);
-    /// Where machines are met by iroh: URLs of relays, or `none`; an option of our own
+    /// The relays of iroh: URLs, or `none`; an option of our own
     "IrohRelay" iroh_relay: Vec<String>, HONOURED.shown(Never);
-    /// Where tickets of iroh are looked up: domains, URLs, or `none`; an option of our own
-    "IrohDiscovery" iroh_discovery: Vec<String>, HONOURED.shown(Never);
-    /// A member's key for the clan's WireGuard network: a file, or `var:MACHINE`; an option
+    /// Where the addresses of iroh endpoints are looked up: domains, URLs, or `none`; an option
     /// of our own
+    "IrohDiscovery" iroh_discovery: Vec<String>, HONOURED.shown(Never);
+    /// The key of a member of the clan's WireGuard network: a file, or `var:MACHINE`; an
+    /// option of our own
     "WireguardKey" wireguard_key: Vec<String>, HONOURED.shown(Never);
-    /// A key for Yggdrasil: a file, or `var:MACHINE`; an option of our own
+    /// The key of our own Yggdrasil node: a file, or `var:MACHINE`; an option of our own
     "YggdrasilKey" yggdrasil_key: Vec<String>, HONOURED.shown(Never);
-    /// Whom to peer with in Yggdrasil; an option of our own
+    /// A node to peer with in Yggdrasil; an option of our own
     "YggdrasilPeer" yggdrasil_peer: Vec<String>, HONOURED.shown(Never);
-    /// Whom to peer with in Mycelium; an option of our own
+    /// A node to peer with in Mycelium; an option of our own
     "MyceliumPeer" mycelium_peer: Vec<String>, HONOURED.shown(Never);
-    /// Whether public nodes of Mycelium will do, where no other peer leads on
+    /// Whether to use Mycelium's public nodes when no other peer is reachable; an option of
+    /// our own
     "MyceliumPublicNodes" mycelium_public_nodes: Option<bool>, HONOURED.shown(Never);
 }
 

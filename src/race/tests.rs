@@ -460,6 +460,7 @@ async fn what_an_attempt_says_by_the_way_is_told_even_if_it_ends_at_once() {
         }
     };
     assert!(watched.race.next(&mut watch).await.is_none());
-    let remark = "what listens on 127.0.0.1:9050 is told nothing: it belongs to user nobody";
+    let remark =
+        "the program that listens on 127.0.0.1:9050 is not used: it belongs to user nobody";
     assert!(said.iter().any(|text| text == remark), "{said:?}");
 }

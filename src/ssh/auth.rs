@@ -347,7 +347,8 @@ impl<'a> Authentication<'a> {
                         let Some(answers) =
                             self.answers(&name, &instructions, prompts.collect()).await?
                         else {
-                            self.tried.push("keyboard-interactive (nobody to ask)".to_owned());
+                            self.tried
+                                .push("keyboard-interactive (no prompt is possible)".to_owned());
                             return Ok(Step::Failed);
                         };
                         let handle = &mut self.session.handle;

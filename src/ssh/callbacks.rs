@@ -352,7 +352,7 @@ fn check_host_key(
             let mut asked = prompter.ask(&question, true);
             loop {
                 let Some(answer) = asked else {
-                    return Err(refused(policy.unverified(key, "there is nobody to ask")));
+                    return Err(refused(policy.unverified(key, "no prompt is possible")));
                 };
                 match hostkey::consent(answer.expose(), &fingerprint) {
                     Some(true) => {

@@ -107,7 +107,7 @@ fn in_our_words(error: &russh::Error) -> &'static str {
         // What waited for the session is told of its end by these.
         Error::RecvError | Error::SendError | Error::Join(_) => "the connection has ended",
         Error::StrictKeyExchangeViolation { .. } => {
-            "somebody has put messages into the key exchange"
+            "unexpected messages in the key exchange (strict key exchange)"
         }
         Error::ChannelOpenFailure(reason) => refusal(reason),
         Error::Elapsed(_) | Error::ConnectionTimeout => "it takes too long",
@@ -129,11 +129,11 @@ mod tests {
         let hint = |kind, names: &[&str]| Loss::NoCommon(no_common(kind, names)).hint().unwrap();
         assert_eq!(
             hint(Negotiated::HostKey, &["ssh-dss", "ssh-rsa"]),
-            "if it has to be: HostKeyAlgorithms +ssh-rsa"
+            "to allow this algorithm: HostKeyAlgorithms +ssh-rsa"
         );
         assert_eq!(
             hint(Negotiated::Kex, &["diffie-hellman-group14-sha1"]),
-            "if it has to be: KexAlgorithms +diffie-hellman-group14-sha1"
+            "to allow this algorithm: KexAlgorithms +diffie-hellman-group14-sha1"
         );
         assert_eq!(hint(Negotiated::Cipher, &["arcfour"]), NoCommon::HOPELESS);
     }

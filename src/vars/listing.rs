@@ -245,7 +245,7 @@ mod tests {
         let reveal = |machine, file| vars.reveal(&VarRef::new(machine, "g", file).unwrap());
         assert!(reveal("m", "f").unwrap().text().unwrap().expose().contains("per-machine"));
         let told = details.0.lock().unwrap().clone();
-        assert!(told.len() == 1 && told[0].contains("the machine's own counts"), "{told:?}");
+        assert!(told.len() == 1 && told[0].contains("the machine's own is used"), "{told:?}");
         // Nothing is said where there is nothing to choose from.
         assert!(reveal("m", "only").is_ok() && reveal("other", "f").is_ok());
         assert_eq!(details.0.lock().unwrap().len(), 1);

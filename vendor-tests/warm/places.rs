@@ -67,7 +67,7 @@ fn a_place_that_is_no_good_costs_warmth_alone() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_socket_is_gone_round_or_taken_away() {
+fn a_file_at_the_socket_path_is_removed_or_avoided() {
     let warm = Warm::new();
     warm.ssh(&[], "true").exits(0);
     let socket = warm.sockets()[0].clone();

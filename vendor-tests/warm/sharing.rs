@@ -9,7 +9,7 @@ use super::Warm;
 use crate::harness::{BINARY, Run, copy_program, start, wait};
 
 #[test]
-fn what_decides_who_the_other_side_is_or_as_whom_or_over_what_is_never_shared() {
+fn a_different_host_user_or_network_gets_its_own_connection() {
     let warm = Warm::new();
     warm.ssh(&[], "true").exits(0);
     let mut logins = warm.logins();

@@ -125,7 +125,7 @@ fn after_a_peer_that_says_nothing_the_next_one_is_tried() {
     world.home.write("clan/exports.json", exports.replace(RELAY, "10.93.1.77"));
     let words = [&with[..], &["ssh", "web", "--timeout", "20", "-c", "true"]].concat();
     let began = Instant::now();
-    world.run(&words).exits(255).says(&["Yggdrasil: peering: the peer says nothing"]);
+    world.run(&words).exits(255).says(&["Yggdrasil: peering: the peer sends nothing"]);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 

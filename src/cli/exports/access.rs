@@ -20,11 +20,13 @@ const TAG: &str = "tag:";
 /// Who is asked for.
 #[derive(Debug, Default, Args)]
 pub(super) struct Asked {
-    /// Add the secret hosts that MACHINE may dial, encrypted for it: of all other machines, or
-    /// of WHOM alone, machines and tag:NAME with commas between. MACHINE may be tag:NAME, too
+    /// Include secret hosts, encrypted for MACHINE: those of all other machines, or only
+    /// those of WHOM. MACHINE and each entry of WHOM may be `tag:NAME`; WHOM is a
+    /// comma-separated list
     #[arg(long = "for", value_name = "MACHINE[=WHOM]", add = ArgValueCompleter::new(complete::machines))]
     machines: Vec<String>,
-    /// The same for whoever has the private half of KEY (age1…), such as a CI job
+    /// Include secret hosts, encrypted for the age public key KEY (age1…), such as that of a
+    /// CI job: those of all machines, or only those of WHOM
     #[arg(long = "for-recipient", value_name = "KEY[=WHOM]")]
     keys: Vec<String>,
 }
@@ -68,7 +70,7 @@ impl Asked {
                             "this needs the clan's inventory, which an exports file does not \
                              have: leave --exports out"
                         }
-                        false => "it is no machine of the clan's inventory",
+                        false => "it is not a machine of the clan's inventory",
                     };
                     return Err(Error::Usage(format!("--for {}: {why}", printable::line(machine))));
                 }

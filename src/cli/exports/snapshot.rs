@@ -28,8 +28,8 @@ const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// Where to; standard output for `-` [default: clan-connect.json in the clan, and standard
-    /// output for --exports FILE without one]
+    /// The file to write; `-` is standard output [default: clan-connect.json in the clan, or
+    /// standard output for --exports FILE without a clan]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -79,8 +79,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
             ui.notice(&format!("wrote {shown}: {}", summary(&snapshot, &clan)));
             if is_own {
                 ui.warning(
-                    "it was read from the snapshot itself, so that nothing in it is newer; name \
-                     exports with --exports FILE",
+                    "the snapshot was made from itself and has nothing new; name exports with \
+                     --exports FILE",
                 );
             }
         }
@@ -123,7 +123,9 @@ fn seal(
     }
     let lost = before.keys().filter(|whose| !snapshot.secret_hosts.contains_key(*whose));
     let lost = lost.map(|whose| printable::line(whose)).collect();
-    if let Some(lost) = listed("secret hosts that it had are not in it any more, for", lost) {
+    if let Some(lost) =
+        listed("the new snapshot lacks secret hosts that the old one had, for", lost)
+    {
         ui.warning(&format!("{lost}; --for MACHINE adds them"));
     }
     let nobodys = secret.iter().filter(|var| !access.iter().any(|it| it.hosts.contains(*var)));
@@ -140,11 +142,13 @@ fn tell_of_keys(snapshot: &Snapshot, to: Option<&Path>, global: &Global, ui: &Ui
     let (lost, changed) = lost_keys(&old, snapshot);
     let what = format!("host keys of {file} are not in the new snapshot, for");
     if let Some(lost) = listed(&what, lost) {
-        ui.warning(&format!("{lost}; are the clan's vars here, and generated?"));
+        ui.warning(&format!("{lost}; check that the clan's vars exist here"));
     }
-    let what = format!("host keys of {file} are others in the new snapshot, for");
+    let what = format!("host keys of {file} differ in the new snapshot, for");
     if let Some(changed) = listed(&what, changed) {
-        ui.warning(&format!("{changed}; were they installed or generated anew?"));
+        ui.warning(&format!(
+            "{changed}; check that the machines were installed or generated again"
+        ));
     }
 }
 
@@ -188,7 +192,7 @@ fn before(to: Option<&Path>, global: &Global, ui: &Ui) -> Option<Snapshot> {
     if Some(&file) != of_clan.as_ref()
         && let Some(why) = flake::not_his_alone(&file, &global.env)
     {
-        ui.warning(&format!("{why}: no secret hosts that it has are kept"));
+        ui.warning(&format!("{why}: its secret hosts are not kept"));
         return None;
     }
     Document::read(&file).ok()?.snapshot().ok()
@@ -276,7 +280,7 @@ fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
             machines.iter().map(|name| printable::line(name)).collect(),
         )),
         None => lacks.extend(listed(
-            "targetHost in configurations, for which it takes nix",
+            "targetHost in configurations, which only nix can evaluate",
             snapshot
                 .machines
                 .keys()
@@ -304,7 +308,7 @@ fn complete(snapshot: &mut Snapshot, global: &Global, ui: &Arc<Ui>) -> Result<Ve
     };
     let kinds = [
         of(Absent::Ungenerated, "hosts whose vars are not generated yet"),
-        of(Absent::Unfit, "hosts whose vars are no short text"),
+        of(Absent::Unfit, "hosts whose vars are not a short text"),
     ];
     Ok(kinds.into_iter().flatten().collect())
 }
@@ -349,7 +353,9 @@ fn led_to(file: &Path, env: &Env) -> Result<PathBuf> {
     }
     if let Some(why) = flake::not_his_alone(file, env) {
         let file = printable::line(&file.to_string_lossy());
-        return Err(Error::Usage(format!("{why}: what the link {file} leads to is not written")));
+        return Err(Error::Usage(format!(
+            "{why}: the file that the link {file} points to is not written"
+        )));
     }
     let failed = |source| Error::File { action: "write", path: file.to_owned(), source };
     file.canonicalize().map_err(failed)

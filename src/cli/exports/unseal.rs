@@ -82,7 +82,8 @@ impl Place {
                 None => return Ok(Self { path: path.to_owned(), opened, group: meta.gid() }),
             },
             _ => format!(
-                "{shown} is open to more than a group of readers: make it so with chmod 750 {shown}"
+                "{shown} is open to more than its owner and a group of readers: run chmod 750 \
+                 {shown}"
             ),
         };
         Err(Error::Usage(wrong))

@@ -37,7 +37,7 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
             words
         }
         Error::ConnectionLost { reason: reason @ Loss::Ahead, .. } => format!(
-            "ssh: connection to {host} {reason}\nhint: let nothing be sent ahead: -o Pipelining=no"
+            "ssh: connection to {host} {reason}\nhint: turn pipelining off: -o Pipelining=no"
         ),
         // There is nothing to add to that.
         Error::ConnectionLost { reason: Loss::Closed, .. } => {

@@ -158,7 +158,7 @@ impl Everybody<'_> {
         match request.routes.is_empty() {
             true => Err(Error::NoRoute {
                 machine: machine.to_owned(),
-                reason: "no proxy leads to this network".to_owned(),
+                reason: "a proxy cannot reach this network".to_owned(),
             }),
             false => Ok((request, deadline(&invocation))),
         }

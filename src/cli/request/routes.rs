@@ -98,7 +98,7 @@ fn ways_of_clan(machine: &str, global: &Global, ui: &Arc<Ui>) -> OfClan {
     match global.clan(ui) {
         Ok(clan) => OfClan::of(&clan, Some(machine)),
         Err(error) => {
-            ui.verbose(&format!("no clan is asked for the way there: {error}"));
+            ui.verbose(&format!("the clan is not used to reach the host: {error}"));
             OfClan::default()
         }
     }
@@ -150,7 +150,10 @@ fn spelled(machines: &[&str], name: &str) -> Result<Option<String>> {
     match (alike.next(), alike.next()) {
         (Some(one), Some(other)) => {
             let [name, one, other] = [name, one, other].map(|name| Printable(name).to_string());
-            let why = format!("{name} may be {one} or {other}, machines of the clan: write it so");
+            let why = format!(
+                "{name} can mean the machines {one} and {other} of the clan: write one of these \
+                 names"
+            );
             Err(Error::Usage(why))
         }
         (one, _) => Ok(one.map(|&one| one.to_owned())),

@@ -20,7 +20,8 @@ pub(super) fn origin(resolved: &Resolved) -> Result<SocketOptions> {
     let options = &resolved.options;
     let address = |name: &String| {
         let found = name.parse().ok().or_else(|| hosts::addresses(name).first().copied());
-        let none = || format!("bindaddress \"{}\": not an address of here", Printable(name));
+        let none =
+            || format!("bindaddress \"{}\": not an address of this computer", Printable(name));
         found.ok_or_else(|| Error::Usage(none()))
     };
     Ok(SocketOptions {

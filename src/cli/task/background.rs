@@ -56,7 +56,8 @@ pub(in crate::cli) fn taken_over(env: &Env) -> Option<Result<(Invocation, Global
         _ => return None,
     };
     let strange = || std::io::Error::from(ErrorKind::PermissionDenied);
-    let failed = |source| Error::System { what: "nobody waits for this any more", source };
+    let failed =
+        |source| Error::System { what: "the process that waited for this has ended", source };
     if !kin::is_parent(rustix::stdio::stdin()) || !role.take() {
         return Some(Err(failed(strange())));
     }
@@ -223,7 +224,8 @@ async fn ahead(
 
 /// Who is handed over to this process along with what it is for.
 pub(super) async fn first() -> Result<First> {
-    let failed = |source| Error::System { what: "nobody waits for this any more", source };
+    let failed =
+        |source| Error::System { what: "the process that waited for this has ended", source };
     let waiting = || -> std::io::Result<tokio::net::UnixStream> {
         let socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin())?);
         socket.set_nonblocking(true)?;
@@ -312,7 +314,8 @@ pub(super) fn ready(logs: bool, writes: bool) -> Result<()> {
     if let Some(watch) = WATCH.lock().unwrap_or_else(PoisonError::into_inner).take() {
         watch.end();
     }
-    let failed = |source| Error::System { what: "nobody waits for this any more", source };
+    let failed =
+        |source| Error::System { what: "the process that waited for this has ended", source };
     let waiting = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| failed(error.into()))?;
     let _ = rustix::process::setsid();
     if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {

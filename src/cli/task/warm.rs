@@ -152,7 +152,7 @@ pub(in crate::cli) fn control(
     let is_piped = global.exports.as_ref().is_some_and(|file| file.as_os_str() == "-");
     let Some(source) = global.source().filter(|_| !is_piped) else { return Ok(None) };
     let Some(digest) = digest(invocation, global, &source) else {
-        ui.verbose("no connection is kept warm: the clan has too many files to see a change");
+        ui.verbose("no connection is kept warm: the clan has too many files to check for changes");
         return Ok(None);
     };
     let socket = match warm::socket(&digest, &global.env) {

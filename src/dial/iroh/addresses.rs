@@ -20,7 +20,7 @@ pub(super) fn of_ticket(ticket: &str, own: &[RelayUrl]) -> Result<EndpointAddr, 
     let EndpointAddr { id, addrs } = EndpointAddr::from(ticket);
     // One of the few with which everybody can sign.
     if id.as_verifying_key().is_weak() {
-        return Err("its key proves nothing");
+        return Err("its public key is of small order, so it proves nothing about who answers");
     }
     if addrs.len() > MOST {
         return Err("it has more than 64 addresses");

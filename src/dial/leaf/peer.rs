@@ -73,20 +73,20 @@ impl PeerAddress {
             Some((_, place)) => place,
             None => place.strip_suffix('/').unwrap_or(place),
         };
-        let (host, port) = split_port(place).ok_or("its port is none")?;
+        let (host, port) = split_port(place).ok_or("its port is missing or invalid")?;
         let is_host = |host: &str| {
             !host.is_empty()
                 && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:%".contains(&byte))
         };
         if !is_host(host) {
-            return Err("its host is none");
+            return Err("its host is invalid");
         }
         let mut peer = Self::new(host, port.unwrap_or(default_port), carriage);
         if by_proxy && !peer.is_onion() {
-            return Err("a proxy leads to onion services alone");
+            return Err("a proxy is supported only for onion services");
         }
         if peer.is_onion() && !cfg!(feature = "tor") {
-            return Err("this build has no Tor, which leads to onion services");
+            return Err("this build has no Tor, which onion services need");
         }
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));

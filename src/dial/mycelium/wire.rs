@@ -144,7 +144,7 @@ pub(super) fn decode(arrived: &[u8]) -> Result<Option<(Frame<'_>, usize)>, LeafF
         let is_version = (1..=MOST_VERSION).contains(&version);
         return Err(match is_version && kind <= CONTROL && reserved == [0, 0] {
             true => other_version(version.to_string()),
-            false => LeafFault::Protocol("what listens there is not Mycelium"),
+            false => LeafFault::Protocol("it is not Mycelium"),
         });
     }
     let whole = match kind {

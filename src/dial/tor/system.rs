@@ -32,7 +32,7 @@ pub(super) async fn objection(socks: SocketAddr) -> Option<String> {
     match owner::of_listener(socks).await {
         Owner::Trusted | Owner::Nobody => None,
         Owner::Stranger(name) => Some(format!("it belongs to {name}")),
-        Owner::Unknown => Some("without /proc nobody can tell whose it is".to_owned()),
+        Owner::Unknown => Some("without /proc its owner cannot be found out".to_owned()),
     }
 }
 

@@ -27,11 +27,11 @@ pub(super) fn prefix(text: &str) -> Result<Ipv6Addr, &'static str> {
     let bare = text.split_once('/').map_or(text, |(address, _)| address);
     let bare = bare.trim_end_matches(':');
     let address: Ipv6Addr =
-        format!("{bare}::").parse().map_err(|_| "it is no prefix of a network")?;
+        format!("{bare}::").parse().map_err(|_| "it is not the prefix of a network")?;
     let bits = address.to_bits();
     // No clan has a say about other addresses (RFC 4193).
     if bits >> 120 != 0xfd {
-        return Err("it is no prefix of a local network");
+        return Err("it is not the prefix of a local network");
     }
     match bits.trailing_zeros() >= 128 - u32::from(PREFIX) {
         true => Ok(address),
@@ -46,10 +46,10 @@ pub(super) fn prefix(text: &str) -> Result<Ipv6Addr, &'static str> {
 pub(super) fn suffix(text: &str) -> Result<u64, &'static str> {
     let bare = text.trim().trim_start_matches(':');
     let address: Ipv6Addr =
-        format!("::{bare}").parse().map_err(|_| "it is no end of an address")?;
+        format!("::{bare}").parse().map_err(|_| "it is not the suffix of an address")?;
     let suffix = u64::try_from(address.to_bits()).map_err(|_| "it is longer than 64 bits")?;
     // That would be the network itself, or its controller.
-    if suffix > 1 { Ok(suffix) } else { Err("it is no end of a peer's address") }
+    if suffix > 1 { Ok(suffix) } else { Err("it is not the suffix of a peer's address") }
 }
 
 #[cfg(test)]

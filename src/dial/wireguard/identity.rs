@@ -200,7 +200,10 @@ mod tests {
         assert_eq!(found(&[&web]), Ok(("web".to_owned(), true)));
         assert_eq!(found(&[&stranger, &web]), Ok(("web".to_owned(), true)));
         let failed = found(&[&stranger]).unwrap_err().to_string();
-        assert!(failed.contains(&stranger) && failed.contains("of no member of vpn"), "{failed}");
+        assert!(
+            failed.contains(&stranger) && failed.contains("not belong to a member of vpn"),
+            "{failed}"
+        );
         let absent = home.0.path().join("absent");
         let failed = found(&[absent.to_str().unwrap()]).unwrap_err();
         assert!(matches!(failed, MemberFailure::BadKey { .. }), "{failed}");

@@ -22,7 +22,7 @@ pub(super) fn private(text: &str) -> Result<Secret<[u8; LENGTH]>, &'static str> 
         name.trim().eq_ignore_ascii_case("PrivateKey").then_some(value)
     });
     match said {
-        Some(key) => decoded(key).ok_or("its PrivateKey is none"),
+        Some(key) => decoded(key).ok_or("its PrivateKey is not a WireGuard key"),
         // The base64 of a key ends in an equals sign, too.
         None => decoded(text).ok_or("it holds no private key"),
     }

@@ -135,7 +135,10 @@ mod tests {
         assert_eq!(one.key, key::public_of(&key(1)));
         let failed = |key| Membership::of(&members(), key, "FILE").map(|_| ()).unwrap_err();
         let stranger = failed(key(9));
-        assert_eq!(stranger.to_string(), "the WireGuard key FILE is of no member of vpn");
+        assert_eq!(
+            stranger.to_string(),
+            "the WireGuard key FILE does not belong to a member of vpn"
+        );
         assert!(stranger.hint().unwrap().contains("never deployed"));
         assert!(matches!(failed(key(1)), MemberFailure::Controller { .. }));
         let shown = BASE64.encode(key(9).expose());

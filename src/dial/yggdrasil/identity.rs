@@ -58,7 +58,7 @@ impl Identity {
         let identity = Self::new(seed);
         match public.is_empty() || public == identity.public {
             true => Ok(identity),
-            false => Err("its two halves are not of one key"),
+            false => Err("its two halves do not belong to one key"),
         }
     }
 

@@ -57,10 +57,10 @@ pub(super) fn decode(
     }
     let Some(length) = reader.u16() else { return Ok(None) };
     if length > MAX_LENGTH {
-        return Err(LeafFault::Protocol("what it says first is too long"));
+        return Err(LeafFault::Protocol("its first message is too long"));
     }
     let Some(body) = reader.take(length.into()) else { return Ok(None) };
-    let peer = read(body).ok_or(LeafFault::Protocol("what it says first is cut off"))?;
+    let peer = read(body).ok_or(LeafFault::Protocol("its first message is cut off"))?;
     if (peer.major, peer.minor) != (MAJOR, MINOR) {
         let ours = format!("{MAJOR}.{MINOR}");
         return Err(LeafFault::Version { ours, theirs: format!("{}.{}", peer.major, peer.minor) });

@@ -114,7 +114,7 @@ pub(super) fn decode(arrived: &[u8]) -> Result<Option<(Frame<'_>, usize)>, LeafF
     }
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let Some(body) = reader.take(length) else { return Ok(None) };
-    let frame = read(Reader::new(body)).ok_or(LeafFault::Protocol("a frame that is none"))?;
+    let frame = read(Reader::new(body)).ok_or(LeafFault::Protocol("a malformed frame"))?;
     Ok(Some((frame, arrived.len() - reader.rest().len())))
 }
 

@@ -195,8 +195,9 @@ impl KeyFile {
                 return decode_secret_key(&text, None).map_err(|_| "not a private key");
             }
             for _ in 0..prompts {
-                let passphrase =
-                    user.ask(&prompt, false).ok_or("locked by a passphrase, nobody to ask")?;
+                let passphrase = user
+                    .ask(&prompt, false)
+                    .ok_or("locked by a passphrase, no prompt is possible")?;
                 if passphrase.expose().is_empty() {
                     return Err("locked by a passphrase, none was given");
                 }

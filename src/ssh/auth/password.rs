@@ -20,7 +20,7 @@ impl Authentication<'_> {
                 None => self.ask_for(format!("{}'s password: ", self.who())).await?,
             };
             let Some(password) = password else {
-                self.tried.push("password (nobody to ask)".to_owned());
+                self.tried.push("password (no prompt is possible)".to_owned());
                 return Ok(Step::Failed);
             };
             self.tried.push("password".to_owned());
@@ -48,7 +48,7 @@ impl Authentication<'_> {
                 self.credentials.prompter.tell(lines(&prompt).trim_end());
             }
             let Some((old, new)) = self.new_password().await? else {
-                self.tried.push("password (it has expired, nobody to ask)".to_owned());
+                self.tried.push("password (it has expired, no prompt is possible)".to_owned());
                 return Ok(Step::Failed);
             };
             let login = self.login();

@@ -267,7 +267,7 @@ impl russh::Signer for Hand<'_> {
                 Ok(key) => sign(&key, hash, data).ok_or("it cannot sign"),
                 Err(reason) => Err(reason),
             },
-            _ => Err("nobody to sign"),
+            _ => Err("nothing can sign with it"),
         };
         self.signing.store(false, Ordering::Relaxed);
         signed.map_err(SignError::Hand)

@@ -97,6 +97,6 @@ fn decide_unchecked(policy: &HostKeyPolicy, key: &PublicKey) -> Decision {
         note: Some(lines.join("\n")),
         by: "nothing: it is not checked".to_owned(),
         remember: false,
-        worth: Worth::Nothing("nobody has checked the host key"),
+        worth: Worth::Nothing("the host key was not checked"),
     }
 }

@@ -156,7 +156,10 @@ fn rewrite(path: &Path, change: &mut Change<'_>) -> Result<()> {
             return Ok(());
         }
     }
-    Err(Error::KnownHosts { path: path.into(), reason: "somebody else keeps writing to it".into() })
+    Err(Error::KnownHosts {
+        path: path.into(),
+        reason: "another process keeps writing to it".into(),
+    })
 }
 
 /// The lines for the very name, without the fallback of [`KnownHosts::lookup`].
@@ -169,7 +172,7 @@ fn new_line(path: &Path, name: &str, port: u16, key: &PublicKey, hashed: bool) -
     if !writable_name(name) {
         // The name may be secret, so it is not in the message.
         return Err(fail(
-            "the host's name cannot stand in the file; it would be read as a pattern or as \
+            "the host's name cannot be written into the file; it would be read as a pattern or as \
              several words"
                 .into(),
         ));

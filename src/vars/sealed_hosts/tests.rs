@@ -65,7 +65,7 @@ fn the_machines_own_key_opens_them_wherever_clan_puts_it() {
         assert_eq!(host.reveal(&all, "db").unwrap(), "db.onion");
         assert_eq!(host.reveal(&all, "mail").unwrap(), "mail.onion");
         let error = host.reveal(&all, "old").unwrap_err().to_string();
-        assert_eq!(error, "it is none of the secret hosts that the snapshot has for web");
+        assert_eq!(error, "it is not one of the secret hosts that the snapshot has for web");
     }
 }
 

@@ -87,7 +87,10 @@ fn policies_are_lists_and_tags_and_add_up() {
 #[test]
 fn who_has_no_place_no_key_or_no_name_is_refused_with_the_fix() {
     let case = Case::new();
-    assert_eq!(case.refusal(&["old"], &[]), "--for old: it is no machine of the clan's inventory");
+    assert_eq!(
+        case.refusal(&["old"], &[]),
+        "--for old: it is not a machine of the clan's inventory"
+    );
     let no_key = case.refusal(&["mail"], &[]);
     for word in ["sops/machines/mail/key.json", "clan vars generate mail", "--for-recipient"] {
         assert!(no_key.contains(word), "{no_key}");

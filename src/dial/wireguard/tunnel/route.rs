@@ -228,7 +228,7 @@ impl Route {
         state.current = at.map_or(0, |at| (at + 1) % addresses.len());
         state.addresses = addresses;
         let next = state.addresses.get(state.current).copied();
-        tracing::debug!(controller = %self.name, "nothing comes from it; its name is asked for");
+        tracing::debug!(controller = %self.name, "it does not answer; its name is looked up again");
         let _ = device
             .write(async |device| {
                 device.modify_peer(&self.key, |peer| peer.set_endpoint(next)).await

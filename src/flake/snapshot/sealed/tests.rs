@@ -122,7 +122,7 @@ fn nobody_is_told_a_host_who_has_not_the_key() {
     let error = |here: &str| reveal(&case.admin, here).unwrap_err().to_string();
     assert_eq!(
         error("web"),
-        "the snapshot has secret hosts for this machine, web, and nothing here opens them"
+        "the snapshot has secret hosts for this machine, web, and no key here decrypts them"
     );
     assert_eq!(
         error("mail"),
