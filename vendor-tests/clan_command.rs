@@ -252,8 +252,24 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     // One that leaves nothing in the environment, and waits.
     let forgets = "#!/bin/sh\nenv -i HOME=\"$HOME\" PATH=\"$PATH\" clan \"$@\"\nexit $?\n";
     home.script("forgets/clan", forgets);
-    let forgetful = format!("{path}:{}", home.path("forgets").display());
-    clan(&home, &forgetful, &["again"], &[]).exits(1).says(&loops);
+    let in_place = "#!/bin/sh\nexec env -i HOME=\"$HOME\" PATH=\"$PATH\" clan \"$@\"\n";
+    home.script("in-place/clan", in_place);
+    // Its own name is the fifth word of the process that waits.
+    let deep = "#!/usr/bin/env -S bash -e -u -f\n\
+        env -i HOME=\"$HOME\" PATH=\"$PATH\" clan \"$@\" 200>&- 201>&- 202>&-\nexit $?\n";
+    home.script("deep/clan", deep);
+    for name in ["forgets", "in-place", "deep"] {
+        let forgetful = format!("{path}:{}", home.path(name).display());
+        clan(&home, &forgetful, &["again"], &[]).exits(1).says(&loops);
+    }
+    // Twenty that stand before each other do not call each other for ever.
+    let before = "#!/bin/sh\nPATH=\"${0%/*}/../ours:${PATH#*nested:}\"\n\
+        case $PATH in *nested:*) ;; *) echo \"through $*\"; exit 0;; esac\n\
+        clan \"$@\"\nexit $?\n";
+    home.script("nested/clan", before);
+    let nested = format!("{}:", home.path("nested").display()).repeat(20);
+    let nested = format!("{}:{nested}/usr/bin:/bin", ours.display());
+    assert_eq!(clan(&home, &nested, &["again"], &[]).exits(0).text(), "through again\n");
     // Directories that depend on where we stand are none.
     fs::create_dir(home.path("here")).unwrap();
     home.script("here/clan", FAKE);

@@ -574,14 +574,17 @@ fn no_invisible_mark_of_a_clan_reaches_the_terminal() {
     let (net, machine, host) = (named("net"), named("mach"), named("ho"));
     let exports = json!({ net.clone(): { "priority": 1, "module": "clan_lib.network.direct", "peers": {
         "a": { "host": { "plain": IP }, "port": 1 },
-        machine.clone(): { "host": { "plain": host }, "port": 1, "SSHOptions": [MARKS] },
+        machine.clone(): { "host": { "plain": IP }, "port": 1 },
+        "odd": { "host": { "plain": host }, "port": 1, "SSHOptions": [MARKS] },
         "bad": { "host": { "plain": format!("a b{MARKS}") }, "port": 1 },
     }}});
     home.write("exports.json", exports.to_string());
     for args in [
         &["ssh", "a", "-c", "true"][..],
-        &["-v", "ssh", &machine, "-c", "true"],
-        &["-vvv", "ssh", &machine, "-c", "true"],
+        &["ssh", &machine, "-c", "true"],
+        &["ssh", &machine, "--target-host", IP, "-p", "1", "-c", "true"],
+        &["-v", "ssh", "odd", "-c", "true"],
+        &["-vvv", "ssh", "odd", "-c", "true"],
         &["ssh", "a", "--network", "nex", "-c", "true"],
         &["ssh", "machx", "-c", "true"],
         &["ssh", &net, "-c", "true"],
@@ -590,7 +593,8 @@ fn no_invisible_mark_of_a_clan_reaches_the_terminal() {
         &["network", "overview", "--timeout", "1"],
         &["network", "overview", "--timeout", "1", "--json"],
         &["network", "ping", "--timeout", "1", &machine],
-        &["network", "ping", "--timeout", "1", "--json", &machine],
+        &["network", "ping", "--timeout", "1", "odd"],
+        &["network", "ping", "--timeout", "1", "--json", "odd"],
         &["network", "trust", "list", &machine],
         &["exports", "show"],
         &["exports", "show", "--json"],

@@ -22,11 +22,9 @@ use crate::printable;
 /// The programs of ours that have handed a command over on the way here, as
 /// `DEVICE:INODE` each.
 const CALLS: &str = "CLAN_CONNECT_CALLS";
-/// Most of them: Clan may call `clan` itself, but not for ever.
-const MAX_CALLS: usize = 8;
-/// Most processes of the name that wait for us, should one of them have cleared the
-/// environment; it may take several for each of ours.
-const MAX_CALLERS: usize = 16;
+/// Most of them: Clan may call `clan` itself, and others may stand before it, but not for
+/// ever.
+const MAX_CALLS: usize = 32;
 /// Ourselves, whatever has happened to our file.
 const OURSELVES: &str = "/proc/self/exe";
 /// The directory with our `ssh`.
@@ -43,7 +41,9 @@ pub(super) fn is_there(env: &Env) -> bool {
 pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     let env = &global.env;
     let calls = calls(env);
-    if calls.len() >= MAX_CALLS || callers::count() >= MAX_CALLERS {
+    // The environment may have been cleared on the way, and descriptors may have been closed.
+    let count = calls.len().max(callers::marks());
+    if count >= MAX_CALLS || callers::depth() >= callers::MAX_DEPTH {
         return Error::NextClan {
             command: shown(args),
             reason: "each `clan` in $PATH calls another".into(),
@@ -74,6 +74,7 @@ pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     if let Some((variable, dir)) = clan(args, global) {
         command.env(variable, dir);
     }
+    let _mark = callers::mark();
     let error = command.exec();
     let program = printable::line(&program.to_string_lossy());
     Error::NextClan { command: shown(args), reason: format!("{program}: {}", strerror(&error)) }
