@@ -110,7 +110,7 @@ fn who_we_are_in_a_network_is_made_once_and_said_with_the_setting_that_lets_us_i
     for name in ["tor", "iroh"] {
         for args in [of_clan(&["network", "identity", name]), vec!["network", "identity", name]] {
             let said = home.run(&args).exits(0).text();
-            assert!(said.contains("identity    none is needed"), "{said}");
+            assert!(said.contains("\nidentity  none is needed"), "{said}");
         }
     }
     identity(&["net"]).exits(2).says(&["net needs no identity of clan-connect"]);
