@@ -110,7 +110,7 @@ fn network_identity_creates_the_key_once_and_prints_the_admitting_setting() {
     for name in ["tor", "iroh"] {
         for args in [of_clan(&["network", "identity", name]), vec!["network", "identity", name]] {
             let said = home.run(&args).exits(0).text();
-            assert!(said.contains("identity    none is needed"), "{said}");
+            assert!(said.contains("\nidentity  none is needed"), "{said}");
         }
     }
     identity(&["net"]).exits(2).says(&["net needs no identity of clan-connect"]);
