@@ -394,8 +394,9 @@ fn a_ticket_as_clan_makes_them_is_looked_up_in_the_dns() {
         let args = [&["-v", "ssh", "m"], more, &["-c", "echo", "hi"]].concat();
         world.clan.home.run(&Clan::args(&with, &args))
     };
-    let done =
-        ssh(&[]).exits(0).says(&["p2p: looking up the address of its ticket", "p2p: trying to connect"]);
+    let done = ssh(&[])
+        .exits(0)
+        .says(&["p2p: looking up the address of its ticket", "p2p: trying to connect"]);
     assert_eq!(done.text(), "hi\n");
     // By the files of ssh_config(5), too.
     world
