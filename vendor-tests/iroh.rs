@@ -90,7 +90,7 @@ fn a_command_runs_over_a_ticket_and_the_ticket_is_shown_nowhere() {
     assert_eq!(done.text(), "hi\n");
     let done = done.says(&[
         "trying p2p (<var: p2p-ssh-iroh-p2p/ticket>)",
-        "p2p: knocking",
+        "p2p: trying to connect",
         "its ticket also identifies the machine",
     ]);
     // The libraries have their say.
@@ -394,8 +394,9 @@ fn a_ticket_as_clan_makes_them_is_looked_up_in_the_dns() {
         let args = [&["-v", "ssh", "m"], more, &["-c", "echo", "hi"]].concat();
         world.clan.home.run(&Clan::args(&with, &args))
     };
-    let done =
-        ssh(&[]).exits(0).says(&["p2p: looking up the address of its ticket", "p2p: knocking"]);
+    let done = ssh(&[])
+        .exits(0)
+        .says(&["p2p: looking up the address of its ticket", "p2p: trying to connect"]);
     assert_eq!(done.text(), "hi\n");
     // By the files of ssh_config(5), too.
     world

@@ -109,9 +109,9 @@ fn a_signal_ends_at_once_whatever_is_waited_for() {
     let (url, domain) = (mute.url(), mute.domain());
     let silent = Peer::new(Manner::Silent, None);
     for (ticket, relay, discovery, phase) in [
-        (at_relay(&url), &*url, "none", "p2p: knocking"),
+        (at_relay(&url), &*url, "none", "p2p: trying to connect"),
         (bare(), "none", &*domain, "p2p: looking up the address of its ticket"),
-        (silent.ticket(), "none", "none", "p2p: knocking"),
+        (silent.ticket(), "none", "none", "p2p: trying to connect"),
     ] {
         for by in [Signal::TERM, Signal::INT] {
             let clan = Clan::new();

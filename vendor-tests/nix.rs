@@ -266,7 +266,7 @@ fn select_prints_what_clan_does_and_leaves_to_nix_what_no_snapshot_knows() {
         "{\n    \"b\": {\n        \"c\": [\n            2,\n            3\n        ]\n    },\n    \"a\": 1\n}\n"
     );
     select("other", &[]).exits(1).says(&["this needs nix, which was not found", "hint:"]);
-    select("clan.exports.x", &[]).exits(1).says(&["there is no \"x\"", "hint: ?NAME"]);
+    select("clan.exports.x", &[]).exits(1).says(&["there is no \"x\"", "hint: write ?NAME"]);
     select("a{", &[]).exits(1);
     select("{a", &[]).exits(2).says(&["the brace is not closed"]);
     // Clan's real exports, as Python prints them.

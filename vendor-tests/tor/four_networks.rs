@@ -15,7 +15,7 @@ use crate::wireguard_member::World;
 const BEGUN: [(&str, &[&str]); 4] = [
     ("net", &["net: connecting"]),
     ("vpn", &["vpn: waiting for WireGuard"]),
-    ("p2p", &["p2p: asking", "p2p: knocking"]),
+    ("p2p", &["p2p: looking up", "p2p: trying to connect"]),
     ("tor", &["tor: starting", "tor: waiting"]),
 ];
 

@@ -126,8 +126,8 @@ fn nobody_is_told_a_host_who_has_not_the_key() {
     );
     assert_eq!(
         error("mail"),
-        "the snapshot has secret hosts for web, but not for this computer (mail), and nothing here \
-         opens them"
+        "the snapshot has secret hosts for web, but not for this computer (mail), and no key here \
+         decrypts them"
     );
 }
 
