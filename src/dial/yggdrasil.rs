@@ -19,6 +19,7 @@ mod others;
 mod seal;
 mod session;
 mod tree;
+mod wanted;
 mod wire;
 
 #[cfg(test)]
@@ -41,8 +42,8 @@ use identity::Identity;
 pub(crate) use kept::place as kept_key;
 pub use kept::{Kept, kept};
 use key::Keys;
-pub use node::Memory;
 use node::Node;
+pub use wanted::Memory;
 
 /// Daemons have up to 65535, and TCP tells each end what the other takes. Three times as quick
 /// as 1280, the least, and no slower than more; a packet of it takes 7 ms at 20 Mbit/s.

@@ -1,29 +1,28 @@
 //! A shell or a command on the machine (RFC 4254, section 6). Owns the session
 //! channel: what is asked for, how bytes flow, how it ends. Knows no terminal.
 
+mod ending;
+mod send;
+
 use std::time::Duration;
 
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
-use super::escape::{Action, DEFAULT, Escapes, Piece};
-use super::keystrokes::{CHAFF, Due, Keystrokes, chance};
+use super::escape::{Action, DEFAULT};
+use super::keystrokes::Keystrokes;
 use super::{BegunRemote, Lease, Loss, MIN_ANSWER, Session, loss};
 use crate::encoding;
 use crate::error::{Asked, Error, Result};
-use crate::printable::{Printable, lines};
+use crate::printable::Printable;
+pub use ending::Ending;
+use ending::name_of;
+use send::{Sender, Stopped};
 
 /// Extended data of type 1 is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
-/// The exit status of ssh(1) where there is none.
-const NO_STATUS: u32 = 255;
-/// How long a BREAK is, in milliseconds: as OpenSSH asks for it.
-const BREAK: u32 = 1000;
-/// Bytes read from our input at once.
-const CHUNK: usize = 64 << 10;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -77,69 +76,6 @@ pub struct Size {
     pub width: u32,
     /// Height in pixels, 0 when unknown.
     pub height: u32,
-}
-
-/// How a shell or command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// It exited with this status.
-    Status(u32),
-    /// A signal ended it; the name is without `SIG`, printable.
-    Signal(String),
-    /// The server closed the channel without saying how.
-    Unknown,
-    /// The user ended the connection by `~.`.
-    Escaped,
-}
-
-impl Ending {
-    /// The exit status for ourselves: the remote one, and 255 when there is none. For
-    /// ssh(1) a signal gives none; who `tells_signals` has 128 + n for signal n, as
-    /// shells do.
-    pub fn exit_code(&self, tells_signals: bool) -> u8 {
-        Self::exit_code_of(self.shared_status(), tells_signals)
-    }
-
-    /// What a master tells a client: eight bits that are ssh(1)'s, as OpenSSH's client
-    /// takes them, and above them the number of the signal.
-    pub fn shared_status(&self) -> u32 {
-        match self {
-            // A status has eight bits on every system that has one.
-            Self::Status(status) => status & 0xff,
-            Self::Signal(name) => u32::from(signal_number(name).unwrap_or(0)) << 8 | NO_STATUS,
-            Self::Unknown | Self::Escaped => NO_STATUS,
-        }
-    }
-
-    /// The exit status for what a master has told.
-    pub fn exit_code_of(shared: u32, tells_signals: bool) -> u8 {
-        match (shared >> 8, shared & 0xff) {
-            (number @ 1..=31, NO_STATUS) if tells_signals => 128 + number as u8,
-            (_, status) => status as u8,
-        }
-    }
-}
-
-/// Signal numbers of Linux for the names of RFC 4254, section 6.10.
-fn signal_number(name: &str) -> Option<u8> {
-    Some(match name {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "ILL" => 4,
-        "TRAP" => 5,
-        "ABRT" => 6,
-        "BUS" => 7,
-        "FPE" => 8,
-        "KILL" => 9,
-        "USR1" => 10,
-        "SEGV" => 11,
-        "USR2" => 12,
-        "PIPE" => 13,
-        "ALRM" => 14,
-        "TERM" => 15,
-        _ => return None,
-    })
 }
 
 /// Hears of escape sequences.
@@ -473,174 +409,4 @@ async fn receive(
     let _ = output.flush().await;
     let _ = errors.flush().await;
     Ok((ending, closed))
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Stopped {
-    InputEnded,
-    Escaped,
-}
-
-/// Passes on what goes to the machine.
-struct Sender<'a> {
-    session: &'a Session,
-    channel: &'a ChannelWriteHalf<Msg>,
-    keystrokes: Option<Keystrokes>,
-}
-
-impl Sender<'_> {
-    /// Passes input and sizes on until the input ends.
-    async fn send(
-        mut self,
-        mut input: impl AsyncRead + Unpin,
-        mut sizes: mpsc::UnboundedReceiver<Size>,
-        escapes: Option<(u8, OnEscape)>,
-    ) -> Stopped {
-        let (escape, mut on_action) = escapes.unzip();
-        let mut escapes = Escapes::new(escape.unwrap_or(DEFAULT));
-        let mut buffer = vec![0; CHUNK];
-        let (mut open, mut resizes) = (true, true);
-        while open || resizes {
-            let next = self.keystrokes.as_ref().and_then(Keystrokes::next);
-            let count = tokio::select! {
-                size = sizes.recv(), if resizes => {
-                    match size {
-                        Some(Size { columns, rows, width, height }) => {
-                            let _ = self.channel.window_change(columns, rows, width, height).await;
-                        }
-                        None => resizes = false,
-                    }
-                    continue;
-                }
-                count = input.read(&mut buffer), if open => count,
-                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)),
-                    if next.is_some() => match self.due().await
-                {
-                    Some(stopped) => return stopped,
-                    None => continue,
-                },
-            };
-            // An input that fails is at its end for the machine.
-            let count = count.unwrap_or(0);
-            if count == 0 {
-                if let Some(stopped) = self.rest().await {
-                    return stopped;
-                }
-                let _ = self.channel.eof().await;
-                open = false;
-                continue;
-            }
-            let data = buffer.get(..count).unwrap_or_default();
-            let pieces = match on_action {
-                Some(_) => escapes.feed(data),
-                None => vec![Piece::Send(data.to_vec())],
-            };
-            for piece in pieces {
-                let stopped = match (piece, &mut on_action) {
-                    (Piece::Send(bytes), _) => self.typed(bytes).await,
-                    (Piece::Do(Action::Disconnect), _) => return Stopped::Escaped,
-                    (Piece::Do(Action::Break), on_action) => {
-                        let _ = self.channel.send_break(BREAK).await;
-                        if let Some(on_action) = on_action {
-                            on_action(Action::Break);
-                        }
-                        None
-                    }
-                    (Piece::Do(Action::Rekey), _) => {
-                        let _ = self.session.handle.rekey_soon().await;
-                        None
-                    }
-                    (Piece::Do(action), on_action) => {
-                        if let Some(on_action) = on_action {
-                            on_action(action);
-                        }
-                        None
-                    }
-                };
-                if let Some(stopped) = stopped {
-                    return stopped;
-                }
-            }
-        }
-        Stopped::InputEnded
-    }
-
-    /// Sends what was typed, now or when its time comes.
-    async fn typed(&mut self, bytes: Vec<u8>) -> Option<Stopped> {
-        let now = match &mut self.keystrokes {
-            Some(keystrokes) => keystrokes.typed(bytes, Instant::now(), chance()),
-            None => bytes,
-        };
-        self.data(now).await
-    }
-
-    /// Sends what is due.
-    async fn due(&mut self) -> Option<Stopped> {
-        match self.keystrokes.as_mut()?.due(Instant::now()) {
-            Due::Data(bytes) => self.data(bytes).await,
-            Due::Chaff => {
-                let sent = self.session.handle.transport_ping(CHAFF.to_vec()).await;
-                sent.err().map(|_| Stopped::InputEnded)
-            }
-            Due::Nothing => None,
-        }
-    }
-
-    /// Sends what has not left yet.
-    async fn rest(&mut self) -> Option<Stopped> {
-        let rest = self.keystrokes.as_mut()?.all();
-        self.data(rest).await
-    }
-
-    async fn data(&self, bytes: Vec<u8>) -> Option<Stopped> {
-        if bytes.is_empty() {
-            return None;
-        }
-        self.channel.data_bytes(bytes).await.err().map(|_| Stopped::InputEnded)
-    }
-}
-
-fn name_of(signal: &Sig) -> String {
-    let name = match signal {
-        Sig::ABRT => "ABRT",
-        Sig::ALRM => "ALRM",
-        Sig::FPE => "FPE",
-        Sig::HUP => "HUP",
-        Sig::ILL => "ILL",
-        Sig::INT => "INT",
-        Sig::KILL => "KILL",
-        Sig::PIPE => "PIPE",
-        Sig::QUIT => "QUIT",
-        Sig::SEGV => "SEGV",
-        Sig::TERM => "TERM",
-        Sig::USR1 => "USR1",
-        Sig::Custom(name) => return lines(name.lines().next().unwrap_or_default()),
-    };
-    name.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exit_codes_follow_ssh_and_shells() {
-        for (ending, of_ssh, of_shell) in [
-            (Ending::Status(0), 0, 0),
-            (Ending::Status(42), 42, 42),
-            (Ending::Status(256), 0, 0),
-            (Ending::Status(0x0fff), 255, 255),
-            (Ending::Signal("TERM".into()), 255, 143),
-            (Ending::Signal("HUP".into()), 255, 129),
-            (Ending::Signal("what@example.com".into()), 255, 255),
-            (Ending::Unknown, 255, 255),
-            (Ending::Escaped, 255, 255),
-        ] {
-            assert_eq!((ending.exit_code(false), ending.exit_code(true)), (of_ssh, of_shell));
-            // The same by a master of ours, also for OpenSSH's client.
-            let shared = ending.shared_status();
-            assert_eq!(Ending::exit_code_of(shared, true), of_shell);
-            assert_eq!((shared & 0xff) as u8, of_ssh);
-        }
-    }
 }

@@ -40,7 +40,7 @@ const LEAST_LIFE: Duration = Duration::from_secs(20);
 const MOST_LIFE: Duration = Duration::from_secs(3600);
 /// As IPv6 does by default.
 const HOPS: u8 = 64;
-/// More machines at once are nobody's wish.
+/// So many machines are looked for at the same time.
 const MAX_TARGETS: usize = 64;
 
 /// What begins a packet for the other end: its version, its kind (IPv6), and nothing.

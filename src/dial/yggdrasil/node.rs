@@ -2,7 +2,7 @@
 //! on the way to nobody. Owns what is answered to whom, and that only the machines that we
 //! look for are listened to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use super::budget::Budget;
 use super::identity::{Identity, has_signed};
 use super::meta;
 use super::session::{ACK, INIT, Keys, Random, Received, Session, TRAFFIC};
-use super::tree::{Change, MAX_PATH, Tree, is_path};
+use super::tree::{Change, MAX_PATH, Tree};
+use super::wanted::{LOOKUP_AGAIN, Memory, NOTICE_AFTER, Wanted};
 use super::wire::{self, Frame, Notice};
 use crate::dial::leaf::{Output, PeerAddress, Protocol, Step, ends_of};
 use crate::error::LeafFault;
@@ -28,20 +29,16 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 /// How long we wait for the same. The peer waits for 3 s (`peerTimeout`); we may be slow to
 /// read, where somebody does not take what we have for him.
 const SILENCE: Duration = Duration::from_secs(12);
-/// A lookup is repeated: the peer listens to us once it has noticed that we are there.
-const LOOKUP_AGAIN: Duration = Duration::from_millis(250);
+/// How soon a lookup follows on news of the tree, and how far apart repeated ones become.
 const LOOKUP_SOON: Duration = Duration::from_millis(30);
 const LOOKUP_AT_MOST: Duration = Duration::from_secs(2);
-/// So is the question for keys.
+/// The question for keys is repeated.
 const INIT_AGAIN: Duration = Duration::from_secs(1);
-/// Behind it we say where we are, which the machine takes as soon as it wants to answer
-/// (ironwood, `pathfinder._handleNotify`): it does not have to look for us.
-const NOTICE_AFTER: Duration = Duration::from_millis(4);
 /// The other side forgets a session that nobody used for 60 s (`sessionTimeout`).
 const STALE: Duration = Duration::from_secs(50);
 /// What waits for a session.
 const MAX_WAITING: usize = 8;
-/// More machines at once are nobody's wish.
+/// So many machines are looked for at the same time.
 const MAX_TARGETS: usize = 64;
 /// What a hop may be worth: anything.
 const WATERMARK: u64 = u64::MAX;
@@ -64,16 +61,6 @@ pub(super) struct Node {
     output: Output,
 }
 
-/// Where others were when they were met last. What is wrong of it costs a moment: keys are
-/// proven, and whoever is elsewhere is looked for meanwhile.
-pub trait Memory: Send + Sync {
-    /// What is known of a name.
-    fn recall(&self, name: &[u8]) -> Option<Vec<u8>>;
-
-    /// To be known of it from now on.
-    fn keep(&self, name: &[u8], place: Vec<u8>);
-}
-
 /// One peering.
 struct Link {
     password: Option<Secret<String>>,
@@ -92,89 +79,6 @@ struct Up {
     peer: Key,
     tree: Tree,
     is_announced: bool,
-}
-
-/// A machine that somebody wants to reach.
-struct Wanted {
-    users: usize,
-    key: Option<Key>,
-    coords: Option<Vec<u8>>,
-    /// Of what it has last said of its place.
-    notice_seq: u64,
-    is_broken: bool,
-    /// Its place is where it was at another time, and nothing has come from there.
-    is_guessed: bool,
-    next_lookup: Duration,
-    pause: Duration,
-    session: Option<Session>,
-    next_init: Duration,
-    next_notice: Duration,
-    notice_pause: Duration,
-    last_used: Duration,
-    waiting: VecDeque<Vec<u8>>,
-}
-
-impl Wanted {
-    fn new(now: Duration) -> Self {
-        Self {
-            users: 0,
-            key: None,
-            coords: None,
-            notice_seq: 0,
-            is_broken: false,
-            is_guessed: false,
-            next_lookup: now,
-            pause: LOOKUP_AGAIN,
-            session: None,
-            next_init: Duration::MAX,
-            next_notice: Duration::MAX,
-            notice_pause: NOTICE_AFTER,
-            last_used: now,
-            waiting: VecDeque::new(),
-        }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::is_ready)
-    }
-
-    fn is_lost(&self) -> bool {
-        self.coords.is_none() || self.is_broken || self.is_guessed
-    }
-
-    /// Whether it has been asked for its keys and has not answered.
-    fn awaits(&self) -> bool {
-        !self.is_ready() || self.session.as_ref().is_some_and(Session::awaits_ack)
-    }
-
-    /// Takes the machine for where it was.
-    fn guess(&mut self, address: Ipv6Addr, memory: &dyn Memory, now: Duration) {
-        let Some(place) = memory.recall(&address.octets()) else { return };
-        let Some((key, coords)) = place.split_first_chunk() else { return };
-        let is_it = self.key.map_or(has_address(key, address), |known| known == *key);
-        if self.coords.is_none() && is_it && is_path(coords) {
-            self.key = Some(*key);
-            self.coords = Some(coords.to_vec());
-            self.is_guessed = true;
-            self.next_init = now;
-        }
-    }
-
-    /// Keeps where it is for another time.
-    fn remember(&self, address: Ipv6Addr, memory: Option<&dyn Memory>) {
-        if let (Some(memory), Some(key), Some(coords), false) =
-            (memory, self.key, &self.coords, self.is_lost())
-        {
-            memory.keep(&address.octets(), [&key[..], coords].concat());
-        }
-    }
-
-    fn look_again(&mut self, now: Duration) {
-        self.is_broken = true;
-        self.pause = LOOKUP_AGAIN;
-        // Whoever says that a way is broken does not make us ask more often.
-        self.next_lookup = self.next_lookup.max(now);
-    }
 }
 
 impl Node {
