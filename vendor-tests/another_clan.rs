@@ -246,7 +246,7 @@ fn machines_that_differ_in_case_alone_are_two() {
         assert_eq!(native(name), server.port());
     }
     let either = place.ssh(Some("clan"), &["-o", "BatchMode=yes", "Web01", "true"]);
-    either.exits(255).says(&["WEB01 or web01"]);
+    either.exits(255).says(&["WEB01 and web01"]);
     for name in ["WEB01", "web01"] {
         place
             .home

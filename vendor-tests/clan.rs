@@ -245,7 +245,7 @@ fn a_clan_with_many_problems_is_told_of_some() {
     home.write("e.json", exports);
     let done = home.run(&["--exports", "e.json", "network", "list"]).exits(0);
     assert_eq!(done.stderr.matches("warning: ").count(), 21, "{}", done.stderr);
-    done.says(&["280 more problems"]);
+    done.says(&["280 further problems"]);
 }
 
 #[test]
