@@ -33,7 +33,7 @@ pub struct PeerAddress {
 
 /// The longest password that Yggdrasil has.
 const MAX_PASSWORD: usize = 64;
-/// More keys are nobody's wish.
+/// So many keys a peer may be expected to have.
 const MAX_KEYS: usize = 64;
 
 impl PeerAddress {
