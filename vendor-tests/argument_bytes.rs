@@ -223,8 +223,13 @@ fn sockets_of_the_server_are_bytes() {
             "openssh-client",
         );
         for (listener, path) in [(&far, &here), (&near, &asked)] {
-            until("the socket", || path.exists());
-            let mut stream = UnixStream::connect(path).unwrap();
+            // It is there before anybody listens on it.
+            let mut connected = None;
+            until("the socket", || {
+                connected = UnixStream::connect(path).ok();
+                connected.is_some()
+            });
+            let mut stream = connected.unwrap();
             stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
             let (mut end, _) = listener.accept().unwrap();
             end.write_all(b"through").unwrap();
