@@ -313,6 +313,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
     log::start(cli.global.verbose);
     let ui = Arc::new(Ui::new(&cli.global));
     let opens_session = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
+    signals::fail_as(Error::Internal.exit_code(opens_session));
     cli.global.settle();
     if let Some(Err(error)) = cli.global.events.as_deref().map(events::start) {
         ui.error(&error);

@@ -172,7 +172,8 @@ fn open(path: &Path, more: OFlags) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
 }
 
-fn not_regular() -> io::Error {
+/// The error that says so.
+pub(crate) fn not_regular() -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR)
 }
 

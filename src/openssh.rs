@@ -14,7 +14,7 @@ use crate::dial::Dialer;
 use crate::encoding;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::options::{Agent, LogLevel, Maybe, Options, Template};
+use crate::options::{Agent, Canonicalize, LogLevel, Maybe, Options, Template};
 use crate::ssh_config::{Config, MatchContext, host_name};
 use crate::tokens;
 
@@ -73,7 +73,9 @@ pub async fn resolve(
     let mut config = Config::new(command_line.clone());
     let read = |config: &mut Config, name: &str, is_final| -> Result<()> {
         let run = |options: &Options, command: &str| {
-            let resolved = finished(host, reading.login, env, options.clone());
+            let mut resolved = finished(host, reading.login, env, options.clone());
+            // As it is written (readconf.c, `match_cfg_line`).
+            resolved.host_name = host_name(options, host);
             (reading.exec)(&tokens::expand(command, &|token| resolved.token(token))?)
         };
         let (original_host, local_user) = (host, local_user.as_str());
@@ -107,7 +109,10 @@ pub async fn resolve(
         Some(names) => canonical::find(&config.options, &name, names).await?,
         None => None,
     };
-    if canonical.is_some() || config.wants_final() {
+    let is_canonical =
+        reading.names.is_some() && config.options.canonicalize_hostname() != Canonicalize::No;
+    // Whether or not there is a full name (ssh.c, "re-parsing configuration").
+    if is_canonical || config.wants_final() {
         let name = canonical.unwrap_or_else(|| in_one_spelling(&name));
         // No other name counts from here on. A percent sign would be a token again.
         config.options.host_name = Some(Template::literal(&name));

@@ -125,11 +125,14 @@ impl Options {
         };
         // Quotes are looked at even where the line is taken as it stands.
         let split = line::words(rest).map_err(|why| origin.wrong(&why))?;
+        let rest = rest.trim_start_matches(['=', ' ', '\t']);
         let words = match row.arity {
-            Arity::Rest => vec![rest.trim_start_matches(['=', ' ', '\t']).to_owned()],
-            _ => split.clone(),
+            Arity::Rest => vec![rest.to_owned()],
+            Arity::Unquoted => rest.split([' ', '\t', '#']).take(1).map(str::to_owned).collect(),
+            _ => split,
         };
-        let (keyword, is_rest) = (name.to_ascii_lowercase(), row.arity == Arity::Rest);
+        let is_rest = matches!(row.arity, Arity::Rest | Arity::Unquoted);
+        let keyword = name.to_ascii_lowercase();
         if words.is_empty() || words.first().is_some_and(|rest| rest.is_empty() && is_rest) {
             return Err(origin.wrong(&format!("no argument after keyword \"{keyword}\"")));
         }
@@ -137,7 +140,7 @@ impl Options {
             return Err(origin.wrong("Missing argument."));
         }
         let most = match row.arity {
-            Arity::One | Arity::Rest => 1,
+            Arity::One | Arity::Rest | Arity::Unquoted => 1,
             Arity::Two => 2,
             Arity::Some => words.len(),
         };

@@ -3,7 +3,7 @@
 //! no resolver and does not know which technologies this build can dial.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::address;
 use crate::dial;
@@ -167,7 +167,40 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
             return Err(no_network(clan, machine, name));
         }
     }
+    let found: Vec<_> = peers(sorted(networks).into_iter(), machine).collect();
+    routes(clan, machine, &found, overrides)
+}
+
+/// The routes to each machine of a clan, as [`plan`] has them without overrides. Looks at
+/// every peer once, however many machines there are.
+pub fn plans(clan: &Clan) -> impl Iterator<Item = (&str, Result<Vec<Route>>)> {
+    let mut found: HashMap<&str, Vec<Found<'_>>> = HashMap::new();
+    for network in sorted(clan.networks.iter().collect()) {
+        for peer in &network.peers {
+            found.entry(&peer.machine).or_default().push((network, peer));
+        }
+    }
+    clan.machines().into_iter().map(move |machine| {
+        let found = found.remove(machine).unwrap_or_default();
+        (machine, routes(clan, machine, &found, &Overrides::default()))
+    })
+}
+
+/// A machine's place in a network.
+type Found<'a> = (&'a Network, &'a Peer);
+
+fn sorted(mut networks: Vec<&Network>) -> Vec<&Network> {
     networks.sort_by_key(|network| Reverse(network.priority));
+    networks
+}
+
+/// The routes to a machine that was found in these networks.
+fn routes(
+    clan: &Clan,
+    machine: &str,
+    found: &[Found<'_>],
+    overrides: &Overrides,
+) -> Result<Vec<Route>> {
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
     let named = overrides.network.as_deref();
@@ -176,7 +209,7 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
     {
         routes.push(Route::to(target, INVENTORY, overrides));
     }
-    for (network, peer) in peers(networks.iter().copied(), machine) {
+    for (network, peer) in found {
         for host in &peer.hosts {
             let route = Route::through(network, peer, host, overrides);
             if seen.insert(route.clone()) {
@@ -190,7 +223,7 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
         routes.push(Route::configured(target, overrides));
     }
     if routes.is_empty() {
-        let reason = no_route(clan, machine, &networks, overrides.network.as_deref());
+        let reason = no_route(clan, machine, found, named);
         return Err(Error::NoRoute { machine: machine.to_owned(), reason });
     }
     Ok(routes)
@@ -199,7 +232,7 @@ pub fn plan(clan: &Clan, machine: &str, overrides: &Overrides) -> Result<Vec<Rou
 fn peers<'a>(
     networks: impl Iterator<Item = &'a Network>,
     machine: &str,
-) -> impl Iterator<Item = (&'a Network, &'a Peer)> {
+) -> impl Iterator<Item = Found<'a>> {
     networks.flat_map(move |network| {
         let peers = network.peers.iter().filter(move |peer| peer.machine == machine);
         peers.map(move |peer| (network, peer))
@@ -239,15 +272,17 @@ pub(crate) fn unknown_network(clan: &Clan, network: &str) -> Error {
 
 /// Why there is no route although the machine is known: what is malformed comes
 /// last, because it may be the cause of all the rest.
-fn no_route(clan: &Clan, machine: &str, kept: &[&Network], chosen: Option<&str>) -> String {
+fn no_route(clan: &Clan, machine: &str, kept: &[Found<'_>], chosen: Option<&str>) -> String {
     let mut reasons = Vec::new();
-    let hostless = labels(peers(kept.iter().copied(), machine));
-    let elsewhere = labels(peers(clan.networks.iter(), machine));
+    let hostless = labels(kept.iter().copied());
     if !hostless.is_empty() {
         reasons.push(format!("no host for it in {}", hostless.join(", ")));
-    } else if let (Some(chosen), false) = (chosen, elsewhere.is_empty()) {
-        let elsewhere = elsewhere.join(", ");
-        reasons.push(format!("it is not in \"{}\" but in {elsewhere}", Printable(chosen)));
+    } else if let Some(chosen) = chosen {
+        let elsewhere = labels(peers(clan.networks.iter(), machine));
+        if !elsewhere.is_empty() {
+            let (chosen, elsewhere) = (Printable(chosen), elsewhere.join(", "));
+            reasons.push(format!("it is not in \"{chosen}\" but in {elsewhere}"));
+        }
     }
     let mut problems = clan.problems_of(machine);
     match problems.next() {
@@ -262,7 +297,7 @@ fn no_route(clan: &Clan, machine: &str, kept: &[&Network], chosen: Option<&str>)
     reasons.join("; ")
 }
 
-fn labels<'a>(peers: impl Iterator<Item = (&'a Network, &'a Peer)>) -> Vec<String> {
+fn labels<'a>(peers: impl Iterator<Item = Found<'a>>) -> Vec<String> {
     let mut labels: Vec<&str> = peers.map(|(network, _)| network.label.as_str()).collect();
     labels.dedup();
     listed(&labels)

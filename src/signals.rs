@@ -24,6 +24,9 @@ const TERMINATE: u8 = 15;
 /// What is left of the status of a process that a signal ended.
 static ENDING: AtomicU8 = AtomicU8::new(Ending::Number as u8);
 
+/// The exit status where the system refuses what we need.
+static REFUSED: AtomicU8 = AtomicU8::new(FAILED);
+
 /// What a signal makes the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -101,6 +104,47 @@ async fn watched(mut signals: Signals, mut done: watch::Receiver<()>) {
     children::end();
     term::leave();
     std::process::exit(i32::from(status(number)));
+}
+
+/// Ends the process where it cannot go on: the system gives it no thread, or no descriptor,
+/// for the runtime, which panics then. Unwinding would wait for threads that wait for the
+/// one that is missing.
+pub(crate) fn end_where_the_system_refuses() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match refusal(info.payload_as_str()) {
+        Some(why) => refused(why),
+        None => report(info),
+    }));
+}
+
+/// What is said of a panic over what the system refuses: the words are those of tokio's
+/// `Spawner::spawn_task` and `OsExtraData`, and of [`std::thread::spawn`].
+fn refusal(panic: Option<&str>) -> Option<&'static str> {
+    let panic = panic?;
+    let starts = |start| panic.starts_with(start);
+    if starts("OS can't spawn worker thread") || starts("failed to spawn thread") {
+        return Some(
+            "cannot start a thread: the system allows no more\nhint: raise the limit of \
+             processes (ulimit -u, or pids.max of the container) or of memory (ulimit -v)",
+        );
+    }
+    starts("failed to create UnixStream").then_some(
+        "cannot start: too many open files\nhint: raise the limit of open files (ulimit -n)",
+    )
+}
+
+#[expect(clippy::disallowed_methods, reason = "what waits for a thread never ends")]
+fn refused(why: &str) {
+    use std::io::Write;
+    children::end();
+    term::leave();
+    let _ = writeln!(std::io::stderr(), "error: {why}");
+    std::process::exit(i32::from(REFUSED.load(Ordering::Relaxed)));
+}
+
+/// Says what the exit status is where the system refuses what we need.
+pub(crate) fn fail_as(status: u8) {
+    REFUSED.store(status, Ordering::Relaxed);
 }
 
 /// Those that end us, where nobody had them ignored.
@@ -197,6 +241,16 @@ mod tests {
     #[test]
     fn what_was_done_is_the_status() {
         assert_eq!(run(|| 7), 7);
+    }
+
+    #[test]
+    fn a_panic_over_what_the_system_refuses_has_words() {
+        let words = |panic: &str| refusal(Some(panic)).unwrap_or_default();
+        let thread = "OS can't spawn worker thread: Resource temporarily unavailable";
+        assert!(words(thread).contains("ulimit -u"));
+        assert!(words("failed to spawn thread: Os { code: 11 }").contains("pids.max"));
+        assert!(words("failed to create UnixStream: Os { code: 24 }").contains("ulimit -n"));
+        assert_eq!((refusal(Some("index out of bounds")), refusal(None)), (None, None));
     }
 
     #[test]

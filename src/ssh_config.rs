@@ -1,12 +1,16 @@
 //! ssh_config(5): which lines of its files apply to a host. Owns Host and Match,
 //! and Include; what the other lines say is for [`Options`] to read.
 
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::encoding;
 use crate::error::{Error, Result, strerror};
+use crate::file;
 use crate::options::{Options, Origin, line};
 use crate::pattern::{matches_host, matches_pattern};
 use crate::printable::{self, Printable};
@@ -309,16 +313,22 @@ pub(crate) fn is_listed(
 fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     use std::io::Read;
     let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
-    let file = match std::fs::File::open(path) {
+    // Nobody may ever write into a FIFO that has not been named.
+    let flags = if reading.is_named { OFlags::empty() } else { OFlags::NONBLOCK };
+    let flags = flags.bits().cast_signed();
+    let opened = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if !reading.is_named && error.kind() == ErrorKind::NotFound => return Ok(None),
         // What may be missing may also be out of reach.
         Err(_) if !reading.is_named && reading.depth == 0 => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let meta = file.metadata().map_err(failed)?;
+    let meta = opened.metadata().map_err(failed)?;
     if meta.is_dir() {
         return Ok(None);
+    }
+    if meta.file_type().is_fifo() && !reading.is_named {
+        return Err(failed(file::not_regular()));
     }
     let uid = rustix::process::getuid().as_raw();
     if (reading.is_users || reading.depth > 0)
@@ -329,7 +339,7 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
         return Err(Error::SshConfig { path: path.to_owned(), line: None, text });
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    opened.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(Error::TooLarge { path: path.to_owned(), limit: MAX_FILE });
     }

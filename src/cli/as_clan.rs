@@ -57,6 +57,7 @@ pub fn handed_over(args: impl Iterator<Item = OsString>, env: &Env) -> Option<u8
 
 /// Runs a whole command line of `clan` and returns the exit status.
 pub(super) fn main(args: &[OsString], env: Env) -> u8 {
+    signals::fail_as(Error::Internal.exit_code(false));
     let mut global = Global { env, ..Global::default() };
     let clan = match Clan::try_parse_from(args) {
         Ok(clan) => clan,
@@ -204,7 +205,7 @@ fn session(arguments: SshArguments, global: &Global) -> Result<u8> {
         words.push("-c".into());
         words.extend(command);
     }
-    let cli = Cli::try_parse_from(words).map_err(|error| Error::Usage(error.to_string()))?;
+    let cli = Cli::try_parse_from(words).map_err(|error| Error::Usage(refusal::text(&error)))?;
     match cli.command {
         super::Command::Ssh(arguments) => ssh::run(&arguments, global),
         _ => Err(Error::Internal),
@@ -264,7 +265,7 @@ fn ping(machine: &str, only: Option<&str>, global: &Global, ui: &Arc<Ui>) -> Res
 
 fn overview(global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let cli = Cli::try_parse_from(["clan", "network", "overview"]);
-    match cli.map_err(|error| Error::Usage(error.to_string()))?.command {
+    match cli.map_err(|error| Error::Usage(refusal::text(&error)))?.command {
         super::Command::Network(super::Network::Overview(arguments)) => {
             reach::overview(&arguments.of_clan(), global, ui)
         }

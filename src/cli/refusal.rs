@@ -23,13 +23,15 @@ pub(super) fn shown<P: Parser>(
     let error = match again {
         Err(again) if again.kind() == error.kind() => again,
         // As they can be shown, the words have another fault, or none.
-        _ => {
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            clap::Error::raw(error.kind(), printable::shown(text))
-        }
+        _ => clap::Error::raw(error.kind(), text(&error)),
     };
     (error, fit)
+}
+
+/// What clap says, printable and without its own `error: `, for those who say so themselves.
+pub(super) fn text(error: &clap::Error) -> String {
+    let text = error.to_string();
+    printable::shown(text.strip_prefix("error: ").unwrap_or(&text)).into_owned()
 }
 
 #[cfg(test)]

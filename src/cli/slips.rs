@@ -13,6 +13,9 @@ use crate::openssh::arguments::{ALONE, WITH_ARGUMENT};
 use crate::printable::Printable;
 use crate::ssh::words::quote;
 
+/// Places of a word that are tried for what it may be meant as: each is a whole parse.
+const MOST_PLACES: usize = 16;
+
 /// Says with `error` what does it, if it is about a session.
 pub(super) fn explain(error: &mut clap::Error, args: &[OsString]) {
     let is_session = args.iter().skip(1).any(|arg| arg == "ssh");
@@ -54,7 +57,7 @@ fn of_letter(letter: &str) -> Option<String> {
 fn of_command(word: &str, args: &[OsString]) -> Option<String> {
     // The same word may be an option's value: what is meant can be parsed.
     let places = args.iter().enumerate().skip(1).filter(|(_, arg)| *arg == word);
-    let meant = places.map(|(at, _)| {
+    let meant = places.take(MOST_PLACES).map(|(at, _)| {
         let (before, command) = args.split_at(at);
         [before, &["--".into()], command].concat()
     });
@@ -87,6 +90,14 @@ mod tests {
             let said = said(line);
             assert!(said.contains(&format!("put the command behind --: {meant}\n")), "{said}");
         }
+    }
+
+    #[test]
+    fn a_word_that_is_there_thousands_of_times_is_not_tried_everywhere() {
+        let line = format!("clan-connect ssh m{} a", " -i a".repeat(4000));
+        let began = std::time::Instant::now();
+        said(&line);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

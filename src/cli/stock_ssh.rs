@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::flake::not_his_alone;
 use crate::model::Clan;
-use crate::plan::{Overrides, plan};
+use crate::plan::plans;
 use crate::printable::{self, Printable};
 use crate::ssh::words::quote_word;
 
@@ -68,8 +68,7 @@ fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &U
     let mut text = format!("{TITLE}{}.\n", printable::line(place));
     let mut by_user: Vec<(String, Vec<&str>)> = Vec::new();
     let mut left_out = Vec::new();
-    for machine in clan.machines() {
-        let routes = plan(clan, machine, &Overrides::default());
+    for (machine, routes) in plans(clan) {
         let user = routes.ok().and_then(|routes| routes.first().map(|route| route.user.clone()));
         let user = user.filter(|user| is_word(user) && is_machines_alone(machine));
         let Some(user) = user else {

@@ -20,7 +20,7 @@ impl JumpHosts {
 
 impl Value for JumpHosts {
     /// Quotes are part of it, and no host has one (readconf.c, `oProxyJump`).
-    const ARITY: Arity = Arity::Rest;
+    const ARITY: Arity = Arity::Unquoted;
 
     fn parse(words: &[String]) -> Result<Self, String> {
         let text = first(words);

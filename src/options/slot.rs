@@ -13,6 +13,8 @@ pub enum Arity {
     Some,
     /// The rest of the line as it stands, as for commands.
     Rest,
+    /// What is before a blank or a `#` there, with the quotes that it has.
+    Unquoted,
 }
 
 /// What one line of ssh_config(5) says.

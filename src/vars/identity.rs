@@ -213,40 +213,47 @@ impl Keyring {
         Ok(Ok(None))
     }
 
-    /// The keys of `entry` that may help with `sealed`.
-    fn keys(&self, entry: &Entry, sealed: &dyn Sealed, round: Round) -> Vec<Arc<Vec<Key>>> {
+    /// The keys of `entry` that may help with `sealed`. A command is run when its keys are
+    /// asked for: those that it prints for one recipient may do.
+    fn keys<'a>(
+        &'a self,
+        entry: &'a Entry,
+        sealed: &dyn Sealed,
+        round: Round,
+    ) -> Box<dyn Iterator<Item = Arc<Vec<Key>>> + 'a> {
         let Round { asking, before } = round;
         let may_ask = asking.covers(entry);
         let was_asked = before.is_some_and(|before| before.covers(entry));
         match &entry.state {
-            KeyState::Open { .. } | KeyState::Locked { .. } if was_asked => Vec::new(),
+            KeyState::Open { .. } | KeyState::Locked { .. } if was_asked => {
+                Box::new(std::iter::empty())
+            }
             KeyState::Open { keys, plugins } => {
                 let keys = before.is_none().then(|| keys.clone());
-                keys.into_iter().chain(may_ask.then(|| plugins.clone())).collect()
+                Box::new(keys.into_iter().chain(may_ask.then(|| plugins.clone())))
             }
             KeyState::Locked { unlocked, .. } if let Some(keys) = unlocked.get() => {
-                vec![keys.clone()]
+                Box::new(std::iter::once(keys.clone()))
             }
             KeyState::Locked { lock, unlocked } if may_ask && lock.may_help(sealed) => {
-                vec![unlocked.get_or_init(|| self.unlock(&entry.origin, lock)).clone()]
+                let keys = unlocked.get_or_init(|| self.unlock(&entry.origin, lock));
+                Box::new(std::iter::once(keys.clone()))
             }
             KeyState::Command { .. } if before.is_some_and(|before| before != Asking::Never) => {
-                Vec::new()
+                Box::new(std::iter::empty())
             }
-            KeyState::Command { line, printed } if asking != Asking::Never => sealed
-                .recipients()
-                .iter()
-                .filter(|recipient| is_public_key(recipient))
-                .take(MAX_COMMAND_RUNS)
-                .map(|recipient| {
+            KeyState::Command { line, printed } if asking != Asking::Never => {
+                let recipients = sealed.recipients().into_iter();
+                let recipients = recipients.filter(|recipient| is_public_key(recipient));
+                Box::new(recipients.take(MAX_COMMAND_RUNS).map(move |recipient| {
                     // Held while it runs: one prompt of a password manager is enough.
                     let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-                    let run = || Arc::new(self.run(line, recipient).unwrap_or_default());
+                    let run = || Arc::new(self.run(line, &recipient).unwrap_or_default());
                     printed.entry(recipient.clone()).or_insert_with(run).clone()
-                })
-                .collect(),
+                }))
+            }
             KeyState::Locked { .. } | KeyState::Command { .. } | KeyState::Unusable(_) => {
-                Vec::new()
+                Box::new(std::iter::empty())
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::connect::{Probed, Request, probe};
 use crate::dial::{self, Dialer, OfClan, SocketOptions, Ways};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::{Clan, Running};
-use crate::plan::{Overrides, Route, plan};
+use crate::plan::{Route, plans};
 use crate::printable::Printable;
 
 /// Open files that this takes.
@@ -103,9 +103,9 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
 /// The routes of all machines, by network, best first.
 fn all_routes(clan: &Clan) -> Vec<(String, Route)> {
     let mut all = Vec::new();
-    for machine in clan.machines() {
+    for (machine, routes) in plans(clan) {
         // Machines without an address are in no row.
-        for route in plan(clan, machine, &Overrides::default()).unwrap_or_default() {
+        for route in routes.unwrap_or_default() {
             all.push((machine.to_owned(), route));
         }
     }
