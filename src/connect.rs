@@ -186,9 +186,6 @@ pub async fn connect(
         let (peer, local) = (stream.peer.map(|ip| ip.to_canonical()), stream.local);
         let mut options = trust.options(&request, &target, peer, allow_first_use);
         options.policy.sshfp = trust.sshfp(&request, &target).await;
-        options.policy.is_this_computer = request.host_keys.trusts_loopback
-            && request.host_keys.alias.is_none()
-            && peer.is_some_and(|ip| ip.is_loopback());
         let cause = match Session::handshake(stream, &options, said).await {
             Ok(mut session) => {
                 let noting = session.met().map(|met| {
@@ -236,7 +233,7 @@ pub async fn connect(
                 Cause::KeyExchange(loss)
             }
             Err(HandshakeError::Protocol(loss) | HandshakeError::Guessed(loss)) => {
-                Cause::KeyExchange(loss)
+                Cause::KeyExchange(trust.advised(loss, &request))
             }
         };
         let (port, elapsed) = (target.shown_port(), started.elapsed());
@@ -378,12 +375,10 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
     let value = tokio::task::spawn_blocking(move || vars.reveal(&reading))
         .await
         .map_err(|_| Box::new(Error::Internal))??;
-    let host = value.text()?;
+    let bad = |reason| Box::new(Error::VarValue { var: var.to_string(), reason });
+    let host = value.text().ok_or_else(|| bad("not UTF-8 text"))?;
     if !is_host(host.expose()) {
-        return Err(Box::new(Error::VarName {
-            name: var.to_string(),
-            reason: "its value is not the address of a host",
-        }));
+        return Err(bad("not the address of a host"));
     }
     let written = host;
     let host = Secret::new(address::canonical(written.expose()));

@@ -123,7 +123,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// There is a snapshot of a clan that was named and must not be used.
+    /// There is a snapshot of a clan, or its exports, that was named and must not be used.
     #[error("the snapshot {} is not used: {reason}", printable::line(&file.to_string_lossy()))]
     SnapshotRefused {
         /// The file.
@@ -274,6 +274,15 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// A var has a value that is of no use.
+    #[error("var {var}: its value is {reason}")]
+    VarValue {
+        /// `generator/file`.
+        var: String,
+        /// What it is, and should not be.
+        reason: &'static str,
+    },
+
     /// A var is needed, and there is no clan to read it from.
     #[error("the host is var {var}, and the clan it belongs to is not here")]
     NoVars {
@@ -362,6 +371,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The program that is asked for host keys has failed.
+    #[error("KnownHostsCommand: {reason}")]
+    KnownHostsCommand {
+        /// How.
         reason: String,
     },
 
@@ -526,7 +542,12 @@ impl Error {
                     .into(),
             ],
             Self::SnapshotRefused { .. } => {
-                vec!["copy it to a file that only you can write, and name that".into()]
+                vec![
+                    "copy it to a file that only you can write, and name that; what standard \
+                     input has is taken as it is"
+                        .into(),
+                    "or, if it is in a clan that you trust: clan-connect trust-clan DIR".into(),
+                ]
             }
             Self::TrustedClans { .. } => vec![
                 "make it a file of your own that nobody else can write, or remove it and allow \
@@ -580,6 +601,9 @@ impl Error {
             Self::KnownHosts { .. } => {
                 vec!["make the file readable, or name another (UserKnownHostsFile)".into()]
             }
+            Self::KnownHostsCommand { .. } => vec![
+                "run the command by hand to see why; KnownHostsCommand none does without it".into(),
+            ],
             Self::HostKey { .. } => vec![
                 "compare the fingerprint with the machine's own: ssh-keygen -lf \
                  /etc/ssh/ssh_host_ed25519_key.pub"

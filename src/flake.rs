@@ -188,6 +188,36 @@ pub fn not_his_alone(path: &Path, env: &Env) -> Option<String> {
     survey::foreign_file(path, owner::Who::asks(env)).as_ref().map(ToString::to_string)
 }
 
+/// Why a snapshot or exports that were named by their file are not believed, if they are not:
+/// others have a say about the file, and it is in no clan that the user has allowed all the
+/// same; printable. What a shell or a caller has opened for us is the user's own word.
+pub fn not_to_be_believed(file: &Path, env: &Env) -> Option<String> {
+    if is_opened(file) {
+        return None;
+    }
+    let why = not_his_alone(file, env)?;
+    // No link leads there that could lead elsewhere a moment later.
+    let real = file
+        .canonicalize()
+        .ok()
+        .filter(|real| std::path::absolute(file).ok().as_ref() == Some(real));
+    let is_allowed = real.zip(Trusted::load(env).ok()).is_some_and(|(real, list)| {
+        real.ancestors().skip(1).any(|dir| list.word(dir, true) == trusted::Word::Allowed)
+    });
+    (!is_allowed).then_some(why)
+}
+
+/// Whether this names no file but what is open already: `-`, or the descriptor that a shell
+/// makes of `<(…)`.
+fn is_opened(file: &Path) -> bool {
+    let is_number = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let folders = ["/dev/fd", "/proc/self/fd"].map(Path::new);
+    file == Path::new("-")
+        || file == Path::new("/dev/stdin")
+        || file.parent().is_some_and(|dir| folders.contains(&dir))
+            && file.file_name().is_some_and(is_number)
+}
+
 /// One file for each clan's directory. There is no cache where somebody else could have
 /// written it: it says where machines are, and which keys they have.
 fn cache_file(dir: &Path, env: &Env) -> Option<PathBuf> {

@@ -96,17 +96,10 @@ pub struct Value {
 
 impl Value {
     /// The value as text without surrounding white space: generators often end
-    /// a host name with a newline.
-    ///
-    /// # Errors
-    /// [`Error::VarName`] when it is not UTF-8.
-    pub fn text(&self) -> Result<Secret<String>> {
-        match std::str::from_utf8(self.bytes.expose()) {
-            Ok(text) => Ok(Secret::new(text.trim().to_owned())),
-            Err(_) => {
-                Err(Error::VarName { name: "value".into(), reason: "its value is not UTF-8 text" })
-            }
-        }
+    /// a host name with a newline; `None` when it is no UTF-8.
+    pub fn text(&self) -> Option<Secret<String>> {
+        let text = std::str::from_utf8(self.bytes.expose()).ok()?;
+        Some(Secret::new(text.trim().to_owned()))
     }
 }
 

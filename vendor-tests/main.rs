@@ -31,6 +31,7 @@ mod clan_keys;
 mod clan_owner;
 mod clan_reference;
 mod clan_trust;
+mod clan_word;
 mod dependencies;
 mod deploy;
 mod deploy_rs;

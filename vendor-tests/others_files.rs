@@ -128,6 +128,65 @@ fn a_link_of_somebody_elses_names_no_clan() {
 }
 
 #[test]
+fn exports_that_others_could_have_written_are_not_believed() {
+    let (home, server) = place();
+    let text = snapshot(&home, &server, None);
+    let file = home.write("dir/snap.json", &text);
+    home.write("dir/.clan-flake", "");
+    home.write("dir/exports.json", r#"{"net": {"peers": {"m": {"host": {"plain": "h"}}}}}"#);
+    let foreign = |words: &[&str]| {
+        for named in ["--exports", "--flake"] {
+            for path in ["dir/snap.json", file.to_str().unwrap()] {
+                let done = home.run(&[&[named, path, "ssh"], &RUN[..]].concat()).exits(255);
+                done.says(&["the snapshot", "is not used"]).says(words);
+            }
+        }
+        // Nor are addresses alone, nor is it written where a stock ssh believes it.
+        home.run(&["--exports", "dir/snap.json", "network", "list"]).exits(1).says(words);
+        let named = ["--flake", "mine", "--exports", "dir/snap.json", "ssh-config"];
+        assert_eq!(home.run(&named).exits(1).says(words).text(), "");
+        // What the user opens himself is his own word.
+        let piped = [&["--exports", "-", "ssh"], &RUN[..]].concat();
+        assert_eq!(home.run_with_input(&piped, text.clone().into()).exits(0).text(), "in\n");
+        let script = "exec \"$0\" --exports <(/bin/cat dir/snap.json) \"$@\"";
+        let through = ["/bin/bash", "-c", script];
+        let mut command = home.command_with(&through, &[&["ssh"], &RUN[..]].concat());
+        assert_eq!(Run::of(wait(start(&mut command, "bash"))).exits(0).text(), "in\n");
+    };
+    home.write("mine/.clan-flake", "");
+    for named in ["--exports", "--flake"] {
+        let args = [&[named, "dir/snap.json", "ssh"], &RUN[..]].concat();
+        assert_eq!(home.run(&args).exits(0).text(), "in\n");
+    }
+    own(&file, NOBODY);
+    foreign(&["snap.json belongs to nobody"]);
+    own(&file, 0);
+    mode(&file, 0o666);
+    foreign(&["snap.json can be written by everybody"]);
+    mode(&file, 0o644);
+    own(&home.path("dir"), NOBODY);
+    foreign(&["dir belongs to nobody", "can be replaced"]);
+    own(&home.path("dir/exports.json"), NOBODY);
+    let list = ["--exports", "dir/exports.json", "network", "list"];
+    home.run(&list).exits(1).says(&["exports.json belongs to nobody", "trust-clan"]);
+    // It is in a clan that the user has looked at.
+    home.run(&["trust-clan", "dir"]).exits(0).says(&["belongs to nobody"]);
+    home.run(&list).exits(0);
+    own(&file, NOBODY);
+    for named in ["--exports", "--flake"] {
+        let args = [&[named, "dir/snap.json", "ssh"], &RUN[..]].concat();
+        assert_eq!(home.run(&args).exits(0).text(), "in\n");
+    }
+    // A link that leads into it could lead elsewhere.
+    fs::create_dir(home.path("team")).unwrap();
+    symlink(&file, home.path("team/snap.json")).unwrap();
+    std::os::unix::fs::lchown(home.path("team/snap.json"), Some(NOBODY), None).unwrap();
+    home.run(&["--exports", "team/snap.json", "network", "list"]).exits(1);
+    home.run(&["trust-clan", "--revoke", "dir"]).exits(0);
+    home.run(&list).exits(1).says(&["belongs to nobody"]);
+}
+
+#[test]
 fn a_list_of_clans_behind_a_link_of_somebody_elses_allows_none() {
     let (home, server) = place();
     home.write("his/.clan-flake", "");

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{Global, Ui};
 use crate::connect;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::flake::nix::Whole;
 use crate::flake::snapshot::{self, Snapshot};
 use crate::flake::{self, Asker, Document, Flake, Step};
@@ -58,7 +59,7 @@ impl Global {
     /// others have a say about it: then whoever asks for the clan hears of that.
     pub(super) fn settle(&mut self) {
         if self.exports.is_none() {
-            let is_his = |file: &PathBuf| flake::not_his_alone(file, &self.env).is_none();
+            let is_his = |file: &PathBuf| flake::not_to_be_believed(file, &self.env).is_none();
             self.exports = self.lone().filter(is_his);
         }
     }
@@ -73,7 +74,7 @@ impl Global {
         }
         // A snapshot that was named stands for a clan, and for no other.
         if let Some(file) = self.lone() {
-            return Err(match flake::not_his_alone(&file, &self.env) {
+            return Err(match flake::not_to_be_believed(&file, &self.env) {
                 Some(reason) if self.exports.is_none() => Error::SnapshotRefused { file, reason },
                 _ => Error::FlakeNotFound { start: file },
             });
@@ -107,13 +108,17 @@ impl Global {
             && self.document().is_some_and(|read| read.is_ok_and(|it| it.is_snapshot()))
     }
 
-    /// What `--exports` names, if anything, which is read but once.
+    /// What `--exports` names, if anything, which is read but once. Where others have a say
+    /// about it, it is not read: it says where machines are, and which keys they have.
     pub(super) fn document(&self) -> Option<Result<Arc<Document>>> {
         let file = self.exports.as_ref()?;
         if let Some(read) = self.document.get() {
             return Some(Ok(read.clone()));
         }
-        let read = Document::read(file).map(Arc::new);
+        let read = match flake::not_to_be_believed(file, &self.env) {
+            Some(reason) => Err(Error::SnapshotRefused { file: file.clone(), reason }),
+            None => Document::read(file).map(Arc::new),
+        };
         Some(read.map(|read| self.document.get_or_init(|| read).clone()))
     }
 
@@ -212,14 +217,17 @@ impl Global {
     /// What the clan is read from, to tell it from all others; `None` for exports that
     /// can be read but once, such as those of a pipe.
     pub(super) fn source(&self) -> Option<String> {
-        let Some(file) = &self.exports else {
-            return Some(self.directory());
-        };
-        let path = file.canonicalize().ok()?;
-        let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        // Another clan's may be written to the same place.
-        let (written, size) = (meta.modified().ok()?, meta.len());
-        Some(format!("{path:?}\0{written:?}\0{size}"))
+        // Beside exports the clan has a say as well: it knows the keys of the machines.
+        let lone = self.lone().filter(|file| self.exports.as_ref() != Some(file));
+        let mut source = self.directory();
+        for file in self.exports.iter().chain(&lone) {
+            let path = file.canonicalize().ok()?;
+            let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            // Another clan's may be written to the same place.
+            let version = file::version(&meta);
+            source.push_str(&format!("\0{path:?}\0{version:?}"));
+        }
+        Some(source)
     }
 
     /// The very directory that the clan is in: another one may be in its place later.
@@ -327,7 +335,7 @@ impl Global {
     fn kept_keys(&self, machine: &str) -> Result<Option<HostKeys>> {
         let files = match self.lone() {
             Some(file) if self.exports.as_ref() == Some(&file) => Vec::new(),
-            Some(file) => match flake::not_his_alone(&file, &self.env) {
+            Some(file) => match flake::not_to_be_believed(&file, &self.env) {
                 Some(reason) => return Err(Error::SnapshotRefused { file, reason }),
                 None => vec![file],
             },

@@ -165,7 +165,7 @@ pub(super) fn host_keys(
     let tokens: BTreeMap<char, String> = match (invocation.front, found.is_machine) {
         // Where a machine is differs from route to route.
         (Front::Clan, _) | (_, true) => {
-            let is_fixed = |(token, _): &(char, String)| !"hknp".contains(*token);
+            let is_fixed = |(token, _): &(char, String)| !"hkp".contains(*token);
             invocation.resolved.tokens().filter(is_fixed).collect()
         }
         (Front::Ssh, false) => invocation.resolved.tokens().collect(),

@@ -136,7 +136,8 @@ fn key(source: &str, machine: &str, vars: &Vars) -> Result<ClientAuth> {
             Error::VarMissing { .. } => vars.unknown_var(&var),
             error => error,
         })?;
-        return ClientAuth::parse(value.text()?.expose()).map_err(wrong);
+        let text = value.text().ok_or_else(|| wrong("it is not UTF-8 text"))?;
+        return ClientAuth::parse(text.expose()).map_err(wrong);
     }
     let failed = |error| Error::File { action: "read", path: PathBuf::from(source), source: error };
     let meta = std::fs::metadata(source).map_err(failed)?;

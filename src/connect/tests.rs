@@ -2,6 +2,7 @@
 
 mod begun;
 mod met;
+mod word;
 
 use std::net::SocketAddr;
 use std::sync::Mutex;

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use russh::keys::Algorithm;
+
 use super::Request;
 use crate::dial::{self, Target};
-use crate::error::{Error, Result};
+use crate::error::{Error, Loss, Result};
 use crate::model::HostKeys;
 use crate::plan::DEFAULT_PORT;
 use crate::ssh::SessionSettings;
@@ -50,7 +52,7 @@ pub struct HostKeySettings {
     /// `VerifyHostKeyDNS`: believe SSHFP records that DNSSEC proves.
     pub verify_dns: bool,
     /// `NoHostAuthenticationForLocalhost`: what is reached at a loopback address
-    /// is this computer.
+    /// is this computer, but for a machine whose key the clan knows.
     pub trusts_loopback: bool,
     /// The keys of another root of the DNS than the internet's.
     pub dnssec_anchor: Option<PathBuf>,
@@ -152,6 +154,11 @@ impl Trust {
         self.clan.as_ref().is_some_and(|clan| clan.is_complete)
     }
 
+    /// Whether the clan has an authority for the names of the machine, and no key of it.
+    pub fn is_certified(&self) -> bool {
+        self.clan.as_ref().is_some_and(|clan| clan.is_certified && !clan.is_complete)
+    }
+
     /// All that counts for `machine`, which is reached under `names`.
     pub fn counted(&self, machine: &str, names: &[(String, u16)]) -> Vec<Counted> {
         let own = [(machine.to_owned(), DEFAULT_PORT)];
@@ -176,6 +183,24 @@ impl Trust {
             count(Kind::Revoked, name, self.known.all_revoked(name, *port));
         }
         counted
+    }
+
+    /// Without the advice to allow a type of host keys that the clan has no key of: no other
+    /// key will do.
+    pub(super) fn advised(&self, loss: Loss, request: &Request) -> Loss {
+        let known = match &self.clan {
+            // An authority may have signed any key.
+            Some(clan) if clan.is_complete && !clan.is_certified => &clan.known,
+            _ => return loss,
+        };
+        let (Loss::NoCommon(mut missing), false) =
+            (loss.clone(), request.host_keys.passes_over_clan)
+        else {
+            return loss;
+        };
+        let stated = known.known_algorithms(&request.machine, DEFAULT_PORT);
+        missing.among_host_keys(&|name| stated.iter().any(|stated| is_of_type(name, stated)));
+        Loss::NoCommon(missing)
     }
 
     /// What the DNS proves about the keys of `target`, where the user wants it and
@@ -206,10 +231,20 @@ impl Trust {
     ) -> SessionSettings {
         let settings = &request.host_keys;
         let of_clan = self.is_of_clan();
+        // Who answers at a loopback address is not the machine for that.
+        let is_this_computer = settings.trusts_loopback
+            && !of_clan
+            && !self.is_certified()
+            && settings.alias.is_none()
+            && peer.is_some_and(|ip| ip.is_loopback());
         let check = match settings.check {
             _ if of_clan && settings.passes_over_clan => HostKeyCheck::None,
             // The clan knows it: nobody has to be asked, and no one believed.
             check if of_clan && check != HostKeyCheck::None => HostKeyCheck::Strict,
+            // It has a key that was signed, but for a machine that the clan has made no key for.
+            HostKeyCheck::AcceptNew | HostKeyCheck::Tofu if self.is_certified() => {
+                HostKeyCheck::Ask
+            }
             check => check,
         };
         // A secret host must not be written into known_hosts: the machine's own
@@ -263,7 +298,8 @@ impl Trust {
             algorithms: settings.algorithms.clone(),
             of_clan,
             uncontradicted: own,
-            is_this_computer: false,
+            is_certified: self.is_certified(),
+            is_this_computer,
         };
         SessionSettings {
             keepalive_interval: request.keepalive_interval,
@@ -278,6 +314,15 @@ impl Trust {
             servers: request.servers.clone(),
             prompter: request.credentials.prompter.clone(),
         }
+    }
+}
+
+/// Whether a host key algorithm is for a key of this type: there are three for RSA.
+fn is_of_type(name: &str, key: &Algorithm) -> bool {
+    match (Algorithm::new(name), key) {
+        (Ok(Algorithm::Rsa { .. }), Algorithm::Rsa { .. }) => true,
+        (Ok(algorithm), key) => algorithm == *key,
+        (Err(_), _) => false,
     }
 }
 

@@ -93,6 +93,8 @@ fn all() -> Vec<Error> {
         },
         Error::Undecryptable { path: "/".into(), reason: text(), tried: Vec::new() },
         Error::KnownHosts { path: "/".into(), reason: text() },
+        Error::KnownHostsCommand { reason: text() },
+        Error::VarValue { var: text(), reason: "x" },
         Error::HostKey { name: machine(), reason: text() },
         Error::Auth { user: text(), machine: machine(), offered: Vec::new(), tried },
         Error::ConnectionLost { machine: machine(), reason: Loss::Silent, login_at: None },

@@ -98,6 +98,8 @@ pub struct HostKeyPolicy {
     pub algorithms: Algorithms,
     /// The keys are those in the clan's own repository.
     pub of_clan: bool,
+    /// The clan has an authority for the machine, and no key of it.
+    pub is_certified: bool,
     /// The user's own files and the names that they may know the host by: there the
     /// clan, which nobody has named, must not say otherwise.
     pub uncontradicted: Option<Own>,
@@ -343,7 +345,14 @@ impl HostKeyPolicy {
     /// The error for an unknown key that nobody vouched for; `why` is the end of
     /// the sentence, such as `there is no terminal to ask on`.
     pub fn unverified(&self, key: &PublicKey, why: &str) -> Error {
-        self.error(format!("{} is not known, and {why}", describe(key)))
+        self.error(match self.is_certified {
+            true => format!(
+                "{} is not known, no authority of the clan has signed it, and {why}; if it is the \
+                 machine's own: clan-connect network trust add MACHINE KEY",
+                describe(key)
+            ),
+            false => format!("{} is not known, and {why}", describe(key)),
+        })
     }
 
     /// The names that a certificate may be for.

@@ -29,6 +29,15 @@ impl NoCommon {
         Self { kind, theirs, usable, also: Vec::new() }
     }
 
+    /// Advises no type of host keys but these.
+    pub(crate) fn among_host_keys(&mut self, will_do: &dyn Fn(&str) -> bool) {
+        if self.kind == Negotiated::HostKey {
+            let is_usable = |name: &&String| algorithms::is_usable(self.kind, name);
+            self.usable = self.theirs.iter().filter(is_usable).find(|it| will_do(it)).cloned();
+        }
+        self.also.iter_mut().for_each(|one| one.among_host_keys(will_do));
+    }
+
     /// What the library says is missing.
     fn of(error: &russh::Error) -> Option<Self> {
         match error {

@@ -14,7 +14,7 @@ const MAX_NAMES: usize = 10_000;
 ///
 /// # Errors
 /// [`Error::VarBroken`], [`Error::TooLarge`] and [`Error::File`], also for a link on the
-/// way that leads nowhere.
+/// way that leads nowhere, and for anything on it that is no folder.
 pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let path = root.join(path);
     let real = match path.canonicalize() {
@@ -81,9 +81,21 @@ fn broken(error: Error) -> Error {
     }
 }
 
-/// That there is nothing at `path`, which no link below `root` is to blame for.
+/// That there is nothing at `path`, which nothing below `root` is to blame for: neither a link
+/// that leads nowhere nor something else in the place of a folder.
 fn none_below(root: &Path, path: &Path) -> Result<()> {
-    path.ancestors().take_while(|at| *at != root).try_for_each(file::leads_somewhere)
+    let mut way = path.ancestors().take_while(|at| *at != root);
+    way.next().map_or(Ok(()), file::leads_somewhere)?;
+    way.try_for_each(|at| {
+        file::leads_somewhere(at)?;
+        match at.metadata() {
+            Ok(meta) if !meta.is_dir() => Err(Error::VarBroken {
+                path: at.to_owned(),
+                reason: "it is no folder; put back the folder that was there, or remove it".into(),
+            }),
+            _ => Ok(()),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -111,6 +123,32 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_place_of_a_folder_is_not_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("folder")).unwrap();
+        std::fs::write(root.join("folder/file"), "x").unwrap();
+        std::os::unix::fs::symlink("folder/file", root.join("linked")).unwrap();
+        for (name, named) in [
+            ("folder/file/value", "folder/file"),
+            ("folder/file/key/value", "folder/file"),
+            ("linked/value", "linked"),
+        ] {
+            let broken = |error: Error| match error {
+                Error::VarBroken { path, reason } => {
+                    assert!(reason.contains("no folder"), "{reason}");
+                    assert_eq!(path, root.join(named), "{name}");
+                }
+                other => panic!("{name}: {other:?}"),
+            };
+            broken(read(&root, Path::new(name), 9).unwrap_err());
+        }
+        // A file among folders has no names in it, and those below it are astray.
+        assert!(names(&root, Path::new("folder/file")).unwrap().is_empty());
+        assert!(names(&root, Path::new("folder/file/more")).is_err());
+    }
+
+    #[test]
     fn a_link_that_leads_nowhere_is_broken_wherever_on_the_way_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
@@ -123,7 +161,7 @@ mod tests {
         link("../none", "kept/away");
         let read = |name: &str| read(&root, Path::new(name), 9);
         assert_eq!(read("linked/key/value").unwrap().as_deref(), Some(&b"x"[..]));
-        for name in ["linked/none", "linked/none/value", "none", "linked/key/value/none"] {
+        for name in ["linked/none", "linked/none/value", "none"] {
             assert_eq!(read(name).unwrap(), None, "{name}");
         }
         for (name, named) in [

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Snapshot;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{VarRef, is_host};
 use crate::secret::Secret;
 use crate::vars::{self, PublicKey, Vars};
@@ -104,12 +104,7 @@ impl Snapshot {
 
 /// A secret host; `None` for what nobody could dial.
 fn host(var: &VarRef, vars: &Vars) -> Result<Option<Secret<String>>> {
-    match vars.reveal(var)?.text() {
-        Ok(host) => Ok(Some(host).filter(|host| is_host(host.expose()))),
-        // It is no text.
-        Err(Error::VarName { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(vars.reveal(var)?.text().filter(|host| is_host(host.expose())))
 }
 
 /// What [`Sealed::sources`] is.

@@ -16,6 +16,8 @@ pub struct ClanKeys {
     pub names: Vec<String>,
     /// Whether its own key is among them: then nothing else counts.
     pub is_complete: bool,
+    /// Whether an authority of the clan may vouch for one of its names.
+    pub is_certified: bool,
 }
 
 impl ClanKeys {
@@ -55,7 +57,9 @@ impl ClanKeys {
                 known.parse(&stated.place, line.as_bytes());
             }
         }
-        Ok(Self { known, names, is_complete })
+        let has_authority = |name: &String| !known.authorities(name, DEFAULT_PORT).is_empty();
+        let is_certified = names.iter().any(has_authority);
+        Ok(Self { known, names, is_complete, is_certified })
     }
 }
 
@@ -79,7 +83,7 @@ mod tests {
             certificate: None,
         };
         let clan = ClanKeys::new("m", &keys).unwrap();
-        assert!(clan.is_complete);
+        assert!(clan.is_complete && clan.is_certified);
         assert_eq!(clan.names, ["m.clan.test"]);
         let look = |name: &str| clan.known.lookup(name, 22, &key(ED25519));
         assert!(matches!(look("m"), Verdict::Known { .. }));
@@ -89,7 +93,12 @@ mod tests {
         // Without its own key and domain nothing can be said.
         let none = HostKeys { authorities: stated(ED25519), ..HostKeys::default() };
         let clan = ClanKeys::new("m", &none).unwrap();
-        assert!(!clan.is_complete && clan.names.is_empty());
+        assert!(!clan.is_complete && !clan.is_certified && clan.names.is_empty());
+        let signed = HostKeys { domain: Some("clan.test".into()), ..none };
+        let clan = ClanKeys::new("m", &signed).unwrap();
+        assert!(!clan.is_complete && clan.is_certified);
+        let unsigned = HostKeys { authorities: Vec::new(), ..signed };
+        assert!(!ClanKeys::new("m", &unsigned).unwrap().is_certified);
     }
 
     #[test]

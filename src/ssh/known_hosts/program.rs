@@ -65,7 +65,7 @@ impl Program {
     /// Blocks.
     ///
     /// # Errors
-    /// [`Error::KnownHosts`] when it fails: then nothing may be trusted.
+    /// [`Error::KnownHostsCommand`] when it fails: then nothing may be trusted.
     pub fn ask(
         &self,
         purpose: Purpose,
@@ -115,7 +115,7 @@ impl Program {
 }
 
 fn failed(reason: &str) -> Error {
-    Error::KnownHosts { path: PLACE.into(), reason: reason.to_owned() }
+    Error::KnownHostsCommand { reason: reason.to_owned() }
 }
 
 #[cfg(test)]

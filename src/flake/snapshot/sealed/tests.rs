@@ -115,7 +115,7 @@ fn nobody_is_told_a_host_who_has_not_the_key() {
         let vars = vars.with_known(clan.kept_hosts(std::iter::empty()));
         let host = vars.reveal(&VarRef::new("db", "tor", "name").unwrap())?;
         assert!(host.secret);
-        Ok::<_, Error>(host.text().unwrap().expose().clone())
+        Ok::<_, crate::Error>(host.text().unwrap().expose().clone())
     };
     assert_eq!(reveal(&case.machine, "web").unwrap(), ONION);
     assert_eq!(reveal(&case.machine, "any").unwrap(), ONION);
