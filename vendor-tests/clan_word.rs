@@ -212,3 +212,24 @@ fn a_key_without_a_certificate_is_no_silent_first_use_where_the_clan_has_an_auth
     assert_eq!(native(&["--target-host", &target]).exits(0).text(), "in\n");
     assert!(!home.path("home/.ssh/known_hosts").exists());
 }
+
+#[test]
+fn a_known_hosts_command_is_told_the_name_that_was_typed_and_its_failure_has_its_own_hint() {
+    let place = Place::new();
+    let home = &place.home;
+    fs::remove_dir_all(home.path("clan/vars")).unwrap();
+    home.write("clan/clan-connect.json", place.snapshot(json!({}), json!({})));
+    let (noted, key) = (home.path("noted"), place.servers_key());
+    let text = format!("#!/bin/sh\necho \"$1\" >>{}\necho \"$2 {key}\"\n", noted.display());
+    let command = format!("{} %n %H", home.script("known", text).display());
+    let ssh = |command: &str| {
+        let option = ["--host-key-check", "strict", "--ssh-option", "KnownHostsCommand", command];
+        let args = [&["--flake", "clan", "ssh", "web01"], &option[..], &["-c", "echo", "in"]];
+        home.run(&args.concat())
+    };
+    assert_eq!(ssh(&command).exits(0).text(), "in\n");
+    let noted = home.read("noted");
+    assert!(!noted.is_empty() && noted.lines().all(|name| name == "web01"), "{noted}");
+    let failed = ssh("/bin/false").exits(255).says(&["KnownHostsCommand: it failed", "by hand"]);
+    assert!(!failed.stderr.contains("UserKnownHostsFile"), "{}", failed.stderr);
+}

@@ -106,7 +106,7 @@ options! {
             ]);
     /// Whether the host key of a loopback address goes unchecked
     "NoHostAuthenticationForLocalhost" no_host_authentication_for_localhost: Option<bool> = false,
-        HONOURED;
+        HONOURED.note("not for a machine whose key its clan knows");
     /// Whether to authenticate with a password
     "PasswordAuthentication" password_authentication: Option<bool> = true, HONOURED;
     /// Whether LocalCommand is run
