@@ -302,7 +302,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
             if let Some(hint) = manual::hint(&error, &args) {
                 let _ = writeln!(std::io::stderr(), "\nhint: {hint}");
             }
-            let opens_session = args.iter().skip(1).any(|arg| arg == "ssh" || arg == "proxy");
+            let opens_session = names_session(&args);
             return match error.use_stderr() {
                 false => 0,
                 true => Error::Usage(String::new()).exit_code(opens_session),
@@ -320,6 +320,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         return error.exit_code(opens_session);
     }
     events::ended(run(cli, &ui))
+}
+
+/// The exit status of a command line that fails before it is read.
+pub fn failure(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let is_ssh = as_ssh(&args).is_some() || names_session(&args);
+    Error::Internal.exit_code(is_ssh && !as_clan::is_called(&args))
+}
+
+fn names_session(args: &[OsString]) -> bool {
+    args.iter().skip(1).any(|arg| arg == "ssh" || arg == "proxy")
 }
 
 fn shows_help(kind: ErrorKind) -> bool {

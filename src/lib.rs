@@ -150,7 +150,7 @@ pub fn main() -> std::process::ExitCode {
     secret::guard_process();
     descriptors::close_inherited(&env);
     term::restore_on_panic();
-    signals::end_where_the_system_refuses();
+    signals::end_where_the_system_refuses(cli::failure(std::env::args_os()));
     let code = signals::run(|| cli::main(std::env::args_os(), env));
     term::leave();
     std::process::ExitCode::from(code)

@@ -108,8 +108,9 @@ async fn watched(mut signals: Signals, mut done: watch::Receiver<()>) {
 
 /// Ends the process where it cannot go on: the system gives it no thread, or no descriptor,
 /// for the runtime, which panics then. Unwinding would wait for threads that wait for the
-/// one that is missing.
-pub(crate) fn end_where_the_system_refuses() {
+/// one that is missing. The exit status is `status`, until [`fail_as`] says another.
+pub(crate) fn end_where_the_system_refuses(status: u8) {
+    fail_as(status);
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| match refusal(info.payload_as_str()) {
         Some(why) => refused(why),

@@ -544,3 +544,83 @@ fn a_machine_of_the_clan_is_reached_over_its_networks_and_others_directly() {
     let run = as_clan(&["web", "--ssh-option", "ProxyJump", "nowhere.invalid", "-c", "true"]);
     run.exits(255).says(&["could not resolve hostname"]);
 }
+
+/// What `ssh -G` prints of both programs, or what it says is wrong.
+fn both_resolve(place: &Place, config: &str, host: &str) -> [(Option<i32>, Vec<String>); 2] {
+    let file = place.home.write("config", config);
+    let args = ["-F", file.to_str().unwrap(), "-G", host];
+    let names = ["hostname", "port", "proxyjump", "proxycommand", "localcommand", "remotecommand"];
+    let names = [&names[..], &["stricthostkeychecking", "knownhostscommand"]].concat();
+    let lines = |run: crate::harness::Run| {
+        let lines = run.stdout.iter().map(|byte| char::from(*byte)).collect::<String>();
+        let is_named = |line: &&str| names.iter().any(|name| line.starts_with(&format!("{name} ")));
+        let lines = lines.lines().filter(is_named).map(str::to_owned).collect();
+        (run.code, lines)
+    };
+    [lines(place.ssh(&args)), lines(place.run("/usr/bin/ssh", &args, "openssh-client"))]
+}
+
+#[test]
+fn comments_end_a_proxy_jump_and_no_command_as_with_openssh() {
+    let place = Place::new("");
+    for line in [
+        "ProxyJump gate # x",
+        "ProxyJump gate x",
+        "ProxyJump gate#x",
+        "ProxyJump a,b c,d # e",
+        "ProxyJump = u@gate:5 # \"x\"",
+        "ProxyJump ssh://u@h:1 # c",
+        "ProxyJump none",
+        "ProxyJump a, b",
+        "ProxyJump #",
+        "ProxyCommand a # b",
+        "ProxyCommand none # b",
+        "LocalCommand a # b",
+        "RemoteCommand a # b",
+        "KnownHostsCommand /a # b",
+    ] {
+        let [ours, theirs] = both_resolve(&place, &format!("{line}\n"), "m");
+        assert_eq!(ours, theirs, "{line}");
+    }
+    // OpenSSH 9.2 takes this one for a host of that name.
+    let [(code, ours), _] = both_resolve(&place, "ProxyJump none # direct\n", "m");
+    assert_eq!((code, ours.iter().any(|line| line.starts_with("proxyjump"))), (Some(0), false));
+}
+
+#[test]
+fn files_are_read_again_where_names_are_canonicalised_as_with_openssh() {
+    let place = Place::new("");
+    let strict = "Match canonical\n StrictHostKeyChecking yes\n";
+    let noted = place.home.path("noted");
+    for before in [
+        "CanonicalizeHostname yes\n",
+        "CanonicalizeHostname always\n",
+        "CanonicalizeHostname yes\nProxyCommand x\n",
+        "CanonicalizeHostname no\n",
+        "Match final\n Port 7\n",
+        "",
+    ] {
+        for host in ["FoO", "127.0.0.1"] {
+            let exec = format!("Match exec \"echo %h %C >>{}\"\n Port 9\n", noted.display());
+            let config = format!("{before}{strict}{exec}");
+            let [ours, theirs] = both_resolve(&place, &config, host);
+            assert_eq!(ours, theirs, "{config} {host}");
+            let text = std::fs::read_to_string(&noted).unwrap();
+            std::fs::remove_file(&noted).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            let (ours, theirs) = lines.split_at(lines.len() / 2);
+            assert_eq!(ours, theirs, "{config} {host}");
+        }
+    }
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_configuration_holds_nobody_up() {
+    let place = Place::new("");
+    let config = place.home.path("home/.ssh/config");
+    std::fs::remove_file(&config).unwrap();
+    crate::harness::run("mkfifo", &["-m", "600", config.to_str().unwrap()], "coreutils");
+    let mut command = place.command(&place.ours(), &["-G", "box"]);
+    let done = crate::harness::Run::of(wait(start(&mut command, "")));
+    done.exits(255).says(&["config", "not a regular file"]);
+}

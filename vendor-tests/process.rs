@@ -629,3 +629,64 @@ fn no_invisible_mark_of_a_server_reaches_the_terminal() {
     let done = place.ssh(&[&typed, "true"]).exits(255);
     assert!(!done.stderr.chars().any(|c| MARKS.contains(c)), "{:?}", done.stderr);
 }
+
+/// A user whom the tests have nothing else of: limits of processes count all of a user's.
+const ALONE: &str = "--reuid=61237";
+
+/// Ends with the status `code` and words about `limit`, or does what it is there for.
+fn does_or_says(done: Run, code: i32, limit: &str, about: &str) {
+    assert!(!done.stderr.contains("panicked"), "{about}: {}", done.stderr);
+    if done.code == Some(0) {
+        return;
+    }
+    assert_eq!(done.code, Some(code), "{about}: {}", done.stderr);
+    assert!(done.stderr.contains(limit), "{about}: {}", done.stderr);
+}
+
+#[test]
+fn a_limit_of_threads_is_said_and_holds_nobody_up() {
+    let home = Home::new();
+    fs::set_permissions(home.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let peer = json!({ "host": { "plain": IP }, "port": 1 });
+    home.write("exports.json", json!({ "net": { "peers": { "m": peer } } }).to_string());
+    let exports = ["--exports", "exports.json"];
+    let overview = [&exports[..], &["network", "overview"]].concat();
+    let ssh = [&exports[..], &["ssh", "m", "-c", "true"]].concat();
+    for processes in 1..=8 {
+        for (args, code) in [(&overview, 1), (&ssh, 255)] {
+            let limit = format!("--nproc={processes}");
+            let through = [
+                "/usr/bin/prlimit",
+                &limit,
+                "/usr/bin/setpriv",
+                ALONE,
+                "--regid=61237",
+                "--clear-groups",
+            ];
+            let mut command = home.command_with(&through, args);
+            let done = Run::of(wait(start(&mut command, "util-linux")));
+            let is_refused = done.stderr.contains("refused");
+            match is_refused && code == 255 {
+                // All threads were there, and nobody listens at that port.
+                true => assert_eq!(done.code, Some(255)),
+                false => does_or_says(done, code, "ulimit -u", &format!("{limit} {args:?}")),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_open_files_is_said() {
+    let home = Home::new();
+    home.write("exports.json", json!({ "net": { "peers": {} } }).to_string());
+    for files in 4..=12 {
+        let limit = format!("--nofile={files}");
+        for (args, code) in [(&["network", "list"][..], 1), (&["openssh", "-F", "none", "m"], 255)]
+        {
+            let args = [&["--exports", "exports.json"], args].concat();
+            let mut command = home.command_with(&["/usr/bin/prlimit", &limit], &args);
+            let done = Run::of(wait(start(&mut command, "util-linux")));
+            does_or_says(done, code, "open files", &format!("{limit} {args:?}"));
+        }
+    }
+}

@@ -143,6 +143,14 @@ fn identities_come_from_every_variable_that_sops_reads() {
     ] {
         assert_eq!(home.run_with_env(&args, &[(name, value)]).exits(0).text(), "value", "{name}");
     }
+    // Once, though the value is for another key as well, before ours.
+    run("age-keygen", &["-o", home.path("other").to_str().unwrap()], "age");
+    let other = run("age-keygen", &["-y", home.path("other").to_str().unwrap()], "age");
+    seal(&home, &format!("{},{}", other.trim(), public.trim()), "f", b"value");
+    let count = home.script("count", format!("#!/bin/sh\necho x >>runs\n{cat}\n"));
+    let run_with_count = [("SOPS_AGE_KEY_CMD", count.to_str().unwrap())];
+    assert_eq!(home.run_with_env(&args, &run_with_count).exits(0).text(), "value");
+    assert_eq!(home.read("runs"), "x\n");
     let ssh = home.keygen("ssh", "ed25519", "");
     seal(&home, home.read("ssh.pub").trim(), "f", b"by ssh");
     let cat = format!("/bin/cat {}", ssh.display());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::harness::{BINARY, Home, Run, Terminal, run, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Terminal, run, signal, sshd, start, until, wait};
 use serde_json::{Value, json};
 
 /// A new identity of age at `name`; returns its public key.
@@ -147,6 +147,34 @@ fn a_plugin_of_age_is_started_and_asks_on_the_terminal() {
     let args = ["--flake", "clan", "vars", "list", "m"];
     home.run_with_env(&args, &[("PATH", &path)]).exits(0);
     assert!(!home.path("started").exists());
+}
+
+/// A plugin that never answers, or never stops talking.
+#[test]
+fn a_plugin_of_age_is_bounded_and_ends_with_us() {
+    let home = Home::new();
+    home.write("clan/.clan-flake", "");
+    let path = format!("{}:/usr/bin:/bin", home.path("bin").display());
+    let name = age::plugin::Identity::default_for_plugin("test").to_string();
+    home.write("home/.config/age/identities", format!("{name}\n"));
+    home.write(
+        "clan/secrets/clan-vars/per-machine/m/g/f/f.age",
+        age::encrypt(&InTheClear, b"by token").unwrap(),
+    );
+    let args = ["--flake", "clan", "vars", "get", "m", "g/f"];
+    home.script("bin/age-plugin-test", "#!/bin/sh\nexec cat /dev/zero\n");
+    // In less memory than it would need otherwise.
+    let mut command = home.command_with(&["prlimit", "--as=2000000000"], &args);
+    let done = Run::of(wait(start(command.env("PATH", &path), "util-linux")));
+    done.exits(1).says(&["age-plugin-test failed", "cannot decrypt"]);
+    home.script("bin/age-plugin-test", "#!/bin/sh\necho $$ >pid\nexec sleep 1000\n");
+    let child = start(home.command(&args).env("PATH", &path), "util-linux");
+    let is_there = || fs::read_to_string(home.path("pid")).is_ok_and(|pid| pid.ends_with('\n'));
+    until("the plugin", is_there);
+    let pid: i32 = home.read("pid").trim().parse().unwrap();
+    signal(i32::try_from(child.id()).unwrap(), rustix::process::Signal::TERM);
+    assert_eq!(Run::of(wait(child)).code, Some(143));
+    until("its end", || !fs::exists(format!("/proc/{pid}")).unwrap());
 }
 
 /// A recipient whose stanza holds the file key as it is.

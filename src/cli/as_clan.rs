@@ -57,7 +57,6 @@ pub fn handed_over(args: impl Iterator<Item = OsString>, env: &Env) -> Option<u8
 
 /// Runs a whole command line of `clan` and returns the exit status.
 pub(super) fn main(args: &[OsString], env: Env) -> u8 {
-    signals::fail_as(Error::Internal.exit_code(false));
     let mut global = Global { env, ..Global::default() };
     let clan = match Clan::try_parse_from(args) {
         Ok(clan) => clan,

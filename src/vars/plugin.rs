@@ -18,6 +18,7 @@ use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
 use crate::children::Awaited;
+use crate::error::strerror;
 use crate::printable::lines;
 use crate::prompter::Prompter;
 
@@ -75,7 +76,7 @@ impl age::Identity for Plugin {
         match self.ask(stanzas) {
             Ok(key) => key.map(Ok),
             Err(error) => {
-                self.prompter.tell(&format!("{} failed: {error}", self.program));
+                self.prompter.tell(&format!("{} failed: {}", self.program, strerror(&error)));
                 None
             }
         }

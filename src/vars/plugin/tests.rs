@@ -60,7 +60,9 @@ fn a_plugin_that_is_answered_gives_the_key() {
 
 #[test]
 fn a_plugin_that_fails_is_no_identity_and_says_why() {
-    let script = format!("{HEARD}\nprintf -- '-> error internal\\nYQ\\n-> done\\n\\n'");
+    let script = format!(
+        "{HEARD}\nprintf -- '-> error internal\\nYQ\\n'; read a; read b; printf -- '-> done\\n\\n'"
+    );
     assert_eq!(opened(&script), (None, vec!["plugin: a".to_owned()]));
     for script in ["exit", &format!("{HEARD}; echo what")] {
         let (key, told) = opened(script);
