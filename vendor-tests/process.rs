@@ -679,12 +679,12 @@ fn a_limit_of_threads_is_said_and_holds_nobody_up() {
 fn a_limit_of_open_files_is_said() {
     let home = Home::new();
     home.write("exports.json", json!({ "net": { "peers": {} } }).to_string());
+    let overview = ["--exports", "exports.json", "network", "overview"];
+    let ssh = ["openssh", "-F", "none", "-p1", IP];
     for files in 4..=12 {
         let limit = format!("--nofile={files}");
-        for (args, code) in [(&["network", "list"][..], 1), (&["openssh", "-F", "none", "m"], 255)]
-        {
-            let args = [&["--exports", "exports.json"], args].concat();
-            let mut command = home.command_with(&["/usr/bin/prlimit", &limit], &args);
+        for (args, code) in [(&overview[..], 1), (&ssh, 255)] {
+            let mut command = home.command_with(&["/usr/bin/prlimit", &limit], args);
             let done = Run::of(wait(start(&mut command, "util-linux")));
             does_or_says(done, code, "open files", &format!("{limit} {args:?}"));
         }

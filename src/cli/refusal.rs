@@ -95,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_called_one_once() {
+        let error = Words::try_parse_from(["program", "--number"]).unwrap_err();
+        assert!(error.to_string().starts_with("error: "));
+        let text = super::text(&error);
+        assert!(text.starts_with("a value is required for '--number"), "{text}");
+    }
+
+    #[test]
     fn what_is_fit_already_is_as_clap_has_it() {
         let args: Vec<OsString> = vec!["program".into(), "--größe".into()];
         let error = Words::try_parse_from(&args).unwrap_err();

@@ -36,6 +36,30 @@ fn routes_come_by_priority_and_no_route_twice() {
 }
 
 #[test]
+fn the_routes_to_all_machines_are_those_to_each() {
+    for text in [MIXED, BROKEN] {
+        let clan = clan(text);
+        let said = |planned: Result<Vec<Route>>| planned.map_err(|error| error.to_string());
+        let each = clan.machines().into_iter();
+        let each: Vec<_> =
+            each.map(|name| (name, said(plan(&clan, name, &Overrides::default())))).collect();
+        let all: Vec<_> = plans(&clan).map(|(name, planned)| (name, said(planned))).collect();
+        assert_eq!(all, each);
+        assert!(!all.is_empty());
+    }
+}
+
+#[test]
+fn many_machines_are_planned_in_a_moment() {
+    let peers = (0..20_000).map(|n| format!("\"m{n}\": {{\"host\": \"h\"}}"));
+    let peers = peers.collect::<Vec<_>>().join(",");
+    let clan = clan(&format!("{{\"net\": {{\"peers\": {{{peers}}}}}}}"));
+    let began = std::time::Instant::now();
+    assert_eq!(plans(&clan).filter(|(_, planned)| planned.is_ok()).count(), 20_000);
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
 fn ties_keep_the_order_of_the_exports() {
     let text = r#"{"b": {"priority": 5, "peers": {"m": {"host": "b"}}},
                    "low": {"priority": -5, "peers": {"m": {"host": "low"}}},
