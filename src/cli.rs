@@ -115,7 +115,7 @@ struct Global {
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// When to show progress lines; nothing is ever printed in colour
+    /// When to show progress lines
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
     /// Exit status of a failed session. `ssh`: always 255. `detailed`: 251 unreachable,
