@@ -8,6 +8,8 @@ use crate::file;
 
 /// Bound on the entries of a folder: more than any clan has machines or vars.
 const MAX_NAMES: usize = 10_000;
+/// What is wrong with a link to elsewhere.
+const LEAVES: &str = "it is a link that leaves the clan";
 
 /// The bytes of `path` below `root`, which must be canonical; `None` when there
 /// is no such file.
@@ -25,7 +27,7 @@ pub(super) fn read(root: &Path, path: &Path, limit: u64) -> Result<Option<Vec<u8
         Err(source) => return Err(Error::File { action: "read", path, source }),
     };
     if !real.starts_with(root) {
-        return Err(Error::VarBroken { path, reason: "it is a link that leaves the clan".into() });
+        return Err(Error::VarBroken { path, reason: LEAVES.into() });
     }
     // The canonical path has no links; one put in its place since is refused.
     file::read_unlinked(&real, limit).map(Some).map_err(broken)
@@ -82,17 +84,20 @@ fn broken(error: Error) -> Error {
 }
 
 /// That there is nothing at `path`, which nothing below `root` is to blame for: neither a link
-/// that leads nowhere nor something else in the place of a folder.
+/// that leads nowhere or out of the clan nor something else in the place of a folder.
 fn none_below(root: &Path, path: &Path) -> Result<()> {
     let mut way = path.ancestors().take_while(|at| *at != root);
     way.next().map_or(Ok(()), file::leads_somewhere)?;
     way.try_for_each(|at| {
         file::leads_somewhere(at)?;
-        match at.metadata() {
-            Ok(meta) if !meta.is_dir() => Err(Error::VarBroken {
-                path: at.to_owned(),
-                reason: "it is no folder; put back the folder that was there, or remove it".into(),
-            }),
+        let broken =
+            |reason: &str| Err(Error::VarBroken { path: at.to_owned(), reason: reason.to_owned() });
+        match (at.metadata(), at.canonicalize()) {
+            (Ok(meta), _) if !meta.is_dir() => {
+                broken("it is no folder; put back the folder that was there, or remove it")
+            }
+            // What belongs there may be on a file system that is not mounted.
+            (_, Ok(real)) if !real.starts_with(root) => broken(LEAVES),
             _ => Ok(()),
         }
     })
@@ -146,6 +151,24 @@ mod tests {
         // A file among folders has no names in it, and those below it are astray.
         assert!(names(&root, Path::new("folder/file")).unwrap().is_empty());
         assert!(names(&root, Path::new("folder/file/more")).is_err());
+    }
+
+    #[test]
+    fn a_link_that_leaves_the_clan_is_not_none_whatever_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let root = base.join("clan");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(base.join("mount")).unwrap();
+        std::os::unix::fs::symlink(base.join("mount"), root.join("vars")).unwrap();
+        for there in [false, true] {
+            match read(&root, Path::new("vars/key/value"), 9) {
+                Err(Error::VarBroken { reason, .. }) => assert_eq!(reason, LEAVES, "{there}"),
+                other => panic!("{other:?}"),
+            }
+            std::fs::create_dir_all(base.join("mount/key")).unwrap();
+            std::fs::write(base.join("mount/key/value"), "x").unwrap();
+        }
     }
 
     #[test]
