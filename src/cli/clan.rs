@@ -116,7 +116,11 @@ impl Global {
             return Some(Ok(read.clone()));
         }
         let read = match flake::not_to_be_believed(file, &self.env) {
-            Some(reason) => Err(Error::SnapshotRefused { file: file.clone(), reason }),
+            Some(reason) => Err(match file.metadata() {
+                // A directory such as /tmp says nothing of what is not in it.
+                Err(source) => Error::File { action: "read", path: file.clone(), source },
+                Ok(_) => Error::SnapshotRefused { file: file.clone(), reason },
+            }),
             None => Document::read(file).map(Arc::new),
         };
         Some(read.map(|read| self.document.get_or_init(|| read).clone()))
