@@ -24,7 +24,8 @@ const MAX_BYTES: u64 = 4 << 10;
 /// Leaves one more mark for the program that this process becomes while it is held.
 pub(super) fn mark() -> Option<OwnedFd> {
     let made = memfd_create(MARK, MemfdFlags::CLOEXEC).ok()?;
-    let mark = fcntl_dupfd_cloexec(&made, FIRST).ok()?;
+    // The limit of open files may be lower than that.
+    let mark = fcntl_dupfd_cloexec(&made, FIRST).or_else(|_| fcntl_dupfd_cloexec(&made, 3)).ok()?;
     fcntl_setfd(&mark, FdFlags::empty()).ok()?;
     Some(mark)
 }
