@@ -242,7 +242,9 @@ impl Trust {
             // The clan knows it: nobody has to be asked, and no one believed.
             check if of_clan && check != HostKeyCheck::None => HostKeyCheck::Strict,
             // It has a key that was signed, but for a machine that the clan has made no key for.
-            HostKeyCheck::AcceptNew | HostKeyCheck::Tofu if self.is_certified() => {
+            HostKeyCheck::AcceptNew | HostKeyCheck::Tofu | HostKeyCheck::No
+                if self.is_certified() && !settings.passes_over_clan =>
+            {
                 HostKeyCheck::Ask
             }
             check => check,

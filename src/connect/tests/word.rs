@@ -47,7 +47,7 @@ async fn a_key_that_the_clans_authority_has_not_signed_is_asked_about() {
     for (said, key, authority, nothing) in [
         (HostKeyCheck::Tofu, HostKeyCheck::Strict, HostKeyCheck::Ask, HostKeyCheck::Tofu),
         (HostKeyCheck::AcceptNew, HostKeyCheck::Strict, HostKeyCheck::Ask, HostKeyCheck::AcceptNew),
-        (HostKeyCheck::No, HostKeyCheck::Strict, HostKeyCheck::No, HostKeyCheck::No),
+        (HostKeyCheck::No, HostKeyCheck::Strict, HostKeyCheck::Ask, HostKeyCheck::No),
         (HostKeyCheck::Strict, HostKeyCheck::Strict, HostKeyCheck::Strict, HostKeyCheck::Strict),
     ] {
         for (word, expected) in words().into_iter().zip([key, authority, nothing]) {
