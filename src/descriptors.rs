@@ -63,17 +63,21 @@ pub(crate) fn close_named() {
 /// `/dev/stderr`. It is closed, unless it is a standard one: what we start has no use for it. To open the name anew takes rights that whoever
 /// was handed a pipe may not have. `None` for a name of anything else.
 pub(crate) fn taken(name: &Path) -> Option<std::io::Result<OwnedFd>> {
-    let bytes = name.as_os_str().as_bytes();
-    let number = match bytes {
+    let number = match name.as_os_str().as_bytes() {
         b"/dev/stdout" => 1,
         b"/dev/stderr" => 2,
-        _ => {
-            let number = PLACES.iter().find_map(|place| bytes.strip_prefix(*place))?;
-            let number = std::str::from_utf8(number).ok();
-            number.filter(|it| it.bytes().all(|it| it.is_ascii_digit()))?.parse().ok()?
-        }
+        _ => number(name)?,
     };
     Some(take(number, name))
+}
+
+/// The number of the descriptor that is named as `/dev/fd/3`; `None` for a name of anything
+/// else.
+pub(crate) fn number(name: &Path) -> Option<RawFd> {
+    let bytes = name.as_os_str().as_bytes();
+    let number = PLACES.iter().find_map(|place| bytes.strip_prefix(*place))?;
+    let number = std::str::from_utf8(number).ok();
+    number.filter(|it| it.bytes().all(|it| it.is_ascii_digit()))?.parse().ok()
 }
 
 fn take(number: RawFd, name: &Path) -> std::io::Result<OwnedFd> {

@@ -22,6 +22,7 @@ mod way;
 
 use std::path::{Path, PathBuf};
 
+use crate::descriptors;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file;
@@ -210,12 +211,7 @@ pub fn not_to_be_believed(file: &Path, env: &Env) -> Option<String> {
 /// Whether this names no file but what is open already: `-`, or the descriptor that a shell
 /// makes of `<(…)`.
 fn is_opened(file: &Path) -> bool {
-    let is_number = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-    let folders = ["/dev/fd", "/proc/self/fd"].map(Path::new);
-    file == Path::new("-")
-        || file == Path::new("/dev/stdin")
-        || file.parent().is_some_and(|dir| folders.contains(&dir))
-            && file.file_name().is_some_and(is_number)
+    file == Path::new("-") || file == Path::new("/dev/stdin") || descriptors::number(file).is_some()
 }
 
 /// One file for each clan's directory. There is no cache where somebody else could have
