@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 
 use super::{KnownHosts, Verdict, hosts, lookup_name};
 use crate::error::{Error, Result, strerror};
-use crate::file::write_settled;
+use crate::file::{is_absent, write_settled};
 use crate::printable;
 
 /// The largest file that is read, in bytes.
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(mut file) => read_open(path, &mut file).map(|(text, _)| text),
-        Err(error) if missing(&error) => Ok(None),
+        Err(error) if is_absent(error.kind()) => Ok(None),
         Err(error) => Err(broken(path, "cannot read the file", &error)),
     }
 }
@@ -209,7 +209,7 @@ fn follow_links(path: &Path) -> io::Result<PathBuf> {
                 target = target.parent().unwrap_or(Path::new("")).join(next);
             }
             Ok(_) => return Ok(target),
-            Err(error) if missing(&error) => return Ok(target),
+            Err(error) if is_absent(error.kind()) => return Ok(target),
             Err(error) => return Err(error),
         }
     }
@@ -269,7 +269,7 @@ fn open_locked(path: &Path, target: &Path) -> Result<(File, Metadata)> {
 fn still_there(held: &Metadata, target: &Path) -> io::Result<bool> {
     match std::fs::metadata(target) {
         Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
-        Err(error) if missing(&error) => Ok(false),
+        Err(error) if is_absent(error.kind()) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -320,11 +320,6 @@ fn replace(target: &Path, text: &[u8], old: &File, before: &Metadata) -> io::Res
 fn is_null(meta: &Metadata) -> bool {
     meta.file_type().is_char_device()
         && std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev())
-}
-
-/// Whether the error means that there is no such file.
-fn missing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 fn broken(path: &Path, what: &str, error: &io::Error) -> Error {
