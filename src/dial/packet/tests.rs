@@ -495,6 +495,8 @@ async fn speed_over_a_stream() {
         let on = SocketAddr::new(server().ip(), if is_up { 1 } else { 2 });
         let mut theirs = other.listen(on);
         let mut ours = client.connect(on).await.unwrap();
+        // The other side may write when it has heard of our answer, which is under way.
+        theirs.accepted().await;
         let began = Instant::now();
         if is_up {
             copy(ours, theirs, size).await
@@ -506,6 +508,7 @@ async fn speed_over_a_stream() {
         // Echo.
         theirs = other.listen(SocketAddr::new(on.ip(), on.port() + 10));
         ours = client.connect(SocketAddr::new(on.ip(), on.port() + 10)).await.unwrap();
+        theirs.accepted().await;
         tokio::spawn(async move {
             let mut block = [0; 36];
             while theirs.read_exact(&mut block).await.is_ok() {
