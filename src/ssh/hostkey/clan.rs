@@ -30,8 +30,8 @@ impl ClanKeys {
     pub fn new(machine: &str, keys: &HostKeys) -> Result<Self> {
         let mut names: Vec<String> =
             keys.domain.iter().map(|domain| format!("{machine}.{domain}")).collect();
-        let certificate = keys.certificate.as_deref();
-        let certificate = certificate.and_then(|text| Certificate::from_openssh(text).ok());
+        let certificate = keys.certificate.as_ref();
+        let certificate = certificate.and_then(|it| Certificate::from_openssh(&it.text).ok());
         let front = format!("{machine}.");
         for principal in certificate.iter().flat_map(Certificate::valid_principals) {
             let is_plain = !principal.contains(['*', '?', '!', ',', ' ', '\t']);
