@@ -111,8 +111,8 @@ impl Trust {
     /// Reads what `request` names.
     ///
     /// # Errors
-    /// [`Error::KnownHosts`], and [`Error::VarBroken`] for a key in the clan that
-    /// nobody can use.
+    /// [`Error::KnownHosts`], [`Error::RevokedHostKeys`], and [`Error::VarBroken`] for a key
+    /// in the clan that nobody can use.
     pub async fn load(request: &Request) -> Result<Self> {
         Self::of(request.host_keys.clone(), request.machine.clone()).await
     }
