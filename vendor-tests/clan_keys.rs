@@ -178,8 +178,8 @@ fn whatever_is_wrong_with_a_key_or_a_certificate_is_refused_with_its_reason() {
     clan.ssh(&clan.sshd("eighth", Some("eighth-cert.pub")), &revoked).exits(0);
     let missing = ["--ssh-option", "RevokedHostKeys", "/nonexistent"];
     let done = clan.ssh(&replaced, &missing).exits(255);
-    done.says(&["/nonexistent: cannot read the revoked", "--ssh-option RevokedHostKeys FILE"]);
     assert!(!done.stderr.contains("UserKnownHostsFile"), "{}", done.stderr);
+    done.says(&["/nonexistent: cannot read the revoked", "--ssh-option RevokedHostKeys FILE"]);
 }
 
 #[test]
