@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::parent_id;
 
-use super::next::MAX_CALLS;
-
+/// Most calls: Clan may call `clan` itself, and others may stand before it, but not for ever.
+pub(super) const MAX_CALLS: usize = 32;
 /// So far up is looked.
 pub(super) const MAX_DEPTH: usize = 100;
 /// By how many nanoseconds the system may delay what this process waits for (prctl(2),

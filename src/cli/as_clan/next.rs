@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::callers;
+use super::callers::{self, MAX_CALLS};
 use crate::cli::clan::{NAMED, STOOD_IN, short_hash};
 use crate::cli::{Global, Ui};
 use crate::env::Env;
@@ -22,9 +22,6 @@ use crate::printable;
 /// The programs of ours that have handed a command over on the way here, as
 /// `DEVICE:INODE` each.
 const CALLS: &str = "CLAN_CONNECT_CALLS";
-/// Most of them: Clan may call `clan` itself, and others may stand before it, but not for
-/// ever.
-pub(super) const MAX_CALLS: usize = 32;
 /// Ourselves, whatever has happened to our file.
 const OURSELVES: &str = "/proc/self/exe";
 /// The directory with our `ssh`.
