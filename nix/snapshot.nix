@@ -184,7 +184,7 @@ let
   putBack =
     machine:
     "put back what was there (git log -- vars), or generate it anew and update the machine: "
-    + "clan vars generate ${machine}";
+    + "clan vars generate ${lib.escapeShellArg machine}";
 
   # Whether the clan has the secret half of a key.
   hasSecret =

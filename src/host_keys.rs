@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{HostKeys, Stated, VarRef};
+use crate::printable;
 use crate::vars::Vars;
 
 /// Generator and file of the host key that every machine has.
@@ -86,7 +87,8 @@ fn secret_half_is_not_alone(
 fn put_back(machine: &str) -> String {
     format!(
         "put back what was there (git log -- vars), or generate it anew and update the machine: \
-         clan vars generate {machine}"
+         clan vars generate {}",
+        printable::argument(machine, "MACHINE")
     )
 }
 
