@@ -143,14 +143,19 @@ let
   isName =
     name: isString name && name != "" && name != "." && name != ".." && !lib.hasInfix "/" name;
 
-  # The value of a public var: the machine's own before the shared one.
+  # The folders of a public var: the machine's own before the shared one.
+  folders =
+    machine: generator: file:
+    map (place: directory + "/vars/${place}/${generator}/${file}") [
+      "per-machine/${machine}"
+      "shared"
+    ];
+
+  # Its value.
   public =
     machine: generator: file:
     let
-      paths = map (place: directory + "/vars/${place}/${generator}/${file}/value") [
-        "per-machine/${machine}"
-        "shared"
-      ];
+      paths = map (folder: folder + "/value") (folders machine generator file);
       there = builtins.filter builtins.pathExists paths;
     in
     if directory == null || !lib.all isName [ machine generator file ] || there == [ ] then
@@ -163,11 +168,52 @@ let
     let
       text = public machine generator file;
       lines = map lib.trim (lib.splitString "\n" text);
+      isEmptied = folder: builtins.pathExists folder && !builtins.pathExists (folder + "/value");
+      said = builtins.filter (line: line != "" && !lib.hasPrefix "#" line) lines;
     in
-    if text == null then
+    if directory == null || !isName machine then
+      [ ]
+    else if builtins.any isEmptied (folders machine generator file) || text != null && said == [ ] then
+      throw "clan-connect: ${generator}/${file} of ${machine} holds no public key; ${putBack machine}"
+    else if text == null then
       [ ]
     else
-      builtins.filter (line: line != "" && !lib.hasPrefix "#" line) lines;
+      said;
+
+  # As clan-connect does it: a machine that has lost its key would be anybody's.
+  putBack =
+    machine:
+    "put back what was there (git log -- vars), or generate it anew and update the machine: "
+    + "clan vars generate ${lib.escapeShellArg machine}";
+
+  # Whether the clan has the secret half of a key.
+  hasSecret =
+    place: generator: file:
+    directory != null
+    && builtins.any builtins.pathExists [
+      (directory + "/vars/${place}/${generator}/${file}/secret")
+      (directory + "/secrets/clan-vars/${place}/${generator}/${file}/${file}.age")
+    ];
+
+  # The authority is one for all machines.
+  authorities = lib.optionals (names != [ ]) (keys (lib.last names) "openssh-ca" "id_ed25519.pub");
+
+  # The host keys of a machine, if none is lost that the clan has generated.
+  hostKeys =
+    name: certificates:
+    let
+      stated = keys name "openssh" "ssh.id_ed25519.pub" ++ keys name "openssh-rsa" "ssh.id_rsa.pub";
+      isKept = hasSecret "per-machine/${name}";
+      isCertified = certificates != [ ] || hasSecret "shared" "openssh-ca" "id_ed25519";
+      lost =
+        lib.optionals (isKept "openssh" "ssh.id_ed25519") [ "openssh/ssh.id_ed25519.pub" ]
+        ++ lib.optionals (isKept "openssh-rsa" "ssh.id_rsa") [ "openssh-rsa/ssh.id_rsa.pub" ]
+        ++ lib.optionals (authorities == [ ] && isCertified) [ "openssh-ca/id_ed25519.pub" ];
+    in
+    if stated == [ ] && isName name && lost != [ ] then
+      throw "clan-connect: ${builtins.head lost} of ${name} is missing, and the clan has what belongs to it; ${putBack name}"
+    else
+      stated;
 
   ## Machines
 
@@ -192,9 +238,7 @@ let
     in
     given "target_host" (textOr (either (ofInventory.deploy.targetHost or null) null))
     // given "tags" (attrNames (lib.genAttrs (ownTags.${name} or [ ] ++ listed) (_: null)))
-    // given "host_keys" (
-      keys name "openssh" "ssh.id_ed25519.pub" ++ keys name "openssh-rsa" "ssh.id_rsa.pub"
-    )
+    // given "host_keys" (hostKeys name certificates)
     // given "certificate" (if certificates == [ ] then null else builtins.head certificates);
 
   # Whatever a machine exports tells that it exists, if its name is one.
@@ -394,9 +438,7 @@ in
   exports = good;
 }
 // given "domain" (textOr (either (inventory.meta.domain or null) null))
-// given "authorities" (
-  lib.optionals (names != [ ]) (keys (lib.last names) "openssh-ca" "id_ed25519.pub")
-)
+// given "authorities" authorities
 // given "configured" addresses
 // given "vars" vars
 // given "failed" failed

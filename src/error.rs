@@ -374,6 +374,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// The file of revoked host keys cannot be used.
+    #[error("{path}: {reason}")]
+    RevokedHostKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The program that is asked for host keys has failed.
     #[error("KnownHostsCommand: {reason}")]
     KnownHostsCommand {
@@ -601,6 +610,10 @@ impl Error {
             Self::KnownHosts { .. } => {
                 vec!["make the file readable, or name another (UserKnownHostsFile)".into()]
             }
+            Self::RevokedHostKeys { .. } => vec![
+                "put the right file there, or name another (RevokedHostKeys); none does without it"
+                    .into(),
+            ],
             Self::KnownHostsCommand { .. } => vec![
                 "run the command by hand to see why; KnownHostsCommand none does without it".into(),
             ],

@@ -197,13 +197,9 @@ pub fn not_to_be_believed(file: &Path, env: &Env) -> Option<String> {
         return None;
     }
     let why = not_his_alone(file, env)?;
-    // No link leads there that could lead elsewhere a moment later.
-    let real = file
-        .canonicalize()
-        .ok()
-        .filter(|real| std::path::absolute(file).ok().as_ref() == Some(real));
-    let is_allowed = real.zip(Trusted::load(env).ok()).is_some_and(|(real, list)| {
-        real.ancestors().skip(1).any(|dir| list.word(dir, true) == trusted::Word::Allowed)
+    let is_allowed = Trusted::load(env).is_ok_and(|list| {
+        let is_allowed = |dir: &Path| list.word(dir, true) == trusted::Word::Allowed;
+        survey::leads_into(file, owner::Who::asks(env), is_allowed)
     });
     (!is_allowed).then_some(why)
 }

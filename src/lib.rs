@@ -143,15 +143,18 @@ pub fn main() -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     }
     let env = env::Env::read();
+    // They are echoed by whoever does not expect them.
+    let args: Vec<_> = std::env::args_os().collect();
+    secret::conceal_typed(args.iter().map(|arg| arg.as_os_str()));
     // Before anything is changed that another program would inherit.
-    if let Some(code) = cli::handed_over(std::env::args_os(), &env) {
+    if let Some(code) = cli::handed_over(args.iter().cloned(), &env) {
         return std::process::ExitCode::from(code);
     }
     secret::guard_process();
     descriptors::close_inherited(&env);
     term::restore_on_panic();
-    signals::end_where_the_system_refuses(cli::failure(std::env::args_os()));
-    let code = signals::run(|| cli::main(std::env::args_os(), env));
+    signals::end_where_the_system_refuses(cli::failure(args.iter().cloned()));
+    let code = signals::run(|| cli::main(args, env));
     term::leave();
     std::process::ExitCode::from(code)
 }

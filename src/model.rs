@@ -222,15 +222,11 @@ impl Clan {
     pub fn host_keys(&self, machine: &str) -> Option<HostKeys> {
         let none = (Vec::new(), None);
         let (keys, certificate) = self.host_keys.get(machine).unwrap_or(&none);
-        let stated = |texts: &[String]| {
-            let place = &self.keys_place;
-            let stated = |text: &String| Stated { text: text.clone(), place: place.clone() };
-            texts.iter().map(stated).collect()
-        };
+        let stated = |text: &String| Stated { text: text.clone(), place: self.keys_place.clone() };
         let keys = HostKeys {
-            keys: stated(keys),
-            certificate: certificate.clone(),
-            authorities: stated(&self.authorities),
+            keys: keys.iter().map(stated).collect(),
+            certificate: certificate.as_ref().map(stated),
+            authorities: self.authorities.iter().map(stated).collect(),
             domain: self.domain.clone(),
         };
         (!keys.is_empty()).then_some(keys)

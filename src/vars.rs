@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::file::is_there;
 use crate::model::{KeptHosts, VarRef};
 use crate::printable::Printable;
 use crate::prompter::Prompter;
@@ -270,6 +271,55 @@ impl Vars {
     pub(crate) fn deployed(&self, var: &VarRef) -> Result<Option<Secret<Vec<u8>>>> {
         let bytes = self.deployed.read(var, &[Placement::PerMachine])?;
         Ok(bytes.map(Secret::new))
+    }
+
+    /// The folder of a public `var` that has lost its value, if there is one. Blocks.
+    pub fn emptied(&self, var: &VarRef) -> Option<PathBuf> {
+        Placement::ALL.into_iter().find_map(|placement| {
+            let file = self.public_file(var, placement)?;
+            let folder = file.parent()?;
+            (folder.is_dir() && !is_there(&file)).then(|| folder.to_owned())
+        })
+    }
+
+    /// Where the value of `public` would be if it were not missing, where the clan has the
+    /// `secret` that it was generated with. Opens nothing. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::VarBroken`] for a folder that cannot be read.
+    pub fn place_beside_secret(&self, secret: &VarRef, public: &VarRef) -> Result<Option<PathBuf>> {
+        for placement in Placement::ALL {
+            if self.has_of_clan(secret, placement)?
+                && let Some(file) = self.public_file(public, placement)
+                && !is_there(&file)
+            {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the clan has this secret. A password store may be that of several clans: it
+    /// counts for vars that this one has, and has no other secrets of.
+    fn has_of_clan(&self, secret: &VarRef, placement: Placement) -> Result<bool> {
+        let Some(flake) = &self.flake else { return Ok(false) };
+        let folder = placement.folder(secret.machine());
+        let (passwords, own): (Vec<_>, Vec<_>) =
+            self.stores.iter().partition(|store| store.is_shared_by_clans());
+        if own.iter().any(|store| store.has(secret, placement)) {
+            return Ok(true);
+        }
+        if !passwords.iter().any(|store| store.has(secret, placement))
+            || !is_there(&flake.join("vars").join(&folder))
+        {
+            return Ok(false);
+        }
+        for store in own {
+            if !store.list(&folder)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn public_file(&self, var: &VarRef, placement: Placement) -> Option<PathBuf> {

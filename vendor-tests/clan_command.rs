@@ -258,10 +258,23 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     let deep = "#!/usr/bin/env -S bash -e -u -f\n\
         env -i HOME=\"$HOME\" PATH=\"$PATH\" clan \"$@\" 200>&- 201>&- 202>&-\nexit $?\n";
     home.script("deep/clan", deep);
-    for name in ["forgets", "in-place", "deep"] {
+    // One process that keeps nothing but itself.
+    let closes = "#!/bin/bash\nfor one in /proc/$$/fd/*; do\n  one=${one##*/}\n\
+        \x20 [ \"$one\" -le 2 ] || eval \"exec $one>&-\"\ndone\n\
+        exec env -i HOME=\"$HOME\" PATH=\"$PATH\" clan \"$@\"\n";
+    home.script("closes/clan", closes);
+    for name in ["forgets", "in-place", "deep", "closes"] {
         let forgetful = format!("{path}:{}", home.path(name).display());
         clan(&home, &forgetful, &["again"], &[]).exits(1).says(&loops);
     }
+    // Many processes above are none.
+    let above = "#!/bin/sh\n[ \"$1\" -gt 0 ] || exec clan again\n\"$0\" $(($1 - 1))\nexit $?\n";
+    let above = home.script("above", above);
+    let path = format!("{}:/usr/bin:/bin", ours.display());
+    let mut command = home.command_with(&[above.to_str().unwrap(), "110"], &[]);
+    command.env("PATH", path);
+    let done = Run::of(wait(start(&mut command, "dash")));
+    done.exits(1).says(&missing);
     // Twenty that stand before each other do not call each other for ever.
     let before = "#!/bin/sh\nPATH=\"${0%/*}/../ours:${PATH#*nested:}\"\n\
         case $PATH in *nested:*) ;; *) echo \"through $*\"; exit 0;; esac\n\

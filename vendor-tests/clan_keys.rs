@@ -177,7 +177,9 @@ fn whatever_is_wrong_with_a_key_or_a_certificate_is_refused_with_its_reason() {
     clan.certify("eighth", "ca", &["-n", NAME, "-z", "8"]);
     clan.ssh(&clan.sshd("eighth", Some("eighth-cert.pub")), &revoked).exits(0);
     let missing = ["--ssh-option", "RevokedHostKeys", "/nonexistent"];
-    clan.ssh(&replaced, &missing).exits(255).says(&["/nonexistent: cannot read the revoked"]);
+    let done = clan.ssh(&replaced, &missing).exits(255);
+    assert!(!done.stderr.contains("UserKnownHostsFile"), "{}", done.stderr);
+    done.says(&["/nonexistent: cannot read the revoked", "--ssh-option RevokedHostKeys FILE"]);
 }
 
 #[test]

@@ -85,6 +85,18 @@ impl Place {
         evaluated("fixtures/nix/evaluate.nix", &[&paths[..], &settings].concat())
     }
 
+    /// Why it gets nothing.
+    fn refused(&self) -> Run {
+        let text = |name: &str| self.home.path(name).display().to_string();
+        let mut command = Command::new("nix-instantiate");
+        command.args(["--eval", "--strict", "--json", "--store", "dummy://"]);
+        command.arg(format!("{ROOT}/fixtures/nix/evaluate.nix"));
+        command.args(["--argstr", "directory", &text("clan")]);
+        command.args(["--argstr", "package", &text("package")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "nix-bin"))).exits(1)
+    }
+
     /// OpenSSH's ssh on such a machine.
     fn theirs(&self, machine: &Value, args: &[&str]) -> Run {
         // Its /etc is this home.
@@ -257,6 +269,35 @@ fn openssh_on_a_machine_of_the_clan_reaches_the_others_by_name() {
     place.var("per-machine/solo/openssh/ssh.id_ed25519.pub", &place.home.read("other.pub"));
     let machine = place.machine("{ }");
     place.theirs(&machine, &["solo", "true"]).exits(255).says(&["Host key verification failed"]);
+}
+
+#[test]
+fn a_host_key_that_was_lost_makes_no_snapshot() {
+    let place = Place::new();
+    place.machine("{ }");
+    let vars = place.home.path("clan/vars");
+    for (kept, lost) in [
+        ("vars/per-machine/db/openssh/ssh.id_ed25519/secret", "openssh/ssh.id_ed25519.pub of db"),
+        (
+            "secrets/clan-vars/per-machine/db/openssh-rsa/ssh.id_rsa/ssh.id_rsa.age",
+            "openssh-rsa/ssh.id_rsa.pub of db",
+        ),
+    ] {
+        let file = place.home.write(&format!("clan/{kept}"), "");
+        place.refused().says(&[lost, "is missing", "clan vars generate db"]);
+        fs::remove_file(file).unwrap();
+        place.machine("{ }");
+    }
+    let value = vars.join("per-machine/solo/openssh/ssh.id_ed25519.pub/value");
+    fs::remove_file(value).unwrap();
+    place.refused().says(&["openssh/ssh.id_ed25519.pub of solo holds no public key"]);
+    place.var("per-machine/solo/openssh/ssh.id_ed25519.pub", "# none\n");
+    place.refused().says(&["openssh/ssh.id_ed25519.pub of solo holds no public key"]);
+    place.var("per-machine/solo/openssh/ssh.id_ed25519.pub", &place.key);
+    place.machine("{ }");
+    // What is left of the authority is a certificate.
+    fs::remove_dir_all(vars.join("shared/openssh-ca")).unwrap();
+    place.refused().says(&["openssh-ca/id_ed25519.pub of web", "is missing"]);
 }
 
 #[test]

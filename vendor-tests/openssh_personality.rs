@@ -561,7 +561,7 @@ fn both_resolve(place: &Place, config: &str, host: &str) -> [(Option<i32>, Vec<S
 }
 
 #[test]
-fn comments_end_a_proxy_jump_and_no_command_as_with_openssh() {
+fn a_proxy_jump_ends_where_it_does_with_openssh_and_yields_as_there() {
     let place = Place::new("");
     for line in [
         "ProxyJump gate # x",
@@ -571,6 +571,15 @@ fn comments_end_a_proxy_jump_and_no_command_as_with_openssh() {
         "ProxyJump = u@gate:5 # \"x\"",
         "ProxyJump ssh://u@h:1 # c",
         "ProxyJump none",
+        "ProxyJump none\nProxyCommand x",
+        "ProxyCommand x\nProxyJump none",
+        "ProxyCommand none\nProxyJump a",
+        "ProxyJump none\nProxyJump a\nProxyCommand x",
+        "ProxyJump none\nProxyCommand none\nProxyJump a",
+        "Host m\nProxyJump none\nHost *\nProxyCommand x",
+        "Host m\nProxyCommand x\nHost *\nProxyJump none",
+        "Host m\nProxyCommand none\nHost *\nProxyJump a",
+        "Host m\nProxyJump none\nHost *\nProxyJump a",
         "ProxyJump a, b",
         "ProxyJump #",
         "ProxyCommand a # b",

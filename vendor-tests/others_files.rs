@@ -177,8 +177,20 @@ fn exports_that_others_could_have_written_are_not_believed() {
         let args = [&[named, "dir/snap.json", "ssh"], &RUN[..]].concat();
         assert_eq!(home.run(&args).exits(0).text(), "in\n");
     }
-    // A link that leads into it could lead elsewhere.
+    // By whatever way of the user's own it is named.
+    fs::create_dir(home.path("dir/sub")).unwrap();
+    own(&home.path("dir/sub"), NOBODY);
+    symlink("dir", home.path("own-link")).unwrap();
+    for named in ["--exports", "--flake"] {
+        for path in ["dir/sub/../snap.json", "mine/../dir/snap.json", "own-link/snap.json"] {
+            let args = [&[named, path, "ssh"], &RUN[..]].concat();
+            assert_eq!(home.run(&args).exits(0).text(), "in\n", "{path}");
+        }
+    }
+    // A link that leads into it could lead elsewhere, and so could a directory beside it.
     fs::create_dir(home.path("team")).unwrap();
+    own(&home.path("team"), NOBODY);
+    home.run(&["--exports", "team/../dir/snap.json", "network", "list"]).exits(1);
     symlink(&file, home.path("team/snap.json")).unwrap();
     std::os::unix::fs::lchown(home.path("team/snap.json"), Some(NOBODY), None).unwrap();
     home.run(&["--exports", "team/snap.json", "network", "list"]).exits(1);

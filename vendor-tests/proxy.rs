@@ -258,6 +258,20 @@ fn the_end_of_whoever_reads_is_the_end() {
     drop(child.stdout.take());
     Run::of(wait(child)).exits(255);
     server.join().unwrap();
+    // Also where neither side says anything more: what was said has arrived.
+    let (port, server) = serve(|mut stream| {
+        let mut all = String::new();
+        stream.read_to_string(&mut all).unwrap();
+        all
+    });
+    let mut child = place.piped(&[&port]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"hey").unwrap();
+    assert!(child.try_wait().unwrap().is_none());
+    drop(child.stdout.take());
+    Run::of(wait(child)).exits(255);
+    assert_eq!(server.join().unwrap(), "hey");
+    drop(input);
 }
 
 #[test]

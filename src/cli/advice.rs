@@ -79,6 +79,11 @@ pub(super) fn native(error: &Error) -> Vec<String> {
             "make the file readable, or name another with --ssh-option UserKnownHostsFile FILE"
                 .into(),
         ],
+        Error::RevokedHostKeys { .. } => vec![
+            "put the right file there, or name another with --ssh-option RevokedHostKeys FILE \
+             (none does without it)"
+                .into(),
+        ],
         Error::Auth { tried, .. } => vec![
             tried_or(tried, "nothing could be tried: no agent, no key file, no terminal"),
             "name a key with -i FILE or another user with -l USER".into(),

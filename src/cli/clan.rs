@@ -327,7 +327,7 @@ impl Global {
         };
         let known = || flake::last_known(&self.flake().ok()?, &self.env)?.domain;
         keys.domain = keys.domain.or_else(known);
-        // An authority vouches for names in a domain: without it, it would be overlooked.
+        // An authority vouches for names in a domain: without it, everybody would be asked.
         if keys.keys.is_empty() && keys.domain.is_none() && !keys.authorities.is_empty() {
             keys.domain = self.snapshot(ui).ok().and_then(|(_, snapshot)| snapshot.domain);
         }

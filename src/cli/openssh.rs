@@ -18,6 +18,7 @@ use crate::openssh::arguments::{self, Arguments};
 use crate::openssh::{dump, query};
 use crate::options::LogLevel;
 use crate::printable::{self, Printable};
+use crate::secret::redacted;
 use crate::{log, signals};
 use messages::in_words_of_ssh;
 
@@ -147,5 +148,5 @@ pub(super) fn log_to(file: &str) -> std::io::Result<()> {
 }
 
 fn say(text: &str) {
-    log::write(&printable::shown(&format!("{text}\n")));
+    log::write(&printable::shown(&redacted(&format!("{text}\n"))));
 }

@@ -1,5 +1,6 @@
 //! What clap says of a command line that it refuses, with the words of that command line in
-//! it. Owns that they are shown as all other text of strangers is; clap has the colours.
+//! it. Owns that they are shown as all other text of strangers is, and secrets among them not
+//! at all; clap has the colours.
 
 use std::ffi::OsString;
 
@@ -7,6 +8,7 @@ use clap::Parser;
 
 use crate::encoding;
 use crate::printable;
+use crate::secret::redacted;
 
 /// The words of a command line as they can be shown, and what clap says of them: `error`,
 /// which it has said of the words as they are.
@@ -14,8 +16,8 @@ pub(super) fn shown<P: Parser>(
     error: clap::Error,
     args: &[OsString],
 ) -> (clap::Error, Vec<OsString>) {
-    let fit: Vec<OsString> =
-        args.iter().map(|arg| printable::line(&encoding::of_os(arg)).into()).collect();
+    let fit = |arg: &OsString| printable::line(&redacted(&encoding::of_os(arg))).into();
+    let fit: Vec<OsString> = args.iter().map(fit).collect();
     if fit == args {
         return (error, fit);
     }
@@ -30,7 +32,7 @@ pub(super) fn shown<P: Parser>(
 
 /// What clap says, printable and without its own `error: `, for those who say so themselves.
 pub(super) fn text(error: &clap::Error) -> String {
-    let text = error.to_string();
+    let text = redacted(&error.to_string());
     printable::shown(text.strip_prefix("error: ").unwrap_or(&text)).into_owned()
 }
 
@@ -92,6 +94,29 @@ mod tests {
         assert!(text.contains("a\\u{1b}[2Jb\\u{9b}c\\u{202e}\\u{200b}\\r\\nd"), "{text}");
         let foul = OsString::from_vec(b"--\xff\x1b".to_vec());
         assert!(!on_terminal(&["program".into(), foul]).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_echoed() {
+        let secret = "AGE-SECRET-KEY-1REFUSALREFUSALREFUSAL";
+        crate::secret::conceal_typed([secret.as_ref()].into_iter());
+        for words in [
+            vec![format!("--{secret}")],
+            vec![format!("--number={secret}")],
+            vec!["--short".to_owned(), secret.to_owned()],
+            vec!["--choice".to_owned(), secret.to_ascii_lowercase()],
+            vec!["x".to_owned(), secret.to_owned()],
+            vec![format!("--short={secret}"), "--none".to_owned()],
+        ] {
+            let args: Vec<OsString> =
+                std::iter::once("program".to_owned()).chain(words).map(Into::into).collect();
+            let error = Words::try_parse_from(&args).unwrap_err();
+            let texts = [text(&error), on_terminal(&args)];
+            assert!(
+                texts.iter().all(|text| !text.to_uppercase().contains("REFUSALR")),
+                "{texts:?}"
+            );
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn identity(clan: &Clan, machine: &str, vars: &Vars) -> Vec<Name> {
 /// elsewhere. Blocks.
 ///
 /// # Errors
-/// As for [`host_keys::read`], and those of `kept`.
+/// As for [`host_keys::read`] and [`host_keys::none_is_lost`], and those of `kept`.
 pub fn stated_keys(
     clan: Option<&Clan>,
     machine: &str,
@@ -48,6 +48,7 @@ pub fn stated_keys(
     let of_vars = host_keys::read(vars, machine)?;
     let of_clan = || Ok(clan.and_then(|clan| clan.host_keys(machine)));
     let mut keys = of_vars.or_else(of_clan)?.or_else(kept)?;
+    host_keys::none_is_lost(vars, machine, &keys)?;
     if let Some(domain) = clan.and_then(Clan::domain) {
         keys.domain = Some(domain.to_owned());
     }
@@ -95,5 +96,34 @@ mod tests {
             .collect();
         assert_eq!(names, ["m 22", "10.0.0.1 2222", "10.0.0.3 22"]);
         assert_eq!(identity(&clan, "unknown", &vars), [("unknown".to_owned(), 22)]);
+    }
+
+    #[test]
+    fn a_lost_key_is_an_error_unless_a_snapshot_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("vars/per-machine/m/openssh/ssh.id_ed25519/secret");
+        std::fs::create_dir_all(secret.parent().unwrap()).unwrap();
+        std::fs::write(secret, "").unwrap();
+        let vars = |flake: Option<&std::path::Path>| {
+            let environment = crate::vars::Environment::default();
+            Vars::new(flake.map(Into::into), Vec::new(), environment, Arc::new(Nobody))
+        };
+        let mut clan = Clan::parse("test", b"{}").unwrap();
+        let stated = |clan: &Clan, machine: &str, flake| {
+            stated_keys(Some(clan), machine, &vars(flake), || Ok(None))
+        };
+        let here = Some(dir.path());
+        let error = stated(&clan, "m", here).unwrap_err().to_string();
+        assert!(error.contains("ssh.id_ed25519.pub/value: it is missing"), "{error}");
+        assert!(stated(&clan, "n", here).unwrap().is_empty());
+        clan.set_host_keys("m", vec!["ssh-ed25519 AAAA".into()], None);
+        assert_eq!(stated(&clan, "m", here).unwrap().keys.len(), 1);
+        // In a snapshot that stands alone, a certificate is what is left of a key.
+        clan.set_authorities("lone.json".into(), Vec::new());
+        clan.set_host_keys("m", Vec::new(), Some("cert".into()));
+        let error = stated(&clan, "m", None).unwrap_err().to_string();
+        assert!(error.starts_with("lone.json: it has a certificate"), "{error}");
+        clan.set_authorities("lone.json".into(), vec!["ssh-ed25519 AAAA".into()]);
+        assert_eq!(stated(&clan, "m", None).unwrap().authorities.len(), 1);
     }
 }

@@ -111,8 +111,8 @@ impl Trust {
     /// Reads what `request` names.
     ///
     /// # Errors
-    /// [`Error::KnownHosts`], and [`Error::VarBroken`] for a key in the clan that
-    /// nobody can use.
+    /// [`Error::KnownHosts`], [`Error::RevokedHostKeys`], and [`Error::VarBroken`] for a key
+    /// in the clan that nobody can use.
     pub async fn load(request: &Request) -> Result<Self> {
         Self::of(request.host_keys.clone(), request.machine.clone()).await
     }
@@ -154,9 +154,9 @@ impl Trust {
         self.clan.as_ref().is_some_and(|clan| clan.is_complete)
     }
 
-    /// Whether the clan has an authority for the names of the machine, and no key of it.
-    pub fn is_certified(&self) -> bool {
-        self.clan.as_ref().is_some_and(|clan| clan.is_certified && !clan.is_complete)
+    /// Whether the clan has an authority, and no key of the machine.
+    pub fn has_authority_alone(&self) -> bool {
+        self.clan.as_ref().is_some_and(|clan| clan.has_authority && !clan.is_complete)
     }
 
     /// All that counts for `machine`, which is reached under `names`.
@@ -234,7 +234,7 @@ impl Trust {
         // Who answers at a loopback address is not the machine for that.
         let is_this_computer = settings.trusts_loopback
             && !of_clan
-            && !self.is_certified()
+            && !self.has_authority_alone()
             && settings.alias.is_none()
             && peer.is_some_and(|ip| ip.is_loopback());
         let check = match settings.check {
@@ -243,7 +243,7 @@ impl Trust {
             check if of_clan && check != HostKeyCheck::None => HostKeyCheck::Strict,
             // It has a key that was signed, but for a machine that the clan has made no key for.
             HostKeyCheck::AcceptNew | HostKeyCheck::Tofu | HostKeyCheck::No
-                if self.is_certified() && !settings.passes_over_clan =>
+                if self.has_authority_alone() && !settings.passes_over_clan =>
             {
                 HostKeyCheck::Ask
             }
@@ -300,7 +300,7 @@ impl Trust {
             algorithms: settings.algorithms.clone(),
             of_clan,
             uncontradicted: own,
-            is_certified: self.is_certified(),
+            has_authority_alone: self.has_authority_alone(),
             is_this_computer,
         };
         SessionSettings {

@@ -93,6 +93,7 @@ fn all() -> Vec<Error> {
         },
         Error::Undecryptable { path: "/".into(), reason: text(), tried: Vec::new() },
         Error::KnownHosts { path: "/".into(), reason: text() },
+        Error::RevokedHostKeys { path: "/".into(), reason: text() },
         Error::KnownHostsCommand { reason: text() },
         Error::VarValue { var: text(), reason: "x" },
         Error::HostKey { name: machine(), reason: text() },

@@ -245,16 +245,18 @@ impl Snapshot {
     /// Adds the host keys of all machines, as the vars have them.
     ///
     /// # Errors
-    /// As for [`host_keys::read`].
+    /// As for [`host_keys::read`] and [`host_keys::none_is_lost`].
     pub fn add_host_keys(&mut self, vars: &Vars) -> Result<()> {
         let of_exports = Clan::from_value("the exports", &self.exports)?;
         for name in of_exports.machines() {
             self.machines.entry(name.to_owned()).or_default();
         }
         for (name, machine) in &mut self.machines {
-            let HostKeys { keys, certificate, authorities, .. } = host_keys::read(vars, name)?;
+            let stated = host_keys::read(vars, name)?;
+            host_keys::none_is_lost(vars, name, &stated)?;
+            let HostKeys { keys, certificate, authorities, .. } = stated;
             machine.host_keys = keys.into_iter().map(|stated| stated.text).collect();
-            machine.certificate = certificate;
+            machine.certificate = certificate.map(|stated| stated.text);
             self.authorities = authorities.into_iter().map(|stated| stated.text).collect();
         }
         Ok(())
@@ -496,6 +498,26 @@ mod tests {
         let clan = snapshot.clan("x").unwrap();
         let routes = crate::plan::plan(&clan, "m", &Default::default()).unwrap();
         assert_eq!(clan.kept_hosts(routes.iter().map(|route| &route.host)).public.len(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_is_not_made_without_a_key_that_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("vars/per-machine/m/openssh/ssh.id_ed25519/secret");
+        std::fs::create_dir_all(secret.parent().unwrap()).unwrap();
+        std::fs::write(secret, "").unwrap();
+        let vars = Vars::new(
+            Some(dir.path().to_owned()),
+            Vec::new(),
+            crate::vars::Environment::default(),
+            std::sync::Arc::new(crate::prompter::Nobody),
+        );
+        let mut snapshot = Snapshot::new(serde_json::json!({}));
+        snapshot.machines.insert("n".into(), Machine::default());
+        snapshot.add_host_keys(&vars).unwrap();
+        snapshot.machines.insert("m".into(), Machine::default());
+        let error = snapshot.add_host_keys(&vars).unwrap_err().to_string();
+        assert!(error.contains("m/openssh/ssh.id_ed25519.pub/value: it is missing"), "{error}");
     }
 
     #[test]

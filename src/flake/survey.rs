@@ -46,6 +46,26 @@ pub(super) fn foreign_file(path: &Path, who: Who) -> Option<Foreign> {
     found.or_else(|| above(&path, who))
 }
 
+/// Whether a single file is in a directory that `is_allowed` although others have a say about
+/// it, and nobody else can lead the way there elsewhere: what such a directory has is part of
+/// what was allowed, and so is where it is.
+pub(super) fn leads_into(path: &Path, who: Who, is_allowed: impl Fn(&Path) -> bool) -> bool {
+    let way = std::path::absolute(path).ok().and_then(|path| Way::from(&path));
+    let Some(Way { dirs, links, end }) = way.filter(|way| way.end.exists()) else { return false };
+    let is_within = |path: &Path| path.ancestors().skip(1).any(&is_allowed);
+    let is_his_link = |link: &PathBuf| {
+        let meta = link.symlink_metadata();
+        meta.is_ok_and(|meta| who.look_at_link(&meta).is_none())
+    };
+    let is_his_dir =
+        |dir: &PathBuf| dir.metadata().is_ok_and(|meta| who.mover(dir, &meta).is_none());
+    is_within(&end)
+        && links.iter().all(|link| is_within(link) || is_his_link(link))
+        && dirs
+            .iter()
+            .all(|dir| end.starts_with(dir) || is_allowed(dir) || is_within(dir) || is_his_dir(dir))
+}
+
 /// Whether the clan in `dir` is somebody else's altogether, and not the user's own in
 /// which others have a say, too.
 pub(super) fn is_strangers(dir: &Path, marks: &[&str], who: Who) -> bool {
@@ -150,6 +170,54 @@ mod tests {
             assert_eq!(foreign_file(&file, who), Some(expected));
             open(&above, 0o755);
         }
+    }
+
+    #[test]
+    fn a_way_into_an_allowed_directory_is_nobodys_to_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for name in ["open/clan/sub", "open/other", "mine"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        let open = |name: &str, mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(root.join(name), mode).unwrap();
+        };
+        for name in ["open", "open/clan", "open/clan/sub", "open/other"] {
+            open(name, 0o777);
+        }
+        for name in ["open/clan/file", "open/clan/sub/file", "open/file"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        symlink(root.join("open/clan"), root.join("mine/clan")).unwrap();
+        symlink("clan", root.join("open/clan/link")).unwrap();
+        symlink("sub", root.join("open/clan/to-sub")).unwrap();
+        symlink("../file", root.join("open/clan/out")).unwrap();
+        let who = Who::asks(&Env::default());
+        let leads =
+            |name: &str| leads_into(&root.join(name), who, |dir| dir == root.join("open/clan"));
+        for (name, expected) in [
+            ("open/clan/file", true),
+            ("open/clan/sub/file", true),
+            ("open/clan/sub/../file", true),
+            ("open/clan/to-sub/../file", true),
+            ("mine/clan/file", true),
+            ("mine/clan/to-sub/file", true),
+            ("mine/../open/clan/file", true),
+            // Whoever can write it can put a link there that leads elsewhere.
+            ("open/other/../clan/file", false),
+            ("open/clan/out", false),
+            ("open/file", false),
+            ("mine/clan", false),
+            ("open/clan/none", false),
+        ] {
+            assert_eq!(leads(name), expected, "{name}");
+        }
+        // A link in what others can write is theirs.
+        symlink(root.join("open/clan"), root.join("open/other/clan")).unwrap();
+        assert!(!leads("open/other/clan/file"));
+        open("mine", 0o777);
+        assert!(!leads("mine/clan/file"));
     }
 
     #[test]

@@ -25,6 +25,8 @@ impl Way {
             if part == "/" {
                 way.end = PathBuf::from("/");
             } else if part == ".." {
+                // What is above it depends on which directory it is.
+                way.dirs.push(way.end.clone());
                 way.end.pop();
             } else {
                 let next = way.end.join(part);
@@ -75,5 +77,8 @@ mod tests {
         assert!(way.dirs.contains(&"/".into()) && !way.dirs.contains(&top.join("c/dir")));
         assert_eq!(Way::from(&top.join("c/nothing")).unwrap().end, top.join("c/nothing"));
         assert!(Way::from(&top.join("loop")).is_none());
+        let way = Way::from(&top.join("d/../c/dir/../d/file")).unwrap();
+        assert_eq!((way.end, way.links.len()), (top.join("d/file"), 1));
+        assert_eq!(way.dirs.iter().filter(|dir| **dir == top.join("d")).count(), 3);
     }
 }

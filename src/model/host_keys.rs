@@ -9,14 +9,14 @@ pub struct HostKeys {
     /// Its public keys.
     pub keys: Vec<Stated>,
     /// Its certificate, which names the domains it is known in.
-    pub certificate: Option<String>,
+    pub certificate: Option<Stated>,
     /// Keys that sign certificates of machines.
     pub authorities: Vec<Stated>,
     /// `meta.domain` of the clan.
     pub domain: Option<String>,
 }
 
-/// A public key and where it is written.
+/// A public key or certificate, and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stated {
     /// One line: type, base64, and perhaps a comment.
@@ -28,7 +28,7 @@ pub struct Stated {
 impl HostKeys {
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.authorities.is_empty()
+        self.keys.is_empty() && self.authorities.is_empty() && self.certificate.is_none()
     }
 
     /// These where a key of the machine is among them, else with what they lack from

@@ -315,7 +315,7 @@ options! {
     "VersionAddendum" version_addendum: Option<Command>, IGNORED.shown(Never);
     /// A command that connects to the host
     "ProxyCommand" proxy_command: Option<Maybe<Command>>,
-        HONOURED.not_in_addresses().yields(|options| options.proxy_jump.is_some());
+        HONOURED.not_in_addresses().yields(|options| Maybe::of(&options.proxy_jump).is_some());
     /// Jump hosts to connect through
     "ProxyJump" proxy_jump: Option<Maybe<JumpHosts>>,
         HONOURED.letters(&[('J', Argument("Invalid -J argument"))]).yields(|options| options.proxy_command.is_some());

@@ -68,14 +68,21 @@ fn the_first_line_counts_or_every_one() {
         options(&["SendEnv A B*", "SendEnv C", "SendEnv -A", "SetEnv A=1 A=2", "SetEnv B=3"]);
     assert!(!said.send_env.has("A") && said.send_env.has("Bx") && said.send_env.has("C"));
     assert_eq!(said.set_env.unwrap().0, [("A".to_owned(), "1".to_owned())]);
-    // Of two ways to the host the first counts, and `none` is a way.
+    // Of two ways to the host the first counts. `ProxyCommand none` is a way, but `ProxyJump
+    // none` is none, except to a later ProxyJump (`ssh -G` of OpenSSH 9.2).
     for (lines, jumps, command) in [
-        (["ProxyJump a,b", "ProxyCommand c"], true, false),
-        (["ProxyCommand c", "ProxyJump a"], false, true),
-        (["ProxyJump none", "ProxyCommand c"], false, false),
-        (["ProxyCommand none", "ProxyJump a"], false, false),
+        (&["ProxyJump a,b", "ProxyCommand c"][..], true, false),
+        (&["ProxyCommand c", "ProxyJump a"], false, true),
+        (&["ProxyJump none", "ProxyCommand c"], false, true),
+        (&["ProxyCommand c", "ProxyJump none"], false, true),
+        (&["ProxyCommand none", "ProxyJump a"], false, false),
+        (&["ProxyJump a", "ProxyCommand none"], true, false),
+        (&["ProxyJump none", "ProxyJump a"], false, false),
+        (&["ProxyJump none", "ProxyCommand none", "ProxyJump a"], false, false),
+        (&["ProxyJump none", "ProxyJump a", "ProxyCommand c"], false, true),
+        (&["ProxyJump none", "ProxyCommand c", "ProxyJump a"], false, true),
     ] {
-        let said = options(&lines);
+        let said = options(lines);
         assert_eq!(Maybe::of(&said.proxy_jump).is_some(), jumps, "{lines:?}");
         assert_eq!(Maybe::of(&said.proxy_command).is_some(), command, "{lines:?}");
     }

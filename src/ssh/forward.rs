@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use tor_socksproto::{
 
 use super::{Session, lock, loss};
 use crate::file;
+use crate::output::heard;
 use crate::printable;
 
 /// After a connection could not be taken: out of files, perhaps only for now.
@@ -370,22 +372,24 @@ async fn join(
 }
 
 /// Joins a stream to an input and an output, until the other side has ended it; or until
-/// nobody reads the output once the input has ended.
+/// nobody reads the output and nothing comes from the input.
 pub async fn pipe(
     stream: impl AsyncRead + AsyncWrite,
-    mut input: impl AsyncRead + Unpin,
+    input: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
     unread: impl Future<Output = ()>,
 ) {
     let (mut from, mut to) = tokio::io::split(stream);
+    let (mut input, silence) = heard(input);
     let sending = async {
         let _ = tokio::io::copy(&mut input, &mut to).await;
         let _ = to.shutdown().await;
         // The other side may have more to say.
-        unread.await;
+        pending().await
     };
     tokio::select! {
         _ = tokio::io::copy(&mut from, &mut output) => {}
+        () = silence.after(unread) => {}
         () = sending => {}
     }
     let _ = output.flush().await;

@@ -98,8 +98,8 @@ pub struct HostKeyPolicy {
     pub algorithms: Algorithms,
     /// The keys are those in the clan's own repository.
     pub of_clan: bool,
-    /// The clan has an authority for the machine, and no key of it.
-    pub is_certified: bool,
+    /// The clan has an authority, and no key of the machine.
+    pub has_authority_alone: bool,
     /// The user's own files and the names that they may know the host by: there the
     /// clan, which nobody has named, must not say otherwise.
     pub uncontradicted: Option<Own>,
@@ -345,14 +345,21 @@ impl HostKeyPolicy {
     /// The error for an unknown key that nobody vouched for; `why` is the end of
     /// the sentence, such as `there is no terminal to ask on`.
     pub fn unverified(&self, key: &PublicKey, why: &str) -> Error {
-        self.error(match self.is_certified {
-            true => format!(
-                "{} is not known, no authority of the clan has signed it, and {why}; if it is the \
-                 machine's own: clan-connect network trust add MACHINE KEY",
-                describe(key)
-            ),
-            false => format!("{} is not known, and {why}", describe(key)),
-        })
+        let key = describe(key);
+        if !self.has_authority_alone {
+            return self.error(format!("{key} is not known, and {why}"));
+        }
+        let unsigned = match self.certificate_names.as_slice() {
+            [] => {
+                "the authority of the clan vouches for no name of the machine, because the \
+                   clan's domain (meta.domain) is not known here"
+            }
+            _ => "no authority of the clan has signed it",
+        };
+        self.error(format!(
+            "{key} is not known, {unsigned}, and {why}; if it is the machine's own: clan-connect \
+             network trust add MACHINE KEY"
+        ))
     }
 
     /// The names that a certificate may be for.

@@ -15,6 +15,8 @@ use age::plugin::{Identity, IdentityPluginV1};
 use age::{DecryptError, NoCallbacks};
 use age_core::format::{FileKey, Stanza};
 use data_encoding::BASE64_NOPAD;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionread};
 use zeroize::Zeroizing;
 
 use crate::children::Awaited;
@@ -31,6 +33,9 @@ const MAX_SAID: u64 = 1 << 20;
 const MAX_STANZAS: usize = 1000;
 /// When the user is told whom we wait for.
 const SLOW: Duration = Duration::from_secs(10);
+/// How long it may leave unread what it was told. Once it has read that, it may wait for a
+/// hand on a token for as long as it likes, as with age.
+const UNREAD: Duration = Duration::from_secs(120);
 /// How long it may take to end once it has nothing more to say.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(10);
@@ -41,6 +46,8 @@ pub(super) struct Plugin {
     program: String,
     identities: Vec<Zeroizing<String>>,
     prompter: Arc<dyn Prompter>,
+    /// See [`UNREAD`].
+    unread: Duration,
 }
 
 /// The plugins of `identities`, one each.
@@ -61,7 +68,7 @@ pub(super) fn plugins(
             .map_err(|_| format!("the program {program} is not in the path"))?;
         let own = identities.iter().filter(|identity| identity.plugin() == name);
         let identities = own.map(|identity| Zeroizing::new(identity.to_string())).collect();
-        Ok(Plugin { program, identities, prompter: prompter.clone() })
+        Ok(Plugin { program, identities, prompter: prompter.clone(), unread: UNREAD })
     };
     names.into_iter().map(plugin).collect()
 }
@@ -85,7 +92,7 @@ impl age::Identity for Plugin {
 
 impl Plugin {
     fn ask(&self, stanzas: &[Stanza]) -> io::Result<Option<FileKey>> {
-        let mut talk = Talk::start(&self.program)?;
+        let mut talk = Talk::start(&self.program, self.unread)?;
         let _told = self.tell_when_slow();
         for identity in &self.identities {
             talk.send(&["add-identity", identity], &[])?;
@@ -98,6 +105,7 @@ impl Plugin {
         talk.send(&["done"], &[])?;
         let mut key = None;
         for _ in 0..MAX_STANZAS {
+            talk.is_heard()?;
             let (words, body) = stanza::read(&mut talk.from)?;
             let text = String::from_utf8_lossy(&body);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -172,10 +180,11 @@ struct Talk {
     _awaited: Awaited,
     to: Option<ChildStdin>,
     from: BufReader<io::Take<ChildStdout>>,
+    unread: Duration,
 }
 
 impl Talk {
-    fn start(program: &str) -> io::Result<Self> {
+    fn start(program: &str, unread: Duration) -> io::Result<Self> {
         #[allow(clippy::disallowed_methods, reason = "the user's own identity names it")]
         let mut child = Command::new(program)
             .arg("--age-plugin=identity-v1")
@@ -186,13 +195,60 @@ impl Talk {
         let awaited = Awaited::child(&child);
         let to = child.stdin.take();
         let from = child.stdout.take().ok_or(ErrorKind::BrokenPipe)?;
-        Ok(Self { child, _awaited: awaited, to, from: BufReader::new(from.take(MAX_SAID)) })
+        let from = BufReader::new(from.take(MAX_SAID));
+        let talk = Self { child, _awaited: awaited, to, from, unread };
+        talk.to.as_ref().map_or(Ok(()), |to| rustix::io::ioctl_fionbio(to, true))?;
+        Ok(talk)
     }
 
     fn send(&mut self, words: &[&str], body: &[u8]) -> io::Result<()> {
         let to = self.to.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        to.write_all(&stanza::written(words, body))
+        let stanza = stanza::written(words, body);
+        let mut left = stanza.as_slice();
+        while !left.is_empty() {
+            match to.write(left) {
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !is_ready(PollFd::new(to, PollFlags::OUT), self.unread)? {
+                        return Err(deaf());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
+
+    /// Waits until it has read all that it was told, or says something.
+    fn is_heard(&self) -> io::Result<()> {
+        let began = Instant::now();
+        // Where the system does not tell, nothing is left.
+        let is_left =
+            || self.to.as_ref().and_then(|to| ioctl_fionread(to).ok()).is_some_and(|left| left > 0);
+        while self.from.buffer().is_empty() && is_left() {
+            if began.elapsed() > self.unread {
+                return Err(deaf());
+            }
+            if is_ready(PollFd::new(self.from.get_ref().get_ref(), PollFlags::IN), TICK)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_ready(end: PollFd<'_>, limit: Duration) -> io::Result<bool> {
+    match poll(&mut [end], Timespec::try_from(limit).ok().as_ref()) {
+        Ok(count) => Ok(count > 0),
+        // Whoever waits goes on doing so.
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn deaf() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "it does not read what it is told")
 }
 
 /// It ends with the end of its input, or is ended.

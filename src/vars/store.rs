@@ -320,6 +320,11 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether it lies in no clan, so that several may keep their secrets in it.
+    pub(super) fn is_shared_by_clans(&self) -> bool {
+        self.layout == Layout::Passwords
+    }
+
     pub(super) fn name(&self) -> &'static str {
         self.layout.name()
     }

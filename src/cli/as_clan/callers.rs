@@ -1,39 +1,50 @@
-//! What tells of a loop where nothing is left in the environment: a mark in the descriptors,
-//! which go along with whatever process becomes another program, and how many processes are
-//! above this one, where each starts another. Owns both; no /proc, none.
+//! What tells of a loop where nothing is left in the environment: a count in the timer slack,
+//! which goes along with whatever a process becomes or starts, and where the system has none to
+//! set, how many processes are above this one. Owns both; no /proc, none.
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::parent_id;
-use std::path::Path;
 
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-
+/// Most calls: Clan may call `clan` itself, and others may stand before it, but not for ever.
+pub(super) const MAX_CALLS: usize = 32;
 /// So far up is looked.
 pub(super) const MAX_DEPTH: usize = 100;
-/// What a mark is called, and how the system shows it.
-const MARK: &str = "clan-connect-call";
-const SHOWN: &str = "/memfd:clan-connect-call (deleted)";
-/// The numbers below are those that scripts use.
-const FIRST: i32 = 200;
+/// By how many nanoseconds the system may delay what this process waits for (prctl(2),
+/// `PR_SET_TIMERSLACK`): a few more do nothing, and nobody sets it back.
+const SLACK: &str = "/proc/self/timerslack_ns";
+/// The count is what is above a whole microsecond.
+const UNIT: u64 = 1000;
 /// What is read of a process, in bytes.
 const MAX_BYTES: u64 = 4 << 10;
 
-/// Leaves one more mark for the program that this process becomes while it is held.
-pub(super) fn mark() -> Option<OwnedFd> {
-    let made = memfd_create(MARK, MemfdFlags::CLOEXEC).ok()?;
-    // The limit of open files may be lower than that.
-    let mark = fcntl_dupfd_cloexec(&made, FIRST).or_else(|_| fcntl_dupfd_cloexec(&made, 3)).ok()?;
-    fcntl_setfd(&mark, FdFlags::empty()).ok()?;
-    Some(mark)
+/// Counts one more for the program that this process becomes, and all that it starts.
+pub(super) fn mark() {
+    if let Some(slack) = slack() {
+        // Where it cannot be set, it is not counted.
+        let _ = std::fs::write(SLACK, marked(slack).to_string());
+    }
 }
 
-/// How many were left for this one.
-pub(super) fn marks() -> usize {
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    open.filter(|it| it.path().read_link().is_ok_and(|file| file == Path::new(SHOWN))).count()
+/// How many were counted on the way here; none where the system cannot tell.
+pub(super) fn marks() -> Option<usize> {
+    slack().map(count)
+}
+
+fn slack() -> Option<u64> {
+    std::str::from_utf8(&read(SLACK)?).ok()?.trim().parse().ok()
+}
+
+fn count(slack: u64) -> usize {
+    let count = usize::try_from(slack % UNIT).unwrap_or_default();
+    // More than is ever counted is somebody else's number.
+    if count > MAX_CALLS { 0 } else { count }
+}
+
+fn marked(slack: u64) -> u64 {
+    let is_count = slack.is_multiple_of(UNIT) || count(slack) > 0;
+    let from = if is_count { slack } else { slack - slack % UNIT };
+    from.saturating_add(1)
 }
 
 /// How many processes are above this one, up to [`MAX_DEPTH`].
@@ -44,7 +55,11 @@ pub(super) fn depth() -> usize {
 }
 
 fn stat(pid: u32) -> Option<Vec<u8>> {
-    let file = File::open(format!("/proc/{pid}/stat")).ok()?;
+    read(&format!("/proc/{pid}/stat"))
+}
+
+fn read(path: &str) -> Option<Vec<u8>> {
+    let file = File::open(path).ok()?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
@@ -59,21 +74,24 @@ fn parent(stat: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
 
     #[test]
-    fn a_mark_is_counted_while_it_is_held_and_goes_along() {
-        let before = marks();
-        let (one, other) = (mark().unwrap(), mark().unwrap());
-        assert_eq!(marks(), before + 2);
-        for held in [&one, &other] {
-            assert!(held.as_raw_fd() >= FIRST);
-            assert_eq!(rustix::io::fcntl_getfd(held).unwrap(), FdFlags::empty());
+    fn what_is_counted_goes_along_and_other_numbers_are_no_count() {
+        for (slack, counted, next) in [
+            (50_000, 0, 50_001),
+            (50_001, 1, 50_002),
+            (50_031, 31, 50_032),
+            (50_032, 32, 50_033),
+            (50_033, 0, 50_001),
+            (1_234_567, 0, 1_234_001),
+            (1, 1, 2),
+            (0, 0, 1),
+        ] {
+            assert_eq!((count(slack), marked(slack)), (counted, next), "{slack}");
         }
-        drop((one, other));
-        assert_eq!(marks(), before);
+        assert!(marked(u64::MAX) > 0);
+        assert!(slack().is_some_and(|slack| marks() == Some(count(slack))));
     }
 
     #[test]

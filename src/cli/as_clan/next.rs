@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::callers;
+use super::callers::{self, MAX_CALLS};
 use crate::cli::clan::{NAMED, STOOD_IN, short_hash};
 use crate::cli::{Global, Ui};
 use crate::env::Env;
@@ -22,9 +22,6 @@ use crate::printable;
 /// The programs of ours that have handed a command over on the way here, as
 /// `DEVICE:INODE` each.
 const CALLS: &str = "CLAN_CONNECT_CALLS";
-/// Most of them: Clan may call `clan` itself, and others may stand before it, but not for
-/// ever.
-const MAX_CALLS: usize = 32;
 /// Ourselves, whatever has happened to our file.
 const OURSELVES: &str = "/proc/self/exe";
 /// The directory with our `ssh`.
@@ -41,17 +38,21 @@ pub(super) fn is_there(env: &Env) -> bool {
 pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     let env = &global.env;
     let calls = calls(env);
-    // The environment may have been cleared on the way, and descriptors may have been closed.
-    let count = calls.len().max(callers::marks());
-    if count >= MAX_CALLS || callers::depth() >= callers::MAX_DEPTH {
-        return Error::NextClan {
-            command: shown(args),
-            reason: "each `clan` in $PATH calls another".into(),
-        };
+    let failed = |reason: String| Error::NextClan { command: shown(args), reason };
+    // The environment may have been cleared on the way.
+    let marks = callers::marks();
+    if calls.len().max(marks.unwrap_or_default()) >= MAX_CALLS {
+        return failed("each `clan` in $PATH calls another".into());
+    }
+    if marks.is_none() && callers::depth() >= callers::MAX_DEPTH {
+        return failed(format!(
+            "{} processes or more have started each other to ask for it: each `clan` in $PATH \
+             may call another",
+            callers::MAX_DEPTH
+        ));
     }
     let Some(program) = find(env) else {
-        let reason = "there is no other `clan` in $PATH".to_owned();
-        return Error::NextClan { command: shown(args), reason };
+        return failed("there is no other `clan` in $PATH".into());
     };
     let ui = Ui::new(global);
     // A program of the user's: he has put it into $PATH, and asks for it by its name.
@@ -74,10 +75,9 @@ pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     if let Some((variable, dir)) = clan(args, global) {
         command.env(variable, dir);
     }
-    let _mark = callers::mark();
+    callers::mark();
     let error = command.exec();
-    let program = printable::line(&program.to_string_lossy());
-    Error::NextClan { command: shown(args), reason: format!("{program}: {}", strerror(&error)) }
+    failed(format!("{}: {}", printable::line(&program.to_string_lossy()), strerror(&error)))
 }
 
 /// The first that is another program than we, and than those of us that were before.

@@ -1,14 +1,15 @@
 //! Standard input and output joined to a stream: `-W`, and `clan-connect proxy`.
 //! Owns that each direction ends by itself: the end of our input reaches the other
 //! side, and the end of what it sends reaches whoever reads our output, while the
-//! other direction goes on. Where nothing is left to say and nobody reads, it is over.
+//! other direction goes on. Where nothing is said and nobody reads, it is over.
 
+use std::future::pending;
 use std::io::ErrorKind;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::error::{Error, Result};
-use crate::output::unread;
+use crate::output::{heard, unread};
 use crate::ssh::Loss;
 use crate::term;
 
@@ -48,21 +49,23 @@ pub(in crate::cli) async fn join(stream: impl AsyncRead + AsyncWrite) -> Result<
         let output = unbuffered(std::io::stdout()).map_err(|_| broken_pipe())?;
         receive(&mut from, output).await
     };
-    let sending = send(tokio::io::stdin(), &mut to);
+    let (input, silence) = heard(tokio::io::stdin());
+    let sending = send(input, &mut to);
     tokio::pin!(receiving, sending);
+    let mut is_sent = false;
     tokio::select! {
-        received = &mut receiving => {
-            received?;
-            if waits {
-                sending.await;
-            }
-            Ok(())
-        }
-        () = &mut sending => tokio::select! {
-            received = receiving => received,
-            () = unread(rustix::stdio::stdout()) => Err(broken_pipe()),
-        },
+        received = &mut receiving => received?,
+        () = silence.after(unread(rustix::stdio::stdout())) => return Err(broken_pipe()),
+        () = async {
+            (&mut sending).await;
+            is_sent = true;
+            pending().await
+        } => {}
     }
+    if waits && !is_sent {
+        sending.await;
+    }
+    Ok(())
 }
 
 /// Passes on what comes until its end, and ends our output with it.

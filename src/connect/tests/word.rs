@@ -53,6 +53,12 @@ async fn a_key_that_the_clans_authority_has_not_signed_is_asked_about() {
         for (word, expected) in words().into_iter().zip([key, authority, nothing]) {
             assert_eq!(policy(word, said).await.check, expected, "{said}");
         }
+        // Nor does it vouch for anything where nobody knows a name of the machine.
+        let [_, nameless, _] = words().map(|word| HostKeys { domain: None, ..word });
+        let policy = policy(nameless, said).await;
+        assert_eq!((policy.check, policy.is_this_computer), (authority, false), "{said}");
+        let refused = policy.unverified(super::key().public_key(), "x").to_string();
+        assert!(refused.contains("meta.domain) is not known here"), "{refused}");
     }
 }
 

@@ -4,7 +4,7 @@
 use russh::keys::ssh_key::Certificate;
 
 use crate::error::{Error, Result};
-use crate::model::HostKeys;
+use crate::model::{HostKeys, Stated};
 use crate::ssh::known_hosts::{DEFAULT_PORT, KnownHosts};
 
 /// What the clan knows of one machine.
@@ -18,6 +18,8 @@ pub struct ClanKeys {
     pub is_complete: bool,
     /// Whether an authority of the clan may vouch for one of its names.
     pub is_certified: bool,
+    /// Whether the clan has an authority, and be it that no name of the machine is known.
+    pub has_authority: bool,
 }
 
 impl ClanKeys {
@@ -25,13 +27,13 @@ impl ClanKeys {
     /// certificate in the repository names (`searchDomains` of the service).
     ///
     /// # Errors
-    /// [`Error::VarBroken`] when the clan has keys of the machine and none can be
-    /// understood: trusting any key then would be the opposite of what is meant.
+    /// [`Error::VarBroken`] when the clan has keys of the machine, or authorities alone, and
+    /// none can be understood: trusting any key then would be the opposite of what is meant.
     pub fn new(machine: &str, keys: &HostKeys) -> Result<Self> {
         let mut names: Vec<String> =
             keys.domain.iter().map(|domain| format!("{machine}.{domain}")).collect();
-        let certificate = keys.certificate.as_deref();
-        let certificate = certificate.and_then(|text| Certificate::from_openssh(text).ok());
+        let certificate = keys.certificate.as_ref();
+        let certificate = certificate.and_then(|it| Certificate::from_openssh(&it.text).ok());
         let front = format!("{machine}.");
         for principal in certificate.iter().flat_map(Certificate::valid_principals) {
             let is_plain = !principal.contains(['*', '?', '!', ',', ' ', '\t']);
@@ -43,30 +45,40 @@ impl ClanKeys {
         for stated in &keys.keys {
             known.parse(&stated.place, format!("{machine} {}", stated.text).as_bytes());
         }
+        let broken = |stated: &Stated, reason: &str| Error::VarBroken {
+            path: stated.place.clone(),
+            reason: reason.to_owned(),
+        };
         if let (0, Some(stated)) = (known.keys(machine, DEFAULT_PORT).len(), keys.keys.first()) {
-            return Err(Error::VarBroken {
-                path: stated.place.clone(),
-                reason: "not the public key of a host".to_owned(),
-            });
+            return Err(broken(stated, "not the public key of a host"));
         }
         let is_complete = !known.known_algorithms(machine, DEFAULT_PORT).is_empty();
-        if !names.is_empty() {
-            let names = names.join(",");
-            for stated in &keys.authorities {
-                let line = format!("@cert-authority {names} {}", stated.text);
-                known.parse(&stated.place, line.as_bytes());
-            }
+        let of_any_name = authorities(keys, machine);
+        let has_authority = !of_any_name.authorities(machine, DEFAULT_PORT).is_empty();
+        if let (false, false, Some(stated)) = (is_complete, has_authority, keys.authorities.first())
+        {
+            return Err(broken(stated, "not the public key of an authority"));
         }
-        let has_authority = |name: &String| !known.authorities(name, DEFAULT_PORT).is_empty();
-        let is_certified = names.iter().any(has_authority);
-        Ok(Self { known, names, is_complete, is_certified })
+        let is_certified = has_authority && !names.is_empty();
+        if is_certified {
+            known.extend(authorities(keys, &names.join(",")));
+        }
+        Ok(Self { known, names, is_complete, is_certified, has_authority })
     }
+}
+
+/// The authorities, for the hosts of these `names`.
+fn authorities(keys: &HostKeys, names: &str) -> KnownHosts {
+    let mut known = KnownHosts::default();
+    for stated in &keys.authorities {
+        known.parse(&stated.place, format!("@cert-authority {names} {}", stated.text).as_bytes());
+    }
+    known
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Stated;
     use crate::ssh::known_hosts::Verdict;
     use crate::ssh::known_hosts::test_keys::*;
 
@@ -90,23 +102,31 @@ mod tests {
         assert_eq!(look("m.clan.test"), Verdict::Unknown);
         assert_eq!(clan.known.authorities("m.clan.test", 22).len(), 1);
         assert!(clan.known.authorities("n.clan.test", 22).is_empty());
-        // Without its own key and domain nothing can be said.
+        // Without its own key and domain nothing is proved, and something is amiss.
         let none = HostKeys { authorities: stated(ED25519), ..HostKeys::default() };
         let clan = ClanKeys::new("m", &none).unwrap();
         assert!(!clan.is_complete && !clan.is_certified && clan.names.is_empty());
+        assert!(clan.has_authority && clan.known.authorities("m", 22).is_empty());
         let signed = HostKeys { domain: Some("clan.test".into()), ..none };
         let clan = ClanKeys::new("m", &signed).unwrap();
         assert!(!clan.is_complete && clan.is_certified);
         let unsigned = HostKeys { authorities: Vec::new(), ..signed };
-        assert!(!ClanKeys::new("m", &unsigned).unwrap().is_certified);
+        let clan = ClanKeys::new("m", &unsigned).unwrap();
+        assert!(!clan.is_certified && !clan.has_authority);
     }
 
     #[test]
     fn a_key_that_nobody_understands_is_an_error_and_not_no_key() {
         for text in ["", "ssh-ed25519 broken", "-----BEGIN PRIVATE KEY-----", "x y z"] {
-            let keys = HostKeys { keys: stated(text), ..HostKeys::default() };
-            let error = ClanKeys::new("m", &keys).unwrap_err().to_string();
-            assert!(error.starts_with("vars/key: "), "{error}");
+            let of_host = HostKeys { keys: stated(text), ..HostKeys::default() };
+            let of_authority = HostKeys { authorities: stated(text), ..HostKeys::default() };
+            for keys in [of_host, of_authority.clone()] {
+                let error = ClanKeys::new("m", &keys).unwrap_err().to_string();
+                assert!(error.starts_with("vars/key: "), "{error}");
+            }
+            // Whoever has the key needs no authority.
+            let known = HostKeys { keys: stated(ED25519), ..of_authority };
+            assert!(ClanKeys::new("m", &known).unwrap().is_complete);
         }
     }
 }

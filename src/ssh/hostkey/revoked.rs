@@ -47,10 +47,10 @@ impl Revoked {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`Error::KnownHosts`] when it is missing, cannot be read or understood:
+    /// [`Error::RevokedHostKeys`] when it is missing, cannot be read or understood:
     /// then no host may be trusted.
     pub fn load(path: &Path) -> Result<Self> {
-        let failed = |reason: String| Error::KnownHosts { path: path.to_owned(), reason };
+        let failed = |reason: String| Error::RevokedHostKeys { path: path.to_owned(), reason };
         let mut bytes = Vec::new();
         // A pipe is waited for: without a writer it would be an empty list.
         let file = File::open(path).map_err(|error| {

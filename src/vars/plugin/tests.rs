@@ -26,14 +26,19 @@ impl Prompter for User {
 
 /// What a plugin with this script makes of a stanza, and what the user was told.
 fn opened(script: &str) -> (Option<[u8; 16]>, Vec<String>) {
+    opened_by(script, "AGE-PLUGIN-X-1", UNREAD)
+}
+
+/// The same for an identity, by a plugin that may leave so long unread what it is told.
+fn opened_by(script: &str, identity: &str, unread: Duration) -> (Option<[u8; 16]>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("plugin");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let user = Arc::new(User::default());
-    let identities = vec![Zeroizing::new("AGE-PLUGIN-X-1".to_owned())];
+    let identities = vec![Zeroizing::new(identity.to_owned())];
     let program = program.to_str().unwrap().to_owned();
-    let plugin = Plugin { program: program.clone(), identities, prompter: user.clone() };
+    let plugin = Plugin { program: program.clone(), identities, prompter: user.clone(), unread };
     let stanza = Stanza { tag: "x".to_owned(), args: vec!["y".to_owned()], body: vec![1; 48] };
     let key = plugin.unwrap_stanza(&stanza).map(|key| *key.ok().unwrap().expose_secret());
     let told = user.0.lock().unwrap().iter().map(|text| text.replace(&program, "plugin")).collect();
@@ -81,4 +86,20 @@ fn a_plugin_without_end_is_ended() {
     let (key, _) = opened(&format!("{HEARD}\n{KEY}; printf -- '-> done\\n\\n'; exec sleep 1000"));
     assert_eq!(key, Some([7; 16]));
     assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_plugin_that_does_not_listen_is_ended_and_one_that_waits_is_not() {
+    let short = Duration::from_millis(300);
+    // What it is told fits into the pipe, or does not.
+    for identity in ["AGE-PLUGIN-X-1".to_owned(), "x".repeat(1 << 20)] {
+        let (key, told) = opened_by("exec sleep 1000", &identity, short);
+        assert_eq!(
+            (key, told),
+            (None, vec!["plugin failed: it does not read what it is told".to_owned()])
+        );
+    }
+    // A hand on the token comes late.
+    let waits = format!("{HEARD}; sleep 2; {KEY}; printf -- '-> done\\n\\n'");
+    assert_eq!(opened_by(&waits, "AGE-PLUGIN-X-1", short).0, Some([7; 16]));
 }
