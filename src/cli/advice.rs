@@ -344,7 +344,7 @@ mod tests {
             assert_eq!(advice.is_none(), bare.contains(&failure.fault), "{failure}");
         }
         let down = |name| {
-            let failure = DialFailure::Outside(crate::dial::Daemon { name, start: "start it" });
+            let failure = DialFailure::Outside(crate::error::Daemon { name, start: "start it" });
             of_cause(&DialError { stage: crate::error::Stage::Dial, failure }.into()).unwrap()
         };
         // A flag is named where the build has the network that it is for.
