@@ -5,6 +5,7 @@ use tokio::io::DuplexStream;
 
 use super::super::Output;
 use super::super::connect::Connecting;
+use super::peer_stream::{BUSY_END, END, MUCH};
 use super::*;
 
 const TARGET: Ipv6Addr = Ipv6Addr::LOCALHOST;
