@@ -1,7 +1,6 @@
 //! The command line: arguments to requests, results to exit status. What can be typed is
 //! in `grammar`, and what is printed goes through `ui`.
 
-mod advice;
 mod as_clan;
 mod askpass;
 mod clan;

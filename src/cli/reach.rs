@@ -17,7 +17,8 @@ use super::link::{self, Jumps};
 use super::machine::{Asked, SshOptions};
 use super::request::{deadline, seconds};
 use super::task::drive;
-use super::{Global, Ui, advice, complete, print_json, print_text};
+use super::{Global, Ui, complete, print_json, print_text};
+use crate::advice::{self, Caller};
 use crate::connect::{KeyState, Probed, Request, Trust, probe};
 use crate::dial::{Dialer, Phase};
 use crate::error::{Error, Result};
@@ -225,7 +226,8 @@ fn as_line(probed: &Probed) -> String {
             )
         }
         Err(attempt) => {
-            let hint = advice::of_cause(&attempt.cause).map(|hint| format!("\n  hint: {hint}"));
+            let hint = advice::of_cause(&attempt.cause, Caller::CommandLine)
+                .map(|hint| format!("\n  hint: {hint}"));
             format!("{attempt}{}\n", hint.unwrap_or_default())
         }
     }
@@ -255,7 +257,7 @@ fn as_json(probed: &Probed) -> Value {
             "seconds": attempt.elapsed.as_secs_f64(),
             "stage": attempt.cause.stage().to_string(),
             "reason": attempt.cause.to_string(),
-            "hint": advice::of_cause(&attempt.cause),
+            "hint": advice::of_cause(&attempt.cause, Caller::CommandLine),
             "way": null,
             "costly": costly,
             "phases": phases,

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::grammar::{Called, Color, Global};
 use super::invocation::Front;
 use super::role::Role;
-use super::{advice, as_clan, askpass, progress};
+use super::{as_clan, askpass, progress};
+use crate::advice::{self, Caller};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::Clan;
@@ -97,7 +98,7 @@ impl Ui {
     /// An error and its hints.
     pub(super) fn error(&self, error: &Error) {
         let mut text = format!("error: {error}\n");
-        let mut hints = advice::native(error);
+        let mut hints = advice::of(error, Caller::CommandLine);
         if let Called::Clan(command) = self.called {
             hints = as_clan::in_words_of_clan(&hints, command);
         }

@@ -259,6 +259,7 @@ fn missing(address: IpAddr) -> Option<Daemon> {
 mod tests {
     use super::*;
     use crate::dial::Dial;
+    use crate::error::Cause;
 
     /// Opens after a while, or fails.
     struct Way(Duration, Result<(), DialFailure>);
@@ -338,7 +339,7 @@ mod tests {
         let error = DialError::new(Stage::Dial, outside);
         let text = error.failure.to_string();
         assert_eq!(text, "this computer is not in that network: its yggdrasil is down");
-        assert_eq!(error.hint().unwrap(), "start it here: systemctl start yggdrasil");
+        assert_eq!(Cause::from(error).hint().unwrap(), "start it here: systemctl start yggdrasil");
         let refused = outcome("200::1", (0, Ok(())), (0, Some(DialFailure::Refused))).await;
         assert_eq!(refused, Err(DialFailure::Refused));
         // An ordinary address is no business of any way.

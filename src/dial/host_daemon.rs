@@ -132,7 +132,7 @@ fn is_down(host: &str) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::dial::{Stream, registry};
-    use crate::error::Stage;
+    use crate::error::{Cause, Stage};
     use crate::secret::Secret;
 
     struct Fails(DialFailure);
@@ -170,7 +170,7 @@ mod tests {
         let far = failure("192.0.2.1", DialFailure::TimedOut, false).await;
         assert_eq!(far, DialFailure::TimedOut);
         assert_eq!(
-            DialError::new(Stage::Dial, down).hint().unwrap(),
+            Cause::from(DialError::new(Stage::Dial, down)).hint().unwrap(),
             "start it here: systemctl start netbird, then netbird up"
         );
     }

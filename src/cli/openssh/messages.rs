@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use crate::cli::advice;
+use crate::advice::{self, Caller};
 use crate::cli::request::routes::DIRECT;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
 use crate::error::{Asked, Attempt, Cause, Error};
@@ -128,7 +128,7 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
         }
         cause => format!("ssh: connect to host {at}: {cause}"),
     };
-    match advice::of_cause_as_ssh(cause) {
+    match advice::of_cause(cause, Caller::Ssh) {
         Some(advice) => format!("{over}{text}\nhint: {advice}"),
         None => format!("{over}{text}"),
     }
