@@ -382,7 +382,7 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
     }
     let written = host;
     let host = Secret::new(address::canonical(written.expose()));
-    let is_address = technology.known().is_none_or(|known| known.is_address(host.expose()));
+    let is_address = technology.known().is_none_or(|known| (known.is_address)(host.expose()));
     if value.secret && !may_ask_dns && !is_address {
         return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }

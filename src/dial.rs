@@ -51,7 +51,7 @@ use std::sync::Arc;
 use crate::env::Env;
 use crate::error::Stage;
 pub use crate::error::{DialError, DialFailure, ProxyFailure};
-use crate::model::Technology;
+use crate::model::{Network, Running, Technology};
 use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
@@ -63,11 +63,6 @@ use direct::Direct;
 pub use of_clan::OfClan;
 use onions::{Onions, Prepared};
 pub use phase::Phase;
-#[cfg(feature = "iroh")]
-pub use registry::IROH;
-#[cfg(test)]
-pub use registry::of_module;
-pub use registry::{DIRECT, TOR, of_host, of_network};
 pub use stream::Stream;
 pub use underlay::Underlay;
 pub(crate) use wireguard::public_vars;
@@ -207,6 +202,16 @@ pub fn ways(settings: &Settings) -> Ways {
     Ways::new(registry::by_address(settings, &Onions::default()))
 }
 
+impl Ways {
+    /// Whether a network can carry anything from here, and the way of ours that leads there
+    /// where this computer is not in it. Blocks.
+    pub fn running(&self, network: &Network) -> (Running, Option<&'static str>) {
+        let carrier = registry::carrier(&network.technology);
+        let of_kind = carrier.map_or(Running::Unknown, |carrier| carrier.running(network));
+        self.or_running(network, of_kind)
+    }
+}
+
 /// What the user says of technologies.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -298,14 +303,15 @@ impl Dialer {
 
     fn dialler_of(&self, target: &Target) -> Result<Arc<dyn Dial>, DialError> {
         let carrier = registry::carrier(&target.technology);
-        carrier.map(|carrier| self.prepared(carrier)).ok_or_else(|| unsupported(target))
+        let is_direct = target.technology.is_direct();
+        carrier.map(|carrier| self.prepared(carrier, is_direct)).ok_or_else(|| unsupported(target))
     }
 
-    fn prepared(&self, carrier: &dyn Carrier) -> Arc<dyn Dial> {
+    fn prepared(&self, carrier: &dyn Carrier, is_direct: bool) -> Arc<dyn Dial> {
         let direct: Arc<dyn Dial> = self.direct.clone();
         let Self { settings, socket_options, .. } = self;
         let setup = Setup { settings, socket_options, direct: &direct };
-        match carrier.is_direct() {
+        match is_direct {
             true => carrier.prepare(&setup),
             false => onions::prepared(&self.prepared, carrier, &setup),
         }
@@ -347,7 +353,7 @@ impl SocketOptions {
 /// root. Only names in the DNS are asked for, and never a secret one.
 pub async fn sshfp(target: &Target, anchor: Option<&Path>) -> Vec<Sshfp> {
     let host = target.host.expose();
-    let is_name = direct::is_name(host) && target.technology == DIRECT;
+    let is_name = direct::is_name(host) && target.technology == Technology::DIRECT;
     match is_name && !target.secret {
         true => sshfp::lookup(host, anchor).await,
         false => Vec::new(),

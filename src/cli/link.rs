@@ -16,7 +16,7 @@ use super::{Global, Ui, events};
 use crate::connect::{Connection, Opens, Proof, Reached, Request, connect, reach};
 use crate::dial::{Dialer, Proxy, Target};
 use crate::error::{Attempt, Cause, Error, Result, Stage};
-use crate::model::{Host, Kind};
+use crate::model::Host;
 use crate::mux::master::Streams;
 use crate::options::bare;
 use crate::plan::Route;
@@ -325,7 +325,7 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
 
 /// What has told that this is the machine.
 fn vouched(session: &Session, route: &Route) -> String {
-    let network = route.technology.known().and_then(Kind::vouches);
+    let network = route.technology.known().and_then(|known| known.vouches);
     let network =
         network.map(|what| format!("; {what} also identifies the machine")).unwrap_or_default();
     format!("{}{network}", session.vouched_by())

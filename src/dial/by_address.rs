@@ -82,12 +82,13 @@ impl Ways {
         Self(Arc::new([]))
     }
 
-    /// Whether a network can carry anything from here, and the way of ours that leads there
-    /// where this computer is not in it. Blocks.
-    pub fn running(&self, network: &Network) -> (Running, Option<&'static str>) {
-        let known = network.technology.known();
-        let of_kind = known.map_or(Running::Unknown, |known| known.running(network));
-        if network.technology != super::DIRECT || of_kind == Running::Yes {
+    /// See [`Ways::running`]; `of_kind` is what the network's technology says.
+    pub(super) fn or_running(
+        &self,
+        network: &Network,
+        of_kind: Running,
+    ) -> (Running, Option<&'static str>) {
+        if network.technology != Technology::DIRECT || of_kind == Running::Yes {
             return (of_kind, None);
         }
         let of_way = |way: &Arc<dyn ByAddress>| Some((way.running(network)?, way.name()));
@@ -187,7 +188,7 @@ pub(super) fn by<'a>(
 /// The target that an address is.
 fn to(address: SocketAddr) -> Target {
     let host = Secret::new(address.ip().to_string());
-    let technology: Technology = super::DIRECT;
+    let technology: Technology = Technology::DIRECT;
     // Whoever shows it has the label of the target that it is an address of.
     Target { technology, host, label: String::new(), secret: true, port: address.port() }
 }

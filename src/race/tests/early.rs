@@ -63,7 +63,7 @@ impl Dial for Asking {
 fn race(hosts: &[&str], asking: &Asking) -> Race<fn(Route) -> BoxedReveal> {
     let routes = hosts.iter().map(|host| Route {
         network: (*host).to_owned(),
-        technology: dial::DIRECT,
+        technology: Technology::DIRECT,
         host: Host::Plain((*host).to_owned()),
         port: 22,
         user: "root".to_owned(),
