@@ -422,7 +422,7 @@ pub enum Error {
 
     /// The server does not run what it is asked to.
     #[error("the server refused to run the command")]
-    Refused(Asked),
+    Refused(SessionRequest),
 
     /// A forward could not be opened, and the session depends on it. The words are
     /// those of ssh(1).
@@ -473,7 +473,7 @@ pub enum Error {
 
 /// What a server is asked to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum SessionRequest {
     /// The login shell.
     Shell,
     /// A command.

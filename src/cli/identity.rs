@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::complete::TECHNOLOGIES;
 use super::machine::SshOptions;
 use super::{Global, Ui, columns, complete, print_json, print_text, ways, wireguard};
-use crate::dial::wireguard::Member;
+use crate::dial::wireguard::OwnMember;
 use crate::dial::{self, OfClan};
 use crate::error::{Error, Result};
 use crate::flake::nix;
@@ -252,7 +252,7 @@ fn wireguard_member(
     })
 }
 
-fn of_member(member: &Member) -> Vec<Line> {
+fn of_member(member: &OwnMember) -> Vec<Line> {
     let addresses = member.addresses.iter().map(|address| ("address", address.to_string()));
     let machine = [("machine", Printable(&member.machine).to_string())];
     let key = [("public key", member.public_key.clone())];

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::invocation::Invocation;
 use super::link::{self, Jumps};
-use super::machine::{Asked, SshOptions};
+use super::machine::{MachineRequest, SshOptions};
 use super::request::{deadline, seconds};
 use super::task::drive;
 use super::{Global, Ui, complete, print_json, print_text};
@@ -63,8 +63,8 @@ struct How {
 
 impl How {
     /// What is asked about a machine.
-    fn asked(&self, machine: &str) -> Result<Asked> {
-        Ok(Asked { timeout: self.timeout, ..Asked::of(machine, &self.options)? })
+    fn asked(&self, machine: &str) -> Result<MachineRequest> {
+        Ok(MachineRequest { timeout: self.timeout, ..MachineRequest::of(machine, &self.options)? })
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn answer_time(
     network: &str,
     global: &Global,
 ) -> Result<Option<f64>> {
-    let mut asked = Asked::of(machine, &SshOptions::default())?;
+    let mut asked = MachineRequest::of(machine, &SshOptions::default())?;
     asked.network = Some(network.to_owned());
     let mut invocation = asked.invocation(global).await?;
     let ui = Arc::new(Ui::of(&invocation.resolved, global.color));

@@ -193,7 +193,7 @@ impl Case {
         known_hosts::add(&path, &ip, machine.address.port(), key, false).unwrap();
     }
 
-    async fn connect(&self) -> Result<Connection> {
+    async fn connect(&self) -> Result<Connected> {
         connect(self.request.clone(), &mut |_| {}).await
     }
 

@@ -99,7 +99,7 @@ pub(crate) fn all() -> Vec<Error> {
         Error::HostKey { name: machine(), reason: text() },
         Error::Auth { user: text(), machine: machine(), offered: Vec::new(), tried },
         Error::ConnectionLost { machine: machine(), reason: Loss::Silent, login_at: None },
-        Error::Refused(Asked::Shell),
+        Error::Refused(SessionRequest::Shell),
         Error::Key(BadKey { origin: text(), fault: KeyFault::Wrong("x") }),
         Error::Forward(text()),
         Error::NotForwarded(text()),

@@ -14,9 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connect::{self, Connection, Underlay};
+use super::connect::{self, PeerConnection, Underlay};
 use super::{PeerAddress, Protocol, Step};
-use crate::dial::packet::Link;
+use crate::dial::packet::NetworkEnd;
 use crate::error::LeafFault;
 use peer_stream::{MAX_OUT, MAX_PACKETS, PeerStream};
 
@@ -79,7 +79,7 @@ pub(in crate::dial) struct Driver<P, U> {
     peers: Vec<PeerAddress>,
     underlay: U,
     commands: mpsc::UnboundedReceiver<Command>,
-    packets: Link,
+    packets: NetworkEnd,
     clock: Clock,
     sought: HashMap<Ipv6Addr, Sought>,
     /// Of what failed since all peers were tried, what tells most.
@@ -129,7 +129,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         peers: Vec<PeerAddress>,
         underlay: U,
         commands: mpsc::UnboundedReceiver<Command>,
-        packets: Link,
+        packets: NetworkEnd,
     ) -> Self {
         let (clock, sought) = (Clock::new(), HashMap::new());
         let (worst, idle_since) = (LeafFault::NoPeers, None);
@@ -237,7 +237,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         }
     }
 
-    async fn connect(&mut self, left: &[usize]) -> Option<Option<(usize, Connection)>> {
+    async fn connect(&mut self, left: &[usize]) -> Option<Option<(usize, PeerConnection)>> {
         let peers = left.iter().filter_map(|&at| Some((at, self.peers.get(at)?.clone())));
         let connecting = connect::first(&self.underlay, peers.collect());
         tokio::pin!(connecting);
@@ -259,7 +259,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// One link, from its beginning to its end.
-    async fn link(&mut self, peer: usize, stream: Connection, is_last: bool) -> Ended {
+    async fn link(&mut self, peer: usize, stream: PeerConnection, is_last: bool) -> Ended {
         let Some(address) = self.peers.get(peer) else { return Ended::Unused };
         let now = self.clock.now();
         self.is_public.store(address.is_public, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-use super::connect::{Connecting, Connection, Underlay};
+use super::connect::{Connecting, PeerConnection, Underlay};
 use super::{Carriage, PeerAddress};
 use crate::dial::by_address::Ways;
 use crate::dial::direct::Direct;
@@ -59,7 +59,7 @@ impl Underlay for Sockets {
             let target = Target { technology, host, label, secret: false, port };
             let stream = dialler.dial(&target, &|_| ()).await.ok()?;
             Some(match carriage {
-                Carriage::Tcp => Box::pin(stream) as Connection,
+                Carriage::Tcp => Box::pin(stream) as PeerConnection,
                 Carriage::Tls => Box::pin(tls?.connect(name.ok()?, stream).await.ok()?),
             })
         })

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 
 use crate::dial::leaf::Protocol;
-use crate::dial::leaf::connect::Connection;
+use crate::dial::leaf::connect::PeerConnection;
 use crate::error::LeafFault;
 
 /// How much may wait for the peer before nobody is asked for more.
@@ -27,8 +27,8 @@ const RECENTLY: Duration = Duration::from_millis(250);
 
 /// A link's two directions and what is between them and the protocol.
 pub(super) struct PeerStream {
-    pub(super) reader: ReadHalf<Connection>,
-    pub(super) writer: WriteHalf<Connection>,
+    pub(super) reader: ReadHalf<PeerConnection>,
+    pub(super) writer: WriteHalf<PeerConnection>,
     pub(super) arrived: Vec<u8>,
     pub(super) recent: Recent,
     pub(super) writing: Vec<u8>,
@@ -36,7 +36,7 @@ pub(super) struct PeerStream {
 }
 
 impl PeerStream {
-    pub(super) fn new(reader: ReadHalf<Connection>, writer: WriteHalf<Connection>) -> Self {
+    pub(super) fn new(reader: ReadHalf<PeerConnection>, writer: WriteHalf<PeerConnection>) -> Self {
         let arrived = Vec::with_capacity(READ);
         let recent = Recent::new();
         Self { reader, writer, arrived, recent, writing: Vec::new(), written: 0 }
