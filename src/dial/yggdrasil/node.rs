@@ -2,6 +2,8 @@
 //! on the way to nobody. Owns what is answered to whom, and that only the machines that we
 //! look for are listened to.
 
+mod traffic;
+
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -9,18 +11,19 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::address::{Key, filter_key, has_address, key_from};
+use super::address::{Key, filter_key, key_from};
 use super::bloom::Filter;
 use super::budget::Budget;
 use super::identity::{Identity, has_signed};
 use super::meta;
-use super::session::{ACK, INIT, Keys, Random, Received, Session, TRAFFIC};
+use super::session::Random;
 use super::tree::{Change, MAX_PATH, Tree};
-use super::wanted::{LOOKUP_AGAIN, Memory, NOTICE_AFTER, Wanted};
+use super::wanted::{LOOKUP_AGAIN, Memory, Wanted};
 use super::wire::{self, Frame, Notice};
-use crate::dial::leaf::{Output, PeerAddress, Protocol, Step, ends_of};
+use crate::dial::leaf::{Output, PeerAddress, Protocol, Step};
 use crate::error::LeafFault;
 use crate::secret::Secret;
+use traffic::{INIT_AGAIN, WATERMARK, wanted_by};
 
 /// How long the peer may take to say who it is (yggdrasil-go, `link.handler`).
 const META_DEADLINE: Duration = Duration::from_secs(6);
@@ -32,20 +35,8 @@ const SILENCE: Duration = Duration::from_secs(12);
 /// How soon a lookup follows on news of the tree, and how far apart repeated ones become.
 const LOOKUP_SOON: Duration = Duration::from_millis(30);
 const LOOKUP_AT_MOST: Duration = Duration::from_secs(2);
-/// The question for keys is repeated.
-const INIT_AGAIN: Duration = Duration::from_secs(1);
-/// The other side forgets a session that nobody used for 60 s (`sessionTimeout`).
-const STALE: Duration = Duration::from_secs(50);
-/// What waits for a session.
-const MAX_WAITING: usize = 8;
 /// So many machines are looked for at the same time.
 const MAX_TARGETS: usize = 64;
-/// What a hop may be worth: anything.
-const WATERMARK: u64 = u64::MAX;
-
-/// What is in the payload of a session (yggdrasil-go, `typeSessionTraffic`).
-const PACKET: [u8; 1] = [1];
-
 /// The leaf.
 pub(super) struct Node {
     me: Identity,
@@ -323,92 +314,6 @@ impl Node {
         self.ask_for_keys(now);
     }
 
-    /// A message of a session.
-    fn take_traffic(&mut self, source: &Key, payload: &[u8], now: Duration) {
-        let Some((kind, message)) = payload.split_first() else { return };
-        let (random, me) = (self.random, &self.me);
-        let Some((address, wanted)) = wanted_by(&mut self.targets, source) else { return };
-        if wanted.session.is_none() {
-            wanted.session = Session::new(random);
-        }
-        let Some(session) = &mut wanted.session else { return };
-        match *kind {
-            INIT | ACK => {
-                // Two products of points and two signatures.
-                if !self.budget.spend(4, now) {
-                    return;
-                }
-                let Some(keys) = Keys::decode(message, me, source) else { return };
-                wanted.key = Some(*source);
-                let answer = session.take(*kind, &keys, me, source, now);
-                if session.is_ready() && !session.awaits_ack() {
-                    wanted.next_init = Duration::MAX;
-                    wanted.next_notice = Duration::MAX;
-                    wanted.is_guessed &= *kind == INIT;
-                    wanted.remember(address, self.memory.as_deref());
-                }
-                wanted.last_used = now;
-                if let Some(answer) = answer {
-                    self.send_to(source, &answer, now);
-                }
-                self.send_waiting(source, now);
-            }
-            TRAFFIC => match session.open(message, now) {
-                Received::Payload(payload) => {
-                    wanted.last_used = now;
-                    self.take_payload(source, payload);
-                }
-                Received::Lost if !session.awaits_ack() => {
-                    wanted.next_init = wanted.next_init.min(now);
-                    self.ask_for_keys(now);
-                }
-                Received::Lost | Received::Nothing => {}
-            },
-            _ => {}
-        }
-    }
-
-    fn take_payload(&mut self, source: &Key, mut payload: Vec<u8>) {
-        // Others ask what we are, and are not answered.
-        if payload.first() != PACKET.first() {
-            return;
-        }
-        payload.remove(0);
-        let is_ours = ends_of(&payload)
-            .is_some_and(|(from, to)| to == self.me.address && has_address(source, from));
-        if is_ours {
-            self.output.packets.push_back(payload);
-        }
-    }
-
-    /// Sends to one whose place is known.
-    fn send_to(&mut self, dest: &Key, payload: &[u8], now: Duration) {
-        let Some(from) = self.coords() else { return };
-        let Some((_, wanted)) = wanted_by(&mut self.targets, dest) else { return };
-        let Some(path) = wanted.coords.clone() else { return };
-        let frame = Frame::Traffic {
-            path: &path,
-            from: &from,
-            source: self.me.public,
-            dest: *dest,
-            watermark: WATERMARK,
-            payload,
-        };
-        self.push(&frame, now);
-    }
-
-    fn send_waiting(&mut self, dest: &Key, now: Duration) {
-        while let Some((_, wanted)) = wanted_by(&mut self.targets, dest)
-            && wanted.is_ready()
-            && let Some(packet) = wanted.waiting.pop_front()
-        {
-            let sealed = wanted.session.as_mut().and_then(|it| it.seal([&PACKET, &packet]));
-            if let Some(sealed) = sealed {
-                self.send_to(dest, &sealed, now);
-            }
-        }
-    }
-
     /// Looks for those whose place is not known, if it is time.
     fn look(&mut self, now: Duration) {
         let Some(from) = self.coords() else { return };
@@ -427,42 +332,6 @@ impl Node {
         }
         self.ask_for_keys(now);
     }
-
-    /// Asks those for their keys with whom we have none in common, if it is time.
-    fn ask_for_keys(&mut self, now: Duration) {
-        let mut inits = Vec::new();
-        for wanted in self.targets.values_mut() {
-            let (Some(key), Some(_)) = (wanted.key, &wanted.coords) else { continue };
-            if wanted.next_init > now {
-                continue;
-            }
-            wanted.next_init = now + INIT_AGAIN;
-            wanted.next_notice = now + NOTICE_AFTER;
-            wanted.notice_pause = NOTICE_AFTER;
-            if wanted.session.is_none() {
-                wanted.session = Session::new(self.random);
-            }
-            let session = wanted.session.as_mut();
-            let init = session.and_then(|session| session.init(&self.me, &key, now));
-            inits.extend(init.map(|init| (key, init)));
-        }
-        for (key, init) in inits {
-            self.send_to(&key, &init, now);
-        }
-    }
-}
-
-/// Whoever is looked for and has this key.
-fn wanted_by<'a>(
-    targets: &'a mut HashMap<Ipv6Addr, Wanted>,
-    key: &Key,
-) -> Option<(Ipv6Addr, &'a mut Wanted)> {
-    let is_it = |address: &Ipv6Addr, wanted: &Wanted| match &wanted.key {
-        Some(known) => known == key,
-        None => has_address(key, *address),
-    };
-    let found = targets.iter_mut().find(|(address, wanted)| is_it(address, wanted));
-    found.map(|(address, wanted)| (*address, wanted))
 }
 
 impl Protocol for Node {
@@ -577,29 +446,7 @@ impl Protocol for Node {
     }
 
     fn send(&mut self, packet: &[u8], now: Duration) {
-        let Some((source, target)) = ends_of(packet) else { return };
-        if source != self.me.address {
-            return;
-        }
-        let Some(wanted) = self.targets.get_mut(&target) else { return };
-        let is_stale = now.saturating_sub(wanted.last_used) > STALE;
-        let awaits = wanted.session.as_ref().is_some_and(Session::awaits_ack);
-        let (Some(key), true, false) = (wanted.key, wanted.is_ready(), is_stale || awaits) else {
-            // What is lost now is sent again after a second, which is long.
-            if wanted.waiting.len() < MAX_WAITING {
-                wanted.waiting.push_back(packet.to_vec());
-            }
-            if !awaits {
-                wanted.next_init = wanted.next_init.min(now);
-            }
-            self.ask_for_keys(now);
-            return;
-        };
-        wanted.last_used = now;
-        let sealed = wanted.session.as_mut().and_then(|it| it.seal([&PACKET, packet]));
-        if let Some(sealed) = sealed {
-            self.send_to(&key, &sealed, now);
-        }
+        self.send_packet(packet, now);
     }
 
     fn output(&mut self) -> &mut Output {
