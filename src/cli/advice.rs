@@ -161,6 +161,10 @@ fn of_nix(fault: &NixFault) -> Vec<String> {
             "something that it asks for could not be downloaded: try again where the server can \
              be reached; a snapshot or --exports FILE needs none"
         }
+        NixFault::Denied => {
+            "nix may not use what it names: run this as the user whose nix it is, or have nix's \
+             daemon run; a snapshot or --exports FILE needs no nix"
+        }
         NixFault::Submodule => {
             "with submodules=1 in its query nix fetches them; or name a directory that has them \
              with --flake DIR"

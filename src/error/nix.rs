@@ -24,6 +24,8 @@ pub enum NixFault {
     Impure,
     /// Something that it asks for could not be downloaded.
     Download,
+    /// The system does not let nix use a file or a directory, such as nix's own store.
+    Denied,
     /// A file that it names is not there.
     Absent,
     /// A file that nix must read is none.
@@ -61,6 +63,10 @@ impl NixFault {
                                where the server can be reached; a snapshot or a file of the \
                                exports needs none"
                 .to_owned(),
+            Self::Denied => "nix may not use what it names: run this as the user whose nix it is, \
+                             or have nix's daemon run; a snapshot or a file of the exports needs \
+                             no nix"
+                .to_owned(),
             Self::Absent => "the file that nix names is not in the clan: add it, or correct the \
                              line that names it"
                 .to_owned(),
@@ -83,7 +89,7 @@ impl NixFault {
 
     /// One of each.
     #[cfg(test)]
-    pub(crate) fn examples() -> [Self; 13] {
+    pub(crate) fn examples() -> [Self; 14] {
         [
             Self::Missing,
             Self::Fetch,
@@ -93,6 +99,7 @@ impl NixFault {
             Self::Unlocked,
             Self::Impure,
             Self::Download,
+            Self::Denied,
             Self::Absent,
             Self::NotRegular,
             Self::Submodule,
