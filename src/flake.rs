@@ -7,6 +7,7 @@ mod document;
 mod fault;
 mod fingerprint;
 mod git;
+mod index;
 mod led;
 pub mod nix;
 mod owner;

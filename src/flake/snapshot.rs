@@ -132,7 +132,8 @@ impl Snapshot {
     /// Whether these bytes claim to be a snapshot, and not exports: in whatever order its
     /// entries are, for what is taken for exports has no host keys.
     pub fn is_one(bytes: &[u8]) -> bool {
-        let is_there = bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes());
+        let is_there = bytes.trim_ascii_start().starts_with(b"{")
+            && bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes());
         let mut keys = Keys::default();
         // What is broken behind the mark is told by whoever reads all of it.
         let _ = is_there
