@@ -430,6 +430,7 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
 fn list_networks(global: &Global, all: bool, json: bool, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
+    ui.lack_of_exports(&clan);
     let warm = warm::of_clan(global)?;
     let ways = ways::ways(&clan, global, ui)?;
     match json {
@@ -591,6 +592,16 @@ impl Ui {
         }
         for warning in &clan.warnings {
             self.verbose(&format!("warning: {warning}"));
+        }
+    }
+
+    /// Says why there are no networks, where the flake hides them.
+    fn lack_of_exports(&self, clan: &Clan) {
+        if clan.lacks_exports() {
+            self.warning(
+                "the flake does not export clan.exports, so that no networks are known; in \
+                 flake.nix its outputs need clan = clan.config; next to clanInternals",
+            );
         }
     }
 

@@ -11,6 +11,7 @@ mod leaf;
 mod loss;
 mod member;
 mod nix;
+mod no_route;
 mod sealed;
 mod stage;
 mod tailscale;
@@ -31,6 +32,7 @@ pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
 pub use member::MemberFailure;
 pub use nix::NixFault;
+pub use no_route::NoRoute;
 pub use sealed::SealedFault;
 pub use stage::Stage;
 pub use tailscale::TailscaleFailure;
@@ -262,7 +264,7 @@ pub enum Error {
         /// The machine.
         machine: String,
         /// Why there is no route.
-        reason: String,
+        reason: NoRoute,
     },
 
     /// A var's name would leave the place where vars are kept.
@@ -564,8 +566,9 @@ impl Error {
             Self::UnknownNetwork { known, .. } if !known.is_empty() => {
                 vec![format!("known networks: {}", sorted(known))]
             }
-            Self::NoRoute { .. } => {
-                vec!["add the machine to a network of the clan, or name an address".into()]
+            Self::NoRoute { machine, reason } => {
+                let add = || "add the machine to a network of the clan, or name an address".into();
+                vec![reason.hint(machine).unwrap_or_else(add)]
             }
             Self::NoVars { .. } => vec!["run it inside the clan, or name its directory".into()],
             Self::VarMissing { machine, .. } => {

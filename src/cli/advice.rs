@@ -40,10 +40,9 @@ pub(super) fn native(error: &Error) -> Vec<String> {
              $CLAN_DIR"
                 .into(),
         ],
-        Error::NoRoute { .. } => vec![
-            "add the machine to a network of the clan, or name an address with --target-host"
-                .into(),
-        ],
+        Error::NoRoute { machine, reason } => vec![reason.hint(machine).unwrap_or_else(|| {
+            "add the machine to a network of the clan, or name an address with --target-host".into()
+        })],
         Error::NoVars { .. } => vec![
             "run it inside the clan, or name its directory with --flake DIR".into(),
             format!("on a machine of the clan, a snapshot that is made for it is enough: {SEAL}"),

@@ -75,7 +75,7 @@ fn all() -> Vec<Error> {
         Error::FlakeNotFound { start: "/".into() },
         Error::NotAFlake { path: "/".into() },
         Error::NoExports { flake: "/".into(), reason: text() },
-        Error::NoRoute { machine: machine(), reason: text() },
+        Error::NoRoute { machine: machine(), reason: text().into() },
         Error::UnknownMachine {
             machine: machine(),
             empty: None,
