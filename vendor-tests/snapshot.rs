@@ -73,7 +73,7 @@ fn it_holds_everything_and_says_what_it_had_to_leave_out() {
     clan(&home, &server);
     let done = snapshot(&home, &[]).exits(0);
     done.says(&[
-        "clan-connect.json: 3 machines in 1 network, host keys of 2, targetHost in the \
+        "clan-connect.json: 4 machines in 1 network, host keys of 2, targetHost in the \
          configuration of 1, 1 public var",
         "left out: exports entries that cannot be evaluated (1): x/net:net:default:bad",
         "left out: targetHost in configurations that cannot be evaluated (1): db",
