@@ -6,8 +6,8 @@
 # that nix has built can be older than the clan. No path is copied into the store. And tickets
 # of iroh, which everybody on the machine could read, are taken on request only.
 #
-# As there, hosts that are vars do not name the flake: nobody reads that, and each commit would
-# change every machine.
+# As there, hosts that are vars do not name the flake, and no text names where nix has the clan's
+# files: nobody reads that, and each commit would change every machine.
 { lib }:
 {
   # `clan.exports`, or the argument `exports` of a clan service.
@@ -65,19 +65,39 @@ let
 
   ## Exports
 
+  # The clan's files in the store: where that is, the hash, and the rest of the name.
+  store = builtins.match "(${builtins.storeDir}/)([^/-]+)(-[^/]+)(/.*)?" (
+    if directory == null then "" else toString directory
+  );
+
+  # A text with another place in its stead, which nothing has, as nix itself writes one.
+  moved =
+    text:
+    let
+      at = builtins.elemAt store;
+      none = builtins.concatStringsSep "" (builtins.genList (_: "e") (builtins.stringLength (at 1)));
+      replaced = builtins.replaceStrings [ (at 0 + at 1 + at 2) ] [ (at 0 + none + at 2) ] text;
+    in
+    if store == null || replaced == text then
+      text
+    else
+      builtins.unsafeDiscardStringContext replaced;
+
   # What can be written as JSON; an error for what cannot.
   data =
     value:
     if isFunction value then
       throw "a function is no data"
+    else if isString value then
+      moved value
     else if isPath value then
-      toString value
+      moved (toString value)
     else if isList value then
       map data value
     else if !isAttrs value then
       value
     else if value ? outPath then
-      toString value.outPath
+      moved (toString value.outPath)
     else
       let
         isVar = value ? generator && value ? file;

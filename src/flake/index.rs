@@ -226,7 +226,7 @@ mod tests {
             }
             bytes.extend(&name.as_bytes()[common..]);
             bytes.push(0);
-            while version < 4 && (bytes.len() - start) % 8 != 0 {
+            while version < 4 && !(bytes.len() - start).is_multiple_of(8) {
                 bytes.push(0);
             }
             last = name;
