@@ -2,10 +2,12 @@
 //! nothing else, in a directory, as a file, and as an ssh(1).
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Run, Server, run, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Server, run, sshd, start, wait};
 
 /// Where nix is; our binary's path is empty otherwise.
 const WITH_NIX: (&str, &str) = ("PATH", "/usr/bin:/bin");
@@ -63,6 +65,15 @@ fn clan(home: &Home, server: &Server) {
 
 fn snapshot(home: &Home, args: &[&str]) -> Run {
     home.run_with_env(&[&["--flake", "clan", "exports", "snapshot"], args].concat(), &[WITH_NIX])
+}
+
+/// The program called as Clan's own.
+fn as_clan(home: &Home, args: &[&str], path: &str) -> Run {
+    let mut command = Command::new(BINARY);
+    command.arg0("clan").args(args).current_dir(home.dir.path());
+    command.env_clear().env("HOME", home.path("home")).env("PATH", path);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Run::of(wait(start(&mut command, "")))
 }
 
 #[test]
@@ -396,14 +407,6 @@ fn a_flake_that_hides_its_exports_is_told_so_and_makes_no_empty_snapshot() {
     let done = snapshot(&home, &[]).exits(1);
     done.says(&[lacks, "clan = clan.config;", "no machine is named", "no snapshot is written"]);
     assert!(!home.path("clan/clan-connect.json").exists());
-    let as_clan = |args: &[&str]| {
-        let words = ["-c", "exec -a clan \"$@\"", "-", crate::harness::BINARY];
-        let mut command = std::process::Command::new("/bin/bash");
-        command.args(words).args(args).env_clear().env("HOME", home.path("home"));
-        command.env("CLAN_DIR", home.path("clan")).env("PATH", WITH_NIX.1);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        Run::of(wait(start(&mut command, "bash")))
-    };
     let list = ["--flake", "clan", "network", "list"];
     // From nix, and from what was kept of it.
     for env in [&[WITH_NIX][..], &[]] {
@@ -411,7 +414,7 @@ fn a_flake_that_hides_its_exports_is_told_so_and_makes_no_empty_snapshot() {
         assert_eq!(done.text(), "No networks found\n");
         done.says(&[lacks]);
     }
-    as_clan(&["network", "list"]).exits(0).says(&[lacks]);
+    as_clan(&home, &["network", "list", "--flake", "clan"], WITH_NIX.1).exits(0).says(&[lacks]);
     // What the inventory knows is worth a snapshot.
     let machines = format!("{inventory}.m = {{ }}");
     home.write("clan/flake.nix", format!("{{ outputs = _: {{ {machines}; }}; }}"));
@@ -453,14 +456,7 @@ fn the_vars_of_a_snapshot_alone_are_those_that_it_has() {
         .says(&["unknown machine \"mm\"", "did you mean \"m\""]);
     run(&["vars", "list", "o"]).exits(1).says(&["unknown machine \"o\""]);
     run(&["vars", "list", "n"]).exits(0).says(&["machine n has no vars"]);
-    let as_clan = |args: &[&str]| {
-        let words = ["-c", "exec -a clan \"$@\"", "-", crate::harness::BINARY];
-        let mut command = std::process::Command::new("/bin/bash");
-        command.args(words).args(args).args(flake).current_dir(home.dir.path());
-        command.env_clear().env("HOME", home.path("home"));
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        Run::of(wait(start(&mut command, "bash")))
-    };
+    let as_clan = |args: &[&str]| as_clan(&home, &[args, &flake].concat(), "");
     assert_eq!(as_clan(&["vars", "get", "m", "net/address"]).exits(0).text(), IP);
     let listed = as_clan(&["vars", "list", "m"]).exits(0);
     assert_eq!(listed.text(), "net/address: 127.0.0.1\nwg/prefix: fd00::1\n");
