@@ -7,8 +7,9 @@
 # nothing that nix has built can be older than the clan. No path is copied into the store. And
 # the tickets of iroh, which every user of the machine could read, are in it only on request.
 #
-# As in that file, hosts that are vars do not name the flake. Nobody reads that name, and with
-# it each commit would change every machine.
+# As in that file, hosts that are vars do not name the flake, and no text names the place where
+# nix keeps the clan's files. Nobody reads these names, and with them each commit would change
+# every machine.
 { lib }:
 {
   # The value of `clan.exports`, or of the argument `exports` of a clan service.
@@ -67,19 +68,39 @@ let
 
   ## Exports
 
+  # The place of the clan's files in the store: the store, the hash, and the rest of the name.
+  store = builtins.match "(${builtins.storeDir}/)([^/-]+)(-[^/]+)(/.*)?" (
+    if directory == null then "" else toString directory
+  );
+
+  # The text with another place in its stead, where nothing can be. nix itself writes it so.
+  moved =
+    text:
+    let
+      at = builtins.elemAt store;
+      none = builtins.concatStringsSep "" (builtins.genList (_: "e") (builtins.stringLength (at 1)));
+      replaced = builtins.replaceStrings [ (at 0 + at 1 + at 2) ] [ (at 0 + none + at 2) ] text;
+    in
+    if store == null || replaced == text then
+      text
+    else
+      builtins.unsafeDiscardStringContext replaced;
+
   # The value in a form that JSON has. It throws an error for a value that JSON cannot have.
   data =
     value:
     if isFunction value then
       throw "a function is no data"
+    else if isString value then
+      moved value
     else if isPath value then
-      toString value
+      moved (toString value)
     else if isList value then
       map data value
     else if !isAttrs value then
       value
     else if value ? outPath then
-      toString value.outPath
+      moved (toString value.outPath)
     else
       let
         isVar = value ? generator && value ? file;

@@ -116,6 +116,10 @@ pub(crate) fn of(error: &Error, caller: Caller) -> Vec<String> {
         Error::UnknownNetwork { known, .. } if !known.is_empty() => {
             vec![format!("known networks: {}", sorted(known))]
         }
+        Error::NoRoute { machine, reason } if reason.is_unevaluated() => vec![format!(
+            "generate its vars: clan vars generate {}",
+            printable::argument(machine, "MACHINE")
+        )],
         Error::NoRoute { .. } => vec![format!(
             "add the machine to a network of the clan, or name an address{}",
             flags(" with --target-host")
@@ -255,6 +259,10 @@ fn of_nix(fault: &NixFault, caller: Caller) -> Vec<String> {
         NixFault::Download => format!(
             "something that it asks for could not be downloaded: try again where the server can \
              be reached; a snapshot or {exports} needs none"
+        ),
+        NixFault::Denied => format!(
+            "nix may not use what it names: run this as the user whose nix it is, or have nix's \
+             daemon run; a snapshot or {exports} needs no nix"
         ),
         NixFault::Absent => "the file that nix names is not in the clan: add it, or correct the \
                              line that names it"

@@ -242,6 +242,7 @@ fn as_ssh(args: &[OsString]) -> Option<Vec<String>> {
 fn list_networks(global: &Global, all: bool, json: bool, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
+    ui.lack_of_exports(&clan);
     let warm = warm::of_clan(global)?;
     let ways = ways::ways(&clan, global, ui)?;
     match json {

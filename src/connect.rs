@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use crate::address;
 use crate::dial::{Dialer, Settings, SocketOptions, Target};
 use crate::env::Env;
-use crate::error::{Attempt, Cause, Error, Result};
+use crate::error::{Attempt, Cause, Error, NoRoute, Result};
 use crate::model::{Host, is_host};
 use crate::openssh::DEFAULT_IDENTITIES;
 use crate::plan::{CONFIGURATION, Route};
@@ -58,7 +58,7 @@ pub struct Request {
     /// How to get there, best first.
     pub routes: Vec<Route>,
     /// Why the clan has no routes, if it has none.
-    pub no_route: Option<String>,
+    pub no_route: Option<NoRoute>,
     /// Where to look when none of the routes leads there.
     pub last_resort: Option<LastResort>,
     /// The network that last worked, which starts at once.
@@ -296,14 +296,13 @@ where
 }
 
 /// What has gone wrong when all of these have failed.
-fn unreachable(machine: String, no_route: Option<String>, mut attempts: Vec<Attempt>) -> Error {
+fn unreachable(machine: String, no_route: Option<NoRoute>, mut attempts: Vec<Attempt>) -> Error {
     match (attempts.pop(), attempts.is_empty()) {
         (None, _) => Error::NoRoute {
             machine,
-            reason: format!(
-                "{}, and its configuration has no targetHost",
-                no_route.as_deref().unwrap_or("it is in no network of the clan")
-            ),
+            reason: no_route
+                .unwrap_or_else(|| "it is in no network of the clan".to_owned().into())
+                .and("its configuration has no targetHost"),
         },
         // One route and a wrong key: that, and not the route, is what went wrong.
         (Some(Attempt { cause: Cause::HostKey(error), .. }), true) => *error,

@@ -12,6 +12,7 @@ mod leaf;
 mod loss;
 mod member;
 mod nix;
+mod no_route;
 mod sealed;
 mod stage;
 mod tailscale;
@@ -32,6 +33,7 @@ pub(crate) use loss::TOO_MANY_FAILURES;
 pub use loss::{Loss, Negotiated, NoCommon};
 pub use member::MemberFailure;
 pub use nix::NixFault;
+pub use no_route::NoRoute;
 pub use sealed::SealedFault;
 pub use stage::Stage;
 pub use tailscale::TailscaleFailure;
@@ -263,7 +265,7 @@ pub enum Error {
         /// The machine.
         machine: String,
         /// Why there is no route.
-        reason: String,
+        reason: NoRoute,
     },
 
     /// A var's name would leave the place where vars are kept.

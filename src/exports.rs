@@ -53,6 +53,28 @@ impl Clan {
             .map_err(|reason| Error::Exports { origin: Printable(origin).to_string(), reason })
     }
 
+    /// Notes that this entry of the exports could not be evaluated.
+    pub fn add_unevaluated(&mut self, key: &str) {
+        if let shape::Key::Scope { machine, .. } = shape::Key::parse(key)
+            && check_machine(machine).is_ok()
+        {
+            self.add_machine(machine);
+        }
+        self.unevaluated.push(key.to_owned());
+    }
+
+    /// The keys of those that may have had an address of this machine: its own, and where its
+    /// other ones lack a network, those of networks.
+    pub fn unevaluated_of(&self, machine: &str) -> impl Iterator<Item = &str> {
+        let lacks_network = self.problems_of(machine).next().is_some();
+        let may_have = move |key: &&str| match shape::Key::parse(key) {
+            shape::Key::Scope { machine: "", .. } => lacks_network,
+            shape::Key::Scope { machine: of, .. } => of == machine,
+            shape::Key::Instance(_) => false,
+        };
+        self.unevaluated.iter().map(String::as_str).filter(may_have)
+    }
+
     fn read(origin: &str, document: &Value) -> Result<Self, String> {
         let mut clan = reader::read(origin, &shape::entries(document)?)?;
         clan.origin = origin.to_owned();

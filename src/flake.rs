@@ -7,6 +7,7 @@ mod document;
 mod fault;
 mod fingerprint;
 mod git;
+mod index;
 mod led;
 pub mod nix;
 mod owner;
@@ -126,7 +127,7 @@ pub fn load(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<Snapshot> {
 pub fn load_whole(flake: &Flake, step: &mut dyn FnMut(Step)) -> Result<nix::Whole> {
     let nix = nix::program(&flake.env).filter(|_| !flake.stands_alone());
     let Some(nix) = nix else {
-        return Ok(nix::Whole { snapshot: load(flake, step)?, failed: None });
+        return Ok(nix::Whole { snapshot: load(flake, step)?, failed: None, source: None });
     };
     // What changes meanwhile makes it an old one.
     let fingerprint = fingerprint(&flake.dir);

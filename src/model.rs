@@ -37,6 +37,10 @@ pub struct Clan {
     pub problems: Vec<Error>,
     /// What was ignored but costs no route, such as options for ssh.
     pub warnings: Vec<String>,
+    /// Whether the flake has no output with the exports.
+    pub(crate) lacks_exports: bool,
+    /// The keys of entries that could not be evaluated.
+    pub(crate) unevaluated: Vec<String>,
     /// Where the document came from.
     pub(crate) origin: String,
     pub(crate) machines: Machines,
@@ -107,6 +111,11 @@ impl Clan {
     /// Where the document came from, if it came from anywhere.
     pub fn origin(&self) -> Option<&str> {
         Some(self.origin.as_str()).filter(|origin| !origin.is_empty())
+    }
+
+    /// Whether the flake that it is of exports nothing, so that nobody could know its networks.
+    pub fn lacks_exports(&self) -> bool {
+        self.lacks_exports
     }
 
     /// Every machine that the document names, once each: those of usable
@@ -197,6 +206,12 @@ impl Clan {
     pub fn kept_hosts<'a>(&self, hosts: impl Iterator<Item = &'a Host>) -> KeptHosts {
         let vars = hosts.filter_map(Host::var);
         let public = vars.filter_map(|var| Some((var.clone(), self.public_vars.get(var)?.clone())));
+        KeptHosts { public: public.collect(), sealed: self.sealed_hosts.clone() }
+    }
+
+    /// All vars that the document itself has.
+    pub fn kept_vars(&self) -> KeptHosts {
+        let public = self.public_vars.iter().map(|(var, value)| (var.clone(), value.clone()));
         KeptHosts { public: public.collect(), sealed: self.sealed_hosts.clone() }
     }
 

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use crate::address;
-use crate::error::{Error, Result};
+use crate::error::{Error, NoRoute, Result};
 pub use crate::model::TargetHost;
 use crate::model::{Clan, Host, Network, Peer, Technology};
 use crate::nearest::nearest;
@@ -253,7 +253,7 @@ pub(crate) fn unknown_machine(clan: &Clan, machine: &str) -> Error {
 fn no_network(clan: &Clan, machine: &str, network: &str) -> Error {
     match clan.problem_of_network(network) {
         Some(problem) => {
-            Error::NoRoute { machine: machine.to_owned(), reason: problem.to_string() }
+            Error::NoRoute { machine: machine.to_owned(), reason: problem.to_string().into() }
         }
         None => unknown_network(clan, network),
     }
@@ -271,7 +271,7 @@ pub(crate) fn unknown_network(clan: &Clan, network: &str) -> Error {
 
 /// Why there is no route although the machine is known: what is malformed comes
 /// last, because it may be the cause of all the rest.
-fn no_route(clan: &Clan, machine: &str, kept: &[Found<'_>], chosen: Option<&str>) -> String {
+fn no_route(clan: &Clan, machine: &str, kept: &[Found<'_>], chosen: Option<&str>) -> NoRoute {
     let mut reasons = Vec::new();
     let hostless = labels(kept.iter().copied());
     if !hostless.is_empty() {
@@ -283,6 +283,17 @@ fn no_route(clan: &Clan, machine: &str, kept: &[Found<'_>], chosen: Option<&str>
             reasons.push(format!("it is not in \"{chosen}\" but in {elsewhere}"));
         }
     }
+    let unevaluated: Vec<&str> = clan.unevaluated_of(machine).collect();
+    if !unevaluated.is_empty() {
+        let (entries, names) = match unevaluated.as_slice() {
+            [one] => ("exports entry", format!("\"{}\"", Printable(one))),
+            some => ("exports entries", listed(some).join(", ")),
+        };
+        reasons.push(format!(
+            "{entries} {names} could not be evaluated (its vars may not be generated yet)"
+        ));
+        return NoRoute::from(reasons.join("; ")).of_unevaluated();
+    }
     let mut problems = clan.problems_of(machine);
     match problems.next() {
         Some(problem) => {
@@ -290,10 +301,13 @@ fn no_route(clan: &Clan, machine: &str, kept: &[Found<'_>], chosen: Option<&str>
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             reasons.push(format!("{problem}{more}"));
         }
+        None if reasons.is_empty() && clan.lacks_exports() => {
+            reasons.push("the clan's flake does not export clan.exports".into());
+        }
         None if reasons.is_empty() => reasons.push("it is in no network of the clan".into()),
         None => {}
     }
-    reasons.join("; ")
+    reasons.join("; ").into()
 }
 
 fn labels<'a>(peers: impl Iterator<Item = Found<'a>>) -> Vec<String> {

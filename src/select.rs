@@ -173,35 +173,29 @@ fn pick<'a>(steps: &[Step], value: &'a Value, place: &mut Vec<&'a str>) -> Resul
                     let (name, inner) = map
                         .get_key_value(key)
                         .ok_or_else(|| format!("there is no \"{}\"", Printable(key)))?;
-                    place.push(name);
-                    return pick(rest, inner, place);
+                    return pick_below(name, rest, inner, place);
                 }
                 Step::All => {
                     for (name, inner) in map {
-                        place.push(name);
                         let is_none = inner.as_object().is_some_and(Map::is_empty);
                         let picked = match is_none {
                             true => inner.clone(),
-                            false => pick(rest, inner, place)?,
+                            false => pick_below(name, rest, inner, place)?,
                         };
                         insert(&mut found, name, inner, picked);
-                        place.pop();
                     }
                 }
                 Step::Maybe(key) => {
                     if let Some((name, inner)) = map.get_key_value(key) {
-                        place.push(name);
-                        found.insert(name.clone(), pick(rest, inner, place)?);
-                        place.pop();
+                        found.insert(name.clone(), pick_below(name, rest, inner, place)?);
                     }
                 }
                 Step::Set(members) => {
                     for Member { key, maybe } in members {
                         match map.get_key_value(key) {
                             Some((name, inner)) => {
-                                place.push(name);
-                                insert(&mut found, name, inner, pick(rest, inner, place)?);
-                                place.pop();
+                                let picked = pick_below(name, rest, inner, place)?;
+                                insert(&mut found, name, inner, picked);
                             }
                             None if *maybe => {}
                             None => return Err(format!("there is no \"{}\"", Printable(key))),
@@ -258,6 +252,19 @@ fn pick<'a>(steps: &[Step], value: &'a Value, place: &mut Vec<&'a str>) -> Resul
         _ if step.is_optional() => Ok(Map::new().into()),
         _ => Err("there is a single value, and nothing below it".into()),
     }
+}
+
+/// The same for a member of a set; `place` stays where it failed.
+fn pick_below<'a>(
+    name: &'a str,
+    steps: &[Step],
+    member: &'a Value,
+    place: &mut Vec<&'a str>,
+) -> Result<Value, String> {
+    place.push(name);
+    let picked = pick(steps, member, place)?;
+    place.pop();
+    Ok(picked)
 }
 
 /// Adds what was picked out of `value`. Nothing out of null is left out, as by Clan once it

@@ -240,12 +240,31 @@ fn the_jobs_of_the_documentation_run_as_they_are_written() {
     let config = format!("SetEnv SHLVL=1 PATH={path}:/usr/bin:/bin\n");
     let server = sshd(&home, "127.0.0.1", &public, &config);
     let host_key = home.read(&format!("sshd-{}/host_key.pub", server.port()));
-    let snapshot = json!({ "clan_connect_snapshot": 1,
-        "machines": { "web01": { "host_keys": [host_key.trim()] } },
-        "exports": { "net": { "priority": 10, "peers": { "web01": {
-            "host": { "plain": "127.0.0.1" }, "port": server.address.port() } } } } });
-    home.write("job/clan-connect.json", snapshot.to_string());
-    std::os::unix::fs::symlink(BINARY, home.path("job/clan-connect")).unwrap();
+    // A checkout of the clan's repository, with the snapshot that its admin has made.
+    let flake = format!(
+        "{{ outputs = _: {{
+          clan.exports.net = {{ priority = 10;
+            peers.web01 = {{ host.plain = \"127.0.0.1\"; port = {}; }}; }};
+          clanInternals.inventoryClass.inventorySerialization.machines.web01 = {{ }};
+        }}; }}",
+        server.port()
+    );
+    home.write("clan/flake.nix", flake);
+    home.write("clan/vars/per-machine/web01/openssh/ssh.id_ed25519.pub/value", host_key);
+    let clan = home.path("clan").display().to_string();
+    let git = |args: &[&str]| {
+        let who = ["-C", &clan, "-c", "user.name=a", "-c", "user.email=a@example.com"];
+        run("git", &[&who[..], args].concat(), "git")
+    };
+    git(&["init", "-q"]);
+    git(&["add", "--all"]);
+    let args = ["--flake", "clan", "exports", "snapshot"];
+    home.run_with_env(&args, &[("PATH", "/usr/bin:/bin")]).exits(0);
+    assert!(home.read("clan/clan-connect.json").contains("fingerprint"), "it is of a clan");
+    git(&["add", "--all"]);
+    git(&["commit", "-qm", "clan"]);
+    run("git", &["clone", "-q", &clan, home.path("job").to_str().unwrap()], "git");
+    copy_program(BINARY, &home.path("job/clan-connect"));
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci.md");
     let scripts = run("/usr/bin/python3", &["-c", SCRIPTS, page], "python3-yaml");
     let scripts: Vec<&str> = scripts.split_terminator('\0').collect();
@@ -262,7 +281,17 @@ fn the_jobs_of_the_documentation_run_as_they_are_written() {
     let key = home.read("home/.ssh/id_ed25519");
     job(scripts[0], &key).exits(255).says(&["can be written by everybody"]);
     for script in scripts.iter().rev() {
-        assert_eq!(job(script, &key).exits(0).text(), "is-system-running is fine\n", "{script}");
+        let done = job(script, &key).exits(0);
+        assert_eq!(done.text(), "is-system-running is fine\n", "{script}");
+        assert!(!done.stderr.contains("warning"), "{script}: {}", done.stderr);
         job(script, "none").exits(253);
     }
+    // The same files without git, as some runners fetch them.
+    fs::remove_dir_all(home.path("job/.git")).unwrap();
+    let done = job(scripts[0], &key).exits(0);
+    assert!(!done.stderr.contains("warning"), "{}", done.stderr);
+    // What git tracks has changed.
+    home.write("job/vars/shared/g/f/value", "1");
+    let done = job(scripts[0], &key).exits(0);
+    assert!(done.stderr.contains("the clan has changed since"), "{}", done.stderr);
 }

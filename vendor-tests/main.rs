@@ -26,6 +26,7 @@ mod clan;
 mod clan_cases;
 mod clan_command;
 mod clan_git;
+mod clan_index;
 mod clan_key_sources;
 mod clan_keys;
 mod clan_owner;

@@ -168,6 +168,56 @@ fn what_nix_says_is_shown_when_it_fails() {
 }
 
 #[test]
+fn a_machine_whose_exports_throw_is_told_to_have_its_vars_generated() {
+    let home = Home::new();
+    let flake = "{ outputs = _: {
+      clan.exports = {
+        \"x/net:net::\".networking = { priority = 1; module = \"clan_lib.network.direct\"; };
+        \"x/net:net:default:m2\".peer.hosts = [ { plain = throw \"no var\"; } ];
+      };
+      clanInternals.inventoryClass.inventorySerialization.machines.m2 = { };
+    }; }";
+    home.write("clan/flake.nix", flake);
+    let said = [
+        "error: machine \"m2\" has no address: exports entry \"x/net:net:default:m2\" could not be \
+         evaluated (its vars may not be generated yet)",
+        "hint: generate its vars: clan vars generate m2",
+    ];
+    let refused = |done: Run, code| {
+        let done = done.exits(code);
+        assert!(!done.stderr.contains("in no network"), "{}", done.stderr);
+        done.says(&said);
+    };
+    refused(in_clan(&home, &["ssh", "m2"], &[WITH_NIX]), 255);
+    refused(in_clan(&home, &["network", "ping", "m2"], &[]), 1);
+    in_clan(&home, &["exports", "snapshot", "-o", "lone.json"], &[WITH_NIX]).exits(0);
+    refused(home.run(&["--flake", "lone.json", "ssh", "m2"]), 255);
+    // Nothing else may say that there is such a machine.
+    let lone = serde_json::json!({ "clan_connect_snapshot": 1, "exports": {},
+        "failed": ["x/net:net:default:m2"] });
+    home.write("lone.json", lone.to_string());
+    refused(home.run(&["--exports", "lone.json", "ssh", "m2"]), 255);
+}
+
+#[test]
+fn a_store_that_nix_may_not_use_is_not_called_a_download() {
+    let home = Home::new();
+    home.write("clan/flake.nix", "{ outputs = _: { clan.exports = { }; }; }");
+    let [clan, own] = ["clan", "home"].map(|name| home.path(name).display().to_string());
+    run("chown", &["-R", "54321:54321", &clan, &own], "coreutils");
+    let mut command = std::process::Command::new("/usr/bin/setpriv");
+    command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]);
+    command.args([crate::harness::BINARY, "--flake", &clan, "network", "list"]).current_dir("/");
+    command.env_clear().env("HOME", &own).env(WITH_NIX.0, WITH_NIX.1);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let done = Run::of(crate::harness::wait(crate::harness::start(&mut command, "util-linux")));
+    let done = done.exits(1);
+    println!("{}", done.stderr);
+    assert!(!done.stderr.contains("could not be downloaded"), "{}", done.stderr);
+    done.says(&["hint: nix may not use what it names", "--exports FILE"]);
+}
+
+#[test]
 fn the_inventorys_target_host_comes_first_but_is_not_the_last_word() {
     let home = Home::new();
     let key = home.default_key();

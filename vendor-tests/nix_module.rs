@@ -30,6 +30,32 @@ fn evaluated(file: &str, args: &[&str]) -> Value {
     serde_json::from_str(&json).unwrap()
 }
 
+#[test]
+fn where_nix_has_the_clan_is_in_no_snapshot() {
+    println!("{}", run("nix", &["--version"], "nix-bin"));
+    let snapshot = |directory: &str| {
+        let expression = format!(
+            "(import {ROOT}/nix/snapshot.nix {{ inherit (import {ROOT}/fixtures/nix/lib.nix) lib; }} {{
+               directory = {directory};
+               exports.\"x:y:z:m\".of = [ \"/nix/store/abc-source/x\" {{ outPath = \"/nix/store/abc-source\"; }}
+                 \"/nix/store/def-source /nix/store/abc-source\" ];
+             }}).exports"
+        );
+        let args = ["--eval", "--strict", "--json", "--store", "dummy://", "--expr", &expression];
+        let json: Value = serde_json::from_str(&run("nix-instantiate", &args, "nix-bin")).unwrap();
+        json["x:y:z:m"]["of"].clone()
+    };
+    let of = |hash: &str| {
+        let own = format!("/nix/store/{hash}-source");
+        json!([format!("{own}/x"), own, format!("/nix/store/def-source {own}")])
+    };
+    assert_eq!(snapshot("\"/nix/store/abc-source\""), of("eee"));
+    assert_eq!(snapshot("/nix/store/abc-source/clan"), of("eee"));
+    for elsewhere in ["null", "/etc", "\"/nix/store/zzz-source\""] {
+        assert_eq!(snapshot(elsewhere), of("abc"), "{elsewhere}");
+    }
+}
+
 /// All files of a folder that are nix's.
 fn nix_files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());

@@ -2,10 +2,12 @@
 //! nothing else, in a directory, as a file, and as an ssh(1).
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Run, Server, run, sshd, start, wait};
+use crate::harness::{BINARY, Home, Run, Server, run, sshd, start, wait};
 
 /// Where nix is; our binary's path is empty otherwise.
 const WITH_NIX: (&str, &str) = ("PATH", "/usr/bin:/bin");
@@ -65,6 +67,15 @@ fn snapshot(home: &Home, args: &[&str]) -> Run {
     home.run_with_env(&[&["--flake", "clan", "exports", "snapshot"], args].concat(), &[WITH_NIX])
 }
 
+/// The program called as Clan's own.
+fn as_clan(home: &Home, args: &[&str], path: &str) -> Run {
+    let mut command = Command::new(BINARY);
+    command.arg0("clan").args(args).current_dir(home.dir.path());
+    command.env_clear().env("HOME", home.path("home")).env("PATH", path);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Run::of(wait(start(&mut command, "")))
+}
+
 #[test]
 fn it_holds_everything_and_says_what_it_had_to_leave_out() {
     let home = Home::new();
@@ -73,7 +84,7 @@ fn it_holds_everything_and_says_what_it_had_to_leave_out() {
     clan(&home, &server);
     let done = snapshot(&home, &[]).exits(0);
     done.says(&[
-        "clan-connect.json: 3 machines in 1 network, host keys of 2, targetHost in the \
+        "clan-connect.json: 4 machines in 1 network, host keys of 2, targetHost in the \
          configuration of 1, 1 public var",
         "left out: exports entries that cannot be evaluated (1): x/net:net:default:bad",
         "left out: targetHost in configurations that cannot be evaluated (1): db",
@@ -338,4 +349,123 @@ fn exports_alone_become_one_where_there_is_no_clan() {
     let piped = home.run_with_input(&["--exports", "-", "exports", "snapshot"], exports.into());
     assert_eq!(piped.exits(0).text(), done.text());
     home.run(&["exports", "snapshot"]).exits(1);
+}
+
+#[test]
+fn a_snapshot_of_the_same_files_has_the_same_bytes_wherever_it_lies_among_them() {
+    let home = Home::new();
+    println!("{}", run("nix", &["--version"], "nix-bin"));
+    // Whoever writes a path of the clan itself has nix's copy of it, of which snapshots are part.
+    let flake = "{ outputs = { self }: { clan.exports = {
+      \"x/net:net::\".networking = { priority = 1; module = \"clan_lib.network.direct\"; };
+      \"x/net:net:default:m\" = { peer.hosts = [ { plain = \"127.0.0.1\"; } ];
+        of = [ \"${self}/flake.nix\" \"${self}\" ]; };
+    }; }; }";
+    for is_git in [false, true] {
+        let dir = format!("clan-{is_git}");
+        home.write(&format!("{dir}/flake.nix"), flake);
+        let path = home.path(&dir).display().to_string();
+        let add = || {
+            if is_git {
+                run("git", &["-C", &path, "init", "-q"], "git");
+                run("git", &["-C", &path, "add", "--all"], "git");
+            }
+        };
+        add();
+        let in_clan = |args: &[&str], env: &[(&str, &str)]| {
+            home.run_with_env(&[&["--flake", &dir], args].concat(), env).exits(0)
+        };
+        let make = |to: &str| {
+            let to = format!("{dir}/{to}");
+            in_clan(&["exports", "snapshot", "-o", &to], &[WITH_NIX]);
+            add();
+            home.read(&to)
+        };
+        let first = make("clan-connect.json");
+        assert!(first.contains("\"/nix/store/eeeeeeee"), "{first}");
+        for name in ["prod.json", "clan-connect.json", "prod.json", "in/another.json"] {
+            fs::create_dir_all(home.path(&format!("{dir}/in"))).unwrap();
+            assert_eq!(make(name), first, "{name} {is_git}");
+        }
+        // None of them has made the clan's own old, where there is neither cache nor nix.
+        fs::remove_dir_all(home.path("home/.cache")).unwrap();
+        let listed = in_clan(&["network", "list"], &[]);
+        assert!(listed.stderr.is_empty(), "{}", listed.stderr);
+        home.write(&format!("{dir}/scratch"), "x");
+        let listed = in_clan(&["network", "list"], &[]);
+        assert_eq!(listed.stderr.contains("has changed"), !is_git, "{}", listed.stderr);
+    }
+}
+
+#[test]
+fn a_flake_that_hides_its_exports_is_told_so_and_makes_no_empty_snapshot() {
+    let home = Home::new();
+    println!("{}", run("nix", &["--version"], "nix-bin"));
+    let lacks = "the flake does not export clan.exports";
+    let inventory = "clanInternals.inventoryClass.inventorySerialization.machines";
+    home.write("clan/flake.nix", format!("{{ outputs = _: {{ {inventory} = {{ }}; }}; }}"));
+    let done = snapshot(&home, &[]).exits(1);
+    done.says(&[lacks, "clan = clan.config;", "no machine is named", "no snapshot is written"]);
+    assert!(!home.path("clan/clan-connect.json").exists());
+    let list = ["--flake", "clan", "network", "list"];
+    // From nix, and from what was kept of it.
+    for env in [&[WITH_NIX][..], &[]] {
+        let done = home.run_with_env(&list, env).exits(0);
+        assert_eq!(done.text(), "No networks found\n");
+        done.says(&[lacks]);
+    }
+    as_clan(&home, &["network", "list", "--flake", "clan"], WITH_NIX.1).exits(0).says(&[lacks]);
+    // What the inventory knows is worth a snapshot.
+    let machines = format!("{inventory}.m = {{ }}");
+    home.write("clan/flake.nix", format!("{{ outputs = _: {{ {machines}; }}; }}"));
+    snapshot(&home, &[]).exits(0).says(&[lacks, "1 machine in 0 networks"]);
+    let done = home.run_with_env(&["--flake", "clan", "ssh", "m"], &[]).exits(255);
+    done.says(&["machine \"m\" has no address: the clan's flake does not export clan.exports"]);
+    // A clan without networks hides nothing.
+    home.write(
+        "clan/flake.nix",
+        format!("{{ outputs = _: {{ clan.exports = {{ }}; {machines}; }}; }}"),
+    );
+    let done = snapshot(&home, &[]).exits(0);
+    assert!(!done.stderr.contains(lacks), "{}", done.stderr);
+}
+
+#[test]
+fn the_vars_of_a_snapshot_alone_are_those_that_it_has() {
+    let home = Home::new();
+    let vars = json!({ "m": { "wg/prefix": "fd00::1", "net/address": IP } });
+    let file = json!({ "clan_connect_snapshot": 1, "machines": { "m": {}, "n": {} }, "vars": vars,
+        "exports": { "x/net:net::": { "networking": { "module": "clan_lib.network.direct" } },
+            "x/net:net:default:m": { "peer": { "hosts": [
+                { "var": { "machine": "m", "generator": "net", "file": "address" } } ] } } } });
+    home.write("d.json", file.to_string());
+    let flake = ["--flake", "d.json"];
+    let run = |args: &[&str]| home.run(&[&flake[..], args].concat());
+    assert_eq!(run(&["vars", "get", "m", "net/address"]).exits(0).text(), IP);
+    assert_eq!(
+        home.run(&["--exports", "d.json", "vars", "get", "m", "wg/prefix"]).text(),
+        "fd00::1"
+    );
+    let rows = "net/address  127.0.0.1\nwg/prefix    fd00::1\n";
+    assert_eq!(run(&["vars", "list", "m"]).exits(0).text(), rows);
+    let lacking = "d.json: there is no var \"tor_tor/hostname\" of machine \"m\": a snapshot has \
+                   only the public vars that connecting takes";
+    run(&["vars", "get", "m", "tor_tor/hostname"]).exits(1).says(&[lacking]);
+    run(&["vars", "get", "mm", "a/b"])
+        .exits(1)
+        .says(&["unknown machine \"mm\"", "did you mean \"m\""]);
+    run(&["vars", "list", "o"]).exits(1).says(&["unknown machine \"o\""]);
+    run(&["vars", "list", "n"]).exits(0).says(&["machine n has no vars"]);
+    let as_clan = |args: &[&str]| as_clan(&home, &[args, &flake].concat(), "");
+    assert_eq!(as_clan(&["vars", "get", "m", "net/address"]).exits(0).text(), IP);
+    let listed = as_clan(&["vars", "list", "m"]).exits(0);
+    assert_eq!(listed.text(), "net/address: 127.0.0.1\nwg/prefix: fd00::1\n");
+    as_clan(&["vars", "get", "m", "a/b"]).exits(1).says(&["a snapshot has only"]);
+    // Nobody has said --exports.
+    let said = "d.json contains only what is below clan.exports; nix evaluates all else where the \
+                clan's directory is named instead";
+    for done in [as_clan(&["select", "nixosConfigurations.m"]), run(&["select", "x"])] {
+        assert!(!done.stderr.contains("--exports"), "{}", done.stderr);
+        done.says(&[said]);
+    }
 }

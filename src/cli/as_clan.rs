@@ -214,6 +214,7 @@ fn session(arguments: SshArguments, global: &Global) -> Result<u8> {
 fn networks(global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
+    ui.lack_of_exports(&clan);
     let ways = ways::ways(&clan, global, ui)?;
     print_text(&list_text_of_clan(&clan, &ways))?;
     Ok(0)
@@ -237,7 +238,7 @@ fn ping(machine: &str, only: Option<&str>, global: &Global, ui: &Arc<Ui>) -> Res
     let has = |network: &&Network| network.peers.iter().any(|peer| peer.machine == machine);
     let asked: Vec<&Network> = sorted(&clan).into_iter().filter(is_asked).filter(has).collect();
     if asked.is_empty() {
-        let reason = "it is not found in any network".to_owned();
+        let reason = "it is not found in any network".to_owned().into();
         return Err(Error::NoRoute { machine: machine.to_owned(), reason });
     }
     let shown = Printable(machine);
@@ -275,7 +276,7 @@ fn overview(global: &Global, ui: &Arc<Ui>) -> Result<u8> {
 /// As `clan_cli/vars/list.py` has them. What is not generated yet is in no file, and so in
 /// no list of ours.
 fn list_vars(machine: &str, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
-    let vars = global.vars(ui)?;
+    let vars = vars::vars(global, ui)?;
     // Any var of it, to have its name checked.
     VarRef::new(machine, "-", "-")?;
     if let Some(error) = vars::unknown(machine, &vars, global, ui) {

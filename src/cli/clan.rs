@@ -104,8 +104,12 @@ impl Global {
     /// hosts and keys is not for a clan to say that one merely stands in.
     fn stands_for_all(&self) -> bool {
         // What is wrong with it is for whoever asks what it says.
-        self.named().is_none()
-            && self.document().is_some_and(|read| read.is_ok_and(|it| it.is_snapshot()))
+        self.named().is_none() && self.has_snapshot()
+    }
+
+    /// Whether what `--exports` names is a snapshot.
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.document().is_some_and(|read| read.is_ok_and(|it| it.is_snapshot()))
     }
 
     /// What `--exports` names, if anything, which is read but once. Where others have a say

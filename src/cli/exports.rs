@@ -35,6 +35,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
         Command::Show { json } => {
             let clan = global.clan(ui)?;
             ui.problems(&clan);
+            ui.lack_of_exports(&clan);
             match json {
                 true => {
                     let ways = ways::ways(&clan, global, ui)?;

@@ -168,7 +168,7 @@ fn to_any_port(request: &mut Request) -> Result<()> {
     match before != 0 && request.routes.is_empty() && request.last_resort.is_none() {
         true => Err(Error::NoRoute {
             machine: request.machine.clone(),
-            reason: "its networks carry only SSH, and no other port".to_owned(),
+            reason: "its networks carry only SSH, and no other port".to_owned().into(),
         }),
         false => Ok(()),
     }
@@ -254,7 +254,9 @@ fn over(request: &mut Request, proxy: Arc<dyn Proxy>, invocation: &Invocation) -
         (true, Front::Clan) => {
             return Err(Error::NoRoute {
                 machine: request.machine.clone(),
-                reason: "ProxyJump and ProxyCommand can reach none of its networks".to_owned(),
+                reason: "ProxyJump and ProxyCommand can reach none of its networks"
+                    .to_owned()
+                    .into(),
             });
         }
     }

@@ -33,8 +33,9 @@ fn known(global: &Global, ui: &Ui) -> Result<Value> {
 fn from_nix(selector: &Selector, global: &Global, ui: &Ui) -> Result<Value> {
     if let Some(file) = &global.exports {
         return Err(Error::Usage(format!(
-            "{} contains only what is below clan.exports; without --exports nix evaluates the clan",
-            file.display()
+            "{} contains only what is below clan.exports; nix evaluates all else where the clan's \
+             directory is named instead",
+            printable::line(&file.to_string_lossy())
         )));
     }
     let flake = global.site()?;

@@ -159,6 +159,16 @@ impl Ui {
         }
     }
 
+    /// Says why there are no networks, where the flake hides them.
+    pub(super) fn lack_of_exports(&self, clan: &Clan) {
+        if clan.lacks_exports() {
+            self.warning(
+                "the flake does not export clan.exports, so that no networks are known; in \
+                 flake.nix its outputs need clan = clan.config; next to clanInternals",
+            );
+        }
+    }
+
     /// What is no word about ourselves, and goes into no log (`-E`).
     pub(super) fn show(&self, text: &str) {
         self.write_by(text, |text| {

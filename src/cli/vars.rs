@@ -44,7 +44,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
     match command {
         Command::Get { machine, var } => {
             let var = VarRef::parse(&machine, &var)?;
-            let vars = global.vars(ui)?;
+            let vars = vars(global, ui)?;
             // A shared var would be found for a machine that nobody has.
             if vars.has_clan()
                 && !vars.machines()?.is_empty()
@@ -61,7 +61,7 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
             }
         }
         Command::List { machine, json } => {
-            let vars = global.vars(ui)?;
+            let vars = vars(global, ui)?;
             // Any var of it, to have its name checked.
             VarRef::new(&machine, "-", "-")?;
             if let Some(error) = unknown(&machine, &vars, global, ui) {
@@ -76,6 +76,17 @@ pub(super) fn run(command: Command, global: &Global, ui: &Arc<Ui>) -> Result<()>
                 false => print_text(&as_text(&listed)),
             }
         }
+    }
+}
+
+/// The clan's vars, or those of a snapshot that stands for it.
+pub(super) fn vars(global: &Global, ui: &Arc<Ui>) -> Result<Vars> {
+    let vars = global.vars(ui)?;
+    match global.document() {
+        Some(document) if !vars.has_clan() && global.has_snapshot() => {
+            Ok(vars.with_known(document?.clan()?.kept_vars()))
+        }
+        _ => Ok(vars),
     }
 }
 
@@ -98,6 +109,15 @@ fn why_missing(var: &VarRef, missing: Error, vars: &Vars, global: &Global, ui: &
     if let Some(error) = unknown(var.machine(), vars, global, ui) {
         return error;
     }
+    if let Some(Ok(snapshot)) = global.document().filter(|_| !vars.has_clan()) {
+        let (machine, var) = (Printable(var.machine()).to_string(), var.to_string());
+        let reason = format!(
+            "there is no var \"{}\" of machine \"{machine}\": a snapshot has only the public \
+             vars that connecting takes",
+            Printable(&var)
+        );
+        return Error::Exports { origin: printable::line(snapshot.origin()), reason };
+    }
     let clan = clan_with(var.machine(), global, ui);
     let is_host = |clan: &Clan| {
         let peers = clan.networks.iter().flat_map(|network| &network.peers);
@@ -119,6 +139,7 @@ pub(super) fn unknown(machine: &str, vars: &Vars, global: &Global, ui: &Arc<Ui>)
         Err(error) => return Some(error),
     };
     if !vars.has_clan()
+        && !global.has_snapshot()
         && let Err(error) = global.flake()
     {
         return Some(error);

@@ -22,6 +22,8 @@ pub enum NixFault {
     Impure,
     /// Something that it asks for could not be downloaded.
     Download,
+    /// The system does not let nix use a file or a directory, such as nix's own store.
+    Denied,
     /// A file that it names is not there.
     Absent,
     /// A file that nix must read is none.
@@ -37,7 +39,7 @@ pub enum NixFault {
 #[cfg(test)]
 impl NixFault {
     /// One of each.
-    pub(crate) fn examples() -> [Self; 13] {
+    pub(crate) fn examples() -> [Self; 14] {
         [
             Self::Missing,
             Self::Fetch,
@@ -47,6 +49,7 @@ impl NixFault {
             Self::Unlocked,
             Self::Impure,
             Self::Download,
+            Self::Denied,
             Self::Absent,
             Self::NotRegular,
             Self::Submodule,

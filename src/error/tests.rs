@@ -76,7 +76,7 @@ pub(crate) fn all() -> Vec<Error> {
         Error::FlakeNotFound { start: "/".into() },
         Error::NotAFlake { path: "/".into() },
         Error::NoExports { flake: "/".into(), reason: text() },
-        Error::NoRoute { machine: machine(), reason: text() },
+        Error::NoRoute { machine: machine(), reason: text().into() },
         Error::UnknownMachine {
             machine: machine(),
             empty: None,

@@ -17,7 +17,7 @@ pub(super) enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    fn parse(key: &'a str) -> Self {
+    pub(super) fn parse(key: &'a str) -> Self {
         let mut parts = key.split(':');
         match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(service), Some(instance), Some(_role), Some(machine), None) => {

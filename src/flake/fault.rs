@@ -21,6 +21,9 @@ impl Fault {
             "HTTP error 404",
             "relative path",
         ];
+        if is_denied(text) {
+            return Self::Denied;
+        }
         // What nix only warns of is not why it failed.
         let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("warning:"));
         match lines.any(|line| has(line, &MISSING)) {
@@ -65,6 +68,8 @@ impl Fault {
             Self::Syntax
         } else if has(text, &IMPURE) {
             Self::Impure
+        } else if is_denied(text) {
+            Self::Denied
         } else if has(text, &DOWNLOAD) {
             Self::Download
         } else if is_absent(text) {
@@ -107,6 +112,19 @@ fn is_absent(text: &str) -> bool {
     lines.flat_map(|line| line.split(['\'', '"', '«', '»'])).any(is_other)
 }
 
+/// Whether the system has refused nix a file, a directory or a socket, which it names; a
+/// server that refuses a key is none.
+fn is_denied(text: &str) -> bool {
+    const DENIED: [&str; 4] = [
+        ": Permission denied",
+        ": Operation not permitted",
+        ": Read-only file system",
+        "attempt to write a readonly database",
+    ];
+    let of_nix = |line: &str| line.trim_start().starts_with("error:");
+    text.lines().any(|line| of_nix(line) && has(line, &DENIED))
+}
+
 fn is_normal(part: std::path::Component<'_>) -> bool {
     matches!(part, std::path::Component::Normal(_))
 }
@@ -131,6 +149,13 @@ mod tests {
             ("error: unable to download 'https://x': Couldn't resolve host name", Fault::Fetch),
             ("fatal: unable to access 'http://x/': Failed to connect\nerror: git", Fault::Fetch),
             ("ssh: connect to host x port 22: Connection refused", Fault::Fetch),
+            ("git@x: Permission denied (publickey).\nerror: git failed", Fault::Fetch),
+            (
+                "error: could not set permissions on '/nix/var/nix/profiles/per-user' to 755: \
+                 Operation not permitted",
+                Fault::Denied,
+            ),
+            ("error: opening lock file '/nix/var/nix/db/x': Permission denied", Fault::Denied),
         ] {
             assert_eq!(Fault::of_fetching(&format!("{group}{text}")), fault, "{text}");
         }
@@ -161,6 +186,7 @@ mod tests {
             ("error: access to absolute path '/x' is forbidden in pure eval mode", Fault::Impure),
             ("error: in pure evaluation mode, 'fetchurl' requires a 'sha256'", Fault::Impure),
             ("error: attribute 'currentSystem' missing", Fault::Impure),
+            ("error:\n  … x\n\n  error: opening file '/x/y': Permission denied", Fault::Denied),
             ("error: vars of x were not generated", Fault::Evaluation),
         ] {
             assert_eq!(Fault::of_evaluating(text, dir.path()), fault, "{text}");

@@ -9,6 +9,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use super::led::Led;
 use super::walk::{Seen, walk};
 use crate::file;
 use crate::printable;
@@ -26,6 +27,8 @@ const ALWAYS: [(&str, &str); 4] = [
 const OF_FILTER: [(&str, &str); 4] =
     [("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")];
 const OF_DIFF: [(&str, &str); 1] = [("trustExitCode", "false")];
+/// What the files of settings are called.
+const CONFIGS: [&str; 2] = ["config", "config.worktree"];
 /// Longest file of settings that is looked at, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 /// Most entries that are looked through for such files.
@@ -86,6 +89,15 @@ pub(super) fn parameters<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> Result
     Ok(all.join(" "))
 }
 
+/// Whether git may read the repository in this directory as far as its own settings go;
+/// where it may not, nix does without git.
+pub(super) fn is_read(repository: &Path) -> bool {
+    let mut names = Names::default();
+    let shared = Led::by_common_dir(&repository.join("commondir")).dirs;
+    let mut dirs = std::iter::once(repository).chain(shared.iter().map(PathBuf::as_path));
+    dirs.all(|dir| CONFIGS.iter().all(|name| names.look_into(&dir.join(name), true).is_ok()))
+}
+
 /// As `git -c` writes it: the older form, which every git knows, where it is clear.
 fn parameter(key: &str, value: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''").replace('!', "'\\!'"));
@@ -123,7 +135,7 @@ impl Names {
         if is_special(entry, &path) {
             return Err(Unsafe::Special(path));
         }
-        let is_config = name == "config" || name == "config.worktree";
+        let is_config = CONFIGS.iter().any(|config| name == *config);
         if is_config && !path.is_dir() { self.look_into(&path, is_git) } else { Ok(()) }
     }
 

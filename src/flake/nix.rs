@@ -229,6 +229,8 @@ struct Subject<'a> {
     /// What is evaluated: files that nothing can change any more, unless the user
     /// wants it impure.
     locked: Option<String>,
+    /// Where its files are in the store.
+    source: PathBuf,
     /// How it is named for an evaluation that is not pure.
     reference: String,
     /// What git is told, should it read the clan's repository.
@@ -262,8 +264,9 @@ impl<'a> Subject<'a> {
             let untracked = Fault::Untracked(flake.dir.join("flake.nix"));
             return missing(if here.is_some() { untracked } else { Fault::NoFlake });
         }
-        let locked = (!flake.is_impure).then_some(fetched.locked);
-        Ok(Self { nix, flake, locked, reference, git })
+        let Fetched { root: source, locked, .. } = fetched;
+        let locked = (!flake.is_impure).then_some(locked);
+        Ok(Self { nix, flake, locked, source, reference, git })
     }
 
     /// The value of `expression` as JSON. Pure, so that it depends on nothing but

@@ -76,6 +76,9 @@ pub struct Snapshot {
     /// Secret hosts, for each machine or public key that somebody has asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secret_hosts: BTreeMap<String, Sealed>,
+    /// Whether the flake has no output with the exports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_exports: bool,
     /// Entries that could not be evaluated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
@@ -124,6 +127,7 @@ impl Snapshot {
             services: None,
             vars: BTreeMap::new(),
             secret_hosts: BTreeMap::new(),
+            lacks_exports: false,
             failed: Vec::new(),
             exports,
         }
@@ -132,7 +136,8 @@ impl Snapshot {
     /// Whether these bytes claim to be a snapshot, and not exports: in whatever order its
     /// entries are, for what is taken for exports has no host keys.
     pub fn is_one(bytes: &[u8]) -> bool {
-        let is_there = bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes());
+        let is_there = bytes.trim_ascii_start().starts_with(b"{")
+            && bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes());
         let mut keys = Keys::default();
         // What is broken behind the mark is told by whoever reads all of it.
         let _ = is_there
@@ -200,7 +205,9 @@ impl Snapshot {
                 "{}: exports entry {name:?} could not be evaluated; its vars may not be generated yet",
                 Printable(origin)
             ));
+            clan.add_unevaluated(name);
         }
+        clan.lacks_exports = self.lacks_exports;
         clan.set_authorities(place(origin), self.authorities.clone());
         for (name, machine) in &self.machines {
             if let Err(reason) = check_machine(name) {
@@ -297,10 +304,13 @@ impl Snapshot {
         Ok(absent)
     }
 
-    /// Forgets where nix had the clan's files when it evaluated the exports: nobody reads
-    /// that, and it is another place once this file lies among them.
-    pub fn forget_source(&mut self) {
-        forget_source(&mut self.exports);
+    /// Forgets where nix had the clan's files when it evaluated the exports, which is `source`
+    /// if that is known: nobody reads that, and it is another place once this file lies among
+    /// them.
+    pub fn forget_source(&mut self, source: Option<&Path>) {
+        let source = source.and_then(Path::to_str).and_then(|path| Some((path, nowhere(path)?)));
+        let source = source.as_ref().map(|(path, nowhere)| (*path, nowhere.as_str()));
+        forget_source(&mut self.exports, source);
     }
 
     /// Writes it so that a reader sees the old file or the new one, whole.
@@ -339,18 +349,32 @@ impl<'de> Visitor<'de> for &mut Keys {
     }
 }
 
-/// Takes the `flake` from whatever is a var, wherever it is.
-fn forget_source(value: &mut Value) {
+/// Takes the `flake` from whatever is a var, wherever it is, and has the place of the source
+/// be another one in what else names it.
+fn forget_source(value: &mut Value, source: Option<(&str, &str)>) {
     match value {
         Value::Object(map) => {
             if map.contains_key("generator") && map.contains_key("file") {
                 map.shift_remove("flake");
             }
-            map.values_mut().for_each(forget_source);
+            map.values_mut().for_each(|inner| forget_source(inner, source));
         }
-        Value::Array(all) => all.iter_mut().for_each(forget_source),
+        Value::Array(all) => all.iter_mut().for_each(|inner| forget_source(inner, source)),
+        Value::String(text) => {
+            if let Some((path, nowhere)) = source.filter(|(path, _)| text.contains(path)) {
+                *text = text.replace(path, nowhere);
+            }
+        }
         _ => {}
     }
+}
+
+/// A path of the store like this one that nothing has, with a hash as nix itself writes one
+/// that is no more.
+fn nowhere(path: &str) -> Option<String> {
+    let (store, name) = path.rsplit_once('/')?;
+    let (hash, name) = name.split_once('-')?;
+    Some(format!("{store}/{}-{name}", "e".repeat(hash.len())))
 }
 
 /// The file that host keys of a snapshot are in, which was read from `origin`: itself, or in
@@ -428,8 +452,26 @@ mod tests {
                 "o:o:o:m": { "flake": "its own", "file": "f", "deep": { "var": var } } })
         };
         let mut snapshot = Snapshot::new(exports(&with));
-        snapshot.forget_source();
+        snapshot.forget_source(None);
         assert_eq!(snapshot.exports, exports(&var));
+    }
+
+    #[test]
+    fn where_nix_had_the_clan_is_another_place_in_what_names_it() {
+        let exports = |hash: &str| {
+            let own = format!("/nix/store/{hash}-source");
+            serde_json::json!({ "x": { "a": own, "b": [format!("{own}/b {own}")],
+                "c": "/nix/store/aaaabbbb-source/of-another" } })
+        };
+        let forgotten = |source: Option<&str>| {
+            let mut snapshot = Snapshot::new(exports("abcdefgh"));
+            snapshot.forget_source(source.map(Path::new));
+            snapshot.exports
+        };
+        assert_eq!(forgotten(Some("/nix/store/abcdefgh-source")), exports("eeeeeeee"));
+        for other in [None, Some("/nix/store/zzzzzzzz-source"), Some("/"), Some("")] {
+            assert_eq!(forgotten(other), exports("abcdefgh"), "{other:?}");
+        }
     }
 
     #[test]

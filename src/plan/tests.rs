@@ -198,6 +198,32 @@ fn an_unknown_network_gets_the_nearest_name() {
 }
 
 #[test]
+fn entries_that_could_not_be_evaluated_are_named_as_the_reason() {
+    let mut mixed = clan(MIXED);
+    for key in ["vpn:a:peer:printer", "vpn:b::", "vpn:a:peer:other", "vpn:a:peer:new", "old"] {
+        mixed.add_unevaluated(key);
+    }
+    mixed.add_unevaluated("tor:t:peer:new");
+    mixed.refuse_target_host("other", "it is none".to_owned());
+    let why = "could not be evaluated (its vars may not be generated yet)";
+    for (machine, entries) in [
+        ("printer", "exports entry \"vpn:a:peer:printer\""),
+        ("new", "exports entries vpn:a:peer:new, tor:t:peer:new"),
+        // It may have an address in a network that is not known.
+        ("other", "exports entries vpn:b::, vpn:a:peer:other"),
+    ] {
+        let error = plan(&mixed, machine, &Overrides::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("machine {machine:?} has no address: {entries} {why}")
+        );
+        assert_eq!(error.hint(), [format!("generate its vars: clan vars generate {machine}")]);
+    }
+    let hints = plan(&mixed, "empty", &Overrides::default()).unwrap_err().hint();
+    assert_eq!(hints, ["add the machine to a network of the clan, or name an address"]);
+}
+
+#[test]
 fn a_machine_without_a_route_is_told_why() {
     let mixed = clan(MIXED);
     for (machine, network, reason) in [

@@ -114,6 +114,31 @@ fn a_name_that_need_not_be_there_is_not_there_in_what_has_no_names() {
 }
 
 #[test]
+fn an_error_names_the_way_to_where_it_failed_and_nothing_beside_it() {
+    let flake = serde_json::json!({"clan": {"exports": {
+        "net:net::": {"networking": {"priority": 1}, "none": {}},
+        "net:net:default:web": {"networking": null},
+    }}});
+    let missing = serde_json::json!({"a": {"x": {"y": 1}}, "b": {"x": {}}});
+    for (value, text, said) in [
+        (
+            &flake,
+            "clan.exports.*.networking.priority",
+            "clan.exports.net:net:default:web.networking: there is a single value, and nothing \
+             below it",
+        ),
+        (&missing, "{a,b}.x.y", "b.x: there is no \"y\""),
+        (&missing, "?a.x.z", "a.x: there is no \"z\""),
+        (&missing, "c", "there is no \"c\""),
+    ] {
+        let error = Selector::parse(text).unwrap().apply(value).unwrap_err();
+        let Error::Select { place, reason, .. } = &error else { panic!("{error}") };
+        let place = if place.is_empty() { String::new() } else { place.join(".") + ": " };
+        assert_eq!(format!("{place}{reason}"), said, "{error}");
+    }
+}
+
+#[test]
 fn a_path_of_the_store_is_told_from_others() {
     for (text, expected) in [
         ("/nix/store/abc-bla", true),

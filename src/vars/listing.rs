@@ -55,8 +55,24 @@ impl Vars {
                 })?;
                 all.extend(part?);
             }
+            all.extend(self.only_known(machine, &found));
+            all.sort_by(|one, other| name(one).cmp(&name(other)));
             Ok(all)
         })
+    }
+
+    /// Those that a snapshot has, and nobody else.
+    fn only_known(&self, machine: &str, found: &[Found<'_>]) -> Vec<Listed> {
+        let is_found = |var: &VarRef| found.iter().any(|(other, ..)| other == var);
+        let known = self.known.iter().filter(|(var, _)| var.machine() == machine);
+        let others = known.filter(|(var, _)| !is_found(var));
+        let row = |(var, value): (&VarRef, &String)| Listed {
+            var: var.clone(),
+            shared: false,
+            counts: true,
+            kept: Kept::Public(value.clone().into_bytes()),
+        };
+        others.map(row).collect()
     }
 
     /// `GENERATOR/FILE` of every var of a machine, and of the shared ones. Opens none.
@@ -177,6 +193,11 @@ impl Vars {
             nearest: nearest(&var.to_string(), &names).map(str::to_owned),
         }
     }
+}
+
+/// What a list is in the order of.
+fn name(listed: &Listed) -> (&str, &str) {
+    (listed.var.generator(), listed.var.file())
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn options_that_clan_does_not_take_are_said_to_be_ours() {
-        let no_route = Error::NoRoute { machine: "m".to_owned(), reason: "x".to_owned() };
+        let no_route = Error::NoRoute { machine: "m".to_owned(), reason: "x".to_owned().into() };
         let note = "\nclan-connect takes --target-host, and clan ssh does not";
         assert!(said(&no_route, "ssh").ends_with(note), "{}", said(&no_route, "ssh"));
         let not_found = Error::FlakeNotFound { start: "/x".into() };

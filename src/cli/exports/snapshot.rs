@@ -72,6 +72,11 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
     let clan = snapshot.clan(&origin)?;
     // For whoever reads it: what is wrong is said now, not later.
     ui.problems(&clan);
+    ui.lack_of_exports(&clan);
+    if clan.machines().is_empty() {
+        let reason = "no machine is named in it, and so no snapshot is written".to_owned();
+        return Err(Error::Exports { origin: printable::line(&origin), reason });
+    }
     match to {
         Some(file) => {
             write(&snapshot, &file, &global.env)?;
@@ -243,7 +248,7 @@ fn converted(document: &Document, global: &Global, ui: &Arc<Ui>) -> Result<Made>
     let origin = document.origin().to_owned();
     let (mut snapshot, is_whole) = (document.snapshot()?, document.is_snapshot());
     if !is_whole {
-        snapshot.forget_source();
+        snapshot.forget_source(None);
     }
     let mut lacks = failed(&snapshot);
     let mut inventory = None;
@@ -268,12 +273,12 @@ fn converted(document: &Document, global: &Global, ui: &Arc<Ui>) -> Result<Made>
 /// What nix says of the clan, and its files.
 fn evaluated(global: &Global, ui: &Arc<Ui>) -> Result<Made> {
     let flake = global.site()?;
-    let (origin, Whole { mut snapshot, failed: unevaluated }) = global.whole(ui)?;
+    let (origin, Whole { mut snapshot, failed: unevaluated, source }) = global.whole(ui)?;
     let mut lacks = failed(&snapshot);
     if flake.stands_alone() {
         return Ok(Made { origin, snapshot, lacks, inventory: None });
     }
-    snapshot.forget_source();
+    snapshot.forget_source(source.as_deref());
     match unevaluated {
         Some(machines) => lacks.extend(listed(
             "targetHost in configurations that cannot be evaluated",

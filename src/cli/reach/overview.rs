@@ -50,6 +50,7 @@ impl Overview {
 pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<Ui>) -> Result<u8> {
     let clan = global.clan(ui)?;
     ui.problems(&clan);
+    ui.lack_of_exports(&clan);
     let routes = all_routes(&clan);
     let rows = routes
         .iter()
@@ -158,7 +159,7 @@ impl Everybody<'_> {
         match request.routes.is_empty() {
             true => Err(Error::NoRoute {
                 machine: machine.to_owned(),
-                reason: "a proxy cannot reach this network".to_owned(),
+                reason: "a proxy cannot reach this network".to_owned().into(),
             }),
             false => Ok((request, deadline(&invocation))),
         }

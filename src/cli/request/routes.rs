@@ -11,7 +11,7 @@ use crate::cli::invocation::{Destination, Invocation};
 use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
 use crate::dial::OfClan;
-use crate::error::{Error, Result};
+use crate::error::{Error, NoRoute, Result};
 use crate::flake::{self, Step, nix, snapshot};
 use crate::installer::Installer;
 use crate::model::{Clan, HostKeys, KeptHosts};
@@ -32,7 +32,7 @@ const CONFIGURED: &str = "ssh_config";
 pub(in crate::cli) struct Found {
     pub(in crate::cli) routes: Vec<Route>,
     /// Why there are no routes, if there are none.
-    pub(in crate::cli) no_route: Option<String>,
+    pub(in crate::cli) no_route: Option<NoRoute>,
     pub(in crate::cli) last_resort: Option<LastResort>,
     /// Whether the clan, or an installer, leads there.
     pub(in crate::cli) is_machine: bool,

@@ -3,7 +3,7 @@
 //! done where an error in one part cannot be caught inside nix.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -52,6 +52,7 @@ let
   inventory = either (flake.clanInternals.inventoryClass.inventorySerialization or { }) { };
   keep = wanted: builtins.filter (name: exports.${name}.success == wanted) names;
 in {
+  lacks_exports = !(flake ? clan.exports);
   services = either (servicesOf inventory) null;
   exports = builtins.listToAttrs (map (name: { inherit name; value = exports.${name}.value; }) (keep true));
   failed = keep false;
@@ -89,12 +90,15 @@ pub struct Whole {
     pub snapshot: Snapshot,
     /// The machines whose configuration cannot be evaluated; `None` where nobody has tried.
     pub failed: Option<Vec<String>>,
+    /// Where nix had the clan's files.
+    pub source: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
 struct All {
     exports: Value,
     failed: Vec<String>,
+    lacks_exports: bool,
     #[serde(flatten)]
     inventory: Said,
 }
@@ -178,7 +182,7 @@ pub fn evaluate_whole(nix: &Path, flake: &Flake, step: &mut dyn FnMut(Step)) -> 
             None => failed.push(name),
         }
     }
-    Ok(Whole { snapshot, failed: Some(failed) })
+    Ok(Whole { snapshot, failed: Some(failed), source: Some(subject.source) })
 }
 
 fn evaluate_in_parts(subject: &Subject) -> Result<All> {
@@ -199,7 +203,7 @@ fn one_by_one(subject: &Subject) -> Option<All> {
         }
     }
     let inventory = answer(subject, &with_services(INVENTORY)).unwrap_or_default();
-    Some(All { exports: exports.into(), failed, inventory })
+    Some(All { exports: exports.into(), failed, lacks_exports: false, inventory })
 }
 
 /// The addresses of machines that are evaluated one after the other.
@@ -229,8 +233,10 @@ fn with_services(expression: &str) -> String {
 }
 
 fn snapshot(all: All) -> Snapshot {
-    let All { exports, failed, inventory: Said { domain, machines, services } } = all;
+    let All { exports, failed, lacks_exports, inventory } = all;
+    let Said { domain, machines, services } = inventory;
     let mut snapshot = Snapshot::new(exports);
+    snapshot.lacks_exports = lacks_exports;
     snapshot.failed = failed;
     snapshot.domain = domain.and_then(text);
     let inventory: Inventory = serde_json::from_value(services).unwrap_or_default();
@@ -274,6 +280,7 @@ mod tests {
         let all = json!({
             "exports": {},
             "failed": [],
+            "lacks_exports": false,
             "machines": { "a": {}, "b": { "tags": ["far", 3] } },
             "services": {
                 "tags": { "all": ["a"] },
