@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::clan::{SECRET_HOST, secret_machine};
 use crate::harness::{BINARY, Home, Run, Server, copy_program, noise, run, sshd, start, wait};
 
 struct Job {
@@ -88,10 +89,15 @@ fn failures_have_statuses_of_their_own_on_request() {
         (port, right, key, "kill -9 $PPID; sleep 5", 254),
     ] {
         job.snapshot(port, host_key);
-        let words = ["ssh", "m", "-l", "root", "-c", "sh", "-c", words];
-        job.run(key, &[&["--exit-codes", "detailed"], &words[..]].concat()).exits(status);
-        let plain = if status == 7 { 7 } else { 255 };
-        job.run(key, &words).exits(plain);
+        // As programs call it that copy, as well.
+        for words in [
+            &["ssh", "m", "-l", "root", "-c", "sh", "-c", words][..],
+            &["openssh", "-oBatchMode=yes", "-l", "root", "m", words],
+        ] {
+            job.run(key, &[&["--exit-codes", "detailed"], words].concat()).exits(status);
+            let plain = if status == 7 { 7 } else { 255 };
+            job.run(key, words).exits(plain);
+        }
     }
 }
 
@@ -129,6 +135,53 @@ fn events_go_to_a_descriptor_that_only_the_caller_may_open() {
     assert_eq!(names(&bad), ["trying", "failed", "error", "ended"], "{bad:?}");
     assert_eq!(bad[1]["reason"], "connection refused");
     assert_eq!(bad[3]["status"], 251);
+    // Where nobody logs in.
+    for (port, status, became) in [(job.server.address.port(), 0, "reached"), (1, 1, "failed")] {
+        job.snapshot(port, host_key.trim());
+        for words in [&["network", "ping", "m"][..], &["network", "overview"], &["proxy", "m"]] {
+            let status = match (words[0], words[1]) {
+                ("proxy", _) if status != 0 => 255,
+                (_, "overview") => 0,
+                _ => status,
+            };
+            let asked = events(words, status);
+            let of_way: Vec<&Value> = asked.iter().filter(|it| it["network"] == "net").collect();
+            assert_eq!(of_way.len(), 2, "{words:?}: {asked:?}");
+            assert_eq!(
+                (&of_way[0]["event"], &of_way[1]["event"]),
+                (&json!("trying"), &json!(became))
+            );
+            assert_eq!(
+                (&of_way[1]["machine"], &of_way[1]["host"]),
+                (&json!("m"), &json!("127.0.0.1"))
+            );
+            assert_eq!(asked.last().unwrap()["status"], status);
+        }
+    }
+}
+
+#[test]
+fn a_secret_host_is_in_events_on_request_alone() {
+    let home = Home::new();
+    let (_server, exports) = secret_machine(&home);
+    let connected = |more: &[&str]| -> Vec<Value> {
+        let clan = ["--flake", "clan", "--exports", &exports, "--events", "events"];
+        let ssh = ["ssh", "my_cool_machine", "--network", "hidden", "-c", "true"];
+        home.run(&[&clan, more, &ssh[..]].concat()).exits(0);
+        let events = home.read("events");
+        std::fs::remove_file(home.path("events")).unwrap();
+        events.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let host = |events: &[Value], name: &str| {
+        events.iter().find(|event| event["event"] == name).unwrap()["host"].clone()
+    };
+    let hidden = connected(&[]);
+    assert_eq!(host(&hidden, "connected"), "<secret: tor_tor/hostname>");
+    assert!(hidden.iter().all(|event| !event.to_string().contains(SECRET_HOST)), "{hidden:?}");
+    let shown = connected(&["--show-secrets"]);
+    assert_eq!(host(&shown, "connected"), SECRET_HOST);
+    // It is not decrypted yet.
+    assert_eq!(host(&shown, "trying"), "<var: tor_tor/hostname>");
 }
 
 #[test]
@@ -136,6 +189,10 @@ fn events_go_to_no_descriptor_but_one_that_was_handed_over() {
     let job = Job::new();
     let host_key = job.home.read(&format!("sshd-{}/host_key.pub", job.server.port()));
     job.snapshot(job.server.address.port(), host_key.trim());
+    // Standard output has what the command there says.
+    let run = job.run(&job.key, &["--events", "-", "ssh", "m", "-l", "root", "-c", "true"]);
+    let run = run.exits(255).says(&["--events cannot be -", "/dev/fd/3"]);
+    assert!(run.stdout.is_empty(), "{run:?}");
     // Nobody has opened them, so that they are the program's own by now (the third is the
     // first that it gets); one can only be read, and one is no number.
     let lowest = ["/dev/fd/3", "/dev/fd/4", "/proc/self/fd/5", "/dev/fd/7"];
