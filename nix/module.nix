@@ -57,7 +57,7 @@ let
     ssh {
       snapshot = valueOf clan;
       command = commandOf name clan;
-      inherit (clan) user;
+      inherit (clan) user identity;
     };
 
   # A service for a clan that opens its secret hosts for a group. The file with them goes with

@@ -9,6 +9,8 @@
   command,
   # Who logs in; `null` for whom the clan names.
   user ? null,
+  # The file with the private key that root here logs in with; `null` for whatever there is.
+  identity ? null,
 }:
 let
   inherit (builtins)
@@ -125,6 +127,12 @@ let
       ProxyCommand ${words} proxy %n %p
   '';
 
+  # Others cannot read the file, and would hear of it each time.
+  ofRoot = ''
+    Match originalhost ${lib.concatStringsSep "," reached} localuser root
+      IdentityFile "${builtins.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] identity}"
+  '';
+
   keysOf =
     machine:
     let
@@ -136,6 +144,7 @@ in
   # Lines for ssh_config(5). What follows them holds for all hosts, as without them.
   config =
     lib.concatStrings (lib.mapAttrsToList block (builtins.groupBy userOf reached))
+    + lib.optionalString (reached != [ ] && identity != null) ofRoot
     + lib.optionalString (reached != [ ]) "Match all\n";
 
   # Machines with their keys, as `programs.ssh.knownHosts` takes them.

@@ -181,7 +181,7 @@ impl Clan {
     /// The directory of a machine, which is there as [`DEPLOYED`], with what Clan deploys now.
     pub fn deployed(&self, machine: &str) -> PathBuf {
         let to = |name: &str| format!("machines/{machine}/{name}");
-        self.home.write(&to("ssh_config"), format!("IdentityFile {LOGIN}\n"));
+        self.home.write(&to("ssh_config"), ssh_config());
         self.home.copy(&format!("keys/{machine}"), &to("key"));
         self.home.copy(&format!("login/{machine}"), &to("login"));
         self.home.copy("login/user", &to("user"));
@@ -211,6 +211,17 @@ impl Clan {
         command.current_dir("/");
         command
     }
+}
+
+/// Which key root of a machine logs in with, in the words of the documentation.
+fn ssh_config() -> String {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let (_, config) = guide.split_once("programs.ssh.extraConfig = ''\n").unwrap();
+    let (config, _) = config.split_once("''").unwrap();
+    let path = "${config.clan.core.vars.generators.ssh-login.files.id_ed25519.path}";
+    assert!(config.contains(path), "{config}");
+    config.replace(path, LOGIN)
 }
 
 /// Programs that make a process one of nobody in particular, but in a group.
