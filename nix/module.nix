@@ -58,7 +58,7 @@ let
     ssh {
       snapshot = valueOf clan;
       command = commandOf name clan;
-      inherit (clan) user;
+      inherit (clan) user identity;
     };
 
   # The systemd service that decrypts the secret hosts of a clan for a group. systemd removes

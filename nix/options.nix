@@ -23,6 +23,16 @@ in
     '';
   };
 
+  identity = mkOption {
+    type = types.nullOr types.singleLineStr;
+    default = null;
+    example = "/run/secrets/ssh-key";
+    description = ''
+      The file with the private key that root logs in with, which the machines have to let in.
+      Other users have keys of their own.
+    '';
+  };
+
   group = mkOption {
     type = types.nullOr types.singleLineStr;
     default = null;

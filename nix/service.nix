@@ -11,6 +11,9 @@
 let
   inherit (lib) mkOption types;
   snapshotOf = import ./snapshot.nix { inherit lib; };
+
+  # The generator of the key that root of a machine logs in with.
+  generatorOf = instanceName: "clan-connect-${instanceName}";
 in
 {
   _class = "clan.service";
@@ -44,6 +47,14 @@ in
           that is for this machine is added to the snapshot that nix makes.
         '';
       };
+      loginKey = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether clan makes a key for this machine that root logs in with, at the machines that
+          have the role `server`.
+        '';
+      };
       irohTickets = mkOption {
         type = types.bool;
         default = false;
@@ -74,8 +85,14 @@ in
       }:
       {
         nixosModule =
-          { config, options, ... }:
+          {
+            config,
+            options,
+            pkgs,
+            ...
+          }:
           let
+            generator = generatorOf instanceName;
             # clan-core gives each machine this view of its clan. Older versions give less.
             isTold = options ? clanConfig && options.clanConfig.isDefined;
             clan = lib.optionalAttrs isTold config.clanConfig;
@@ -105,10 +122,25 @@ in
           in
           {
             imports = [ ./module.nix ];
+            clan.core.vars.generators = lib.optionalAttrs settings.loginKey {
+              ${generator} = {
+                files.id_ed25519 = { };
+                files."id_ed25519.pub".secret = false;
+                runtimeInputs = [ pkgs.openssh ];
+                script = ''
+                  ssh-keygen -q -t ed25519 -N "" -C ${lib.escapeShellArg machine.name} -f "$out/id_ed25519"
+                '';
+              };
+            };
             programs.clan-connect = {
               enable = true;
               clans.${instanceName} = {
                 snapshot = if settings.snapshot != null then settings.snapshot else made // own;
+                identity =
+                  if settings.identity == null && settings.loginKey then
+                    config.clan.core.vars.generators.${generator}.files.id_ed25519.path
+                  else
+                    settings.identity;
                 inherit (settings)
                   openssh
                   user
@@ -119,6 +151,41 @@ in
                   ;
               };
             };
+          };
+      };
+  };
+
+  roles.server = {
+    description = "Lets in root of the clients that have a key of their own for that";
+
+    interface.options.user = mkOption {
+      type = types.singleLineStr;
+      default = "root";
+      description = "As whom they log in here.";
+    };
+
+    perInstance =
+      {
+        instanceName,
+        settings,
+        roles,
+        ...
+      }:
+      {
+        nixosModule =
+          let
+            fileOf =
+              name:
+              directory + "/vars/per-machine/${name}/${generatorOf instanceName}/id_ed25519.pub/value";
+            clients = builtins.attrNames (
+              lib.filterAttrs (_: client: client.settings.loginKey) (roles.client.machines or { })
+            );
+            generated = builtins.filter builtins.pathExists (map fileOf clients);
+          in
+          {
+            users.users.${settings.user}.openssh.authorizedKeys.keys = map (
+              file: lib.trim (builtins.readFile file)
+            ) generated;
           };
       };
   };

@@ -10,6 +10,8 @@
   command,
   # The user who logs in, or `null` for the user that the clan names.
   user ? null,
+  # The file with the private key that root here logs in with; `null` for whatever there is.
+  identity ? null,
 }:
 let
   inherit (builtins)
@@ -127,6 +129,12 @@ let
       ProxyCommand ${words} proxy %n %p
   '';
 
+  # Others cannot read the file, and would hear of it each time.
+  ofRoot = ''
+    Match originalhost ${lib.concatStringsSep "," reached} localuser root
+      IdentityFile "${builtins.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] identity}"
+  '';
+
   keysOf =
     machine:
     let
@@ -139,6 +147,7 @@ in
   # all hosts, as they would without these lines.
   config =
     lib.concatStrings (lib.mapAttrsToList block (builtins.groupBy userOf reached))
+    + lib.optionalString (reached != [ ] && identity != null) ofRoot
     + lib.optionalString (reached != [ ]) "Match all\n";
 
   # The machines with their keys, in the form of `programs.ssh.knownHosts`.

@@ -331,14 +331,16 @@ fn settings_become_arguments_and_no_word_of_them_is_more_than_one() {
     let place = Place::new();
     let machine = place.machine(
         "{ default = true; user = \"me\"; tor.client = \"embedded\"; tor.state = \"/var/lib/t t\";
-           iroh.relays = [ \"https://100%.example/'\" ]; iroh.discovery = [ \"none\" ]; }",
+           iroh.relays = [ \"https://100%.example/'\" ]; iroh.discovery = [ \"none\" ];
+           identity = \"/k\\\"1%\"; }",
     );
     let config = text(&machine["extraConfig"]);
     let package = place.home.path("package").display().to_string();
     let expected = format!(
         "Host db solo web\n  User me\n  ProxyCommand {package}/bin/clan-connect --exports {FILE} \
          --tor embedded --tor-state '/var/lib/t t' --iroh-relay 'https://100%%.example/'\\''' \
-         --iroh-discovery none proxy %n %p\nMatch all\n"
+         --iroh-discovery none proxy %n %p\n\
+         Match originalhost db,solo,web localuser root\n  IdentityFile \"/k\\\"1%%\"\nMatch all\n"
     );
     assert_eq!(config, expected);
     assert_eq!(machine["variables"]["CLAN_DIR"], "/etc/clan-connect/home");
@@ -373,6 +375,49 @@ fn settings_become_arguments_and_no_word_of_them_is_more_than_one() {
     );
     let keys: Vec<&Value> = machine["knownHosts"].as_object().unwrap().values().collect();
     assert_eq!(keys, [&json!({ "hostNames": ["m"], "publicKey": "ssh-ed25519 AAAA" })]);
+}
+
+#[test]
+fn root_of_a_client_logs_in_with_the_key_that_clan_makes_for_it() {
+    let place = Place::new();
+    let home = &place.home;
+    let without = place.machine("{ }");
+    assert_eq!((&without["generators"], &without["authorized"]), (&json!({}), &json!([])));
+    assert!(!text(&without["extraConfig"]).contains("IdentityFile"));
+    // Nothing is let in before the key is there.
+    let machine = place.machine("{ loginKey = true; }");
+    assert_eq!(machine["authorized"], json!([]));
+    let generator = &machine["generators"]["clan-connect-home"];
+    assert_eq!(generator["files"]["id_ed25519.pub"]["secret"], false);
+    assert_eq!(generator["files"]["id_ed25519"], json!({}));
+    // As clan runs it.
+    let script = format!("out='{}'\n{}", home.dir.path().display(), text(&generator["script"]));
+    run("/bin/sh", &["-ec", &script], "openssh-client");
+    let public = home.read("id_ed25519.pub");
+    place.var("per-machine/web/clan-connect-home/id_ed25519.pub", &public);
+    let machine = place.machine("{ loginKey = true; }");
+    let lets_in = text(&machine["authorized"][0]);
+    assert_eq!(machine["authorized"], json!([public.trim()]));
+    // This key alone is let in, and found without a word by a stock ssh and by ours.
+    let deployed = "/run/secrets/vars/clan-connect-home/id_ed25519";
+    assert_eq!(text(&machine["extraConfig"]).matches(deployed).count(), 1);
+    let key = home.path("id_ed25519").display().to_string();
+    let config = text(&machine["extraConfig"]).replace(deployed, &key);
+    let machine = json!({ "file": machine["file"], "knownHosts": machine["knownHosts"],
+        "extraConfig": config });
+    let ssh = || {
+        let theirs = place.theirs(&machine, &["solo", "echo", "in"]);
+        let clan = ["--exports", "etc/clan-connect.json", "ssh", "solo", "-F", "etc/ssh_config"];
+        (theirs, home.run(&[&clan[..], &["-c", "echo", "in"]].concat()))
+    };
+    let authorized = format!("sshd-{}/authorized_keys", place.server.port());
+    home.write(&authorized, "");
+    let (theirs, ours) = ssh();
+    theirs.exits(255).says(&["Permission denied"]);
+    ours.exits(255).says(&["permission denied"]);
+    home.write(&authorized, lets_in);
+    let (theirs, ours) = ssh();
+    assert_eq!((theirs.exits(0).text(), ours.exits(0).text()), ("in\n".into(), "in\n".into()));
 }
 
 #[test]

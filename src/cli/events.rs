@@ -14,8 +14,10 @@ use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::advice::{self, Caller};
+use crate::connect::Probed;
 use crate::descriptors;
 use crate::error::{Error, Result};
+use crate::plan::Route;
 use crate::printable;
 use crate::race::RaceEvent;
 use crate::secret::redacted;
@@ -35,6 +37,11 @@ struct Sink {
 /// From now on events go to `path`, such as `/dev/fd/3`. A reader that does not keep up
 /// loses lines, and never makes us wait.
 pub(super) fn start(path: &Path) -> Result<()> {
+    if path.as_os_str() == "-" {
+        let why = "--events cannot be -: standard output has what is asked for, such as the \
+                   output of a command; use a file, /dev/stderr, or a descriptor such as /dev/fd/3";
+        return Err(Error::Usage(why.to_owned()));
+    }
     let taken = descriptors::taken(path).map(|taken| taken.map(File::from));
     let file = taken.unwrap_or_else(|| open(path));
     let file = file.map_err(|source| Error::File {
@@ -71,14 +78,32 @@ pub(super) fn race(machine: &str, event: &RaceEvent<'_>) {
     });
 }
 
-/// The login has succeeded.
-pub(super) fn connected(machine: &str, network: &str, user: &str, vouched_by: &str) {
+/// The login at `host`, which is as it may be shown, has succeeded.
+pub(super) fn connected(machine: &str, route: &Route, host: &str, vouched_by: &str) {
     tell(|| {
         json!({
-            "event": "connected", "machine": machine, "network": network, "user": user,
-            "host_key_by": vouched_by,
+            "event": "connected", "machine": machine, "network": route.network, "host": host,
+            "port": route.port, "user": route.user, "host_key_by": vouched_by,
         })
     });
+}
+
+/// The machine answers at `host`, which is as it may be shown, and nobody logs in there.
+pub(super) fn reached(machine: &str, route: &Route, host: &str) {
+    tell(|| {
+        json!({
+            "event": "reached", "machine": machine, "network": route.network, "host": host,
+            "port": route.port,
+        })
+    });
+}
+
+/// What has become of a question whether the machine answers.
+pub(super) fn probed(machine: &str, probed: &Probed) {
+    match &probed.outcome {
+        Ok(answer) => reached(machine, &probed.route, &answer.host),
+        Err(attempt) => race(machine, &RaceEvent::Failed(attempt)),
+    }
 }
 
 /// An error of our own.

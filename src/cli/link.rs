@@ -129,7 +129,7 @@ async fn open_at(
     }
     let vouched_by = vouched(&session, &route);
     ui.verbose(&format!("host key vouched for by {vouched_by}"));
-    events::connected(&machine, &route.network, &route.user, &vouched_by);
+    events::connected(&machine, &route, host, &vouched_by);
     invocation.resolved.logged_in(&route.user, route.port);
     info.network = info.network.filter(|network| network != DIRECT);
     let (session, info) = (Arc::new(session), Arc::new(info));
@@ -150,6 +150,7 @@ pub(super) async fn stream(
     }
     let machine = request.machine.clone();
     let reached = reach(request, proof, &mut watch(&machine, ui)).await?;
+    events::reached(&machine, &reached.route, &reached.host);
     memory.note(&reached.route.network);
     ui.verbose(&format!(
         "connected to {} over network {} at {} port {}",

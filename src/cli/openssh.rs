@@ -41,6 +41,7 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
         return 255;
     }
     let is_silent = arguments.options.log_level() == LogLevel::Quiet;
+    let exit_codes = said.exit_codes;
     let done = match (arguments.version, &arguments.query) {
         (true, _) => {
             let version = env!("CARGO_PKG_VERSION");
@@ -58,10 +59,11 @@ pub(super) fn main(args: &[String], said: Global) -> u8 {
             Error::SshConfig { .. } => !is_silent,
             _ => true,
         };
+        events::error(&error);
         if is_told && !signals::has_come() {
             say(&error.to_string());
         }
-        error.exit_code(true)
+        exit_codes.of(&error, true)
     })
 }
 
@@ -115,7 +117,7 @@ pub(super) async fn run(invocation: Invocation, global: &Global) -> u8 {
                 ui.progress.pause(|| say(&why));
             }
         }
-        error.exit_code(true)
+        global.exit_codes.of(&error, true)
     })
 }
 

@@ -17,13 +17,14 @@ use super::link::{self, Jumps};
 use super::machine::{MachineRequest, SshOptions};
 use super::request::{deadline, seconds};
 use super::task::drive;
-use super::{Global, Ui, complete, print_json, print_text};
+use super::{Global, Ui, complete, events, print_json, print_text};
 use crate::advice::{self, Caller};
 use crate::connect::{KeyState, Probed, Request, Trust, probe};
 use crate::dial::{Dialer, Phase};
 use crate::error::{Error, Result};
 use crate::plan::Route;
 use crate::printable::Printable;
+use crate::race::RaceEvent;
 pub(super) use overview::{Overview, overview};
 
 /// Probes at the same time: more than the black holes of any clan, fewer than
@@ -134,7 +135,9 @@ async fn ping_all(
     let one = async |_, route: Route| {
         let _turn = turns.wait(&route).await;
         let request = Request { deadline: Some(allowed(said, &route)), ..request.clone() };
+        events::race(&request.machine, &RaceEvent::Started(&route));
         let probed = probe(&request, route, &dialer, Some(&trust)).await;
+        events::probed(&request.machine, &probed);
         if is_told {
             let mut done = Ok(());
             ui.progress.aside(|| done = print_text(&as_line(&probed)));

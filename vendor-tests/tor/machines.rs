@@ -1,80 +1,146 @@
-//! A machine of a clan that another one reaches by its onion when its better network is cut:
-//! the name comes from the snapshot and the machine's own key, and who may not dial it never
-//! learns it.
+//! Three machines of a clan in network namespaces of their own, each with what Clan deploys and
+//! nothing else: one reaches another by its onion when the better network is cut, and a third
+//! one, which may not dial that, never learns its name. The relays of their Tor network are on
+//! another host, to which each machine has a link.
 
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::network::network;
-use crate::harness::{Run, free_port, sshd, start, wait};
-use crate::machines::{Clan, Store};
+use super::holding;
+use super::network::Network;
+use crate::harness::{BINARY, Run, run, start, wait};
+use crate::links::PORT;
+use crate::machines::{Clan, DEPLOYED, NAMES, Store, World};
 
-/// A clan in which `beta` answers at this port of this computer, and at a secret onion.
-fn clan(port: u16) -> Clan {
+/// Where all machines find the relays, over the link that is never cut.
+const RELAYS: &str = "10.94.1.1";
+/// An onion that nobody serves.
+const NOBODYS: &str = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
+
+/// All machines in a network that is better, and behind secret onions.
+fn exports() -> Value {
     let module = |name: &str| format!("clan_lib.network.{name}");
-    let var = json!({ "machine": "beta", "generator": "tor_tor", "file": "hostname" });
-    let exports = json!({
+    let mut exports = json!({
         "x/lan:lan::": { "networking": { "priority": 2000, "module": module("direct") } },
-        "x/lan:lan:default:beta": { "peer": {
-            "hosts": [{ "plain": "127.0.0.1" }], "port": port } },
         "x/tor:tor::": { "networking": { "priority": 10, "module": module("tor") } },
-        "x/tor:tor:server:beta": { "peer": { "hosts": [{ "var": var }] } },
     });
-    Clan::new(Store::Sops, &exports)
+    for (at, name) in NAMES.iter().enumerate() {
+        let plain = format!("10.93.{}.2", at + 1);
+        let var = json!({ "machine": name, "generator": "tor_tor", "file": "hostname" });
+        exports[format!("x/lan:lan:default:{name}")] =
+            json!({ "peer": { "hosts": [{ "plain": plain }], "port": PORT } });
+        exports[format!("x/tor:tor:server:{name}")] =
+            json!({ "peer": { "hosts": [{ "var": var }] } });
+    }
+    exports
+}
+
+/// The clan, and its machines.
+struct Case {
+    clan: Clan,
+    world: World,
+    /// The onion of `beta`, without its ending.
+    name: String,
+}
+
+impl Case {
+    /// `ssh beta` on one of the machines. Nothing that is said has the name in it.
+    fn ssh(&self, from: usize, through: &[&str]) -> Run {
+        let file = |name: &str| format!("{DEPLOYED}/{name}");
+        let (arti, state) = (file("arti.toml"), file("state"));
+        let tor = ["--tor", "embedded", "--tor-config", &arti, "--tor-state", &state];
+        let ssh = ["-vvv", "ssh", "beta", "--no-persist", "--timeout", "30", "-c", "echo", "in"];
+        let args = [&tor[..], &ssh].concat();
+        let network = Some(&self.world.machines[from]);
+        let mut command = self.clan.on(NAMES[from], network, "", through, &args);
+        let done = Run::of(wait(start(&mut command, "util-linux")));
+        assert!(!done.stderr.contains(&self.name), "{}", done.stderr);
+        assert!(!done.stderr.contains("first use"), "{}", done.stderr);
+        done
+    }
+
+    /// The same, and the kernel is told the name nowhere: in no argument, no variable, no
+    /// name of a file, and nothing that is read, written or sent.
+    fn traced(&self, from: usize) -> Run {
+        let log = format!("{DEPLOYED}/strace.log");
+        let done = self.ssh(from, &["/usr/bin/strace", "-f", "-v", "-s", "1000000", "-o", &log]);
+        let calls = self.clan.home.read(&format!("machines/{}/strace.log", NAMES[from]));
+        // All words and variables are there, and what is written.
+        let ours = format!("execve(\"{BINARY}\", ");
+        let started: Vec<&str> = calls.lines().filter(|line| line.contains(&ours)).collect();
+        let [started] = started[..] else { panic!("{started:?}") };
+        assert!(started.contains("\"HOME=/run/home\"") && !started.contains("/*"), "{started}");
+        assert!(calls.contains("write(2, ") && calls.contains("openat("), "strace saw nothing");
+        assert!(calls.contains("trying lan (10.93.2.2)"), "a host that is no secret is not seen");
+        let named: Vec<&str> = calls.lines().filter(|line| line.contains(&self.name)).collect();
+        assert!(named.is_empty(), "{named:?}");
+        done
+    }
 }
 
 #[test]
 fn a_machine_reaches_another_by_an_onion_that_a_third_one_never_learns() {
-    let (network, _turn) = network();
-    let up = clan(1);
-    let key = up.home.read("home/.ssh/id_ed25519.pub");
-    let server = sshd(&up.home, "127.0.0.1", &key, "");
-    let host_key = up.home.read(&format!("sshd-{}/host_key.pub", server.port()));
-    let (_tor, onion) = network.onion(&up.home, "onion", server.address.port(), "");
-    up.home.write("arti.toml", &network.arti);
-    let arti = up.home.path("arti.toml").display().to_string();
-    let state = up.home.path("state").display().to_string();
-    up.host_key("beta", &host_key);
-    up.secret("beta", &onion);
-    // With a better network, and with that one cut.
-    let publish = |port: u16| {
-        let exports = up.home.read("clan/exports.json");
-        let mut exports: serde_json::Value = serde_json::from_str(&exports).unwrap();
-        exports["x/lan:lan:default:beta"]["peer"]["port"] = json!(port);
-        up.home.write("clan/exports.json", exports.to_string());
-        up.snapshot(&["--for", "alpha=beta"])
-    };
+    let mut world = World::new();
+    let hub = world.hub.enter();
+    let network = thread::spawn(move || Network::start(&hub, RELAYS));
+    let clan = Clan::new(Store::Sops, &exports());
+    world.serve(&clan.authorized());
+    for (at, name) in NAMES.iter().enumerate() {
+        clan.host_key(name, &world.host_key(at));
+    }
+    let network = network.join().expect("a private Tor network");
+    let (_tor, onion) =
+        network.onion_through(&world.machines[1].enter(), &world.homes[1], "onion", PORT, "");
+    clan.secret("alpha", NOBODYS);
+    clan.secret("beta", &onion);
+    let snapshot = clan.snapshot(&["--for", "alpha=beta", "--for", "gamma=alpha"]);
+    for name in NAMES {
+        clan.home.write(&format!("machines/{name}/arti.toml"), &network.arti);
+    }
     let name = onion.trim_end_matches(".onion").to_owned();
-    let ssh = |machine: &str, through: &[&str]| {
-        let tor = ["--tor", "embedded", "--tor-config", &arti, "--tor-state", &state];
-        let ssh = ["-vvv", "ssh", "beta", "--no-persist", "--timeout", "20", "-c", "echo", "in"];
-        let args = [&tor[..], &ssh].concat();
-        let done = wait(start(&mut up.on(machine, None, "", through, &args), "util-linux"));
-        let done = Run::of(done);
-        assert!(!done.stderr.contains(&name), "{}", done.stderr);
-        done
-    };
-    let text = publish(server.address.port());
-    assert!(!text.contains(&name), "{text}");
-    ssh("alpha", &[]).exits(0).says(&["over network lan"]);
-    publish(free_port("127.0.0.1"));
+    let case = Case { clan, world, name };
+    assert!(!snapshot.contains(&case.name), "{snapshot}");
+
+    for from in [0, 2] {
+        let done = case.ssh(from, &[]).exits(0).says(&["over network lan"]);
+        assert_eq!(done.text(), "in\n");
+    }
+    case.world.cut(true);
     // The onion may take a while until it is found.
     let began = Instant::now();
-    while ssh("alpha", &[]).code != Some(0) {
-        assert!(began.elapsed() < Duration::from_secs(120), "{}", ssh("alpha", &[]).stderr);
+    while case.ssh(0, &[]).code != Some(0) {
+        assert!(began.elapsed() < Duration::from_secs(120), "{}", case.ssh(0, &[]).stderr);
     }
-    let log = up.home.path("strace.log").display().to_string();
-    let strace = ["/usr/bin/strace", "-f", "-s", "1000000", "-o", &log];
-    ssh("alpha", &strace).exits(0).says(&["over network tor", "<secret: tor_tor/hostname>"]);
-    // Relays are told a key that is made of it.
-    let calls = up.home.read("strace.log");
-    assert!(calls.contains("execve(") && calls.contains("connect("), "strace saw nothing");
-    let named: Vec<&str> = calls.lines().filter(|line| line.contains(&name)).collect();
-    assert!(named.is_empty(), "{named:?}");
-    ssh("gamma", &[]).exits(255).says(&[
-        "the snapshot has secret hosts for alpha, but not for this computer (gamma)",
+    println!("the onion was reached after {:?}", began.elapsed());
+    let done = case.traced(0).exits(0);
+    assert_eq!(done.text(), "in\n");
+    done.says(&["over network tor", "<secret: tor_tor/hostname>"]);
+    // By its own key, which is the only one that it has.
+    let own = case.clan.home.path("login/alpha.pub").display().to_string();
+    let own = run("ssh-keygen", &["-l", "-f", &own], "openssh-client");
+    let own = own.split(' ').nth(1).unwrap();
+    let log = case.world.homes[1].read("sshd.log");
+    let by_onion = "Accepted publickey for root from 127.0.0.1 port ";
+    let accepted: Vec<&str> = log.lines().filter(|line| line.contains(by_onion)).collect();
+    assert!(accepted.len() >= 2 && accepted.iter().all(|line| line.ends_with(own)), "{log}");
+    // Who may not dial it, cannot read it.
+    case.traced(2).exits(255).says(&[
+        "tor via <var: tor_tor/hostname>: it is not one of the secret hosts that the snapshot has \
+         for gamma",
         "--for MACHINE",
     ]);
-    assert!(!up.home.read("clan/clan-connect.json").contains(&name));
+    let gamma = case.clan.deployed("gamma");
+    let sealed: Value = serde_json::from_str(&snapshot).unwrap();
+    let sealed = sealed["secret_hosts"]["alpha"]["sealed"].as_str().unwrap();
+    let sealed = case.clan.home.write("alpha.age", sealed);
+    let opened =
+        Command::new("age").args(["-d", "-i"]).arg(gamma.join("key")).arg(&sealed).output();
+    assert!(!opened.unwrap().status.success());
+    // Neither has it been written to a file.
+    for machine in NAMES {
+        assert_eq!(holding(&case.clan.deployed(machine), &case.name), Vec::<String>::new());
+    }
 }

@@ -1,4 +1,5 @@
-//! A private Tor network for all tests of this file, and onion services in it.
+//! A private Tor network for all tests of this file, and onion services in it. A test whose
+//! machines have networks of their own has one of its own as well.
 //! `vendor-tests/tor-network` makes it and ends it when we end.
 
 use std::fs;
@@ -20,7 +21,14 @@ pub struct Network {
     pub relays: Vec<String>,
     pids: Vec<(String, i32)>,
     /// The closing of its input ends the network, however we end.
-    _process: Child,
+    process: Child,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
 }
 
 /// The network, for one test at a time: some freeze parts of it.
@@ -28,16 +36,17 @@ pub fn network() -> (&'static Network, MutexGuard<'static, ()>) {
     static NETWORK: OnceLock<Network> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    (NETWORK.get_or_init(Network::start), turn)
+    (NETWORK.get_or_init(|| Network::start(&[], "127.0.0.1")), turn)
 }
 
 impl Network {
-    fn start() -> Self {
+    /// On an address of the computer's that these programs lead to.
+    pub fn start(through: &[String], ip: &str) -> Self {
         println!("{}", run("tor", &["--version"], "tor"));
         let dir = tempfile::tempdir().unwrap().keep();
-        let mut command =
-            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/tor-network"));
-        command.arg(&dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor-tests/tor-network");
+        let mut command = command(through, program);
+        command.arg(&dir).arg(ip).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = start(&mut command, "python3");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -54,7 +63,7 @@ impl Network {
             seed: texts("seed").into_iter().map(PathBuf::from).collect(),
             relays: texts("relays"),
             pids: pids.map(|(name, pid)| (name.clone(), pid.as_i64().unwrap() as i32)).collect(),
-            _process: child,
+            process: child,
         }
     }
 
@@ -68,6 +77,11 @@ impl Network {
 
     /// C tor with these options, in a directory of its own below `home`.
     pub fn tor(&self, home: &Home, name: &str, options: &str) -> Tor {
+        self.tor_through(&[], home, name, options)
+    }
+
+    /// The same, started through these programs.
+    fn tor_through(&self, through: &[String], home: &Home, name: &str, options: &str) -> Tor {
         let dir = home.path(name);
         if !dir.exists() {
             fs::create_dir_all(&dir).unwrap();
@@ -84,7 +98,7 @@ impl Network {
             log.display()
         );
         let torrc = home.write(&format!("{name}.torrc"), torrc);
-        let mut command = Command::new("tor");
+        let mut command = command(through, "tor");
         command.arg("-f").arg(torrc).args(["--defaults-torrc", "/dev/null", "--hush"]);
         Tor { child: start(command.stdin(Stdio::null()), "tor"), dir }
     }
@@ -102,6 +116,18 @@ impl Network {
     /// An onion service of C tor's for a port of loopback. The same `name` is
     /// the same service again.
     pub fn onion(&self, home: &Home, name: &str, port: u16, options: &str) -> (Tor, String) {
+        self.onion_through(&[], home, name, port, options)
+    }
+
+    /// The same of a computer that these programs lead to.
+    pub fn onion_through(
+        &self,
+        through: &[String],
+        home: &Home,
+        name: &str,
+        port: u16,
+        options: &str,
+    ) -> (Tor, String) {
         let service = home.path(name).join("service");
         // 23 leads nowhere, 24 is not offered.
         let options = format!(
@@ -109,11 +135,19 @@ impl Network {
              HiddenServicePort 23 127.0.0.1:1\n{options}",
             service.display()
         );
-        let tor = self.tor(home, name, &options);
+        let tor = self.tor_through(through, home, name, &options);
         let hostname = service.join("hostname");
         crate::harness::until("the onion service's name", || hostname.exists());
         (tor, fs::read_to_string(&hostname).unwrap().trim().to_owned())
     }
+}
+
+/// A program that is started through others.
+fn command(through: &[String], program: &str) -> Command {
+    let words: Vec<&str> = through.iter().map(String::as_str).chain([program]).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
 }
 
 /// Goes on when dropped.

@@ -19,13 +19,14 @@ use crate::cli::request::routes::Found;
 use crate::cli::request::technologies;
 use crate::cli::task::runtime;
 use crate::cli::ways::network_options;
-use crate::cli::{Global, Ui, print_json, print_text, warm};
+use crate::cli::{Global, Ui, events, print_json, print_text, warm};
 use crate::connect::{Probed, Request, probe};
 use crate::dial::{self, Dialer, OfClan, SocketOptions, Ways};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::{Clan, Running};
 use crate::plan::{Route, plans};
 use crate::printable::Printable;
+use crate::race::RaceEvent;
 
 /// Open files that this takes.
 const FILES: u64 = 4096;
@@ -134,6 +135,7 @@ impl Everybody<'_> {
         let turns = Turns::new();
         let one = async |place, (machine, route): (String, Route)| {
             let _turn = turns.wait(&route).await;
+            events::race(&machine, &RaceEvent::Started(&route));
             let probed = match self.prepared(&machine, route.clone()).await {
                 Ok((mut request, said)) => {
                     request.deadline = Some(allowed(said, &route));
@@ -142,6 +144,7 @@ impl Everybody<'_> {
                 }
                 Err(error) => failed(route, &error),
             };
+            events::probed(&machine, &probed);
             seen(place, &probed);
             (machine, probed)
         };
