@@ -1,11 +1,11 @@
-# JSON text as clan-connect writes it: two spaces a level, and the fields of a snapshot in
-# their order. Owns the form of the text; knows nothing of what it says.
+# This file writes JSON text as clan-connect does: with two spaces per level, and with the
+# fields of a snapshot in a fixed order. It knows the form of the text, and not its meaning.
 { lib }:
 let
-  # A field of an object whose order matters.
+  # One field of an object in which the order of the fields matters.
   field = name: value: { inherit name value; };
 
-  # Older versions of nix write two of the control characters by their number.
+  # Older versions of nix write two of the control characters as numbers.
   string =
     text:
     builtins.replaceStrings
@@ -39,7 +39,7 @@ let
     else
       builtins.toJSON value;
 
-  # The fields of `names` first, in their order, then whatever else there is.
+  # The fields in `names` come first, in the order of that list; all other fields follow.
   ordered =
     names: object:
     let
@@ -49,8 +49,9 @@ let
     map (name: field name object.${name}) (known ++ others);
 in
 {
-  # The text of a snapshot, without references to the store: what it names is not needed to
-  # read it, and a machine would else be deployed with the whole source of its clan.
+  # The text of a snapshot. It carries no references to the store: nobody needs the named
+  # paths to read the text, and with references each machine would be deployed with the whole
+  # source of its clan.
   snapshot =
     snapshot:
     let

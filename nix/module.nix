@@ -1,6 +1,7 @@
-# clan-connect on a machine with NixOS: the program, what it knows of clans, and a stock
-# OpenSSH that goes by it. Owns the options `programs.clan-connect`; they are described in
-# docs/nix.md. Knows nothing of clan-core: service.nix does.
+# This module installs clan-connect on a machine with NixOS, gives it what it has to know of
+# clans, and configures a stock OpenSSH to use it. It defines the options
+# `programs.clan-connect`, which docs/nix.md describes. It does not depend on clan-core; only
+# service.nix does.
 {
   config,
   lib,
@@ -16,7 +17,7 @@ let
 
   fileOf = name: "clan-connect/${name}/clan-connect.json";
 
-  # The whole command for a clan, but for what is to be done.
+  # The command line for a clan, without the subcommand.
   commandOf =
     name: clan:
     [
@@ -60,8 +61,9 @@ let
       inherit (clan) user;
     };
 
-  # A service for a clan that opens its secret hosts for a group. The file with them goes with
-  # the service, and is made anew for another snapshot.
+  # The systemd service that decrypts the secret hosts of a clan for a group. systemd removes
+  # the decrypted files when the service stops, and restarts the service when the snapshot
+  # changes.
   openerOf =
     name: clan:
     let
@@ -83,18 +85,19 @@ let
           "unseal"
           "/run/clan-connect/${name}"
         ];
-        # In memory, root's, and for the group to read.
+        # This directory is in memory. It belongs to root, and the group can read it.
         RuntimeDirectory = "clan-connect/${name}";
         RuntimeDirectoryMode = "0750";
         Group = clan.group;
         UMask = "0027";
-        # It reads the machine's key and the file, and nothing else.
+        # The service reads the key of the machine and the snapshot, and nothing else.
         CapabilityBoundingSet = "";
         NoNewPrivileges = true;
         PrivateDevices = true;
         PrivateNetwork = true;
         PrivateTmp = true;
-        # Empty rather than closed: an error would else complain about keys of root.
+        # An empty home gives no error. With an inaccessible one, an error message would
+        # complain about keys of root.
         ProtectHome = "tmpfs";
         ProtectSystem = "strict";
       };
@@ -109,8 +112,8 @@ let
     snapshot = mkOption {
       type = types.either types.path (types.attrsOf types.raw);
       description = ''
-        What is known of the clan: a file that `clan-connect exports snapshot` has written,
-        or the same as a value, as the clan service makes it.
+        The snapshot of the clan: either a file that `clan-connect exports snapshot` has
+        written, or a value of the same form, as the clan service makes it.
       '';
     };
   };
@@ -122,12 +125,12 @@ in
       type = types.package;
       default = pkgs.callPackage ./package.nix { };
       defaultText = lib.literalMD "the package of clan-connect's flake";
-      description = "The package that has `bin/clan-connect`.";
+      description = "The package that contains `bin/clan-connect`.";
     };
     clans = mkOption {
       type = types.attrsOf (types.submodule clan);
       default = { };
-      description = "Clans whose machines are reached from here, each by a name of its own.";
+      description = "The clans whose machines can be reached from here, each under its own name.";
     };
   };
 
@@ -138,14 +141,14 @@ in
           builtins.attrNames cfg.clans
         );
         message = ''
-          programs.clan-connect.clans: a name holds letters, digits, dots, dashes and
-          underscores only
+          programs.clan-connect.clans: a name may contain only letters, digits, dots, dashes and
+          underscores
         '';
       }
       {
         assertion = builtins.length defaults <= 1;
         message = ''
-          programs.clan-connect.clans: no more than one can be the default, and these are:
+          programs.clan-connect.clans: only one clan can be the default, but these are set so:
           ${lib.concatStringsSep ", " defaults}
         '';
       }
@@ -155,8 +158,9 @@ in
       lib.mapAttrsToList (
         name: glue:
         lib.optional (glue.leftOut != [ ]) ''
-          programs.clan-connect.clans.${name}: ssh is not led to these machines, because their
-          name may be another host's, or it or their user is more than a word to it:
+          programs.clan-connect.clans.${name}: ssh gets no configuration for these machines,
+          because another host may have their name, or because their name or their user contains
+          characters that have a meaning in ssh_config:
           ${lib.concatStringsSep ", " glue.leftOut}
         ''
       ) glued
@@ -164,7 +168,8 @@ in
 
     environment.systemPackages = [ cfg.package ];
 
-    # No links into the store, where a group can write beside the file.
+    # With a mode, NixOS copies the files and does not link them into the store. A group can
+    # write into the directory of the store, and clan-connect refuses files in such a place.
     environment.etc = lib.mapAttrs' (name: clan: {
       name = fileOf name;
       value = {

@@ -1,5 +1,5 @@
-# What can be said of the way from a machine to a clan's others: as options of the module for
-# NixOS, and as settings of the clan service's role. docs/nix.md has a table of them.
+# These options say how a machine reaches the other machines of a clan. The module for NixOS
+# and the role of the clan service both have them. docs/nix.md lists them in a table.
 { lib }:
 let
   inherit (lib) mkOption types;
@@ -9,7 +9,8 @@ in
     type = types.bool;
     default = true;
     description = ''
-      Whether a stock `ssh` reaches the clan's machines by their names, with their host keys.
+      Whether a stock `ssh` reaches the clan's machines by their names and knows their host
+      keys.
     '';
   };
 
@@ -17,7 +18,8 @@ in
     type = types.nullOr types.singleLineStr;
     default = null;
     description = ''
-      Who logs in where nothing else is said; by default whom the clan names for the machine.
+      The user who logs in if the command line names none. By default it is the user that the
+      clan names for the machine.
     '';
   };
 
@@ -26,15 +28,15 @@ in
     default = null;
     example = "clan-connect";
     description = ''
-      The group whose members reach machines by secret hosts, too: root opens them for the
-      group in /run/clan-connect. By default root alone does.
+      The group whose members can also use secret hosts to reach machines. Root decrypts these
+      hosts for the group into /run/clan-connect. By default only root can use them.
     '';
   };
 
   default = mkOption {
     type = types.bool;
     default = false;
-    description = "Whether commands that name no clan mean this one, by `$CLAN_DIR`.";
+    description = "Whether commands that name no clan use this one, which `$CLAN_DIR` then names.";
   };
 
   tor = {
@@ -46,8 +48,8 @@ in
       ];
       default = "auto";
       description = ''
-        Which Tor client connects: that of clan-connect, one that runs already, or whichever
-        can sooner.
+        The Tor client that connects: `embedded` is the client in clan-connect, `system` is a
+        tor that already runs, and `auto` takes the one that can connect first.
       '';
     };
     state = mkOption {
@@ -55,14 +57,15 @@ in
       default = null;
       example = "none";
       description = ''
-        Where guards and the list of relays are kept, which has to be writable for whoever
-        connects, or `none`; by default a place of each user's own.
+        The directory in which the Tor client keeps its guards and its list of relays. Every
+        user who connects must be able to write it. With `none` the client keeps nothing. By
+        default each user has a directory of their own.
       '';
     };
     config = mkOption {
       type = types.nullOr types.singleLineStr;
       default = null;
-      description = "A file in the format of arti.toml, such as for bridges.";
+      description = "A configuration file in the format of arti.toml, for example with bridges.";
     };
   };
 
@@ -70,13 +73,17 @@ in
     relays = mkOption {
       type = types.listOf types.singleLineStr;
       default = [ ];
-      description = "Relays where machines are met instead of the public ones, or `none`.";
+      description = ''
+        The relays through which iroh reaches machines, in place of the public ones. With `none`
+        it uses no relay.
+      '';
     };
     discovery = mkOption {
       type = types.listOf types.singleLineStr;
       default = [ ];
       description = ''
-        Where it is looked up where tickets lead, instead of the public servers, or `none`.
+        The servers that iroh asks for the current addresses of a ticket, in place of the public
+        ones. With `none` it asks no server.
       '';
     };
   };

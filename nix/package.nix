@@ -1,6 +1,6 @@
-# The program, built from the committed lock file: one file that needs no other. Owns how it
-# is built on nixpkgs; takes the crates in vendor/ as they lie here, and everything else by
-# the checksums of Cargo.lock.
+# This package builds the program with nixpkgs, as one file that needs no other. It takes the
+# crates in vendor/ from this repository, and all other crates by the checksums in the
+# committed Cargo.lock.
 {
   lib,
   stdenv,
@@ -15,8 +15,8 @@ rustPlatform.buildRustPackage {
   pname = manifest.name;
   inherit (manifest) version;
 
-  # What cargo looks at, so that a change of the documents builds nothing. Of the tests it
-  # looks for the file that the manifest names.
+  # Only the files that cargo reads: a change of the documents then causes no new build. Of the
+  # tests, cargo needs the file that the manifest names.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -34,16 +34,17 @@ rustPlatform.buildRustPackage {
   cargoLock.lockFile = ../Cargo.lock;
   cargoBuildFlags = [ "--bin=clan-connect" ];
 
-  # .cargo/config.toml links the C library into the program: nixpkgs keeps the archives for
-  # that apart. With another C library, as in pkgsStatic, that is so without asking.
+  # .cargo/config.toml links the C library statically. nixpkgs keeps the static archives of
+  # glibc in an output of their own. Other C libraries, as in pkgsStatic, need no such input.
   buildInputs = lib.optional (stdenv.hostPlatform.libc == "glibc") (stdenv.cc.libc.static or null);
 
   nativeBuildInputs = [ installShellFiles ];
 
-  # They talk to real servers, in network namespaces, as other users: no sandbox has those.
+  # The tests talk to real servers, in network namespaces and as other users. The sandbox of a
+  # build has neither.
   doCheck = false;
 
-  # A program that is static, and starts.
+  # This check makes sure that the program is static and that it starts.
   doInstallCheck = runs;
   installCheckPhase = ''
     runHook preInstallCheck
@@ -60,7 +61,7 @@ rustPlatform.buildRustPackage {
       --bash <($out/bin/clan-connect completions bash) \
       --zsh <($out/bin/clan-connect completions zsh) \
       --fish <($out/bin/clan-connect completions fish)
-    # The page on a command names those of its own commands.
+    # The manual page of a command names the pages of its subcommands.
     installPages() {
       local page=$1 word
       shift

@@ -1,6 +1,7 @@
-# The clan service: gives machines clan-connect, and a snapshot of their clan that nix builds
-# together with them, so that it is as old as they are. Owns what the roles and their
-# settings are called, which docs/nix.md describes, and what is taken of clan-core.
+# This clan service installs clan-connect on machines of a clan, together with a snapshot of the
+# clan. nix builds the snapshot with the configuration of the machine, so that both have the
+# same age. This file defines the roles and their settings, which docs/nix.md describes, and it
+# is the only one that reads values of clan-core.
 {
   lib,
   directory,
@@ -19,14 +20,15 @@ in
   manifest.readme = builtins.readFile ../docs/nix.md;
 
   roles.client = {
-    description = "Reaches the machines of the clan: by clan-connect, and by a stock ssh";
+    description = "Reaches the machines of the clan with clan-connect and with a stock ssh";
 
     interface.options = import ./options.nix { inherit lib; } // {
       snapshot = mkOption {
         type = types.nullOr types.path;
         default = null;
         description = ''
-          A file that `clan-connect exports snapshot` has written, instead of what nix knows.
+          A file that `clan-connect exports snapshot` has written. It replaces the snapshot that
+          nix makes.
         '';
       };
       secretHosts = mkOption {
@@ -38,25 +40,26 @@ in
           if builtins.pathExists committed then committed else null;
         defaultText = lib.literalMD "the clan's `clan-connect.json`, if there is one";
         description = ''
-          A file that `clan-connect exports snapshot --for MACHINE` has written: what it has for
-          the machine is added to what nix knows.
+          A file that `clan-connect exports snapshot --for MACHINE` has written. The part of it
+          that is for this machine is added to the snapshot that nix makes.
         '';
       };
       irohTickets = mkOption {
         type = types.bool;
         default = false;
         description = ''
-          Whether the machine knows the tickets of the others, without which none is reached by
-          iroh. Everybody on it can read them, and whoever has a ticket reaches that machine's
-          sshd from anywhere.
+          Whether the machine gets the iroh tickets of the other machines. Without tickets it
+          cannot reach any machine by iroh. Every user of the machine can read them, and whoever
+          has a ticket can reach the sshd of that machine from anywhere.
         '';
       };
       configuredHosts = mkOption {
         type = types.bool;
         default = false;
         description = ''
-          Whether `clan.core.networking.targetHost` of all machines is looked at, which
-          evaluates all their configurations for each machine that has this role.
+          Whether the snapshot contains `clan.core.networking.targetHost` of all machines. To
+          read it, nix evaluates the configurations of all machines once for each machine that
+          has this role.
         '';
       };
     };
@@ -73,11 +76,11 @@ in
         nixosModule =
           { config, options, ... }:
           let
-            # What clan-core tells each machine of its clan; older ones tell it less.
+            # clan-core gives each machine this view of its clan. Older versions give less.
             isTold = options ? clanConfig && options.clanConfig.isDefined;
             clan = lib.optionalAttrs isTold config.clanConfig;
             configurations = clan.nixosConfigurations or { };
-            # Encrypted for this very machine; what is for others is of no use here.
+            # Only the part that is encrypted for this machine is of use here.
             sealed =
               if settings.secretHosts == null then
                 { }

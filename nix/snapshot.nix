@@ -1,25 +1,26 @@
-# What connecting to a clan's machines takes, from what nix knows of the clan: the same as
-# `clan-connect exports snapshot` makes of it. Owns what is taken; reads public vars only,
-# and opens no secret. What a machine does with it is in module.nix.
+# This function makes a snapshot of a clan from what nix knows of the clan: the same value as
+# `clan-connect exports snapshot` writes. It selects what connecting to the machines needs. It
+# reads public vars only and decrypts no secret. module.nix says what a machine does with the
+# snapshot.
 #
-# Three things differ from the file of that command. There is no fingerprint, because nothing
-# that nix has built can be older than the clan. No path is copied into the store. And tickets
-# of iroh, which everybody on the machine could read, are taken on request only.
+# The value differs from the file of that command in three ways. It has no fingerprint, because
+# nothing that nix has built can be older than the clan. No path is copied into the store. And
+# the tickets of iroh, which every user of the machine could read, are in it only on request.
 #
-# As there, hosts that are vars do not name the flake: nobody reads that, and each commit would
-# change every machine.
+# As in that file, hosts that are vars do not name the flake. Nobody reads that name, and with
+# it each commit would change every machine.
 { lib }:
 {
-  # `clan.exports`, or the argument `exports` of a clan service.
+  # The value of `clan.exports`, or of the argument `exports` of a clan service.
   exports,
-  # `clan.inventory`.
+  # The value of `clan.inventory`.
   inventory ? { },
-  # The clan's directory, for its public vars.
+  # The directory of the clan, which contains its public vars.
   directory ? null,
-  # `clan.core.networking.targetHost` by machine, where that was evaluated.
+  # The value of `clan.core.networking.targetHost` for each machine for which it was evaluated.
   configured ? { },
-  # Whether tickets of iroh are taken: they are public vars, but whoever has one reaches the
-  # machine's sshd from anywhere.
+  # Whether the snapshot contains tickets of iroh. They are public vars, but whoever has a
+  # ticket can reach the sshd of the machine from anywhere.
   irohTickets ? false,
 }:
 let
@@ -34,11 +35,11 @@ let
     isString
     ;
 
-  # Longest public var that is kept, and longest setting, in bytes.
+  # The greatest length of a public var and of a setting in the snapshot, in bytes.
   maxText = 1024;
-  # Most texts in a setting.
+  # The greatest number of texts in one setting.
   maxTexts = 64;
-  # How deep modules may import each other.
+  # The greatest depth to which modules may import each other.
   maxDepth = 16;
 
   attempt = value: builtins.tryEval (builtins.deepSeq value value);
@@ -50,7 +51,8 @@ let
     if tried.success then tried.value else default;
   attrsOr = value: if isAttrs value then value else { };
   listOr = value: if isList value then value else [ ];
-  # One that may be an error, though what is in it may be errors as well.
+  # An attribute set whose evaluation may fail. Its attributes are not evaluated here, and may
+  # fail later.
   attrsIn =
     value:
     let
@@ -58,14 +60,14 @@ let
     in
     if tried.success then attrsOr tried.value else { };
   textOr = value: if isString value then value else null;
-  # An attribute, for one that is not null and not empty.
+  # An attribute set with one attribute, or an empty one if the value is null or empty.
   given =
     name: value:
     lib.optionalAttrs (value != null && value != [ ] && value != { }) { ${name} = value; };
 
   ## Exports
 
-  # What can be written as JSON; an error for what cannot.
+  # The value in a form that JSON has. It throws an error for a value that JSON cannot have.
   data =
     value:
     if isFunction value then
@@ -88,7 +90,7 @@ let
   failed = attrNames (lib.filterAttrs (_: it: !it.success) tried);
   good = lib.mapAttrs (_: it: it.value) (lib.filterAttrs (_: it: it.success) tried);
 
-  # `SERVICE:INSTANCE:ROLE:MACHINE`, or the name of an instance.
+  # The parts of a key: it is `SERVICE:INSTANCE:ROLE:MACHINE`, or the name of an instance.
   scope =
     key:
     let
@@ -108,7 +110,7 @@ let
         machine = "";
       };
 
-  # One for each machine in each network, with its hosts.
+  # The peers: one for each machine in each network, with its hosts.
   peers = lib.concatMap (
     key:
     let
@@ -143,7 +145,7 @@ let
   isName =
     name: isString name && name != "" && name != "." && name != ".." && !lib.hasInfix "/" name;
 
-  # The value of a public var: the machine's own before the shared one.
+  # The value of a public var. The var of the machine itself comes before a shared one.
   public =
     machine: generator: file:
     let
@@ -172,7 +174,7 @@ let
   ## Machines
 
   said = attrsIn (inventory.machines or { });
-  # The machines of each tag, and the tags of each machine: the inventory can say it in
+  # The machines of each tag, and the tags of each machine. The inventory can state them in
   # either place.
   tags = lib.filterAttrs (_: isList) (attrsOr (clean 4 (inventory.tags or { })));
   ownTags = lib.mapAttrs (
@@ -197,7 +199,7 @@ let
     )
     // given "certificate" (if certificates == [ ] then null else builtins.head certificates);
 
-  # Whatever a machine exports tells that it exists, if its name is one.
+  # A machine that exports anything exists, if its name is valid.
   exporting = builtins.filter (name: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*" name != null) (
     map (peer: peer.machine) peers ++ map (key: (scope key).machine) (attrNames good)
   );
@@ -207,7 +209,7 @@ let
 
   ## Settings of services
 
-  # The services whose settings are kept, and the settings.
+  # The services whose settings the snapshot contains, and the names of these settings.
   wanted = [
     "wireguard"
     "mycelium"
@@ -225,7 +227,7 @@ let
     "addHostedPublicNodes"
   ];
 
-  # Without what is no data; it takes no more than what is so deep.
+  # The value without the parts that are not data, and without all that is deeper than `depth`.
   clean =
     depth: value:
     let
@@ -249,7 +251,7 @@ let
     || isBool value
     || (isList value && builtins.length value <= maxTexts && lib.all isShort value);
 
-  # The settings in a module as the inventory writes one: of its imports, then its own.
+  # The settings in a module of the inventory. Its own settings override those of its imports.
   flatten =
     depth: module:
     if depth == 0 || !isAttrs module then
@@ -282,8 +284,8 @@ let
       )
     ) { } (attrNames module);
 
-  # The members of a role with what holds for them: what the role says, then what their tags
-  # say, then what is said of them.
+  # The members of a role with the settings that hold for them. The settings of their tags
+  # override those of the role, and the settings of the member override both.
   members =
     role:
     let
@@ -318,7 +320,7 @@ let
 
   ## Vars that connecting needs
 
-  # The name of a service, without who has made it.
+  # The name of a service without the name of its author.
   short = service: lib.last (lib.splitString "/" service);
 
   hostVars = lib.concatMap (
@@ -343,7 +345,7 @@ let
     lib.concatMap vars (builtins.filter isOf peers)
   ) networks;
 
-  # The public keys and addresses of a WireGuard network's members.
+  # The vars with the public keys and the addresses of the members of a WireGuard network.
   wireguardVars = lib.concatMap (
     network:
     let

@@ -1,13 +1,14 @@
-# What a stock OpenSSH is told of a clan's machines: the way to them, and their host keys.
-# Owns the lines for ssh_config(5) and known_hosts; they name machines and nothing else, so
-# that no other host is led or trusted by them.
+# This function makes the configuration with which a stock OpenSSH reaches the machines of a
+# clan: lines for ssh_config(5) and for known_hosts. These lines name machines of the clan and
+# nothing else. They therefore change neither the route to another host nor the keys that are
+# trusted for it.
 { lib }:
 {
-  # A snapshot, as snapshot.nix makes it or as it is read from a file.
+  # A snapshot, either made by snapshot.nix or read from a file.
   snapshot,
-  # The words of a command that leads to a machine once `proxy NAME PORT` stands after them.
+  # The words of a command line that connects to a machine if `proxy NAME PORT` is appended.
   command,
-  # Who logs in; `null` for whom the clan names.
+  # The user who logs in, or `null` for the user that the clan names.
   user ? null,
 }:
 let
@@ -22,9 +23,9 @@ let
     match
     ;
 
-  # Nothing but a name to ssh_config(5), and to the shell of a ProxyCommand.
+  # Whether a text is a plain name for ssh_config(5) and for the shell of a ProxyCommand.
   isWord = text: isString text && match "[A-Za-z0-9_][A-Za-z0-9_.-]*" text != null;
-  # A machine's and no other host's: neither a name of the DNS nor an address.
+  # Whether a name can only be the name of a machine: it is neither a DNS name nor an address.
   isMachinesAlone =
     name:
     let
@@ -34,13 +35,13 @@ let
     && !is ".*[.].*"
     && !is "[0-9][0-9A-Fa-fxX]*"
     && !is "[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]";
-  # No marker such as `@revoked` stands for the type.
+  # Whether a text is a public key. A marker such as `@revoked` is not the type of a key.
   isKey = text: match "[a-z0-9][a-z0-9@.-]* [A-Za-z0-9+/=]+( [[:print:]]*)?" text != null;
 
   exports = snapshot.exports or { };
   machines = snapshot.machines or { };
 
-  # The networks that lead to each machine, with the user there.
+  # The networks that lead to each machine, each with its priority and user.
   routes = lib.foldl' (
     all: key:
     let
@@ -60,7 +61,8 @@ let
       all
   ) nested (attrNames exports);
 
-  # As clan-core of 2025 put the machines into their networks.
+  # The same for exports in which the machines are inside of their networks, as clan-core wrote
+  # them in 2025.
   nested = lib.foldl' (
     all: key:
     let
@@ -78,7 +80,7 @@ let
     if isAttrs entry then all // lib.genAttrs (attrNames peers) add else all
   ) { } (attrNames exports);
 
-  # What `user@host` says of the user.
+  # The user in `user@host`, or `null`.
   userIn =
     address:
     let
@@ -86,7 +88,7 @@ let
     in
     if said == null then null else elemAt said 0;
 
-  # The addresses and networks of a machine, best first, as users.
+  # The users for the addresses and networks of a machine, in the order of preference.
   users =
     machine:
     let
@@ -114,7 +116,7 @@ let
   fits = machine: isMachinesAlone machine && users machine != [ ] && isWord (userOf machine);
   reached = filter fits names;
 
-  # ssh(1) replaces what stands after a percent sign before a shell takes the words apart.
+  # ssh(1) expands percent signs before a shell splits the words.
   words = lib.concatMapStringsSep " " (
     word: builtins.replaceStrings [ "%" ] [ "%%" ] (lib.escapeShellArg word)
   ) command;
@@ -133,12 +135,13 @@ let
     filter (key: isString key && isKey key) (if isList said then said else [ ]);
 in
 {
-  # Lines for ssh_config(5). What follows them holds for all hosts, as without them.
+  # The lines for ssh_config(5). They end with `Match all`, so that the lines after them apply to
+  # all hosts, as they would without these lines.
   config =
     lib.concatStrings (lib.mapAttrsToList block (builtins.groupBy userOf reached))
     + lib.optionalString (reached != [ ]) "Match all\n";
 
-  # Machines with their keys, as `programs.ssh.knownHosts` takes them.
+  # The machines with their keys, in the form of `programs.ssh.knownHosts`.
   knownHosts = builtins.listToAttrs (
     lib.concatMap (
       machine:
@@ -152,6 +155,6 @@ in
     ) (filter isMachinesAlone (attrNames machines))
   );
 
-  # Machines with an address that the lines do not lead to.
+  # The machines that have an address, but no line for ssh_config(5).
   leftOut = filter (machine: users machine != [ ] && !fits machine) names;
 }

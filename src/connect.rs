@@ -35,7 +35,7 @@ use crate::vars::Vars;
 pub use identity::{identity, stated_keys};
 pub use probe::{KeyState, Probed, probe};
 pub use reach::{Reached, reach};
-pub use trust::{Counted, HostKeySettings, Kind, Trust};
+pub use trust::{Counted, EntryKind, HostKeySettings, Trust};
 
 /// Bound on each answer of a server, unless the user sets one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -145,7 +145,7 @@ impl Request {
 }
 
 /// An authenticated session and how it came about.
-pub struct Connection {
+pub struct Connected {
     /// The session.
     pub session: Session,
     /// The route that won.
@@ -168,7 +168,7 @@ pub struct Connection {
 pub async fn connect(
     request: Request,
     progress: &mut (dyn FnMut(RaceEvent<'_>) + Send),
-) -> Result<Connection> {
+) -> Result<Connected> {
     let trust = Arc::new(Trust::load(&request).await?);
     let dialer = Arc::new(Dialer::new(request.settings.clone(), request.socket_options.clone()));
     let rules = rules(&request, Proof::Banner(Some(hello(&request, &trust))));
@@ -213,7 +213,7 @@ pub async fn connect(
                     local: local.filter(|_| !target.secret),
                     identification: banner,
                 };
-                return Ok(Connection { session, route, target, info, dialer });
+                return Ok(Connected { session, route, target, info, dialer });
             }
             Err(HandshakeError::HostKeyRefused(error)) => {
                 // The user said no, or nobody could be asked.
@@ -382,7 +382,7 @@ async fn reveal(route: Route, revealing: Revealing) -> Result<Target, Box<Error>
     }
     let written = host;
     let host = Secret::new(address::canonical(written.expose()));
-    let is_address = technology.known().is_none_or(|known| known.is_address(host.expose()));
+    let is_address = technology.known().is_none_or(|known| (known.is_address)(host.expose()));
     if value.secret && !may_ask_dns && !is_address {
         return Err(Box::new(Error::SecretName { var: var.to_string() }));
     }

@@ -25,8 +25,10 @@ mod onions;
 mod own_runtime;
 #[cfg(feature = "packet")]
 mod packet;
+mod phase;
 mod registry;
 mod sshfp;
+mod stream;
 mod tailscale;
 mod tcp;
 pub mod tor;
@@ -40,35 +42,28 @@ pub mod wireguard;
 pub mod yggdrasil;
 mod zerotier;
 
-use std::any::Any;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::env::Env;
-pub use crate::error::{Daemon, DialError, DialFailure, MemberFailure, ProxyFailure};
-use crate::error::{IrohFailure, LeafFailure, LeafFault, Stage, TorFailure, WireGuardFailure};
-use crate::model::Technology;
+use crate::error::Stage;
+pub use crate::error::{DialError, DialFailure, ProxyFailure};
+use crate::model::{Network, Running, Technology};
 use crate::preload::Preload;
 use crate::secret::Secret;
 use crate::sshfp::Sshfp;
-pub(crate) use begun::Asked;
 pub use begun::Begun;
+pub(crate) use begun::Pending;
 pub use by_address::Ways;
 use carrier::{Carrier, Setup};
 use direct::Direct;
 pub use of_clan::OfClan;
 use onions::{Onions, Prepared};
-#[cfg(feature = "iroh")]
-pub use registry::IROH;
-#[cfg(test)]
-pub use registry::of_module;
-pub use registry::{DIRECT, TOR, of_host, of_network};
+pub use phase::Phase;
+pub use stream::Stream;
 pub use underlay::Underlay;
 pub(crate) use wireguard::public_vars;
 
@@ -207,6 +202,16 @@ pub fn ways(settings: &Settings) -> Ways {
     Ways::new(registry::by_address(settings, &Onions::default()))
 }
 
+impl Ways {
+    /// Whether a network can carry anything from here, and the way of ours that leads there
+    /// where this computer is not in it. Blocks.
+    pub fn running(&self, network: &Network) -> (Running, Option<&'static str>) {
+        let carrier = registry::carrier(&network.technology);
+        let of_kind = carrier.map_or(Running::Unknown, |carrier| carrier.running(network));
+        self.or_running(network, of_kind)
+    }
+}
+
 /// What the user says of technologies.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -298,14 +303,15 @@ impl Dialer {
 
     fn dialler_of(&self, target: &Target) -> Result<Arc<dyn Dial>, DialError> {
         let carrier = registry::carrier(&target.technology);
-        carrier.map(|carrier| self.prepared(carrier)).ok_or_else(|| unsupported(target))
+        let is_direct = target.technology.is_direct();
+        carrier.map(|carrier| self.prepared(carrier, is_direct)).ok_or_else(|| unsupported(target))
     }
 
-    fn prepared(&self, carrier: &dyn Carrier) -> Arc<dyn Dial> {
+    fn prepared(&self, carrier: &dyn Carrier, is_direct: bool) -> Arc<dyn Dial> {
         let direct: Arc<dyn Dial> = self.direct.clone();
         let Self { settings, socket_options, .. } = self;
         let setup = Setup { settings, socket_options, direct: &direct };
-        match carrier.is_direct() {
+        match is_direct {
             true => carrier.prepare(&setup),
             false => onions::prepared(&self.prepared, carrier, &setup),
         }
@@ -347,276 +353,9 @@ impl SocketOptions {
 /// root. Only names in the DNS are asked for, and never a secret one.
 pub async fn sshfp(target: &Target, anchor: Option<&Path>) -> Vec<Sshfp> {
     let host = target.host.expose();
-    let is_name = direct::is_name(host) && target.technology == DIRECT;
+    let is_name = direct::is_name(host) && target.technology == Technology::DIRECT;
     match is_name && !target.secret {
         true => sshfp::lookup(host, anchor).await,
         false => Vec::new(),
     }
-}
-
-/// What a dial is waiting for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Phase {
-    /// The addresses of a name.
-    Resolving,
-    /// The peer.
-    #[default]
-    Connecting,
-    /// Our own Tor client.
-    Bootstrapping {
-        /// How far it is.
-        percent: u8,
-        /// What it does, printable.
-        stage: String,
-    },
-    /// The onion service.
-    Onion,
-    /// Whoever knows where a ticket leads.
-    Discovering,
-    /// The machine, wherever its ticket leads.
-    Meeting,
-    /// A host of a network that this computer is not in, by itself or by what is left of
-    /// this daemon.
-    Outside(Daemon),
-    /// A host that this daemon leads to.
-    Through(Daemon),
-    /// Somebody to peer with in this overlay.
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
-    )]
-    Peering(&'static str),
-    /// Where the machine is in it.
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
-    )]
-    Seeking(&'static str),
-    /// Keys in common with the machine.
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
-    )]
-    Session(&'static str),
-    /// The machine, by way of that overlay.
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
-    )]
-    Entering(&'static str),
-    /// The key for this network, which may be in a var or a pipe.
-    Key(&'static str),
-    /// Another process of ours, which uses the key that we need; its member, printable.
-    Busy(String),
-    /// Another process of ours, which uses our key of this overlay.
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
-    )]
-    InUse(&'static str),
-    /// A remark: the key of a machine is used that runs elsewhere, too; its name,
-    /// printable.
-    Borrowing(String),
-    /// A remark: a public node of this overlay leads on.
-    #[cfg_attr(
-        not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
-    )]
-    Public(&'static str),
-    /// A WireGuard controller.
-    Handshaking,
-    /// A machine behind a WireGuard controller that has answered.
-    Behind,
-    /// A remark: what listens at a tor's address is left alone.
-    Distrusting {
-        /// The address.
-        socks: SocketAddr,
-        /// Why, printable.
-        why: String,
-    },
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resolving => f.write_str("resolving"),
-            Self::Connecting => f.write_str("connecting"),
-            Self::Bootstrapping { percent, stage } => {
-                write!(f, "starting Tor, {percent} %: {stage}")
-            }
-            Self::Onion => f.write_str("waiting for the onion service"),
-            Self::Discovering => f.write_str("looking up the address of its ticket"),
-            Self::Meeting => f.write_str("trying to connect, directly and by relay"),
-            Self::Outside(Daemon { name, .. }) => {
-                write!(f, "connecting, though {name} is down here")
-            }
-            Self::Through(Daemon { name, .. }) => write!(f, "connecting by {name}"),
-            Self::Peering(overlay) => write!(f, "{overlay}: peering"),
-            Self::Seeking(overlay) => write!(f, "{overlay}: looking for the machine"),
-            Self::Session(overlay) => write!(f, "{overlay}: agreeing on keys"),
-            Self::Entering(overlay) => write!(f, "connecting by {overlay}"),
-            Self::Key(network) => write!(f, "reading the {network} key"),
-            Self::Busy(member) => {
-                write!(f, "waiting for another clan-connect that uses the key of {member}")
-            }
-            Self::InUse(overlay) => {
-                write!(f, "waiting for another clan-connect that uses the key of {overlay}")
-            }
-            Self::Borrowing(machine) => write!(
-                f,
-                "the WireGuard key of {machine} is used here: while {machine} itself is up, its \
-                 controllers send its packets to the one of the two that they heard last"
-            ),
-            Self::Public(overlay) => write!(
-                f,
-                "a public node of {overlay} carries the connection: it sees which addresses \
-                 communicate, but not what they send"
-            ),
-            Self::Handshaking => f.write_str("waiting for WireGuard's handshake"),
-            Self::Behind => f.write_str("connecting by its WireGuard controller"),
-            Self::Distrusting { socks, why } => {
-                write!(f, "the program that listens on {socks} is not used: {why}")
-            }
-        }
-    }
-}
-
-impl Phase {
-    /// Whether it is only said by the way, and something else is waited for.
-    pub fn is_remark(&self) -> bool {
-        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_) | Self::Public(_))
-    }
-
-    /// Whether the user has to know of it.
-    pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Borrowing(_) | Self::Public(_))
-    }
-
-    /// The error when it takes too long.
-    pub fn timed_out(self) -> DialError {
-        let tor = |stage, failure| DialError::new(stage, DialFailure::Tor(failure));
-        let iroh = |stage, failure| DialError::new(stage, DialFailure::Iroh(failure));
-        let leaf = |stage, overlay, fault| {
-            DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
-        };
-        let wireguard = |stage, failure| DialError::new(stage, DialFailure::WireGuard(failure));
-        match self {
-            Self::Bootstrapping { percent, stage } => {
-                tor(Stage::Bootstrap, TorFailure::Slow { percent, stage })
-            }
-            Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, TorFailure::Silent),
-            Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
-            Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
-            Self::Peering(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::SilentPeer),
-            Self::Seeking(overlay) => leaf(Stage::Resolve, overlay, LeafFault::NotFound),
-            Self::Session(overlay) => leaf(Stage::Dial, overlay, LeafFault::NoSession),
-            Self::Entering(overlay) => leaf(Stage::Dial, overlay, LeafFault::Unanswered),
-            Self::Key(network) => leaf(Stage::Bootstrap, network, LeafFault::KeyUnread),
-            Self::InUse(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::KeyInUse),
-            Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
-            Self::Busy(machine) => {
-                let failure = Box::new(MemberFailure::Busy { machine });
-                DialError::new(Stage::Bootstrap, DialFailure::Member(failure))
-            }
-            Self::Handshaking => wireguard(Stage::Bootstrap, WireGuardFailure::Silent),
-            Self::Behind => wireguard(Stage::Dial, WireGuardFailure::NoAnswer),
-            Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
-            Self::Connecting | Self::Through(_) | Self::Borrowing(_) | Self::Public(_) => {
-                DialError::new(Stage::Dial, DialFailure::TimedOut)
-            }
-        }
-    }
-}
-
-/// A stream to the machine, whatever carries it.
-pub struct Stream {
-    inner: Pin<Box<dyn Io>>,
-    /// Where it really leads, if that is an IP address. Not for secret hosts'
-    /// output.
-    pub peer: Option<IpAddr>,
-    /// Our own end of it, if there is a peer.
-    pub local: Option<SocketAddr>,
-    /// The node of our own that leads there, by the name of its network.
-    pub way: Option<&'static str>,
-    /// What has to be there as long as it is.
-    _carrier: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-trait Io: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
-
-impl Stream {
-    /// Wraps what a technology opened.
-    pub fn new(inner: impl AsyncRead + AsyncWrite + Send + 'static, peer: Option<IpAddr>) -> Self {
-        Self { inner: Box::pin(inner), peer, local: None, way: None, _carrier: None }
-    }
-
-    /// The same with our own end of it.
-    pub fn with_local(self, local: Option<SocketAddr>) -> Self {
-        Self { local, ..self }
-    }
-
-    /// The same, by this node of our own.
-    pub fn with_way(self, way: Option<&'static str>) -> Self {
-        Self { way, ..self }
-    }
-
-    /// The same, and `carrier` is there until it is closed.
-    fn with_carrier(self, carrier: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { _carrier: Some(carrier), ..self }
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stream")
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        self.inner.as_mut().poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.inner.as_mut().poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.inner.as_mut().poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.inner.as_mut().poll_shutdown(cx)
-    }
-}
-
-/// A listener whose queue is full answers nothing.
-#[cfg(test)]
-pub(crate) fn black_hole() -> (std::net::SocketAddr, Vec<std::net::TcpStream>, std::net::TcpListener)
-{
-    use rustix::net;
-    let socket =
-        net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).expect("a socket");
-    net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
-    net::listen(&socket, 0).expect("a socket");
-    let listener = std::net::TcpListener::from(socket);
-    let address = listener.local_addr().expect("a socket");
-    let mut held = Vec::new();
-    let soon = std::time::Duration::from_millis(100);
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, soon) {
-        held.push(stream);
-    }
-    (address, held, listener)
 }

@@ -1,10 +1,11 @@
-//! What can go wrong, whose fault it is, what to do about it, and the exit
-//! status. Messages are lowercase without a full stop; advice is in [`Error::hint`].
-//! Neither names a flag: a front end knows its own, and says so in its own words.
+//! What can go wrong, where, and whose fault it is. Messages are lowercase without a full
+//! stop and name no flag. An error only says what has happened: what helps against it is
+//! in `advice`, and the exit status in `exit_status`.
 
 mod attempt;
 mod banner;
 mod dial;
+mod exit_status;
 mod iroh;
 mod key;
 mod leaf;
@@ -20,10 +21,10 @@ mod wireguard;
 use std::path::PathBuf;
 
 use crate::printable::{self, Printable};
-pub(crate) use attempt::joined;
 pub use attempt::{Attempt, Cause};
 pub use banner::BannerError;
 pub use dial::{Daemon, DialError, DialFailure, ProxyFailure};
+pub(crate) use exit_status::FAILED;
 pub use iroh::IrohFailure;
 pub use key::{BadKey, KeyFault};
 pub use leaf::{LeafFailure, LeafFault};
@@ -421,7 +422,7 @@ pub enum Error {
 
     /// The server does not run what it is asked to.
     #[error("the server refused to run the command")]
-    Refused(Asked),
+    Refused(SessionRequest),
 
     /// A forward could not be opened, and the session depends on it. The words are
     /// those of ssh(1).
@@ -472,7 +473,7 @@ pub enum Error {
 
 /// What a server is asked to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum SessionRequest {
     /// The login shell.
     Shell,
     /// A command.
@@ -481,220 +482,13 @@ pub enum Asked {
     Subsystem,
 }
 
-/// The exit status of a session that failed on our side (ssh(1), EXIT STATUS).
-const SESSION_FAILED: u8 = 255;
-/// The same where different failures are to have different statuses: no network leads to
-/// the machine.
-const UNREACHABLE: u8 = 251;
-/// Likewise: the server does not have the right host key.
-const WRONG_HOST_KEY: u8 = 252;
-/// Likewise: the server lets nobody in with what we have.
-const LOGIN_REFUSED: u8 = 253;
-/// Likewise: the connection was lost.
-const CONNECTION_LOST: u8 = 254;
-/// The exit status for a command line that asks for something impossible.
-const MISUSED: u8 = 2;
-/// The exit status of every other failure.
-pub(crate) const FAILED: u8 = 1;
-
 /// The result type of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-impl Error {
-    /// What to do next, one line each, without the word `hint`.
-    pub fn hint(&self) -> Vec<String> {
-        match self {
-            Self::FlakeNotFound { .. } => vec![
-                "run it inside a clan, or name one with $CLAN_DIR".into(),
-                "to connect without a clan, a file of its exports and a machine's name are enough"
-                    .into(),
-            ],
-            Self::NotAFlake { .. } => vec!["name the directory that holds flake.nix".into()],
-            Self::NoExports { .. } => vec![
-                "on a computer with nix, run: clan-connect exports snapshot, and commit the file \
-                 that it writes"
-                    .into(),
-                "or name a file of the exports".into(),
-            ],
-            Self::Select { .. } => vec!["write ?NAME for a name that may be missing".into()],
-            Self::Nix { fault, .. } => fault.hint(),
-            Self::SealedHosts { whose, here, fault } => fault.hint(
-                whose,
-                here.as_deref(),
-                "make the snapshot anew, for this machine or key",
-            ),
-            Self::SecretName { .. } => {
-                vec!["if the clan is yours, allow it: clan-connect trust-clan".into()]
-            }
-            Self::ClanRefused { dir, .. } => {
-                let dir = dir.to_string_lossy();
-                let dir = printable::argument(&dir, "DIR");
-                vec![
-                    format!(
-                        "look at what is in it, and if you trust it: clan-connect trust-clan {dir}"
-                    ),
-                    "or name another one with $CLAN_DIR, or work elsewhere".into(),
-                ]
-            }
-            Self::NextClan { .. } => vec![
-                "install Clan's own clan, in a directory of $PATH; ours has ssh, select, \
-                 network list, ping and overview, vars get and list, and machines list"
-                    .into(),
-            ],
-            Self::SnapshotRefused { .. } => {
-                vec![
-                    "copy it to a file that only you can write, and name that; what standard \
-                     input has is taken as it is"
-                        .into(),
-                    "or, if it is in a clan that you trust: clan-connect trust-clan DIR".into(),
-                ]
-            }
-            Self::TrustedClans { .. } => vec![
-                "make it a file of your own that nobody else can write, or remove it and allow \
-                 your clans again with: clan-connect trust-clan DIR"
-                    .into(),
-            ],
-            Self::UnknownMachine { known, .. } if !known.is_empty() => {
-                vec![format!("known machines: {}", sorted(known))]
-            }
-            Self::UnknownMachine { empty: Some(_), .. } => vec![
-                "add it to inventory.machines of that clan, or name another one with $CLAN_DIR"
-                    .into(),
-            ],
-            Self::UnknownNetwork { known, .. } if !known.is_empty() => {
-                vec![format!("known networks: {}", sorted(known))]
-            }
-            Self::NoRoute { .. } => {
-                vec!["add the machine to a network of the clan, or name an address".into()]
-            }
-            Self::NoVars { .. } => vec!["run it inside the clan, or name its directory".into()],
-            Self::VarMissing { machine, .. } => {
-                vec![format!("generate and deploy it: clan machines update {machine}")]
-            }
-            Self::UnknownVar { machine, .. } => vec![
-                format!(
-                    "see what there is: clan-connect vars list {}",
-                    printable::argument(machine, "MACHINE")
-                ),
-                format!(
-                    "a generator that is new has to run: clan vars generate {}",
-                    printable::argument(machine, "MACHINE")
-                ),
-            ],
-            Self::VarUndecryptable { tried, .. } | Self::Undecryptable { tried, .. } => {
-                vec![
-                    tried_or(tried, "no identity was found"),
-                    "name a key that opens it, such as with $AGE_KEYFILE".into(),
-                ]
-            }
-            Self::Key(BadKey { fault: KeyFault::Wrong(_), .. }) => {
-                vec!["move that file away, and another key is made".into()]
-            }
-            Self::Key(bad) => vec![bad.hint("of the network")],
-            Self::Unreachable { attempts, .. } => {
-                let hints = hints_of(attempts, Cause::hint);
-                match hints.is_empty() {
-                    true => vec!["is the machine up? try another address".into()],
-                    false => hints,
-                }
-            }
-            Self::KnownHosts { .. } => {
-                vec!["make the file readable, or name another (UserKnownHostsFile)".into()]
-            }
-            Self::KnownHostsCommand { .. } => vec![
-                "run the command by hand to see why; KnownHostsCommand none does without it".into(),
-            ],
-            Self::HostKey { .. } => vec![
-                "compare the fingerprint with the machine's own: ssh-keygen -lf \
-                 /etc/ssh/ssh_host_ed25519_key.pub"
-                    .into(),
-            ],
-            Self::ConnectionLost { reason, .. } if reason.hint().is_some() => {
-                reason.hint().into_iter().collect()
-            }
-            Self::ConnectionLost { .. } => {
-                vec!["connect again: another network may still reach the machine".into()]
-            }
-            Self::Auth { tried, .. } => {
-                vec![
-                    tried_or(tried, "nothing could be tried: no agent, no key file, no terminal"),
-                    "name a key or another user".into(),
-                ]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// The exit status, after ssh(1) for a command that opens a session. This is
-    /// the whole table.
-    pub fn exit_code(&self, opens_session: bool) -> u8 {
-        match (opens_session, self) {
-            (true, _) => SESSION_FAILED,
-            (false, Self::Usage(_)) => MISUSED,
-            (false, _) => FAILED,
-        }
-    }
-
-    /// The exit status of a session that failed, by what it failed at.
-    pub fn detailed_exit_code(&self) -> u8 {
-        let is_host_key = |attempt: &Attempt| matches!(attempt.cause, Cause::HostKey(_));
-        match self {
-            Self::HostKey { .. } => WRONG_HOST_KEY,
-            // The others may have been down, but this one is not to be tried again.
-            Self::Unreachable { attempts, .. } if attempts.iter().any(is_host_key) => {
-                WRONG_HOST_KEY
-            }
-            Self::Unreachable { .. } | Self::NoRoute { .. } => UNREACHABLE,
-            Self::Auth { .. } => LOGIN_REFUSED,
-            Self::ConnectionLost { .. } => CONNECTION_LOST,
-            _ => SESSION_FAILED,
-        }
-    }
-}
-
-/// Names in the order in which people look for one.
-fn sorted(names: &[String]) -> String {
-    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-    names.sort_unstable();
-    names.join(", ")
-}
 
 /// What strerror(3) says, without the number that Rust adds.
 pub(crate) fn strerror(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
-}
-
-/// What was tried, or that nothing was.
-pub(crate) fn tried_or(tried: &[String], nothing: &str) -> String {
-    if tried.is_empty() { nothing.to_owned() } else { format!("tried {}", tried.join(", ")) }
-}
-
-/// What would help, each once, in the order of the attempts. Where several networks have
-/// failed, each hint begins with those that it is about.
-pub(crate) fn hints_of(
-    attempts: &[Attempt],
-    hint: impl Fn(&Cause) -> Option<String>,
-) -> Vec<String> {
-    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
-    for attempt in attempts {
-        let Some(hint) = hint(&attempt.cause) else { continue };
-        let network = attempt.network.as_str();
-        match all.iter_mut().find(|(known, _)| *known == hint) {
-            Some((_, networks)) if networks.contains(&network) => {}
-            Some((_, networks)) => networks.push(network),
-            None => all.push((hint, vec![network])),
-        }
-    }
-    let is_one = attempts.windows(2).all(|pair| match pair {
-        [one, other] => one.network == other.network,
-        _ => true,
-    });
-    let line = |(hint, networks): (String, Vec<&str>)| match is_one {
-        true => hint,
-        false => format!("{}: {hint}", Printable(&networks.join(", "))),
-    };
-    all.into_iter().map(line).collect()
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
@@ -722,4 +516,4 @@ fn attempts_text(attempts: &[Attempt]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,9 @@
 //! Reading a file that somebody else may have put there. Owns that it is a regular file
 //! where the user did not name it, and that its size is bounded: a FIFO or a device in its
-//! place can neither hold us up nor fill our memory. Writing one is `whole`'s.
+//! place can neither hold us up nor fill our memory. Who else may have access to one is
+//! `access`'s, and writing one is `whole`'s.
 
+mod access;
 mod whole;
 
 use std::fs::{File, Metadata, OpenOptions};
@@ -13,6 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
+use access::may_hold_key;
+pub(crate) use access::{Private, exposed_to_ssh, is_bad_to_ssh, is_open, is_ours, is_writable};
 #[cfg(any(test, feature = "yggdrasil"))]
 pub(crate) use whole::write_new;
 pub(crate) use whole::{Directory, is_temporary, write_over, write_settled, write_whole};
@@ -95,21 +99,8 @@ pub(crate) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_opened(open_named(path), path, limit)
 }
 
-/// Why a file with a private key is not read.
-#[derive(Debug)]
-pub(crate) enum Private {
-    /// It cannot be.
-    Unread(Error),
-    /// Other users can read it; its mode.
-    Exposed(u32),
-    /// It belongs to this user, and neither to us nor to root.
-    Foreign(u32),
-}
-
-/// The bytes of a file, or pipe, that the user named and that holds a private key. As by
-/// ssh(1) (authfile.c, `sshkey_perm_ok`), one that others can read is not used; nor is
-/// another user's, who knows the key, but for root's, who may have made it for a group.
-/// Root reads that of `sudo`, the user who has become root, as well.
+/// The bytes of a file, or pipe, that the user named and that holds a private key; whose it
+/// may be is `access`'s.
 pub(crate) fn read_private(path: &Path, limit: u64, sudo: Option<u32>) -> Result<Vec<u8>, Private> {
     private(open_named(path), path, limit, sudo)
 }
@@ -129,14 +120,11 @@ fn private(
         |source| Private::Unread(Error::File { action: "read", path: path.to_owned(), source });
     let file = file.map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
-    let own = rustix::process::geteuid().as_raw();
-    let is_ours = meta.uid() == own || own == 0 && Some(meta.uid()) == sudo;
-    let others = if is_ours { 0o077 } else { 0o007 };
-    match meta.is_file() {
-        true if !is_ours && meta.uid() != 0 => Err(Private::Foreign(meta.uid())),
-        true if meta.mode() & others != 0 => Err(Private::Exposed(meta.mode())),
-        _ => read_opened(Ok(file), path, limit).map_err(Private::Unread),
+    // A pipe is its writer's word.
+    if meta.is_file() {
+        may_hold_key(&meta, sudo)?;
     }
+    read_opened(Ok(file), path, limit).map_err(Private::Unread)
 }
 
 /// Opens a regular file or a pipe for reading, and nothing else. Waits until somebody

@@ -10,9 +10,8 @@ use std::path::Path;
 use serde::Deserialize;
 use zeroize::Zeroize;
 
-use crate::dial;
 use crate::error::{Error, Result};
-use crate::model::TargetHost;
+use crate::model::{TargetHost, Technology};
 use crate::plan::{Overrides, Route};
 use crate::secret::Secret;
 
@@ -83,7 +82,7 @@ impl Installer {
                 TargetHost::parse(address, |_| false).map_err(|error| wrong(error.to_string()))?;
             let mut route = Route::to(&target, network, overrides);
             if network == ONION {
-                route.technology = dial::TOR;
+                route.technology = Technology::TOR;
             }
             routes.push(route);
         }

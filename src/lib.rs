@@ -67,6 +67,7 @@
 
 mod accounts;
 mod address;
+mod advice;
 mod children;
 #[cfg(test)]
 mod circles;

@@ -24,7 +24,7 @@ pub use service::{Member, Service, Setting};
 pub use target_host::TargetHost;
 pub(crate) use target_host::{MAX_HOST, check_user, is_host};
 pub(crate) use technology::HEAD_START;
-pub use technology::{Kind, Running, Technology};
+pub use technology::{Running, Technology};
 pub use var_ref::VarRef;
 
 /// What the exports of a clan say about reaching its machines.

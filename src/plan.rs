@@ -6,7 +6,6 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use crate::address;
-use crate::dial;
 use crate::error::{Error, Result};
 pub use crate::model::TargetHost;
 use crate::model::{Clan, Host, Network, Peer, Technology};
@@ -76,7 +75,7 @@ impl Route {
         let port = overrides.port.or(target.port).or(overrides.default_port);
         Self {
             network: network.to_owned(),
-            technology: dial::of_host(&target.host),
+            technology: Technology::of_host(&target.host),
             host: Host::Plain(address::canonical(&target.host)),
             port: port.unwrap_or(DEFAULT_PORT),
             user: user.unwrap_or(DEFAULT_USER).to_owned(),
@@ -114,7 +113,7 @@ impl Route {
         };
         // A name that is another technology's must not be asked of the DNS.
         let of_host = match &host {
-            Host::Plain(name) if network.technology.is_direct() => Some(dial::of_host(name)),
+            Host::Plain(name) if network.technology.is_direct() => Some(Technology::of_host(name)),
             _ => None,
         };
         let technology = of_host.filter(|of_host| !of_host.is_direct());

@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -330,10 +330,7 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Option<String>> {
     if meta.file_type().is_fifo() && !reading.is_named {
         return Err(failed(file::not_regular()));
     }
-    let uid = rustix::process::getuid().as_raw();
-    if (reading.is_users || reading.depth > 0)
-        && (!(meta.uid() == 0 || meta.uid() == uid) || meta.mode() & 0o022 != 0)
-    {
+    if (reading.is_users || reading.depth > 0) && file::is_bad_to_ssh(&meta) {
         let shown = printable::line(&path.to_string_lossy());
         let text = format!("Bad owner or permissions on {shown}");
         return Err(Error::SshConfig { path: path.to_owned(), line: None, text });

@@ -241,7 +241,7 @@ fn openssh_on_a_machine_of_the_clan_reaches_the_others_by_name() {
     let place = Place::new();
     let machine = place.machine("{ }");
     assert_eq!(machine["warnings"].as_array().unwrap().len(), 1, "{}", machine["warnings"]);
-    assert!(text(&machine["warnings"][0]).ends_with("word to it:\nno word\n"));
+    assert!(text(&machine["warnings"][0]).ends_with("meaning in ssh_config:\nno word\n"));
     assert_eq!(place.theirs(&machine, &["solo", "echo", "in"]).exits(0).text(), "in\n");
     // By whatever port ssh may ask for it.
     place.theirs(&machine, &["-p", &place.server.port(), "solo", "true"]).exits(0);
@@ -301,7 +301,9 @@ fn settings_become_arguments_and_no_word_of_them_is_more_than_one() {
     assert!(text(&machine["extraConfig"]).starts_with("Host 7up m\n  User joe\n"));
     assert_eq!(text(&machine["extraConfig"]).matches("Host ").count(), 1);
     let warning = text(&machine["warnings"][0]);
-    assert!(warning.ends_with("word to it:\n0x7f, 10.0.0.1, 7, LocalHost, github.com\n"));
+    assert!(
+        warning.ends_with("meaning in ssh_config:\n0x7f, 10.0.0.1, 7, LocalHost, github.com\n")
+    );
     let keys: Vec<&Value> = machine["knownHosts"].as_object().unwrap().values().collect();
     assert_eq!(keys, [&json!({ "hostNames": ["m"], "publicKey": "ssh-ed25519 AAAA" })]);
 }

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
-use super::advice;
+use crate::advice::{self, Caller};
 use crate::descriptors;
 use crate::error::{Error, Result};
 use crate::printable;
@@ -84,7 +84,7 @@ pub(super) fn connected(machine: &str, network: &str, user: &str, vouched_by: &s
 /// An error of our own.
 pub(super) fn error(error: &Error) {
     tell(
-        || json!({ "event": "error", "message": error.to_string(), "hints": advice::native(error) }),
+        || json!({ "event": "error", "message": error.to_string(), "hints": advice::of(error, Caller::CommandLine) }),
     );
 }
 

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use super::complete::TECHNOLOGIES;
 use super::machine::SshOptions;
 use super::{Global, Ui, columns, complete, print_json, print_text, ways, wireguard};
-use crate::dial::wireguard::Member;
+use crate::dial::wireguard::OwnMember;
 use crate::dial::{self, OfClan};
 use crate::error::{Error, Result};
 use crate::flake::nix;
-use crate::model::{Clan, Network};
+use crate::model::{Clan, Network, Technology};
 use crate::plan;
 use crate::printable::Printable;
 
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Identity, global: &Global, ui: &Arc<Ui>) -> Result
     let of_kind = || clan.networks.iter().filter(|network| network.service_name() == name);
     let found = named().next().or_else(|| of_kind().find(|_| is_technology));
     let technology = match found {
-        Some(network) if network.technology == dial::DIRECT => network.service_name(),
+        Some(network) if network.technology == Technology::DIRECT => network.service_name(),
         Some(network) => network.technology.name(),
         None if is_technology => name,
         None => return Err(plan::unknown_network(&clan, name)),
@@ -252,7 +252,7 @@ fn wireguard_member(
     })
 }
 
-fn of_member(member: &Member) -> Vec<Line> {
+fn of_member(member: &OwnMember) -> Vec<Line> {
     let addresses = member.addresses.iter().map(|address| ("address", address.to_string()));
     let machine = [("machine", Printable(&member.machine).to_string())];
     let key = [("public key", member.public_key.clone())];

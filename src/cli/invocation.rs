@@ -121,8 +121,14 @@ impl Front {
     /// What it advises where a clan's word on a host key is in question.
     pub(super) fn advice(self) -> Advice {
         match self {
-            Self::Clan => super::advice::HOST_KEYS,
-            Self::Ssh => super::advice::HOST_KEYS_AS_SSH,
+            Self::Clan => Advice {
+                allow_clan: "clan-connect trust-clan, or --flake DIR",
+                unchecked: "with --host-key-check none",
+            },
+            Self::Ssh => Advice {
+                allow_clan: "clan-connect trust-clan",
+                unchecked: "with -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+            },
         }
     }
 

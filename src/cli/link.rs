@@ -13,10 +13,10 @@ use super::invocation::{Front, Invocation};
 use super::request::routes::{self, DIRECT, Found};
 use super::request::{self, request};
 use super::{Global, Ui, events};
-use crate::connect::{Connection, Opens, Proof, Reached, Request, connect, reach};
+use crate::connect::{Connected, Opens, Proof, Reached, Request, connect, reach};
 use crate::dial::{Dialer, Proxy, Target};
 use crate::error::{Attempt, Cause, Error, Result, Stage};
-use crate::model::{Host, Kind};
+use crate::model::Host;
 use crate::mux::master::Streams;
 use crate::options::bare;
 use crate::plan::Route;
@@ -115,7 +115,7 @@ async fn open_at(
     };
     let mut watch = watch(&machine, ui);
     let connection = attempts(request, invocation, &mut watch).await?;
-    let Connection { session, route, target, mut info, dialer } = connection;
+    let Connected { session, route, target, mut info, dialer } = connection;
     let host = &target.label;
     memory.note(&route.network);
     if invocation.front == Front::Clan || route.network != DIRECT {
@@ -268,7 +268,7 @@ async fn attempts(
     request: Request,
     invocation: &Invocation,
     watch: &mut (dyn FnMut(RaceEvent<'_>) + Send),
-) -> Result<Connection> {
+) -> Result<Connected> {
     let mut left = invocation.resolved.options.connection_attempts().get();
     loop {
         left -= 1;
@@ -325,7 +325,7 @@ fn watch(machine: &str, ui: &Arc<Ui>) -> impl FnMut(RaceEvent<'_>) + Send {
 
 /// What has told that this is the machine.
 fn vouched(session: &Session, route: &Route) -> String {
-    let network = route.technology.known().and_then(Kind::vouches);
+    let network = route.technology.known().and_then(|known| known.vouches);
     let network =
         network.map(|what| format!("; {what} also identifies the machine")).unwrap_or_default();
     format!("{}{network}", session.vouched_by())

@@ -82,7 +82,7 @@ impl SshOptions {
 
 /// What a command asks about one machine.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(super) struct MachineRequest {
     /// The machine.
     pub(super) name: String,
     /// The letters of ssh(1).
@@ -95,7 +95,7 @@ pub(super) struct Asked {
     pub(super) grace: Option<Duration>,
 }
 
-impl Asked {
+impl MachineRequest {
     /// What is asked about a machine with these options, and nothing else.
     pub(super) fn of(name: &str, options: &SshOptions) -> Result<Self> {
         let mut asked = Self { name: name.to_owned(), ..Self::default() };
@@ -197,7 +197,7 @@ mod tests {
     async fn an_address_does_not_make_a_name_of_what_no_machine_is_called() {
         let global = Global { env: Env::default(), ..Global::default() };
         let asked = |name: &str| {
-            let mut asked = Asked::of(name, &SshOptions::default()).unwrap();
+            let mut asked = MachineRequest::of(name, &SshOptions::default()).unwrap();
             asked.arguments.config_file = Some("none".to_owned());
             asked.target_host = Some("root@127.0.0.1".to_owned());
             asked.invocation(&global)

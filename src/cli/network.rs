@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::columns;
 use crate::dial::Ways;
-use crate::model::{Clan, Host, Kind, Network, Peer, Running, Technology};
+use crate::model::{Clan, Host, Network, Peer, Running, Technology};
 use crate::plan::DEFAULT_USER;
 use crate::printable::Printable;
 
@@ -188,7 +188,7 @@ fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
 
 fn network_json(network: &Network, ways: &Ways) -> Value {
     let (running, way) = ways.running(network);
-    let technology = network.technology.known().map_or("unsupported", Kind::name);
+    let technology = network.technology.known().map_or("unsupported", |known| known.name);
     json!({
         "name": network.name,
         "label": network.label,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
-use super::machine::{Asked, SshOptions};
+use super::machine::{MachineRequest, SshOptions};
 use super::request::seconds;
 use super::task::{drive, mux, stdio, warm};
 use super::{Color, Global, Ui, complete, link};
@@ -48,7 +48,7 @@ pub(super) struct Proxy {
 
 pub(super) fn run(arguments: &Proxy, global: &Global) -> Result<u8> {
     drive(async {
-        let mut asked = Asked::of(&arguments.machine, &arguments.options)?;
+        let mut asked = MachineRequest::of(&arguments.machine, &arguments.options)?;
         asked.network.clone_from(&arguments.network);
         asked.target_host.clone_from(&arguments.target_host);
         asked.timeout = arguments.timeout;

@@ -14,10 +14,11 @@ use tokio::sync::Semaphore;
 
 use super::invocation::Invocation;
 use super::link::{self, Jumps};
-use super::machine::{Asked, SshOptions};
+use super::machine::{MachineRequest, SshOptions};
 use super::request::{deadline, seconds};
 use super::task::drive;
-use super::{Global, Ui, advice, complete, print_json, print_text};
+use super::{Global, Ui, complete, print_json, print_text};
+use crate::advice::{self, Caller};
 use crate::connect::{KeyState, Probed, Request, Trust, probe};
 use crate::dial::{Dialer, Phase};
 use crate::error::{Error, Result};
@@ -62,8 +63,8 @@ struct How {
 
 impl How {
     /// What is asked about a machine.
-    fn asked(&self, machine: &str) -> Result<Asked> {
-        Ok(Asked { timeout: self.timeout, ..Asked::of(machine, &self.options)? })
+    fn asked(&self, machine: &str) -> Result<MachineRequest> {
+        Ok(MachineRequest { timeout: self.timeout, ..MachineRequest::of(machine, &self.options)? })
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) async fn answer_time(
     network: &str,
     global: &Global,
 ) -> Result<Option<f64>> {
-    let mut asked = Asked::of(machine, &SshOptions::default())?;
+    let mut asked = MachineRequest::of(machine, &SshOptions::default())?;
     asked.network = Some(network.to_owned());
     let mut invocation = asked.invocation(global).await?;
     let ui = Arc::new(Ui::of(&invocation.resolved, global.color));
@@ -225,7 +226,8 @@ fn as_line(probed: &Probed) -> String {
             )
         }
         Err(attempt) => {
-            let hint = advice::of_cause(&attempt.cause).map(|hint| format!("\n  hint: {hint}"));
+            let hint = advice::of_cause(&attempt.cause, Caller::CommandLine)
+                .map(|hint| format!("\n  hint: {hint}"));
             format!("{attempt}{}\n", hint.unwrap_or_default())
         }
     }
@@ -255,7 +257,7 @@ fn as_json(probed: &Probed) -> Value {
             "seconds": attempt.elapsed.as_secs_f64(),
             "stage": attempt.cause.stage().to_string(),
             "reason": attempt.cause.to_string(),
-            "hint": advice::of_cause(&attempt.cause),
+            "hint": advice::of_cause(&attempt.cause, Caller::CommandLine),
             "way": null,
             "costly": costly,
             "phases": phases,

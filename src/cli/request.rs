@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::invocation::{Front, Invocation, Task};
 use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
-use crate::dial::{self, OfClan, Settings};
+use crate::dial::{OfClan, Settings};
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::openssh::{Forwards, Resolved};
@@ -103,7 +103,7 @@ pub(super) fn technologies<'a>(
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
     let mut settings = Settings::default();
     #[cfg(feature = "iroh")]
-    if used.contains(&dial::IROH) {
+    if used.contains(&Technology::IROH) {
         settings.iroh = super::iroh::settings(&global.iroh, options)?;
     }
     if used.iter().any(|technology| technology.is_direct()) {
@@ -113,7 +113,7 @@ pub(super) fn technologies<'a>(
         super::overlays::settings(&mut settings, global, options, vars)?;
     }
     #[cfg(feature = "tor")]
-    if used.contains(&dial::TOR) || settings.needs_tor() {
+    if used.contains(&Technology::TOR) || settings.needs_tor() {
         settings.tor = super::tor::settings(global, &options.tor_auth, machine, vars)?;
     }
     Ok(settings)

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
 use super::invocation::{Destination, Invocation};
-use super::machine::{Asked, SshOptions};
+use super::machine::{MachineRequest, SshOptions};
 use super::request::seconds;
 use super::task::drive;
 use super::warmth::Warmth;
@@ -135,7 +135,7 @@ async fn invocation(
 ) -> Result<Invocation> {
     let installer = installer(arguments)?;
     let (user, name) = destination(arguments)?;
-    let mut asked = Asked::of(name, &SshOptions::default())?;
+    let mut asked = MachineRequest::of(name, &SshOptions::default())?;
     arguments.warmth.put(&mut asked.arguments);
     letters(arguments, user, &mut asked, &global.env)?;
     asked.host_key_check = arguments.options.host_key_check();
@@ -175,7 +175,12 @@ fn destination(arguments: &Ssh) -> Result<(Option<&str>, &str)> {
 }
 
 /// The letters first, which count more than options of the same meaning.
-fn letters(arguments: &Ssh, user: Option<&str>, asked: &mut Asked, env: &Env) -> Result<()> {
+fn letters(
+    arguments: &Ssh,
+    user: Option<&str>,
+    asked: &mut MachineRequest,
+    env: &Env,
+) -> Result<()> {
     let letters = &arguments.letters;
     let all = &mut asked.arguments;
     let login = arguments.login.clone().or(user.map(str::to_owned));

@@ -10,11 +10,11 @@ use clap_complete::engine::ArgValueCompleter;
 use russh::keys::{HashAlg, PublicKey};
 use serde_json::json;
 
-use super::machine::{Asked, SshOptions};
+use super::machine::{MachineRequest, SshOptions};
 use super::request::host_keys;
 use super::request::routes::Found;
 use super::{Global, Ui, complete, print_json, print_text, task};
-use crate::connect::{Counted, Kind, Trust};
+use crate::connect::{Counted, EntryKind, Trust};
 use crate::error::{Error, Result};
 use crate::options::LogLevel;
 use crate::plan::{DEFAULT_PORT, unknown_machine};
@@ -100,7 +100,8 @@ struct Known {
 
 /// As a session would know it, with the same options.
 async fn known(machine: &Machine, global: &Global, ui: &Arc<Ui>) -> Result<Known> {
-    let invocation = Asked::of(&machine.name, &machine.options)?.invocation(global).await?;
+    let invocation =
+        MachineRequest::of(&machine.name, &machine.options)?.invocation(global).await?;
     let machine = invocation.name();
     // A clan's own keys are known even where its exports are not.
     let clan = global.clan(ui);
@@ -164,7 +165,7 @@ fn lines(machine: &str, name: &str, known: &Known, is_named: bool) -> Result<u8>
         return Ok(0);
     }
     let counted = known.trust.counted(machine, &[]);
-    let keys = counted.iter().filter(|counted| counted.kind == Kind::Key);
+    let keys = counted.iter().filter(|counted| counted.kind == EntryKind::Key);
     let lines = keys.filter_map(|counted| counted.entry.key.to_openssh().ok());
     print_text(&lines.map(|key| format!("{name} {key}\n")).collect::<String>())?;
     Ok(0)

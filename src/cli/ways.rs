@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::machine::{Asked, SshOptions};
+use super::machine::{MachineRequest, SshOptions};
 #[cfg(any(feature = "mycelium", feature = "yggdrasil"))]
 use super::overlays;
 use super::task::runtime;
@@ -27,7 +27,7 @@ pub(super) fn network_options(clan: &Clan, said: &SshOptions, global: &Global) -
         if check_machine(machine).is_err() {
             continue;
         }
-        let asked = Asked::of(machine, said)?;
+        let asked = MachineRequest::of(machine, said)?;
         let invocation = runtime.block_on(asked.invocation(global))?;
         let Options {
             wireguard_key,

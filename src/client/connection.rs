@@ -29,8 +29,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(machine: String, connection: connect::Connection) -> Self {
-        let connect::Connection { session, route, target, dialer, .. } = connection;
+    pub(super) fn new(machine: String, connection: connect::Connected) -> Self {
+        let connect::Connected { session, route, target, dialer, .. } = connection;
         let (network, user) = (route.network, route.user);
         let host = target.label;
         Self { machine, network, host, user, session: Arc::new(session), _dialer: dialer }

@@ -12,7 +12,7 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Server as _};
 
 use super::*;
-use crate::dial;
+use crate::model::Technology;
 use crate::prompter::Prompter;
 use crate::race;
 use crate::ssh::hostkey::KnownHostsFiles;
@@ -61,7 +61,7 @@ impl Machine {
     fn route(&self, network: &str) -> Route {
         Route {
             network: network.to_owned(),
-            technology: dial::DIRECT,
+            technology: Technology::DIRECT,
             host: Host::Plain(self.address.ip().to_string()),
             port: self.address.port(),
             user: "root".to_owned(),
@@ -193,7 +193,7 @@ impl Case {
         known_hosts::add(&path, &ip, machine.address.port(), key, false).unwrap();
     }
 
-    async fn connect(&self) -> Result<Connection> {
+    async fn connect(&self) -> Result<Connected> {
         connect(self.request.clone(), &mut |_| {}).await
     }
 

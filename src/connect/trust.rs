@@ -79,7 +79,7 @@ pub struct Trust {
 #[derive(Debug, Clone)]
 pub struct Counted {
     /// What for.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// The name that it counts for.
     pub name: String,
     /// The line.
@@ -88,7 +88,7 @@ pub struct Counted {
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// The host's own key.
     Key,
     /// A key that signs certificates of hosts.
@@ -97,7 +97,7 @@ pub enum Kind {
     Revoked,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Key => "key",
@@ -173,14 +173,14 @@ impl Trust {
             }
         };
         for (name, port) in names {
-            count(Kind::Key, name, self.known.keys(name, *port));
-            count(Kind::Authority, name, self.known.authorities(name, *port));
+            count(EntryKind::Key, name, self.known.keys(name, *port));
+            count(EntryKind::Authority, name, self.known.authorities(name, *port));
         }
         for name in self.clan.iter().flat_map(|clan| &clan.names) {
-            count(Kind::Authority, name, self.known.authorities(name, DEFAULT_PORT));
+            count(EntryKind::Authority, name, self.known.authorities(name, DEFAULT_PORT));
         }
         for (name, port) in names {
-            count(Kind::Revoked, name, self.known.all_revoked(name, *port));
+            count(EntryKind::Revoked, name, self.known.all_revoked(name, *port));
         }
         counted
     }

@@ -11,12 +11,12 @@ pub struct Begun(State);
 
 enum State {
     Open(Stream),
-    Asked(Box<dyn Asked>),
+    Pending(Box<dyn Pending>),
 }
 
 /// A stream that the other side has not confirmed yet.
 #[async_trait]
-pub(crate) trait Asked: Send {
+pub(crate) trait Pending: Send {
     /// Sends `words` behind what was asked. If they cannot be sent, [`Self::confirmed`]
     /// knows why.
     async fn say(&mut self, words: &[u8]);
@@ -32,18 +32,18 @@ impl Begun {
     }
 
     /// One that is not there yet.
-    pub(crate) fn asked(asked: impl Asked + 'static) -> Self {
-        Self(State::Asked(Box::new(asked)))
+    pub(crate) fn asked(asked: impl Pending + 'static) -> Self {
+        Self(State::Pending(Box::new(asked)))
     }
 
     /// Whether something can be said before the stream is there.
     pub fn may_speak(&self) -> bool {
-        matches!(self.0, State::Asked(_))
+        matches!(self.0, State::Pending(_))
     }
 
     /// Says `words` if it [`may_speak`](Self::may_speak), and nothing otherwise.
     pub async fn say(&mut self, words: &[u8]) {
-        if let State::Asked(asked) = &mut self.0
+        if let State::Pending(asked) = &mut self.0
             && !words.is_empty()
         {
             asked.say(words).await;
@@ -57,7 +57,7 @@ impl Begun {
     pub async fn confirmed(self) -> Result<Stream, DialError> {
         match self.0 {
             State::Open(stream) => Ok(stream),
-            State::Asked(asked) => asked.confirmed().await,
+            State::Pending(asked) => asked.confirmed().await,
         }
     }
 }

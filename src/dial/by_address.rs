@@ -82,12 +82,13 @@ impl Ways {
         Self(Arc::new([]))
     }
 
-    /// Whether a network can carry anything from here, and the way of ours that leads there
-    /// where this computer is not in it. Blocks.
-    pub fn running(&self, network: &Network) -> (Running, Option<&'static str>) {
-        let known = network.technology.known();
-        let of_kind = known.map_or(Running::Unknown, |known| known.running(network));
-        if network.technology != super::DIRECT || of_kind == Running::Yes {
+    /// See [`Ways::running`]; `of_kind` is what the network's technology says.
+    pub(super) fn or_running(
+        &self,
+        network: &Network,
+        of_kind: Running,
+    ) -> (Running, Option<&'static str>) {
+        if network.technology != Technology::DIRECT || of_kind == Running::Yes {
             return (of_kind, None);
         }
         let of_way = |way: &Arc<dyn ByAddress>| Some((way.running(network)?, way.name()));
@@ -187,7 +188,7 @@ pub(super) fn by<'a>(
 /// The target that an address is.
 fn to(address: SocketAddr) -> Target {
     let host = Secret::new(address.ip().to_string());
-    let technology: Technology = super::DIRECT;
+    let technology: Technology = Technology::DIRECT;
     // Whoever shows it has the label of the target that it is an address of.
     Target { technology, host, label: String::new(), secret: true, port: address.port() }
 }
@@ -259,6 +260,7 @@ fn missing(address: IpAddr) -> Option<Daemon> {
 mod tests {
     use super::*;
     use crate::dial::Dial;
+    use crate::error::Cause;
 
     /// Opens after a while, or fails.
     struct Way(Duration, Result<(), DialFailure>);
@@ -338,7 +340,7 @@ mod tests {
         let error = DialError::new(Stage::Dial, outside);
         let text = error.failure.to_string();
         assert_eq!(text, "this computer is not in that network: its yggdrasil is down");
-        assert_eq!(error.hint().unwrap(), "start it here: systemctl start yggdrasil");
+        assert_eq!(Cause::from(error).hint().unwrap(), "start it here: systemctl start yggdrasil");
         let refused = outcome("200::1", (0, Ok(())), (0, Some(DialFailure::Refused))).await;
         assert_eq!(refused, Err(DialFailure::Refused));
         // An ordinary address is no business of any way.

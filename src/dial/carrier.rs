@@ -5,10 +5,17 @@ use std::sync::Arc;
 use super::{Dial, Settings, SocketOptions};
 #[cfg(not(all(feature = "iroh", feature = "tor")))]
 use super::{Dialling, Phase, Target, unsupported};
-use crate::model::Kind;
+use crate::model::{Network, Running};
 
 /// A technology that can be dialled.
-pub trait Carrier: Kind {
+pub trait Carrier: Sync {
+    /// The technology's name in `model::technology`.
+    fn name(&self) -> &'static str;
+
+    /// Whether the network can carry anything from here, as far as that can be told
+    /// without a packet.
+    fn running(&self, network: &Network) -> Running;
+
     /// What dials. Starts and reads nothing.
     fn prepare(&self, setup: &Setup<'_>) -> Arc<dyn Dial>;
 }

@@ -21,7 +21,7 @@ use super::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream
 use crate::address;
 use crate::error::Stage;
 use crate::hosts;
-use crate::model::{Kind, Network, Running};
+use crate::model::{Network, Running};
 use crate::overlay;
 
 /// RFC 8305, section 3: how long to wait for AAAA once A is there.
@@ -36,30 +36,15 @@ const MAX_NAME: usize = 253;
 /// The row of `clan_lib.network.direct`.
 pub(super) struct Row;
 
-impl Kind for Row {
+impl Carrier for Row {
     fn name(&self) -> &'static str {
         "direct"
-    }
-
-    fn modules(&self) -> &'static [&'static str] {
-        &["direct"]
-    }
-
-    /// Of overlays, too, whose daemon makes ordinary addresses of theirs.
-    fn services(&self) -> &'static [&'static str] {
-        &["internet", "mycelium", "wireguard", "yggdrasil"]
-    }
-
-    fn is_direct(&self) -> bool {
-        true
     }
 
     fn running(&self, network: &Network) -> Running {
         overlay::running(network, None)
     }
-}
 
-impl Carrier for Row {
     fn prepare(&self, setup: &Setup<'_>) -> Arc<dyn Dial> {
         setup.direct.clone()
     }

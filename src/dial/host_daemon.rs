@@ -9,68 +9,46 @@ use super::{Dial, DialError, DialFailure, Dialling, Phase, Target};
 use crate::address;
 use crate::error::Daemon;
 use crate::hosts;
-use crate::model::{Kind, Network, Running};
+use crate::model::{Network, Running};
 use crate::overlay;
 
 /// The row of one of them.
 pub(super) struct Row {
     name: &'static str,
-    /// It alone.
-    names: &'static [&'static str],
     daemon: Daemon,
 }
 
 impl Row {
-    const fn new(
-        names: &'static [&'static str; 1],
-        daemon: &'static str,
-        start: &'static str,
-    ) -> Self {
-        let [name] = *names;
-        Self { name, names, daemon: Daemon { name: daemon, start } }
+    const fn new(name: &'static str, daemon: &'static str, start: &'static str) -> Self {
+        Self { name, daemon: Daemon { name: daemon, start } }
     }
 }
 
 /// NetBird.
 pub(super) static NETBIRD: Row =
-    Row::new(&["netbird"], "netbird", "systemctl start netbird, then netbird up");
+    Row::new("netbird", "netbird", "systemctl start netbird, then netbird up");
 /// Nebula; NixOS names its unit after the network.
-pub(super) static NEBULA: Row = Row::new(&["nebula"], "nebula", "systemctl start nebula@NETWORK");
+pub(super) static NEBULA: Row = Row::new("nebula", "nebula", "systemctl start nebula@NETWORK");
 /// EasyTier; NixOS names its unit after the instance.
 pub(super) static EASYTIER: Row =
-    Row::new(&["easytier"], "easytier", "systemctl start easytier-INSTANCE");
+    Row::new("easytier", "easytier", "systemctl start easytier-INSTANCE");
 /// Hyprspace.
-pub(super) static HYPRSPACE: Row =
-    Row::new(&["hyprspace"], "hyprspace", "systemctl start hyprspace");
+pub(super) static HYPRSPACE: Row = Row::new("hyprspace", "hyprspace", "systemctl start hyprspace");
 /// VpnCloud; its unit is named after the network.
 pub(super) static VPNCLOUD: Row =
-    Row::new(&["vpncloud"], "vpncloud", "systemctl start vpncloud@NETWORK");
+    Row::new("vpncloud", "vpncloud", "systemctl start vpncloud@NETWORK");
 /// tinc; NixOS names its unit after the network.
-pub(super) static TINC: Row = Row::new(&["tinc"], "tincd", "systemctl start tinc.NETWORK");
+pub(super) static TINC: Row = Row::new("tinc", "tincd", "systemctl start tinc.NETWORK");
 
-impl Kind for Row {
+impl Carrier for Row {
     fn name(&self) -> &'static str {
         self.name
-    }
-
-    fn modules(&self) -> &'static [&'static str] {
-        self.names
-    }
-
-    fn services(&self) -> &'static [&'static str] {
-        self.names
-    }
-
-    fn is_direct(&self) -> bool {
-        true
     }
 
     fn running(&self, network: &Network) -> Running {
         overlay::running(network, None)
     }
-}
 
-impl Carrier for Row {
     fn prepare(&self, setup: &Setup<'_>) -> Arc<dyn Dial> {
         let is_open = setup.socket_options.are_open();
         Arc::new(Through { direct: setup.direct.clone(), daemon: self.daemon, is_open })
@@ -131,8 +109,9 @@ fn is_down(host: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial::{Stream, registry};
-    use crate::error::Stage;
+    use crate::dial::Stream;
+    use crate::error::{Cause, Stage};
+    use crate::model::Technology;
     use crate::secret::Secret;
 
     struct Fails(DialFailure);
@@ -148,7 +127,7 @@ mod tests {
     async fn failure(host: &str, failure: DialFailure, is_open: bool) -> DialFailure {
         let through = Through { direct: Arc::new(Fails(failure)), daemon: NETBIRD.daemon, is_open };
         let target = Target {
-            technology: registry::of_network(None, Some("mine/netbird"), "x"),
+            technology: Technology::of_network(None, Some("mine/netbird"), "x"),
             host: Secret::new(host.to_owned()),
             label: String::new(),
             secret: false,
@@ -170,7 +149,7 @@ mod tests {
         let far = failure("192.0.2.1", DialFailure::TimedOut, false).await;
         assert_eq!(far, DialFailure::TimedOut);
         assert_eq!(
-            DialError::new(Stage::Dial, down).hint().unwrap(),
+            Cause::from(DialError::new(Stage::Dial, down)).hint().unwrap(),
             "start it here: systemctl start netbird, then netbird up"
         );
     }

@@ -2,12 +2,13 @@
 //! two of them would take each other's packets. Owns the locks.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use crate::env::Env;
+use crate::file;
 use crate::parts::Parts;
 
 /// Where locks of one kind lie, in the directory of what runs or of what is kept; nowhere,
@@ -17,8 +18,8 @@ pub(super) struct KeyLocks(Option<PathBuf>);
 
 /// Whether a directory is this user's, and nobody else can put anything into it.
 fn is_ours(dir: &Path) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    dir.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == own && meta.mode() & 0o022 == 0)
+    dir.metadata()
+        .is_ok_and(|meta| meta.is_dir() && file::is_ours(&meta) && !file::is_writable(&meta))
 }
 
 /// Another process has the lock.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::by_address::ByAddress;
-use super::leaf::{Client, Kind, Leaf, Sockets, peers, random};
+use super::leaf::{Client, Leaf, OverlayKind, Sockets, peers, random};
 use super::onions::Onions;
 use crate::dial::leaf::{Carriage, PeerAddress};
 use crate::error::LeafFault;
@@ -103,7 +103,7 @@ fn public_nodes() -> Vec<PeerAddress> {
 
 struct Mycelium(Onions);
 
-impl Kind for Mycelium {
+impl OverlayKind for Mycelium {
     const OVERLAY: Overlay = Overlay::Mycelium;
     const NAME: &'static str = "mycelium";
     const TITLE: &'static str = "Mycelium";

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::DialFailure;
 use pump::Shared;
-use stream::Stream;
+use stream::StackStream;
 
 /// How many packets may wait for the network in each direction, and how long all of them
 /// may be together: an end is said behind what waits.
@@ -43,7 +43,7 @@ pub(in crate::dial) struct Shape {
 
 /// The network's end. It takes packets from `outgoing` and puts them into `incoming`
 /// independently of each other: one that waits for the other stands still.
-pub(in crate::dial) struct Link {
+pub(in crate::dial) struct NetworkEnd {
     /// Packets to be sent. It ends when the stack has.
     pub(in crate::dial) outgoing: mpsc::Receiver<Vec<u8>>,
     /// Packets that have come. All streams break when it is dropped.
@@ -52,13 +52,13 @@ pub(in crate::dial) struct Link {
 
 impl Stack {
     /// Begins with a task on the runtime of the caller.
-    pub(in crate::dial) fn start(shape: Shape) -> (Self, Link) {
+    pub(in crate::dial) fn start(shape: Shape) -> (Self, NetworkEnd) {
         let queue = (MAX_WAITING / shape.mtu.max(1)).clamp(16, QUEUE);
         let (to_network, outgoing) = mpsc::channel(queue);
         let (incoming, from_network) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::new(&shape));
         tokio::spawn(pump::run(shared.clone(), to_network, from_network));
-        (Self(Arc::new(Owner(shared))), Link { outgoing, incoming })
+        (Self(Arc::new(Owner(shared))), NetworkEnd { outgoing, incoming })
     }
 
     /// Opens a stream.
@@ -71,7 +71,7 @@ impl Stack {
     ) -> Result<impl AsyncRead + AsyncWrite + Send + use<>, DialFailure> {
         let shared = &self.0.0;
         // Whoever gives up waiting drops it, which takes the connection back.
-        let stream = Stream::new(shared.clone(), shared.net().connect(to)?);
+        let stream = StackStream::new(shared.clone(), shared.net().connect(to)?);
         shared.work.notify_one();
         let answer = std::future::poll_fn(|cx| stream.poll_connected(cx));
         match tokio::time::timeout(CONNECT_DEADLINE, answer).await {
@@ -91,9 +91,9 @@ impl Stack {
 /// The other side, which only tests have.
 #[cfg(test)]
 impl Stack {
-    fn listen(&self, on: SocketAddr) -> Stream {
+    fn listen(&self, on: SocketAddr) -> StackStream {
         let shared = &self.0.0;
-        Stream::new(shared.clone(), shared.net().listen(on))
+        StackStream::new(shared.clone(), shared.net().listen(on))
     }
 
     /// For the tests of who carries packets.
@@ -105,7 +105,7 @@ impl Stack {
         self.accept(on).await
     }
 
-    async fn accept(&self, on: SocketAddr) -> Stream {
+    async fn accept(&self, on: SocketAddr) -> StackStream {
         let stream = self.listen(on);
         stream.accepted().await;
         stream
@@ -113,7 +113,7 @@ impl Stack {
 }
 
 #[cfg(test)]
-impl Stream {
+impl StackStream {
     async fn accepted(&self) {
         std::future::poll_fn(|cx| self.net().poll_accepted(self.handle(), cx)).await;
     }
@@ -135,7 +135,7 @@ impl Drop for Owner {
     }
 }
 
-impl Stream {
+impl StackStream {
     fn poll_connected(&self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), DialFailure>> {
         self.net().poll_connected(self.handle(), cx)
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::address;
 use crate::error::Stage;
-use crate::model::{Host, Kind, Network, Running};
+use crate::model::{Host, Network, Running};
 use crate::overlay::{self, Overlay};
 
 /// Where tailscaled listens.
@@ -33,22 +33,9 @@ const OWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(100, 100, 100, 100));
 /// The row of the services whose hosts are of a tailnet, whatever they look like.
 pub(super) struct Row;
 
-impl Kind for Row {
+impl Carrier for Row {
     fn name(&self) -> &'static str {
         "tailscale"
-    }
-
-    fn modules(&self) -> &'static [&'static str] {
-        &["tailscale"]
-    }
-
-    /// A headscale is the control server of ordinary tailscaleds.
-    fn services(&self) -> &'static [&'static str] {
-        &["tailscale", "headscale"]
-    }
-
-    fn is_direct(&self) -> bool {
-        true
     }
 
     fn running(&self, _: &Network) -> Running {
@@ -58,9 +45,7 @@ impl Kind for Row {
             (false, false) => Running::No,
         }
     }
-}
 
-impl Carrier for Row {
     fn prepare(&self, setup: &Setup<'_>) -> Arc<dyn Dial> {
         Arc::new(ByService {
             direct: setup.direct.clone(),

@@ -5,9 +5,8 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{DIRECT, TOR, of_host};
 use crate::address;
-use crate::model::{Clan, Host, Member, Network, Setting, TargetHost};
+use crate::model::{Clan, Host, Member, Network, Setting, TargetHost, Technology};
 use crate::overlay::Overlay;
 use crate::secret::Secret;
 
@@ -77,7 +76,7 @@ impl Peers {
             .map(|(name, host)| {
                 let place = Place {
                     host: host.clone(),
-                    is_onion: of_host(host) == TOR,
+                    is_onion: Technology::of_host(host) == Technology::TOR,
                     is_targets: machine == Some(name.as_str()),
                     tcp: said(name).and_then(|member| port(member, "ports.tcp")),
                     tls: said(name).and_then(|member| port(member, "ports.tls")),
@@ -147,7 +146,7 @@ fn hosts(clan: &Clan) -> Vec<(String, String)> {
 }
 
 fn is_underlay(network: &Network) -> bool {
-    let is_ours = network.technology == DIRECT || network.technology == TOR;
+    let is_ours = network.technology == Technology::DIRECT || network.technology == Technology::TOR;
     is_ours && !OVERLAYS.contains(&network.service_name())
 }
 
@@ -159,8 +158,9 @@ fn place(text: &str) -> Option<String> {
     let is_inside = is_address.is_some_and(|address| {
         Overlay::of(address).is_some() || address.is_loopback() || !address::is_a_hosts(address)
     });
-    let technology = of_host(&host);
-    let is_dialled = technology == DIRECT || technology == TOR && cfg!(feature = "tor");
+    let technology = Technology::of_host(&host);
+    let is_dialled =
+        technology == Technology::DIRECT || technology == Technology::TOR && cfg!(feature = "tor");
     (!is_inside && is_dialled).then_some(host)
 }
 

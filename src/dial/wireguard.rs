@@ -62,7 +62,7 @@ impl Settings {
 
 /// Who we are in a network, see [`Settings::member`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct OwnMember {
     /// The machine of the inventory.
     pub machine: String,
     /// Its public key, as `wg pubkey` prints it.
@@ -74,7 +74,7 @@ pub struct Member {
 impl Settings {
     /// Who we would be in the network of this label with what is at hand; `None` where it
     /// is no WireGuard network. Blocks: a key may take a passphrase.
-    pub fn member(&self, label: &str) -> Option<Result<Member, MemberFailure>> {
+    pub fn member(&self, label: &str) -> Option<Result<OwnMember, MemberFailure>> {
         let source = self.0.as_ref()?;
         let outline = source.outlines.iter().find(|outline| outline.label == label)?;
         let instance = Printable(&outline.instance).to_string();
@@ -82,7 +82,7 @@ impl Settings {
             return Some(Err(MemberFailure::Unnameable { instance }));
         }
         let found = source.keys.find(&outline.members(&source.vars), &source.vars);
-        Some(found.map(|identity| Member {
+        Some(found.map(|identity| OwnMember {
             machine: identity.machine,
             public_key: key::shown(&key::public_of(&identity.membership.key)),
             addresses: identity.membership.addresses,

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use super::by_address::ByAddress;
 use super::key_lock::KeyLocks;
-use super::leaf::{Client, Kind, Leaf, Sockets, peers, random};
+use super::leaf::{Client, Leaf, OverlayKind, Sockets, peers, random};
 use super::onions::Onions;
 use crate::dial::leaf::{Carriage, PeerAddress};
 use crate::env::Env;
@@ -113,7 +113,7 @@ struct Yggdrasil {
     memory: Option<Arc<dyn Memory>>,
 }
 
-impl Kind for Yggdrasil {
+impl OverlayKind for Yggdrasil {
     const OVERLAY: Overlay = Overlay::Yggdrasil;
     const NAME: &'static str = "yggdrasil";
     const TITLE: &'static str = "Yggdrasil";

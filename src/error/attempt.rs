@@ -56,24 +56,6 @@ impl Cause {
             Self::KeyExchange(_) | Self::HostKey(_) => Stage::Kex,
         }
     }
-
-    /// What would help, if that is known; flags are for the front end to name.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Decrypt(error) | Self::Configuration(error) | Self::HostKey(error) => {
-                joined(&error.hint())
-            }
-            Self::Dial(error) => error.hint(),
-            Self::Banner(error) => error.hint().map(str::to_owned),
-            Self::KeyExchange(loss) => loss.hint(),
-            Self::Proxy(_) => None,
-        }
-    }
-}
-
-/// Several hints as one line.
-pub(crate) fn joined(hints: &[String]) -> Option<String> {
-    (!hints.is_empty()).then(|| hints.join("; "))
 }
 
 impl From<DialError> for Cause {

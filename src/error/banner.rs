@@ -24,24 +24,6 @@ pub enum BannerError {
     Io(io::ErrorKind),
 }
 
-impl BannerError {
-    /// What would help, if that is known.
-    pub fn hint(self) -> Option<&'static str> {
-        Some(match self {
-            Self::TimedOut => "is that port really sshd's? a firewall or proxy may be answering",
-            Self::Closed => {
-                "sshd may be refusing this address (MaxStartups, PerSourcePenalties, fail2ban)"
-            }
-            Self::Busy => "try again in a moment, or raise MaxStartups in its sshd_config",
-            Self::Penalized => {
-                "it punishes failed logins (PerSourcePenalties); wait a minute and try again"
-            }
-            Self::NotSsh => "is that port really sshd's?",
-            Self::OldProtocol | Self::Io(_) => return None,
-        })
-    }
-}
-
 impl fmt::Display for BannerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
-//! The ways a dial fails, in words for people, and what each calls for. Owns no
-//! host and no flag of a command line: who shows a failure knows both.
+//! The ways a dial fails, in words for people. Owns no host: who shows a failure knows
+//! whether it may be shown.
 
 use std::fmt;
 
@@ -19,32 +19,6 @@ pub struct DialError {
 impl DialError {
     pub(crate) fn new(stage: Stage, failure: DialFailure) -> Self {
         Self { stage, failure }
-    }
-
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<String> {
-        Some(match &self.failure {
-            DialFailure::NoSuchName => {
-                "check the name, or the name servers in /etc/resolv.conf".into()
-            }
-            DialFailure::NoNameServer => {
-                "put a `nameserver` line into /etc/resolv.conf, or use an address".into()
-            }
-            DialFailure::ResolverTimeout => "check the name servers in /etc/resolv.conf".into(),
-            DialFailure::TimedOut => "the machine may be off, or a firewall drops packets".into(),
-            DialFailure::Refused => "is sshd running there, on that port?".into(),
-            DialFailure::Tor(failure) => return failure.hint().map(str::to_owned),
-            DialFailure::Iroh(failure) => return failure.hint().map(str::to_owned),
-            DialFailure::Leaf(failure) => return failure.hint(),
-            DialFailure::Member(failure) => return failure.hint(),
-            DialFailure::Tailscale(failure) => return failure.hint().map(str::to_owned),
-            DialFailure::WireGuard(failure) => return failure.hint().map(str::to_owned),
-            DialFailure::Outside(daemon) => format!("start it here: {}", daemon.start),
-            DialFailure::Unsupported(technology) => {
-                format!("this version cannot use {technology} networks yet")
-            }
-            _ => return None,
-        })
     }
 }
 

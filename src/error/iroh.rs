@@ -1,5 +1,5 @@
-//! The ways iroh fails, in words for people, and what each calls for. Owns no text of
-//! iroh's own, which may hold what a ticket says.
+//! The ways iroh fails, in words for people. Owns no text of iroh's own, which may hold
+//! what a ticket says.
 
 use std::fmt;
 
@@ -25,27 +25,6 @@ pub enum IrohFailure {
     NoSocket,
     /// Our own endpoint has ended.
     Ended,
-}
-
-impl IrohFailure {
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::NoTicket(_) => "let the clan generate the machine's ticket anew, and deploy it",
-            Self::Unpublished | Self::Undiscovered => {
-                "is the machine online, and its p2p-ssh-iroh service running? this computer asks \
-                 name servers and an https server for it"
-            }
-            Self::Silent => "the machine may be off, or neither UDP nor a relay reaches it",
-            Self::Impostor => {
-                "an old address of the machine may belong to another one by now; try again"
-            }
-            Self::OtherProtocol => "is dumbpipe running there, as Clan's p2p-ssh-iroh starts it?",
-            Self::Lost => "the machine may just have gone down; try again",
-            Self::NoSocket => "may this program use UDP here?",
-            Self::Ended => return None,
-        })
-    }
 }
 
 impl fmt::Display for IrohFailure {

@@ -1,9 +1,7 @@
-//! What is wrong with a key that makes us somebody in a network, in words for people, and
-//! what would help. Owns no key and no flag of a command line.
+//! What is wrong with a key that makes us somebody in a network, in words for people. Owns
+//! no key.
 
 use std::fmt;
-
-use crate::printable;
 
 /// A key that cannot be used. Texts are printable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,22 +43,6 @@ impl fmt::Display for KeyFault {
             }
             Self::Foreign { uid } => write!(f, "its file belongs to another user, uid {uid}"),
             Self::Wrong(why) => f.write_str(why),
-        }
-    }
-}
-
-impl BadKey {
-    /// What would help; `form` is how such a key is written.
-    pub(crate) fn hint(&self, form: &str) -> String {
-        match self.fault {
-            KeyFault::Unread(_) => "name a key that this user can read".to_owned(),
-            KeyFault::Closed(_) => "name an identity that opens it, or another key".to_owned(),
-            KeyFault::Exposed { .. } => {
-                let file = printable::argument(&self.origin, "FILE");
-                format!("keep it to yourself: chmod 600 {file}")
-            }
-            KeyFault::Foreign { .. } => "name a copy of it that belongs to you".to_owned(),
-            KeyFault::Wrong(_) => format!("name a key {form}"),
         }
     }
 }

@@ -97,47 +97,6 @@ impl fmt::Display for LeafFailure {
     }
 }
 
-impl LeafFailure {
-    /// What would help, if that is known.
-    pub(crate) fn hint(&self) -> Option<String> {
-        let hint = match &self.fault {
-            LeafFault::NoPeers => "name a peer of the overlay, or start its daemon here",
-            LeafFault::BadKey(bad) => return Some(bad.hint(KEY)),
-            LeafFault::KeyUnread => {
-                "the key is read from a pipe that nothing writes to, or from a var whose identity \
-                 waits for a prompt"
-            }
-            LeafFault::KeyInUse | LeafFault::KeyElsewhere | LeafFault::Ourselves => {
-                "a key can be used in only one place at a time: end the other use, or name \
-                 another key"
-            }
-            LeafFault::Unconnected => {
-                "is the overlay's daemon running at the peers, and its port open?"
-            }
-            LeafFault::Version { .. } => "update the older of the two",
-            LeafFault::Password => "name the peer's password",
-            LeafFault::OtherPeer => "check the peer's address and its key",
-            LeafFault::NotFound => {
-                "is the machine on, and does its daemon have a link into the same overlay as the \
-                 peer?"
-            }
-            LeafFault::NoSession => "is the machine on, and its daemon running?",
-            LeafFault::Unanswered if self.overlay == "Mycelium" => {
-                "is the overlay's interface up on the machine, and does its firewall let us in?"
-            }
-            LeafFault::Unanswered => {
-                "the machine's firewall may accept packets only from members: use a member's key, \
-                 or add ours"
-            }
-            _ => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
-
-/// How a key is written.
-const KEY: &str = "as Clan's var is (PKCS#8 in PEM), or as the daemon's configuration has it";
-
 #[cfg(test)]
 impl LeafFailure {
     /// One of each kind.

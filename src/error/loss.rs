@@ -86,35 +86,7 @@ impl Negotiated {
     }
 }
 
-impl Loss {
-    /// What would help, if that is known; flags are for the front end to name.
-    pub fn hint(&self) -> Option<String> {
-        let missing = match self {
-            Self::NoCommon(missing) => missing,
-            Self::Ahead => return Some("turn pipelining off (Pipelining no)".to_owned()),
-            _ => return None,
-        };
-        Some(match missing.options() {
-            Some(options) => {
-                let option = |(option, value)| format!("{option} {value}");
-                let options: Vec<String> = options.into_iter().map(option).collect();
-                format!("{}: {}", NoCommon::to_allow(options.len()), options.join(" and "))
-            }
-            None => NoCommon::HOPELESS.to_owned(),
-        })
-    }
-}
-
 impl NoCommon {
-    /// What is left to say when none of the server's offers can be used.
-    pub const HOPELESS: &'static str =
-        "none of these can be used here, the server has to offer a better one";
-
-    /// What stands before so many options.
-    pub(crate) fn to_allow(options: usize) -> &'static str {
-        if options == 1 { "to allow this algorithm" } else { "to allow these algorithms" }
-    }
-
     /// The options that would allow all of it, with their values; `None` if there is
     /// something that cannot be had.
     pub fn options(&self) -> Option<Vec<(&'static str, String)>> {

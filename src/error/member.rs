@@ -1,5 +1,5 @@
-//! The reasons why we are no member of a clan's WireGuard network, in words for people,
-//! and what each calls for. Owns no key and no flag of a command line.
+//! The reasons why we are no member of a clan's WireGuard network, in words for people.
+//! Owns no key.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -70,47 +70,6 @@ pub enum MemberFailure {
         why: String,
     },
 }
-
-impl MemberFailure {
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoKey { instance } => format!(
-                "start this computer's own tunnel (systemctl start wireguard-{instance}), or name \
-                 the key of a member that runs nowhere else"
-            ),
-            Self::Stranger { .. } | Self::Controller { .. } => BECOME.to_owned(),
-            Self::BadKey(bad) => {
-                bad.hint("as `wg genkey` prints it, or a wg-quick configuration that has one")
-            }
-            Self::Runs { .. } => "name the key of a member that runs nowhere else".to_owned(),
-            Self::Busy { .. } => "wait until it ends, or name the key of another member".to_owned(),
-            Self::NoEndpoint { is_unknown: true, .. } => {
-                "exports alone do not contain it: read the clan itself, or make its snapshot anew"
-                    .to_owned()
-            }
-            Self::NoEndpoint { .. } => {
-                "set its endpoint in the inventory, roles.controller".to_owned()
-            }
-            Self::NoController { .. } => {
-                "an exports file does not say where the controllers are: run this in the clan, or \
-                 with a snapshot, after clan vars generate"
-                    .to_owned()
-            }
-            Self::Unnameable { .. } => {
-                "call the instance of the service something without slashes".to_owned()
-            }
-            Self::BadVar { .. } => {
-                "generate the vars of its members: clan vars generate".to_owned()
-            }
-        })
-    }
-}
-
-/// How somebody becomes a member without being a machine.
-const BECOME: &str = "to become a member: add a machine that is never deployed to the inventory, \
-                      in the role peer; run clan vars generate for it; deploy the controllers; \
-                      then name its key";
 
 impl fmt::Display for MemberFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

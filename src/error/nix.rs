@@ -1,8 +1,6 @@
-//! Why nix could not fetch or evaluate a clan, and what helps.
+//! Why nix could not fetch or evaluate a clan.
 
 use std::path::PathBuf;
-
-use crate::printable;
 
 /// Why nix failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,53 +34,9 @@ pub enum NixFault {
     Evaluation,
 }
 
+#[cfg(test)]
 impl NixFault {
-    /// What would help.
-    pub fn hint(&self) -> Vec<String> {
-        let hint = match self {
-            Self::Missing => "there is no such flake: check the spelling".to_owned(),
-            Self::Fetch => "it could not be downloaded: try again where its server can be \
-                            reached, or name a directory"
-                .to_owned(),
-            Self::NoFlake => "name the directory that holds flake.nix, or with a reference its \
-                              ?dir=; without one, a file of the exports or a snapshot will do"
-                .to_owned(),
-            Self::Untracked(file) => {
-                let file = file.to_string_lossy();
-                let file = printable::argument(&file, "FILE");
-                format!("nix sees only what git knows: git add {file}")
-            }
-            Self::Syntax => "correct the file at the line that nix names".to_owned(),
-            Self::Unlocked => "its inputs are not locked: run nix flake lock in it".to_owned(),
-            Self::Impure => "it depends on something outside of its own files, which is not \
-                             looked at unless you trust it"
-                .to_owned(),
-            Self::Download => "something that it asks for could not be downloaded: try again \
-                               where the server can be reached; a snapshot or a file of the \
-                               exports needs none"
-                .to_owned(),
-            Self::Absent => "the file that nix names is not in the clan: add it, or correct the \
-                             line that names it"
-                .to_owned(),
-            Self::NotRegular => "make it a file, or remove it".to_owned(),
-            Self::Submodule => "with submodules=1 in its query nix fetches them; or name a \
-                                directory that has them"
-                .to_owned(),
-            Self::Repository => "name the directory itself, or use path: in the place of \
-                                 git+file:"
-                .to_owned(),
-            Self::Evaluation => {
-                return vec![
-                    "a var that was never generated may be missing: clan vars generate".to_owned(),
-                    "a file of the exports or a snapshot needs no nix".to_owned(),
-                ];
-            }
-        };
-        vec![hint]
-    }
-
     /// One of each.
-    #[cfg(test)]
     pub(crate) fn examples() -> [Self; 13] {
         [
             Self::Missing,
@@ -99,17 +53,5 @@ impl NixFault {
             Self::Repository,
             Self::Evaluation,
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_of_a_file_becomes_a_command_that_is_copied() {
-        let hints = |file: &str| NixFault::Untracked(file.into()).hint().concat();
-        assert!(hints("/a/b.nix").ends_with("git add /a/b.nix"));
-        assert!(hints("/a/$(touch x).nix").ends_with("git add FILE"));
     }
 }

@@ -2,8 +2,6 @@
 
 use crate::printable::Printable;
 
-use super::tried_or;
-
 /// Most names that are listed.
 const MAX_SHOWN: usize = 10;
 
@@ -53,22 +51,6 @@ impl SealedFault {
                     here.unwrap_or_default()
                 )
             }
-        }
-    }
-
-    /// What to do about it; `again` makes the snapshot anew.
-    pub(crate) fn hint(&self, whose: &[String], here: Option<&str>, again: &str) -> Vec<String> {
-        let is_named = here.is_some_and(|here| whose.iter().any(|name| name == here));
-        let again = format!("where the clan's repository is, {again}");
-        match self {
-            Self::Closed(tried) if is_named => vec![
-                tried_or(tried, "there is no key here"),
-                "only root can read the machine's key: run this as root, or as a member of the \
-                 group of the directory given to `exports unseal`"
-                    .to_owned(),
-            ],
-            Self::Closed(tried) => vec![tried_or(tried, "there is no key here"), again],
-            Self::Broken { .. } | Self::NotAmong(_) => vec![again],
         }
     }
 }

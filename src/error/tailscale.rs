@@ -1,5 +1,5 @@
 //! The ways the tailscaled of this computer does not lead to a machine, in words for
-//! people, and what each calls for. Owns no text of its own answers, which name hosts.
+//! people. Owns no text of its own answers, which name hosts.
 
 use std::fmt;
 
@@ -21,20 +21,6 @@ pub enum TailscaleFailure {
     Unreached,
     /// It does not speak as a tailscaled does.
     Garbled,
-}
-
-impl TailscaleFailure {
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Forbidden => "run this as root, or make this user the operator of tailscaled",
-            Self::NeedsLogin | Self::Stopped => "run: sudo tailscale up",
-            Self::Starting => "wait until `tailscale status` shows the machine, and try again",
-            Self::Outside => "is the machine in this tailnet? see: tailscale status",
-            Self::Unreached => "is the machine online? see: tailscale ping MACHINE",
-            Self::Garbled => "is that socket really tailscaled's, and not too old?",
-        })
-    }
 }
 
 impl fmt::Display for TailscaleFailure {

@@ -1,4 +1,4 @@
-//! All errors there are: their exit statuses, and that none names a flag.
+//! All errors there are, and their exit statuses.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -64,7 +64,8 @@ fn attempts() -> Vec<Attempt> {
     causes.into_iter().map(attempt).collect()
 }
 
-fn all() -> Vec<Error> {
+/// One of almost every kind.
+pub(crate) fn all() -> Vec<Error> {
     let (text, machine) = (|| "x".to_owned(), || "m".to_owned());
     let (known, tried) = (vec![text()], vec![text()]);
     let io = || std::io::Error::from(ErrorKind::PermissionDenied);
@@ -98,7 +99,7 @@ fn all() -> Vec<Error> {
         Error::HostKey { name: machine(), reason: text() },
         Error::Auth { user: text(), machine: machine(), offered: Vec::new(), tried },
         Error::ConnectionLost { machine: machine(), reason: Loss::Silent, login_at: None },
-        Error::Refused(Asked::Shell),
+        Error::Refused(SessionRequest::Shell),
         Error::Key(BadKey { origin: text(), fault: KeyFault::Wrong("x") }),
         Error::Forward(text()),
         Error::NotForwarded(text()),
@@ -125,39 +126,6 @@ fn exit_statuses_follow_one_table() {
         let codes = (error.exit_code(true), error.exit_code(false));
         assert_eq!(codes, statuses(&error), "{error}");
     }
-}
-
-#[test]
-fn no_error_of_the_library_names_a_flag() {
-    for error in all() {
-        for text in error.hint().into_iter().chain([error.to_string()]) {
-            let flag = text.split_whitespace().find(|word| word.starts_with("--"));
-            assert_eq!(flag, None, "{text}");
-        }
-    }
-}
-
-#[test]
-fn a_hint_says_which_network_it_is_about_where_several_have_failed() {
-    let attempt = |network: &str, failure| Attempt {
-        network: network.into(),
-        host: "h".into(),
-        port: None,
-        cause: DialError { stage: Stage::Dial, failure }.into(),
-        elapsed: Duration::ZERO,
-    };
-    let hints = |attempts| Error::Unreachable { machine: "m".into(), attempts }.hint();
-    let refused = "is sshd running there, on that port?";
-    let twice = vec![attempt("a", DialFailure::Refused), attempt("a", DialFailure::Refused)];
-    assert_eq!(hints(twice), [refused]);
-    let several = vec![
-        attempt("a", DialFailure::Refused),
-        attempt("b\u{1b}", DialFailure::Refused),
-        attempt("c", DialFailure::TimedOut),
-        attempt("d", DialFailure::NoRoute),
-    ];
-    let late = "the machine may be off, or a firewall drops packets";
-    assert_eq!(hints(several), [format!("a, b\\u{{1b}}: {refused}"), format!("c: {late}")]);
 }
 
 #[test]

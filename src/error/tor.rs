@@ -1,5 +1,5 @@
-//! The ways Tor fails, in words for people, and what each calls for. Owns the
-//! words alone: Arti's own texts are never shown, because they may hold the onion's name.
+//! The ways Tor fails, in words for people. Arti's own texts are never shown, because they
+//! may hold the onion's name.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -62,43 +62,6 @@ pub enum TorFailure {
     SystemTorFailed,
     /// Anything else.
     Other(String),
-}
-
-impl TorFailure {
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::NoDescriptor => {
-                "is the machine up, and its tor service running? a fresh service needs a minute \
-                 until it can be found"
-            }
-            Self::AuthMissing => "it needs a key for client authorization (TorAuth)",
-            Self::AuthWrong => "ask the service's operator to authorize this key",
-            Self::NotConnected => "the machine may just have gone down; try again",
-            Self::PortClosed => "is sshd running there, and does the service offer this port?",
-            Self::Silent => "try again, or allow more time",
-            Self::Slow { .. } => "the first start takes longest; allow more time",
-            Self::NoNetwork => "is this computer online, and may it open connections to any port?",
-            Self::Censored => {
-                "use a bridge: put `[bridges] bridges = [\"Bridge …\"]` into Tor's configuration"
-            }
-            Self::ClockSkew => "set the clock",
-            Self::ConsensusTooOld => {
-                "check the clock; if it is right, try again when the network is better"
-            }
-            Self::Obsolete => "install a newer clan-connect",
-            Self::State { .. } => "name another directory, or keep nothing",
-            Self::NoSystemTor(_) => "start it, or name it with $TOR_SOCKS",
-            Self::NotTor(_) => "name tor's own address with $TOR_SOCKS",
-            Self::Stranger { .. } => {
-                "run tor as root, as its own account (such as debian-tor) or as yourself, or \
-                 name another one with $TOR_SOCKS"
-            }
-            Self::SystemTorFailed => "its log may say why",
-            Self::Config(_) => "correct the configuration; its format is that of arti.toml",
-            Self::Other(_) => return None,
-        })
-    }
 }
 
 impl fmt::Display for TorFailure {

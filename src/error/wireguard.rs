@@ -1,6 +1,6 @@
-//! The ways the tunnel to a WireGuard controller fails, in words for people, and what each
-//! calls for. WireGuard answers nobody whom it does not know, so that silence has many
-//! causes. Owns no address and no key.
+//! The ways the tunnel to a WireGuard controller fails, in words for people. WireGuard
+//! answers nobody whom it does not know, so that silence has many causes. Owns no address
+//! and no key.
 
 use std::fmt;
 
@@ -30,32 +30,6 @@ pub enum WireGuardFailure {
     NoSocket,
     /// Our own end has gone.
     Ended,
-}
-
-impl WireGuardFailure {
-    /// What would help, if that is known.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::NoController => return None,
-            Self::Unresolved(_) => "is the controller's endpoint in the inventory right?",
-            Self::Unroutable => "is this computer online? the endpoint may be of another network",
-            Self::Closed => {
-                "is WireGuard running on the controller, at the port that its settings name?"
-            }
-            Self::Silent => {
-                "the controller may be down or at another address, a firewall may keep UDP from \
-                 it, or it does not know our key: it learns a member's at its next deployment"
-            }
-            Self::Strange => "is it WireGuard that answers at the controller's endpoint?",
-            Self::NoAnswer => {
-                "the machine may be down, or the controller does not know it: it learns a \
-                 member's key at its next deployment"
-            }
-            Self::NoWay => "the controller learns a member's key at its next deployment",
-            Self::NoSocket => "may this program use UDP here?",
-            Self::Ended => return None,
-        })
-    }
 }
 
 impl fmt::Display for WireGuardFailure {

@@ -10,9 +10,8 @@ use super::field::{self, Fault};
 use super::shape::{Entry, Key, Object, kind};
 use crate::printable::Printable;
 
-use crate::dial;
 use crate::error::Error;
-use crate::model::{Clan, Host, Network, Peer};
+use crate::model::{Clan, Host, Network, Peer, Technology};
 
 /// Most peers of all networks together.
 const MAX_PEERS: usize = 1_000_000;
@@ -125,7 +124,7 @@ impl<'a> Reader<'a> {
             }
         };
         let (service, instance) = id;
-        let technology = dial::of_network(fields.module.as_deref(), service, instance);
+        let technology = Technology::of_network(fields.module.as_deref(), service, instance);
         let at = self.clan.networks.len();
         self.networks.insert(id, at);
         self.clan.networks.push(Network {
@@ -225,7 +224,7 @@ impl<'a> Reader<'a> {
             && hosts.is_empty()
             && faults.is_empty()
         {
-            match known.host_of(machine, &network.name) {
+            match known.host_of.map(|host_of| host_of(machine, &network.name)) {
                 None => {}
                 Some(Ok(var)) => hosts.push(Host::Var(var)),
                 Some(Err(error)) => faults.push(Fault::new("hosts", field::reason(&error))),

@@ -1,8 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::dial;
-use crate::model::{Host, Network, Peer, VarRef};
+use crate::model::{Host, Network, Peer, Technology, VarRef};
 use crate::test_data;
 
 mod bounds;
@@ -171,7 +170,7 @@ fn services_with_instances_of_one_name_stay_apart() {
         "a machine of a foreign export exists too"
     );
     let lab = clan.network("lab").unwrap();
-    assert_eq!(lab.technology, dial::of_module("mine.network.pigeons"));
+    assert_eq!(lab.technology, Technology::of_module("mine.network.pigeons"));
     assert!(lab.technology.known().is_none());
 }
 

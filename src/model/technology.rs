@@ -1,12 +1,13 @@
 //! `Technology`: what carries streams to the peers of a network, and what the program may
-//! ask of it. Owns neither the list of technologies nor anything that dials.
+//! ask of it without dialling. Owns no socket: who dials a technology is in `dial`.
+
+mod known;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Network, VarRef};
+use super::VarRef;
 use crate::error::Result;
 use crate::printable::Printable;
 
@@ -14,78 +15,41 @@ use crate::printable::Printable;
 /// section 5, allows 100 ms to 2 s between addresses.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(120);
 
-/// What the program asks of a technology, apart from dialling. It is written in the file
-/// that dials.
-pub trait Kind: Sync {
+/// What is known of a technology, apart from how it is dialled.
+#[derive(Debug)]
+pub struct Kind {
     /// A short name, which is printed and never changes.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// Clan's modules that mean it, without `clan_lib.network.`.
-    fn modules(&self) -> &'static [&'static str];
-
+    modules: &'static [&'static str],
     /// Services and instances that mean it where the module was left out.
-    fn services(&self) -> &'static [&'static str];
-
+    services: &'static [&'static str],
     /// Whether a host can belong to no other technology, whatever the network's is.
-    fn claims(&self, _host: &str) -> bool {
-        false
-    }
-
+    claims: fn(&str) -> bool,
     /// Whether nobody is asked for the address of this host: it is an address itself, or
     /// one of the technology's own names, which nothing else is told.
-    fn is_address(&self, host: &str) -> bool {
-        let bare = host.split_once('%').map_or(host, |(address, _)| address);
-        bare.parse::<IpAddr>().is_ok()
-    }
-
+    pub is_address: fn(&str) -> bool,
     /// Whether its hosts are shown to nobody, even where they lie open in the clan: who has
     /// one can reach the machine from anywhere.
-    fn hides_hosts(&self) -> bool {
-        false
-    }
-
-    /// The var with the host of a peer whose export has none. `None` where it has to
-    /// have one.
-    fn host_of(&self, _machine: &str, _instance: &str) -> Option<Result<VarRef>> {
-        None
-    }
-
+    hides_hosts: bool,
+    /// The var with the host of a peer whose export has none, by the names of the machine
+    /// and of the instance. `None` where the export has to have a host.
+    pub host_of: Option<fn(&str, &str) -> Result<VarRef>>,
     /// Whether its hosts have other ports than that of the SSH server.
-    fn has_ports(&self) -> bool {
-        true
-    }
-
+    has_ports: bool,
     /// How long a route leaves the field to the better ones: more where strangers see it
     /// begin.
-    fn head_start(&self) -> Duration {
-        HEAD_START
-    }
-
+    head_start: Duration,
     /// How long a route may take from its start to the server's banner.
-    fn deadline(&self) -> Duration {
-        Duration::from_secs(10)
-    }
-
+    deadline: Duration,
     /// Whether it takes seconds and much work to begin.
-    fn is_costly(&self) -> bool {
-        false
-    }
-
+    is_costly: bool,
     /// What of the network stands for the machine, because nobody else can have its
     /// address.
-    fn vouches(&self) -> Option<&'static str> {
-        None
-    }
-
+    pub vouches: Option<&'static str>,
     /// Whether its streams are TCP of this computer, and so follow `ProxyJump`,
     /// `BindAddress` and the like.
-    fn is_direct(&self) -> bool {
-        false
-    }
-
-    /// Whether the network can carry anything from here, as far as that can be told
-    /// without a packet.
-    fn running(&self, network: &Network) -> Running;
+    is_direct: bool,
 }
 
 /// Whether a network can carry anything from here.
@@ -122,24 +86,33 @@ pub struct Technology(Which);
 
 #[derive(Clone)]
 enum Which {
-    Known(&'static dyn Kind),
+    Known(&'static Kind),
     /// By its full name, which is foreign text.
     Unsupported(String),
 }
 
 impl Technology {
-    /// One that we know.
-    pub const fn of(kind: &'static dyn Kind) -> Self {
-        Self(Which::Known(kind))
+    /// TCP to the host; wireguard, mycelium and yggdrasil are of this kind too.
+    pub const DIRECT: Self = Self(Which::Known(&known::DIRECT));
+    /// Onion services.
+    pub const TOR: Self = Self(Which::Known(&known::TOR));
+    /// Tickets.
+    #[cfg(feature = "iroh")]
+    pub const IROH: Self = Self(Which::Known(&known::IROH));
+
+    /// All that we know, in the order in which a host is offered to them.
+    #[cfg(test)]
+    pub fn all() -> impl Iterator<Item = Self> {
+        known::ALL.into_iter().map(|kind| Self(Which::Known(kind)))
     }
 
-    /// Another, by its module.
+    /// One that we do not know, by its module.
     pub fn unsupported(module: &str) -> Self {
         Self(Which::Unsupported(module.to_owned()))
     }
 
-    /// What it can do, if we know it.
-    pub fn known(&self) -> Option<&'static dyn Kind> {
+    /// What is known of it, if anything is.
+    pub fn known(&self) -> Option<&'static Kind> {
         match self.0 {
             Which::Known(kind) => Some(kind),
             Which::Unsupported(_) => None,
@@ -149,39 +122,40 @@ impl Technology {
     /// A short name, or the unknown module's full name, which is foreign text.
     pub fn name(&self) -> &str {
         match &self.0 {
-            Which::Known(kind) => kind.name(),
+            Which::Known(kind) => kind.name,
             Which::Unsupported(module) => module,
         }
     }
 
-    /// As [`Kind::head_start`].
+    /// How long a route leaves the field to the better ones.
     pub fn head_start(&self) -> Duration {
-        self.known().map_or(HEAD_START, Kind::head_start)
+        self.known().map_or(HEAD_START, |kind| kind.head_start)
     }
 
-    /// As [`Kind::deadline`]; what we do not know ends by itself.
+    /// How long a route may take from its start to the server's banner; what we do not know
+    /// ends by itself.
     pub fn deadline(&self) -> Duration {
-        self.known().map_or(HEAD_START, Kind::deadline)
+        self.known().map_or(HEAD_START, |kind| kind.deadline)
     }
 
-    /// Whether it is costly; what we do not know costs nothing.
+    /// Whether it takes seconds and much work to begin; what we do not know costs nothing.
     pub fn is_costly(&self) -> bool {
-        self.known().is_some_and(Kind::is_costly)
+        self.known().is_some_and(|kind| kind.is_costly)
     }
 
-    /// As [`Kind::has_ports`].
+    /// Whether its hosts have other ports than that of the SSH server.
     pub fn has_ports(&self) -> bool {
-        self.known().is_none_or(Kind::has_ports)
+        self.known().is_none_or(|kind| kind.has_ports)
     }
 
-    /// As [`Kind::hides_hosts`].
+    /// Whether its hosts are shown to nobody, even where they lie open in the clan.
     pub fn hides_hosts(&self) -> bool {
-        self.known().is_some_and(Kind::hides_hosts)
+        self.known().is_some_and(|kind| kind.hides_hosts)
     }
 
-    /// As [`Kind::is_direct`].
+    /// Whether its streams are TCP of this computer.
     pub fn is_direct(&self) -> bool {
-        self.known().is_some_and(Kind::is_direct)
+        self.known().is_some_and(|kind| kind.is_direct)
     }
 }
 

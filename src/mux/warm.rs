@@ -5,7 +5,7 @@
 use std::fs::{DirBuilder, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, MasterFailure};
 use crate::env::Env;
 use crate::error::strerror;
+use crate::file;
 use crate::flake::not_his_alone;
 use crate::printable;
 
@@ -124,8 +125,8 @@ fn fits(dir: &Path) -> Result<(), String> {
 fn why_unfit(meta: &Metadata) -> Option<&'static str> {
     match () {
         () if !meta.is_dir() => Some("is not a directory"),
-        () if meta.uid() != rustix::process::geteuid().as_raw() => Some("is another user's"),
-        () if meta.mode() & 0o077 != 0 => Some("is open to others: its mode has to be 0700"),
+        () if !file::is_ours(meta) => Some("is another user's"),
+        () if file::is_open(meta) => Some("is open to others: its mode has to be 0700"),
         () => None,
     }
 }
@@ -203,7 +204,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 

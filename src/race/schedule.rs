@@ -133,10 +133,9 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial;
     use crate::model::Technology;
 
-    const ORDINARY: Technology = dial::DIRECT;
+    const ORDINARY: Technology = Technology::DIRECT;
     const GRACE: Duration = super::super::DEFAULT_GRACE;
 
     fn schedule(technologies: &[Technology], early: Option<usize>, grace: Duration) -> Schedule {
@@ -169,16 +168,16 @@ mod tests {
     #[test]
     fn a_failure_does_not_start_what_a_younger_better_attempt_still_holds_back() {
         let begin = Instant::now();
-        let mut schedule = schedule(&[ORDINARY, ORDINARY, dial::TOR], Some(1), GRACE);
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::TOR], Some(1), GRACE);
         let first = started(&mut schedule, begin);
         assert_eq!(ranks(&first), [0, 1], "the remembered one starts with the first");
         schedule.failed(&first[0]);
-        assert_eq!(schedule.turn(begin + ms(50)), Some((2, begin + dial::TOR.head_start())));
+        assert_eq!(schedule.turn(begin + ms(50)), Some((2, begin + Technology::TOR.head_start())));
         // It has connected: it counts from there.
         first[1].connect(begin + ms(600));
         assert_eq!(
             schedule.turn(begin + ms(700)),
-            Some((2, begin + ms(600) + dial::TOR.head_start()))
+            Some((2, begin + ms(600) + Technology::TOR.head_start()))
         );
         // It is out, and nothing holds Tor back any longer.
         schedule.failed(&first[1]);
@@ -188,7 +187,7 @@ mod tests {
     #[test]
     fn a_failure_of_the_youngest_leaves_the_older_one_to_count_from() {
         let begin = Instant::now();
-        let mut schedule = schedule(&[ORDINARY, ORDINARY, dial::TOR], None, GRACE);
+        let mut schedule = schedule(&[ORDINARY, ORDINARY, Technology::TOR], None, GRACE);
         assert_eq!(ranks(&started(&mut schedule, begin)), [0]);
         assert_eq!(schedule.turn(begin), Some((1, begin + HEAD_START)));
         let second = started(&mut schedule, begin + ms(200));
@@ -212,7 +211,7 @@ mod tests {
     #[test]
     fn a_worse_attempt_holds_nobody_back() {
         let begin = Instant::now();
-        let all = [ORDINARY, dial::TOR, ORDINARY];
+        let all = [ORDINARY, Technology::TOR, ORDINARY];
         let mut schedule = schedule(&all, Some(2), GRACE);
         let first = started(&mut schedule, begin);
         assert_eq!(ranks(&first), [0, 2]);
@@ -223,7 +222,7 @@ mod tests {
     #[test]
     fn once_one_has_answered_the_better_ones_start_at_once_but_not_the_costly() {
         let begin = Instant::now();
-        let all = [ORDINARY, dial::TOR, ORDINARY, ORDINARY, ORDINARY];
+        let all = [ORDINARY, Technology::TOR, ORDINARY, ORDINARY, ORDINARY];
         let mut one = schedule(&all, Some(3), GRACE);
         let first = started(&mut one, begin);
         assert_eq!(ranks(&first), [0, 3]);

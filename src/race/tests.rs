@@ -22,7 +22,7 @@ const HELLO: &str = "SSH-2.0-test\r\n";
 const TICK: Duration = Duration::from_millis(2);
 
 fn iroh() -> Technology {
-    dial::of_module("clan_lib.network.p2p_ssh_iroh")
+    Technology::of_module("clan_lib.network.p2p_ssh_iroh")
 }
 
 fn ms(number: u64) -> Duration {
@@ -47,7 +47,7 @@ enum Dialled {
 
 impl Script {
     fn new(dialled: Dialled, says: Option<(Duration, &'static str)>) -> Self {
-        Self { technology: dial::DIRECT, dialled, says }
+        Self { technology: Technology::DIRECT, dialled, says }
     }
 
     /// Connects and answers, each after a round trip.
@@ -397,7 +397,7 @@ async fn tor_does_not_start_while_a_remembered_vpn_answers() {
     // The internet is off at once; the VPN is far away, or its server slow.
     for (connects, banner) in [(5, 5), (300, 300), (900, 900), (5, 990)] {
         let vpn = Script::new(Dialled::Connects(ms(connects)), Some((ms(banner), BANNER)));
-        let tor = Script::answering(ms(5)).over(dial::TOR);
+        let tor = Script::answering(ms(5)).over(Technology::TOR);
         let mut watched = watched(vec![Script::refusing(ms(1)), vpn, tor]);
         watched.race.rules.early = Some(1);
         let (winner, elapsed) = watched.winner().await;
@@ -409,7 +409,7 @@ async fn tor_does_not_start_while_a_remembered_vpn_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn tor_starts_a_second_after_the_last_sign_of_a_better_route() {
-    let tor = Script::answering(ms(50)).over(dial::TOR);
+    let tor = Script::answering(ms(50)).over(Technology::TOR);
     for (vpn, early, starts) in [
         // Dead, remembered or not: a second after it began.
         (Script::black_hole(), Some(1), 1000),

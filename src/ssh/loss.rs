@@ -127,6 +127,7 @@ fn in_our_words(error: &russh::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Cause;
 
     fn no_common(kind: Negotiated, names: &[&str]) -> NoCommon {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -135,7 +136,9 @@ mod tests {
 
     #[test]
     fn a_server_that_offers_only_weak_ones_is_named_the_option() {
-        let hint = |kind, names: &[&str]| Loss::NoCommon(no_common(kind, names)).hint().unwrap();
+        let hint = |kind, names: &[&str]| {
+            Cause::KeyExchange(Loss::NoCommon(no_common(kind, names))).hint().unwrap()
+        };
         assert_eq!(
             hint(Negotiated::HostKey, &["ssh-dss", "ssh-rsa"]),
             "to allow this algorithm: HostKeyAlgorithms +ssh-rsa"
@@ -144,7 +147,10 @@ mod tests {
             hint(Negotiated::Kex, &["diffie-hellman-group14-sha1"]),
             "to allow this algorithm: KexAlgorithms +diffie-hellman-group14-sha1"
         );
-        assert_eq!(hint(Negotiated::Cipher, &["arcfour"]), NoCommon::HOPELESS);
+        assert_eq!(
+            hint(Negotiated::Cipher, &["arcfour"]),
+            "none of these can be used here, the server has to offer a better one"
+        );
     }
 
     #[test]

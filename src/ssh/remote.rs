@@ -15,7 +15,7 @@ use super::escape::{Action, DEFAULT};
 use super::keystrokes::Keystrokes;
 use super::{BegunRemote, Lease, Loss, MIN_ANSWER, Session, loss};
 use crate::encoding;
-use crate::error::{Asked, Error, Result};
+use crate::error::{Error, Result, SessionRequest};
 use crate::printable::Printable;
 pub use ending::Ending;
 use ending::name_of;
@@ -335,7 +335,7 @@ pub(super) fn requests(remote: &Remote, lends_agent: bool) -> Vec<ChannelMsg> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pending {
     Pty,
-    Run(Asked),
+    Run(SessionRequest),
 }
 
 /// Requests that still have to be answered, the next one last.
@@ -344,9 +344,9 @@ struct Expected(Vec<Pending>);
 impl Expected {
     fn of(remote: &Remote) -> Self {
         let mut open = vec![Pending::Run(match &remote.command {
-            Some(_) if remote.is_subsystem => Asked::Subsystem,
-            Some(_) => Asked::Command,
-            None => Asked::Shell,
+            Some(_) if remote.is_subsystem => SessionRequest::Subsystem,
+            Some(_) => SessionRequest::Command,
+            None => SessionRequest::Shell,
         })];
         if remote.pty.is_some() {
             open.push(Pending::Pty);

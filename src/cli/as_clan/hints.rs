@@ -69,11 +69,11 @@ fn takes(command: &Command, option: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::advice::native;
+    use crate::advice::{self, Caller};
     use crate::error::Error;
 
     fn said(error: &Error, command: &str) -> String {
-        in_words_of_clan(&native(error), command).join("\n")
+        in_words_of_clan(&advice::of(error, Caller::CommandLine), command).join("\n")
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         let note = "\nclan-connect takes --target-host, and clan ssh does not";
         assert!(said(&no_route, "ssh").ends_with(note), "{}", said(&no_route, "ssh"));
         let not_found = Error::FlakeNotFound { start: "/x".into() };
-        assert_eq!(said(&not_found, "ssh"), native(&not_found).join("\n"));
+        assert_eq!(said(&not_found, "ssh"), advice::of(&not_found, Caller::CommandLine).join("\n"));
         for (hint, command, note) in [
             ("if you trust it: --impure", "select", None),
             ("if you trust it: --impure", "network ping", Some("--impure")),

@@ -19,7 +19,7 @@ const TAG: &str = "tag:";
 
 /// Who is asked for.
 #[derive(Debug, Default, Args)]
-pub(super) struct Asked {
+pub(super) struct Recipients {
     /// Include secret hosts, encrypted for MACHINE: those of all other machines, or only
     /// those of WHOM. MACHINE and each entry of WHOM may be `tag:NAME`; WHOM is a
     /// comma-separated list
@@ -38,7 +38,7 @@ pub(super) struct Machines<'a> {
     pub(super) snapshot: &'a Snapshot,
 }
 
-impl Asked {
+impl Recipients {
     pub(super) fn is_nobody(&self) -> bool {
         self.machines.is_empty() && self.keys.is_empty()
     }

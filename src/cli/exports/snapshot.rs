@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::access::{Asked, Machines};
+use super::access::{Machines, Recipients};
 use crate::cli::{Global, Ui, print};
 use crate::descriptors;
 use crate::env::Env;
@@ -33,7 +33,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    asked: Asked,
+    asked: Recipients,
 }
 
 /// A snapshot with what had to be left out of it, for people.
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global, ui: &Arc<Ui>) -> Resul
 fn seal(
     made: &mut Made,
     to: Option<&Path>,
-    asked: &Asked,
+    asked: &Recipients,
     global: &Global,
     ui: &Arc<Ui>,
 ) -> Result<()> {

@@ -70,7 +70,7 @@ impl Place {
         let opened = Directory::open(&real).map_err(failed)?;
         let meta = opened.file().metadata().map_err(failed)?;
         let wrong = match meta.mode() & FORBIDDEN {
-            _ if meta.uid() != rustix::process::geteuid().as_raw() => {
+            _ if !file::is_ours(&meta) => {
                 format!("{shown} is another user's")
             }
             0 if flake::names_others(opened.file(), meta.uid()) => format!(

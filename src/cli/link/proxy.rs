@@ -312,7 +312,7 @@ impl AsyncWrite for Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial;
+    use crate::model::Technology;
     use crate::options::Options;
     use crate::secret::Secret;
 
@@ -322,7 +322,7 @@ mod tests {
         let open = async |command: &str, secret| {
             let program = Program::new(Template::new(command), machine.clone());
             let host = Secret::new("hidden.example".to_owned());
-            let (technology, label) = (dial::DIRECT, "<secret>".to_owned());
+            let (technology, label) = (Technology::DIRECT, "<secret>".to_owned());
             program.open(&Target { technology, host, label, secret, port: 22 }).await.map(|_| ())
         };
         assert!(open("true %h %p %n", false).await.is_ok());
@@ -337,7 +337,7 @@ mod tests {
         let machine = Resolved::of("m", Options::default(), &Env::default());
         for host in ["$(touch x)", "a;b", "-oProxyCommand=x", "`x`"] {
             let program = Program::new(Template::new("true %h"), machine.clone());
-            let (technology, label) = (dial::DIRECT, "x".to_owned());
+            let (technology, label) = (Technology::DIRECT, "x".to_owned());
             let host = Secret::new(host.to_owned());
             let target = Target { technology, host, label, secret: false, port: 22 };
             let why = program.open(&target).await.map(|_| ()).unwrap_err();

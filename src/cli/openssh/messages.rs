@@ -3,10 +3,10 @@
 
 use std::io::ErrorKind;
 
-use crate::cli::advice;
+use crate::advice::{self, Caller};
 use crate::cli::request::routes::DIRECT;
 use crate::dial::{DialError, DialFailure, ProxyFailure};
-use crate::error::{Asked, Attempt, Cause, Error};
+use crate::error::{Attempt, Cause, Error, SessionRequest};
 use crate::openssh::Resolved;
 use crate::printable::Printable;
 use crate::race::BannerError;
@@ -52,9 +52,9 @@ pub(super) fn in_words_of_ssh(error: &Error, resolved: &Resolved) -> String {
         // clientloop.c, `client_status_confirm`.
         Error::Refused(asked) => {
             let asked = match asked {
-                Asked::Shell => "shell",
-                Asked::Command => "exec",
-                Asked::Subsystem => "subsystem",
+                SessionRequest::Shell => "shell",
+                SessionRequest::Command => "exec",
+                SessionRequest::Subsystem => "subsystem",
             };
             format!("{asked} request failed on channel 0")
         }
@@ -128,7 +128,7 @@ fn one_attempt(attempt: &Attempt, port: u16) -> String {
         }
         cause => format!("ssh: connect to host {at}: {cause}"),
     };
-    match advice::of_cause_as_ssh(cause) {
+    match advice::of_cause(cause, Caller::Ssh) {
         Some(advice) => format!("{over}{text}\nhint: {advice}"),
         None => format!("{over}{text}"),
     }

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::cli::Ui;
-use crate::dial::{self, Dialer, SocketOptions, Target};
+use crate::dial::{Dialer, SocketOptions, Target};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::model::Technology;
 use crate::openssh::Forwards;
 use crate::secret::Secret;
 use crate::ssh::Session;
@@ -80,7 +81,7 @@ fn connector(env: &Env) -> Connector {
         let dialer = dialer.clone();
         Box::pin(async move {
             let target = Target {
-                technology: dial::DIRECT,
+                technology: Technology::DIRECT,
                 label: host.clone(),
                 host: Secret::new(host),
                 secret: false,

@@ -1,4 +1,3 @@
-use super::super::black_hole;
 use super::*;
 
 fn ip(text: &str) -> IpAddr {
@@ -70,4 +69,21 @@ async fn a_black_hole_gives_way_after_the_attempt_delay() {
     );
     assert!(before.elapsed() >= ATTEMPT_DELAY, "{:?}", before.elapsed());
     assert!(before.elapsed() < ATTEMPT_DELAY * 4, "{:?}", before.elapsed());
+}
+
+/// A listener whose queue is full answers nothing.
+fn black_hole() -> (std::net::SocketAddr, Vec<std::net::TcpStream>, std::net::TcpListener) {
+    use rustix::net;
+    let socket =
+        net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).expect("a socket");
+    net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+    net::listen(&socket, 0).expect("a socket");
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().expect("a socket");
+    let mut held = Vec::new();
+    let soon = std::time::Duration::from_millis(100);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, soon) {
+        held.push(stream);
+    }
+    (address, held, listener)
 }

@@ -22,9 +22,9 @@ pub(in crate::dial) trait Io: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 
 /// A connection to a peer.
-pub(in crate::dial) type Connection = Pin<Box<dyn Io>>;
+pub(in crate::dial) type PeerConnection = Pin<Box<dyn Io>>;
 /// What [`Underlay::connect`] returns.
-pub(in crate::dial) type Connecting = Pin<Box<dyn Future<Output = Option<Connection>> + Send>>;
+pub(in crate::dial) type Connecting = Pin<Box<dyn Future<Output = Option<PeerConnection>> + Send>>;
 
 /// What connects to peers.
 pub(in crate::dial) trait Underlay: Send + Sync + 'static {
@@ -36,7 +36,7 @@ pub(in crate::dial) trait Underlay: Send + Sync + 'static {
 pub(super) async fn first(
     underlay: &impl Underlay,
     peers: Vec<(usize, PeerAddress)>,
-) -> Option<(usize, Connection)> {
+) -> Option<(usize, PeerConnection)> {
     let mut peers = peers.into_iter();
     let mut running = FuturesUnordered::new();
     loop {

@@ -1,6 +1,8 @@
 //! Drives an overlay's protocol. Owns the link to one peer at a time, the queues on both
 //! sides of it, and when the next peer's turn comes.
 
+mod peer_stream;
+
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::pin::Pin;
@@ -8,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connect::{self, Connection, Underlay};
+use super::connect::{self, PeerConnection, Underlay};
 use super::{PeerAddress, Protocol, Step};
-use crate::dial::packet::Link;
+use crate::dial::packet::NetworkEnd;
 use crate::error::LeafFault;
+use peer_stream::{MAX_OUT, MAX_PACKETS, PeerStream};
 
 /// How long each step may take with one peer.
 const PEERING_DEADLINE: Duration = Duration::from_secs(8);
@@ -23,12 +26,6 @@ const PEERING_DEADLINE: Duration = Duration::from_secs(8);
 const PEERING_PATIENCE: Duration = Duration::from_millis(2500);
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(8);
 const SESSION_DEADLINE: Duration = Duration::from_secs(6);
-/// How much may wait for the peer before nobody is asked for more.
-const MAX_OUT: usize = 128 << 10;
-/// How many packets may wait for us.
-const MAX_PACKETS: usize = 256;
-/// How much is read at once. The longest frame of any overlay is below two of these.
-const READ: usize = 128 << 10;
 /// How long nobody has to want anything before the link is closed.
 const LINGER: Duration = Duration::from_secs(10);
 /// Between two rounds through all peers, at first and later.
@@ -36,15 +33,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Nothing is due later.
 const FAR: Duration = Duration::from_secs(3600);
-/// How long what is said last may take to the peer.
-const END: Duration = Duration::from_millis(250);
-/// The same where much arrives: until the peer has heard the end. A socket that is closed
-/// with data unread is reset, and what has not arrived of our last words is lost with it.
-const BUSY_END: Duration = Duration::from_millis(500);
-/// Much is more bytes than these in one of these times.
-const MUCH: usize = 64 << 10;
-const RECENTLY: Duration = Duration::from_millis(250);
-
 /// What is asked of a driver.
 #[derive(Debug)]
 pub(in crate::dial) enum Command {
@@ -91,7 +79,7 @@ pub(in crate::dial) struct Driver<P, U> {
     peers: Vec<PeerAddress>,
     underlay: U,
     commands: mpsc::UnboundedReceiver<Command>,
-    packets: Link,
+    packets: NetworkEnd,
     clock: Clock,
     sought: HashMap<Ipv6Addr, Sought>,
     /// Of what failed since all peers were tried, what tells most.
@@ -141,7 +129,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         peers: Vec<PeerAddress>,
         underlay: U,
         commands: mpsc::UnboundedReceiver<Command>,
-        packets: Link,
+        packets: NetworkEnd,
     ) -> Self {
         let (clock, sought) = (Clock::new(), HashMap::new());
         let (worst, idle_since) = (LeafFault::NoPeers, None);
@@ -249,7 +237,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         }
     }
 
-    async fn connect(&mut self, left: &[usize]) -> Option<Option<(usize, Connection)>> {
+    async fn connect(&mut self, left: &[usize]) -> Option<Option<(usize, PeerConnection)>> {
         let peers = left.iter().filter_map(|&at| Some((at, self.peers.get(at)?.clone())));
         let connecting = connect::first(&self.underlay, peers.collect());
         tokio::pin!(connecting);
@@ -271,7 +259,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// One link, from its beginning to its end.
-    async fn link(&mut self, peer: usize, stream: Connection, is_last: bool) -> Ended {
+    async fn link(&mut self, peer: usize, stream: PeerConnection, is_last: bool) -> Ended {
         let Some(address) = self.peers.get(peer) else { return Ended::Unused };
         let now = self.clock.now();
         self.is_public.store(address.is_public, Ordering::Relaxed);
@@ -284,16 +272,16 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
             false => PEERING_PATIENCE,
         };
         let (reader, writer) = tokio::io::split(stream);
-        let mut wire = Wire::new(reader, writer);
+        let mut stream = PeerStream::new(reader, writer);
         let timer = sleep_until(self.clock.instant(now));
         tokio::pin!(timer);
         loop {
-            match self.turn(&mut wire, timer.as_mut(), is_last, peering).await {
+            match self.turn(&mut stream, timer.as_mut(), is_last, peering).await {
                 Ok(()) => {}
                 Err(ended) => {
                     // What was last said still goes out, such as the end of a connection.
                     if !matches!(ended, Ended::Fault(_)) {
-                        wire.end(&mut self.protocol).await;
+                        stream.end(&mut self.protocol).await;
                     }
                     return ended;
                 }
@@ -304,31 +292,31 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     /// Does what can be done, and waits until there is more.
     async fn turn(
         &mut self,
-        wire: &mut Wire,
+        stream: &mut PeerStream,
         mut timer: Pin<&mut Sleep>,
         is_last: bool,
         peering: Duration,
     ) -> Result<(), Ended> {
         let now = self.clock.now();
-        wire.take_frames(&mut self.protocol, now).map_err(Ended::Fault)?;
+        stream.take_frames(&mut self.protocol, now).map_err(Ended::Fault)?;
         let due = self.note_progress(now, is_last, peering)?.min(self.protocol.due());
         let due = self.clock.instant(due);
         if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
-        wire.take_output(&mut self.protocol);
+        stream.take_output(&mut self.protocol);
         let output = self.protocol.output();
-        let may_send = wire.waiting() + output.bytes.len() < MAX_OUT;
+        let may_send = stream.waiting() + output.bytes.len() < MAX_OUT;
         let may_read = may_send && output.packets.len() < MAX_PACKETS;
         let has_packets = !output.packets.is_empty();
         tokio::select! {
             () = timer => {
                 self.protocol.tick(self.clock.now()).map_err(Ended::Fault)?;
             }
-            written = wire.writer.write(wire.writing.get(wire.written..).unwrap_or_default()),
-                if wire.written < wire.writing.len() =>
+            written = stream.writer.write(stream.writing.get(stream.written..).unwrap_or_default()),
+                if stream.written < stream.writing.len() =>
             {
-                wire.has_written(written.unwrap_or(0)).ok_or(Ended::Fault(LeafFault::Lost))?;
+                stream.has_written(written.unwrap_or(0)).ok_or(Ended::Fault(LeafFault::Lost))?;
             }
             permit = self.packets.incoming.reserve(), if has_packets => {
                 let packets = &mut self.protocol.output().packets;
@@ -350,10 +338,10 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
                     self.protocol.send(&packet, now);
                 }
             }
-            read = wire.reader.read_buf(&mut wire.arrived), if may_read => {
+            read = stream.reader.read_buf(&mut stream.arrived), if may_read => {
                 match read.unwrap_or(0) {
                     0 => return Err(Ended::Fault(LeafFault::Lost)),
-                    length => wire.recent.note(length),
+                    length => stream.recent.note(length),
                 }
             }
             command = self.commands.recv() => {
@@ -456,117 +444,6 @@ fn rank(fault: &LeafFault) -> u8 {
         LeafFault::NotFound => 4,
         LeafFault::NoSession => 5,
         _ => 6,
-    }
-}
-
-/// A link's two directions and what is between them and the protocol.
-struct Wire {
-    reader: ReadHalf<Connection>,
-    writer: WriteHalf<Connection>,
-    arrived: Vec<u8>,
-    recent: Recent,
-    writing: Vec<u8>,
-    written: usize,
-}
-
-/// How much has arrived lately.
-struct Recent {
-    since: Instant,
-    bytes: usize,
-    before: usize,
-}
-
-impl Recent {
-    fn new() -> Self {
-        Self { since: Instant::now(), bytes: 0, before: 0 }
-    }
-
-    fn note(&mut self, length: usize) {
-        let age = self.since.elapsed();
-        if age >= RECENTLY {
-            self.before = if age < 2 * RECENTLY { self.bytes } else { 0 };
-            (self.since, self.bytes) = (Instant::now(), 0);
-        }
-        self.bytes += length;
-    }
-
-    fn is_much(&self) -> bool {
-        self.since.elapsed() < 2 * RECENTLY && self.bytes.max(self.before) > MUCH
-    }
-}
-
-impl Wire {
-    fn new(reader: ReadHalf<Connection>, writer: WriteHalf<Connection>) -> Self {
-        let arrived = Vec::with_capacity(READ);
-        let recent = Recent::new();
-        Self { reader, writer, arrived, recent, writing: Vec::new(), written: 0 }
-    }
-
-    /// Gives the protocol what has arrived, unless it has much to say already.
-    fn take_frames(
-        &mut self,
-        protocol: &mut impl Protocol,
-        now: Duration,
-    ) -> Result<(), LeafFault> {
-        let mut taken = 0;
-        loop {
-            let output = protocol.output();
-            if output.bytes.len() >= MAX_OUT || output.packets.len() >= MAX_PACKETS {
-                break;
-            }
-            let rest = self.arrived.get(taken..).unwrap_or_default();
-            match protocol.receive(rest, now)? {
-                Some(length) if !rest.is_empty() => taken += length,
-                _ => break,
-            }
-        }
-        self.arrived.drain(..taken);
-        // Room for the rest of a long frame, and for no more than that.
-        if self.arrived.capacity() - self.arrived.len() < READ / 2 {
-            self.arrived.reserve(READ);
-        }
-        Ok(())
-    }
-
-    fn take_output(&mut self, protocol: &mut impl Protocol) {
-        if self.written == self.writing.len() {
-            self.writing.clear();
-            self.written = 0;
-            std::mem::swap(&mut self.writing, &mut protocol.output().bytes);
-        }
-    }
-
-    /// Writes all that there is to be said, for as long as that may take.
-    async fn end(&mut self, protocol: &mut impl Protocol) {
-        let is_busy = self.recent.is_much();
-        let limit = if is_busy { BUSY_END } else { END };
-        let _ = tokio::time::timeout(limit, self.say_last(protocol, is_busy)).await;
-    }
-
-    async fn say_last(
-        &mut self,
-        protocol: &mut impl Protocol,
-        is_busy: bool,
-    ) -> std::io::Result<()> {
-        let rest = self.writing.get(self.written..).unwrap_or_default();
-        self.writer.write_all(rest).await?;
-        self.writer.write_all(&protocol.output().bytes).await?;
-        self.writer.shutdown().await?;
-        if is_busy {
-            // The peer closes the other direction when it has heard that.
-            let mut unread = vec![0; READ];
-            while self.reader.read(&mut unread).await? > 0 {}
-        }
-        Ok(())
-    }
-
-    fn waiting(&self) -> usize {
-        self.writing.len() - self.written
-    }
-
-    fn has_written(&mut self, length: usize) -> Option<()> {
-        self.written += length;
-        (length > 0).then_some(())
     }
 }
 

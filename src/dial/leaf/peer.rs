@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::dial::{TOR, of_host};
+use crate::model::Technology;
 use crate::secret::Secret;
 
 /// What carries the link to a peer.
@@ -51,7 +51,7 @@ impl PeerAddress {
 
     /// Whether only Tor leads there.
     pub fn is_onion(&self) -> bool {
-        of_host(&self.host) == TOR
+        Technology::of_host(&self.host) == Technology::TOR
     }
 
     /// From what the overlays' own settings have, such as `tls://host:port?key=…`; where

@@ -9,12 +9,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-use super::connect::{Connecting, Connection, Underlay};
+use super::connect::{Connecting, PeerConnection, Underlay};
 use super::{Carriage, PeerAddress};
 use crate::dial::by_address::Ways;
 use crate::dial::direct::Direct;
 use crate::dial::onions::Onions;
-use crate::dial::{DIRECT, Dial, Family, SocketOptions, TOR, Target};
+use crate::dial::{Dial, Family, SocketOptions, Target};
+use crate::model::Technology;
 use crate::secret::Secret;
 
 /// Connects by the system, and never by a way of ours: a peer is nowhere that has to be
@@ -46,8 +47,8 @@ impl Underlay for Sockets {
     fn connect(&self, peer: PeerAddress) -> Connecting {
         let (direct, onions, tls) = (self.direct.clone(), self.onions.clone(), self.tls.clone());
         Box::pin(async move {
-            let technology = if peer.is_onion() { TOR } else { DIRECT };
-            let dialler: Arc<dyn Dial> = match technology == TOR {
+            let technology = if peer.is_onion() { Technology::TOR } else { Technology::DIRECT };
+            let dialler: Arc<dyn Dial> = match technology == Technology::TOR {
                 true => onions.dialler()?,
                 false => direct,
             };
@@ -58,7 +59,7 @@ impl Underlay for Sockets {
             let target = Target { technology, host, label, secret: false, port };
             let stream = dialler.dial(&target, &|_| ()).await.ok()?;
             Some(match carriage {
-                Carriage::Tcp => Box::pin(stream) as Connection,
+                Carriage::Tcp => Box::pin(stream) as PeerConnection,
                 Carriage::Tls => Box::pin(tls?.connect(name.ok()?, stream).await.ok()?),
             })
         })

@@ -17,7 +17,7 @@ use crate::overlay::{self, Overlay};
 const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// An overlay, and how a leaf of it is made.
-pub(in crate::dial) trait Kind: Send + Sync + 'static {
+pub(in crate::dial) trait OverlayKind: Send + Sync + 'static {
     /// Which it is.
     const OVERLAY: Overlay;
     /// What it is called where networks are listed.
@@ -44,7 +44,7 @@ pub(in crate::dial) struct Leaf<K> {
     starting: tokio::sync::Mutex<()>,
 }
 
-impl<K: Kind> Leaf<K> {
+impl<K: OverlayKind> Leaf<K> {
     /// None where nobody is known to peer with.
     pub(in crate::dial) fn way(kind: K, peers: Vec<PeerAddress>) -> Option<Arc<dyn ByAddress>> {
         let (client, starting) = (Mutex::default(), Default::default());
@@ -84,7 +84,7 @@ impl<K: Kind> Leaf<K> {
     }
 }
 
-impl<K: Kind> Dial for Leaf<K> {
+impl<K: OverlayKind> Dial for Leaf<K> {
     fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
         Box::pin(async move {
             let Ok(IpAddr::V6(address)) = target.host.expose().parse() else {
@@ -96,7 +96,7 @@ impl<K: Kind> Dial for Leaf<K> {
     }
 }
 
-impl<K: Kind> ByAddress for Leaf<K> {
+impl<K: OverlayKind> ByAddress for Leaf<K> {
     fn name(&self) -> &'static str {
         K::NAME
     }

@@ -14,12 +14,12 @@ use super::net::Net;
 use super::pump::Shared;
 
 /// A stream. Reading and writing are independent of each other.
-pub(super) struct Stream {
+pub(super) struct StackStream {
     shared: Arc<Shared>,
     handle: SocketHandle,
 }
 
-impl Stream {
+impl StackStream {
     pub(super) fn new(shared: Arc<Shared>, handle: SocketHandle) -> Self {
         Self { shared, handle }
     }
@@ -33,7 +33,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for StackStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -75,7 +75,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for StackStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize>> {
         let mut net = self.net();
         let socket = net.socket(self.handle);
@@ -108,7 +108,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for StackStream {
     fn drop(&mut self) {
         self.net().release(self.handle);
         self.shared.work.notify_one();

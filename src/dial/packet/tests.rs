@@ -553,7 +553,7 @@ async fn copy(
     writing.await.unwrap();
 }
 
-fn carry(stream: tokio::net::TcpStream, mut link: Link) {
+fn carry(stream: tokio::net::TcpStream, mut link: NetworkEnd) {
     stream.set_nodelay(true).unwrap();
     let (reader, mut writer) = stream.into_split();
     tokio::spawn(async move {

@@ -34,7 +34,7 @@ use super::descriptors::Descriptors;
 use super::failure;
 use super::runtime::Runtime;
 use super::stream::Whole;
-use crate::dial::{Asked, DialError, DialFailure, Stream};
+use crate::dial::{DialError, DialFailure, Pending, Stream};
 use crate::error::{Stage, TorFailure};
 
 /// What a connection takes: one circuit to the rendezvous, and one to the
@@ -155,7 +155,7 @@ pub(super) struct Unconfirmed {
 }
 
 #[async_trait]
-impl Asked for Unconfirmed {
+impl Pending for Unconfirmed {
     async fn say(&mut self, words: &[u8]) {
         if self.stream.write_all(words).await.is_ok() {
             let _ = self.stream.flush().await;

@@ -109,12 +109,17 @@ mod tests {
     use data_encoding::BASE64;
 
     use super::*;
+    use crate::advice::{Caller, of_member};
     use crate::dial::wireguard::members::key_of;
     use crate::dial::wireguard::members::tests::{members, outline};
     use crate::model::{Clan, Member as InRole, Service, Setting};
     use crate::prompter::Nobody;
     use crate::test_data;
     use crate::vars::{Environment, Vars};
+
+    fn hint(failure: &MemberFailure) -> String {
+        of_member(failure, Caller::Library)
+    }
 
     fn ip(text: &str) -> Ipv6Addr {
         text.parse().unwrap()
@@ -139,7 +144,7 @@ mod tests {
             stranger.to_string(),
             "the WireGuard key FILE does not belong to a member of vpn"
         );
-        assert!(stranger.hint().unwrap().contains("never deployed"));
+        assert!(hint(&stranger).contains("never deployed"));
         assert!(matches!(failed(key(1)), MemberFailure::Controller { .. }));
         let shown = BASE64.encode(key(9).expose());
         assert!(!format!("{stranger:?}").contains(&shown));
@@ -157,9 +162,9 @@ mod tests {
         };
         let unknown = failed(&without);
         assert!(unknown.to_string().contains("the WireGuard controller two"), "{unknown}");
-        assert!(unknown.hint().unwrap().contains("snapshot"), "{unknown:?}");
+        assert!(hint(&unknown).contains("snapshot"), "{unknown:?}");
         without.has_settings = true;
-        assert!(failed(&without).hint().unwrap().contains("roles.controller"));
+        assert!(hint(&failed(&without)).contains("roles.controller"));
         without.all.retain(|member| member.endpoint.is_some() || member.machine == "admin");
         assert!(matches!(failed(&without), MemberFailure::NoController { .. }));
         // One of them is enough.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::*;
-use crate::dial::{Asked, Begun};
+use crate::dial::{Begun, Pending};
 use crate::error::TorFailure;
 
 /// Streams that are asked for, and what was said before they were there.
@@ -19,7 +19,7 @@ struct Asking {
 struct Unconfirmed(Asking);
 
 #[async_trait]
-impl Asked for Unconfirmed {
+impl Pending for Unconfirmed {
     async fn say(&mut self, words: &[u8]) {
         self.0.early.lock().unwrap().push(String::from_utf8(words.to_vec()).unwrap());
     }
@@ -63,7 +63,7 @@ impl Dial for Asking {
 fn race(hosts: &[&str], asking: &Asking) -> Race<fn(Route) -> BoxedReveal> {
     let routes = hosts.iter().map(|host| Route {
         network: (*host).to_owned(),
-        technology: dial::DIRECT,
+        technology: Technology::DIRECT,
         host: Host::Plain((*host).to_owned()),
         port: 22,
         user: "root".to_owned(),

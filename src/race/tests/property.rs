@@ -14,8 +14,8 @@ fn span(most: u64) -> impl Strategy<Value = Duration> {
 
 fn scripts() -> impl Strategy<Value = Vec<Script>> {
     let technology = prop_oneof![
-        3 => Just(dial::DIRECT),
-        1 => Just(dial::TOR),
+        3 => Just(Technology::DIRECT),
+        1 => Just(Technology::TOR),
         1 => Just(iroh()),
     ];
     let dialled = prop_oneof![

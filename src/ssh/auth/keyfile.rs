@@ -11,6 +11,7 @@ use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
 use super::super::lock;
+use crate::file;
 use crate::printable;
 use crate::prompter::Prompter;
 use crate::secret::Secret;
@@ -325,10 +326,7 @@ async fn read_bounded(path: &Path) -> Result<String, Unreadable> {
 /// The permissions of the user's own file if others may read it: ssh(1) does not use it
 /// then.
 async fn exposed(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt;
-    let own = rustix::process::getuid().as_raw();
-    let meta = tokio::fs::metadata(path).await.ok()?;
-    (meta.uid() == own && meta.mode() & 0o077 != 0).then(|| meta.mode())
+    file::exposed_to_ssh(&tokio::fs::metadata(path).await.ok()?)
 }
 
 fn is_locked(error: &russh::keys::ssh_key::Error) -> bool {

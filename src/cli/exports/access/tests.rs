@@ -49,7 +49,7 @@ impl Case {
     /// Each with the machines that it may dial.
     fn access(&self, machines: &[&str], keys: &[&str]) -> Result<Vec<(String, Vec<String>)>> {
         let owned = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
-        let asked = Asked { machines: owned(machines), keys: owned(keys) };
+        let asked = Recipients { machines: owned(machines), keys: owned(keys) };
         let dir = Some(self.dir.path().to_owned());
         let nobody = std::sync::Arc::new(Nobody);
         let vars = Vars::new(dir, Vec::new(), Environment::default(), nobody);

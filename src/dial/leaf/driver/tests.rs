@@ -5,6 +5,7 @@ use tokio::io::DuplexStream;
 
 use super::super::Output;
 use super::super::connect::Connecting;
+use super::peer_stream::{BUSY_END, END, MUCH};
 use super::*;
 
 const TARGET: Ipv6Addr = Ipv6Addr::LOCALHOST;
@@ -102,7 +103,7 @@ impl Underlay for Peers {
             let (ours, mut theirs) = tokio::io::duplex(64 << 10);
             theirs.write_all(said.as_bytes()).await.ok()?;
             links.lock().unwrap().push((peer.host, theirs));
-            let connection: Connection = Box::pin(ours);
+            let connection: PeerConnection = Box::pin(ours);
             Some(connection)
         })
     }
@@ -126,7 +127,7 @@ fn world(peers: &[(&str, &[&'static str])]) -> World {
     let (commands, orders) = mpsc::unbounded_channel();
     let (outgoing, from) = mpsc::channel(4);
     let (to, incoming) = mpsc::channel(4);
-    let link = Link { outgoing: from, incoming: to };
+    let link = NetworkEnd { outgoing: from, incoming: to };
     let underlay = Peers(Arc::new(Mutex::new(script)));
     tokio::spawn(Driver::new(Steps::default(), addresses, underlay, orders, link).run());
     World { commands, links, outgoing, incoming }

@@ -1,0 +1,184 @@
+//! What a dial waits for, how that is said, and which failure it is when it takes too long.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::error::{
+    Daemon, DialError, DialFailure, IrohFailure, LeafFailure, LeafFault, MemberFailure, Stage,
+    TorFailure, WireGuardFailure,
+};
+
+/// What a dial is waiting for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The addresses of a name.
+    Resolving,
+    /// The peer.
+    #[default]
+    Connecting,
+    /// Our own Tor client.
+    Bootstrapping {
+        /// How far it is.
+        percent: u8,
+        /// What it does, printable.
+        stage: String,
+    },
+    /// The onion service.
+    Onion,
+    /// Whoever knows where a ticket leads.
+    Discovering,
+    /// The machine, wherever its ticket leads.
+    Meeting,
+    /// A host of a network that this computer is not in, by itself or by what is left of
+    /// this daemon.
+    Outside(Daemon),
+    /// A host that this daemon leads to.
+    Through(Daemon),
+    /// Somebody to peer with in this overlay.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Peering(&'static str),
+    /// Where the machine is in it.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Seeking(&'static str),
+    /// Keys in common with the machine.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Session(&'static str),
+    /// The machine, by way of that overlay.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Entering(&'static str),
+    /// The key for this network, which may be in a var or a pipe.
+    Key(&'static str),
+    /// Another process of ours, which uses the key that we need; its member, printable.
+    Busy(String),
+    /// Another process of ours, which uses our key of this overlay.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    InUse(&'static str),
+    /// A remark: the key of a machine is used that runs elsewhere, too; its name,
+    /// printable.
+    Borrowing(String),
+    /// A remark: a public node of this overlay leads on.
+    #[cfg_attr(
+        not(any(feature = "mycelium", feature = "yggdrasil")),
+        expect(dead_code, reason = "nobody is a leaf")
+    )]
+    Public(&'static str),
+    /// A WireGuard controller.
+    Handshaking,
+    /// A machine behind a WireGuard controller that has answered.
+    Behind,
+    /// A remark: what listens at a tor's address is left alone.
+    Distrusting {
+        /// The address.
+        socks: SocketAddr,
+        /// Why, printable.
+        why: String,
+    },
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolving => f.write_str("resolving"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Bootstrapping { percent, stage } => {
+                write!(f, "starting Tor, {percent} %: {stage}")
+            }
+            Self::Onion => f.write_str("waiting for the onion service"),
+            Self::Discovering => f.write_str("looking up the address of its ticket"),
+            Self::Meeting => f.write_str("trying to connect, directly and by relay"),
+            Self::Outside(Daemon { name, .. }) => {
+                write!(f, "connecting, though {name} is down here")
+            }
+            Self::Through(Daemon { name, .. }) => write!(f, "connecting by {name}"),
+            Self::Peering(overlay) => write!(f, "{overlay}: peering"),
+            Self::Seeking(overlay) => write!(f, "{overlay}: looking for the machine"),
+            Self::Session(overlay) => write!(f, "{overlay}: agreeing on keys"),
+            Self::Entering(overlay) => write!(f, "connecting by {overlay}"),
+            Self::Key(network) => write!(f, "reading the {network} key"),
+            Self::Busy(member) => {
+                write!(f, "waiting for another clan-connect that uses the key of {member}")
+            }
+            Self::InUse(overlay) => {
+                write!(f, "waiting for another clan-connect that uses the key of {overlay}")
+            }
+            Self::Borrowing(machine) => write!(
+                f,
+                "the WireGuard key of {machine} is used here: while {machine} itself is up, its \
+                 controllers send its packets to the one of the two that they heard last"
+            ),
+            Self::Public(overlay) => write!(
+                f,
+                "a public node of {overlay} carries the connection: it sees which addresses \
+                 communicate, but not what they send"
+            ),
+            Self::Handshaking => f.write_str("waiting for WireGuard's handshake"),
+            Self::Behind => f.write_str("connecting by its WireGuard controller"),
+            Self::Distrusting { socks, why } => {
+                write!(f, "the program that listens on {socks} is not used: {why}")
+            }
+        }
+    }
+}
+
+impl Phase {
+    /// Whether it is only said by the way, and something else is waited for.
+    pub fn is_remark(&self) -> bool {
+        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_) | Self::Public(_))
+    }
+
+    /// Whether the user has to know of it.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Borrowing(_) | Self::Public(_))
+    }
+
+    /// The error when it takes too long.
+    pub fn timed_out(self) -> DialError {
+        let tor = |stage, failure| DialError::new(stage, DialFailure::Tor(failure));
+        let iroh = |stage, failure| DialError::new(stage, DialFailure::Iroh(failure));
+        let leaf = |stage, overlay, fault| {
+            DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
+        };
+        let wireguard = |stage, failure| DialError::new(stage, DialFailure::WireGuard(failure));
+        match self {
+            Self::Bootstrapping { percent, stage } => {
+                tor(Stage::Bootstrap, TorFailure::Slow { percent, stage })
+            }
+            Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, TorFailure::Silent),
+            Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
+            Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
+            Self::Peering(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::SilentPeer),
+            Self::Seeking(overlay) => leaf(Stage::Resolve, overlay, LeafFault::NotFound),
+            Self::Session(overlay) => leaf(Stage::Dial, overlay, LeafFault::NoSession),
+            Self::Entering(overlay) => leaf(Stage::Dial, overlay, LeafFault::Unanswered),
+            Self::Key(network) => leaf(Stage::Bootstrap, network, LeafFault::KeyUnread),
+            Self::InUse(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::KeyInUse),
+            Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
+            Self::Busy(machine) => {
+                let failure = Box::new(MemberFailure::Busy { machine });
+                DialError::new(Stage::Bootstrap, DialFailure::Member(failure))
+            }
+            Self::Handshaking => wireguard(Stage::Bootstrap, WireGuardFailure::Silent),
+            Self::Behind => wireguard(Stage::Dial, WireGuardFailure::NoAnswer),
+            Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
+            Self::Connecting | Self::Through(_) | Self::Borrowing(_) | Self::Public(_) => {
+                DialError::new(Stage::Dial, DialFailure::TimedOut)
+            }
+        }
+    }
+}
