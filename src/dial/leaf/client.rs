@@ -63,10 +63,7 @@ impl Client {
         let addresses = vec![(IpAddr::V6(address), 128)];
         let (stack, link) = Stack::start(Shape { addresses, mtu });
         let (commands, orders) = mpsc::unbounded_channel();
-        let patience = match peers.iter().any(PeerAddress::is_onion) {
-            true => ONION_PATIENCE,
-            false => PATIENCE,
-        };
+        let patience = patience(&peers);
         let silence = if P::IS_MET { LeafFault::Unanswered } else { LeafFault::Unheard };
         let driver = Driver::new(protocol, peers, underlay, orders, link);
         let is_public = driver.is_public();
@@ -188,7 +185,32 @@ impl Drop for Sought {
     }
 }
 
+/// How long a way by one of these may be looked for.
+fn patience(peers: &[PeerAddress]) -> Duration {
+    match peers.iter().any(PeerAddress::is_onion) {
+        true => ONION_PATIENCE,
+        false => PATIENCE,
+    }
+}
+
 /// The error that a fault is.
 pub(in crate::dial) fn failed(overlay: &'static str, fault: LeafFault) -> DialError {
     LeafFailure { overlay, fault }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Carriage, connect, driver};
+    use super::*;
+
+    #[test]
+    fn each_step_with_one_peer_may_take_its_time() {
+        for (host, connecting) in
+            [("peer.example", connect::DEADLINE), ("peer.onion", connect::ONION_DEADLINE)]
+        {
+            let peer = PeerAddress::new(host, 1, Carriage::Tcp);
+            let needed = connecting + driver::longest_turn();
+            assert!(patience(&[peer]) >= needed, "{host} needs {needed:?}");
+        }
+    }
 }

@@ -433,5 +433,11 @@ fn obey<P: Protocol>(
     }
 }
 
+/// How long all steps with one peer may take.
+#[cfg(test)]
+pub(super) fn longest_turn() -> Duration {
+    turns::PEERING_DEADLINE + turns::LOOKUP_DEADLINE + SESSION_DEADLINE
+}
+
 #[cfg(test)]
 mod tests;
