@@ -260,14 +260,21 @@ fn of_leaf(failure: &LeafFailure, caller: Caller) -> Option<String> {
         LeafFault::Version { .. } => ("update the older of the two", ""),
         LeafFault::Password => ("name the peer's password", PEER_IN_FILE),
         LeafFault::OtherPeer => ("check the peer's address and its key", PEER_IN_FILE),
+        LeafFault::NotFound if is_yggdrasil => (
+            "is the machine on, and does its daemon have a link into the same overlay as the peer? \
+             if so, our own key may be in use elsewhere: end the other use, or name another key",
+            YGGDRASIL_KEY,
+        ),
         LeafFault::NotFound => (
             "is the machine on, and does its daemon have a link into the same overlay as the peer?",
             "",
         ),
         LeafFault::NoSession => ("is the machine on, and its daemon running?", ""),
-        LeafFault::Unanswered if failure.overlay == "Mycelium" => {
-            ("is the overlay's interface up on the machine, and does its firewall let us in?", "")
-        }
+        LeafFault::Unheard => (
+            "is the machine on? if it is, is the overlay's interface up there, and does its firewall \
+             let us in?",
+            "",
+        ),
         LeafFault::Unanswered => (
             "the machine's firewall may accept packets only from members: use a member's key, or \
              add ours",

@@ -109,6 +109,17 @@ fn flags_are_added_to_what_the_library_advises() {
             [LeafFault::NoRandom, LeafFault::Protocol("x"), LeafFault::Lost, LeafFault::Ended];
         assert_eq!(advice.is_none(), bare.contains(&failure.fault), "{failure}");
     }
+    let unknown = |overlay| {
+        let failure = LeafFailure { overlay, fault: LeafFault::NotFound };
+        to_user(&dial(DialFailure::Leaf(failure))).unwrap()
+    };
+    // Where others know us by a key that is kept, somebody else may use it.
+    assert!(unknown("Yggdrasil").contains("our own key may be in use elsewhere"));
+    assert!(!unknown("Mycelium").contains("key"));
+    let unheard = LeafFailure { overlay: "Mycelium", fault: LeafFault::Unheard };
+    assert!(!unheard.to_string().contains("reachable"));
+    let advice = to_user(&dial(DialFailure::Leaf(unheard))).unwrap();
+    assert!(advice.starts_with("is the machine on?"), "{advice}");
     let down =
         |name| to_user(&dial(DialFailure::Outside(Daemon { name, start: "start it" }))).unwrap();
     // A flag is named where the build has the network that it is for.

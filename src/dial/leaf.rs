@@ -32,6 +32,9 @@ pub(super) use way::{Leaf, OverlayKind, peers};
 /// An overlay's protocol, on one link to a peer at a time. `now` is always the time since
 /// the Unix epoch, on a clock that never goes back.
 pub(super) trait Protocol: Send + 'static {
+    /// Whether a machine that is ready has said so itself.
+    const IS_MET: bool;
+
     /// Begins on a new link. What the peer before it has said of ways is forgotten.
     fn begin(&mut self, peer: &PeerAddress, now: Duration);
 
@@ -88,6 +91,17 @@ pub(super) enum Step {
     Session,
     /// Nothing.
     Ready,
+}
+
+impl Step {
+    /// What it is when this takes too long.
+    fn late(self) -> LeafFault {
+        match self {
+            Self::Peering => LeafFault::SilentPeer,
+            Self::Lookup => LeafFault::NotFound,
+            Self::Session | Self::Ready => LeafFault::NoSession,
+        }
+    }
 }
 
 /// Fills bytes with random ones, if the system has any.

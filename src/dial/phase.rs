@@ -35,30 +35,31 @@ pub enum Phase {
     Outside(Daemon),
     /// A host that this daemon leads to.
     Through(Daemon),
-    /// Somebody to peer with in this overlay.
+    /// Somebody to peer with in an overlay. This, and what follows to that, has the failure
+    /// that it is when it takes too long.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
         expect(dead_code, reason = "nobody is a leaf")
     )]
-    Peering(&'static str),
-    /// Where the machine is in it.
+    Peering(LeafFailure),
+    /// Where the machine is in the overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
         expect(dead_code, reason = "nobody is a leaf")
     )]
-    Seeking(&'static str),
+    Seeking(LeafFailure),
     /// Keys in common with the machine.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
         expect(dead_code, reason = "nobody is a leaf")
     )]
-    Session(&'static str),
-    /// The machine, by way of that overlay.
+    Session(LeafFailure),
+    /// The machine, by way of the overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
         expect(dead_code, reason = "nobody is a leaf")
     )]
-    Entering(&'static str),
+    Entering(LeafFailure),
     /// The key for this network, which may be in a var or a pipe.
     Key(&'static str),
     /// Another process of ours, which uses the key that we need; its member, printable.
@@ -106,10 +107,12 @@ impl fmt::Display for Phase {
                 write!(f, "connecting, though {name} is down here")
             }
             Self::Through(Daemon { name, .. }) => write!(f, "connecting by {name}"),
-            Self::Peering(overlay) => write!(f, "{overlay}: peering"),
-            Self::Seeking(overlay) => write!(f, "{overlay}: looking for the machine"),
-            Self::Session(overlay) => write!(f, "{overlay}: agreeing on keys"),
-            Self::Entering(overlay) => write!(f, "connecting by {overlay}"),
+            Self::Peering(LeafFailure { overlay, .. }) => write!(f, "{overlay}: peering"),
+            Self::Seeking(LeafFailure { overlay, .. }) => {
+                write!(f, "{overlay}: looking for the machine")
+            }
+            Self::Session(LeafFailure { overlay, .. }) => write!(f, "{overlay}: agreeing on keys"),
+            Self::Entering(LeafFailure { overlay, .. }) => write!(f, "connecting by {overlay}"),
             Self::Key(network) => write!(f, "reading the {network} key"),
             Self::Busy(member) => {
                 write!(f, "waiting for another clan-connect that uses the key of {member}")
@@ -147,13 +150,17 @@ impl Phase {
         matches!(self, Self::Borrowing(_) | Self::Public(_))
     }
 
+    /// Whether it ends by itself in time, and may take longer than other networks do: each
+    /// step of our own way into an overlay has a deadline.
+    pub fn keeps_time(&self) -> bool {
+        matches!(self, Self::Peering(_) | Self::Seeking(_) | Self::Session(_) | Self::Entering(_))
+    }
+
     /// The error when it takes too long.
     pub fn timed_out(self) -> DialError {
         let tor = |stage, failure| DialError::new(stage, DialFailure::Tor(failure));
         let iroh = |stage, failure| DialError::new(stage, DialFailure::Iroh(failure));
-        let leaf = |stage, overlay, fault| {
-            DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
-        };
+        let leaf = |overlay, fault| LeafFailure { overlay, fault }.into();
         let wireguard = |stage, failure| DialError::new(stage, DialFailure::WireGuard(failure));
         match self {
             Self::Bootstrapping { percent, stage } => {
@@ -162,12 +169,12 @@ impl Phase {
             Self::Onion | Self::Distrusting { .. } => tor(Stage::Dial, TorFailure::Silent),
             Self::Discovering => iroh(Stage::Resolve, IrohFailure::Undiscovered),
             Self::Meeting => iroh(Stage::Dial, IrohFailure::Silent),
-            Self::Peering(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::SilentPeer),
-            Self::Seeking(overlay) => leaf(Stage::Resolve, overlay, LeafFault::NotFound),
-            Self::Session(overlay) => leaf(Stage::Dial, overlay, LeafFault::NoSession),
-            Self::Entering(overlay) => leaf(Stage::Dial, overlay, LeafFault::Unanswered),
-            Self::Key(network) => leaf(Stage::Bootstrap, network, LeafFault::KeyUnread),
-            Self::InUse(overlay) => leaf(Stage::Bootstrap, overlay, LeafFault::KeyInUse),
+            Self::Peering(failure)
+            | Self::Seeking(failure)
+            | Self::Session(failure)
+            | Self::Entering(failure) => failure.into(),
+            Self::Key(overlay) => leaf(overlay, LeafFault::KeyUnread),
+            Self::InUse(overlay) => leaf(overlay, LeafFault::KeyInUse),
             Self::Outside(daemon) => DialError::new(Stage::Dial, DialFailure::Outside(daemon)),
             Self::Busy(machine) => {
                 let failure = Box::new(MemberFailure::Busy { machine });

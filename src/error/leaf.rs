@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::BadKey;
+use super::{BadKey, DialError, DialFailure, Stage};
 
 /// Why an overlay's client of our own leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +57,45 @@ pub enum LeafFault {
     NoSession,
     /// It takes packets of the overlay, and none for that port.
     Unanswered,
+    /// Others announce a way to the machine, which itself has said nothing.
+    Unheard,
     /// The client has ended.
     Ended,
+}
+
+#[cfg_attr(
+    not(any(feature = "mycelium", feature = "yggdrasil")),
+    allow(dead_code, reason = "nobody is a leaf")
+)]
+impl LeafFault {
+    /// Of two the one that tells more; this one if both tell the same.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+
+    /// How much it tells.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::NoPeers | Self::Unconnected => 0,
+            Self::SilentPeer | Self::Lost | Self::Ourselves => 1,
+            Self::Protocol(_) => 2,
+            Self::Version { .. } | Self::Password | Self::OtherPeer => 3,
+            Self::NotFound => 4,
+            Self::NoSession => 5,
+            _ => 6,
+        }
+    }
+}
+
+impl From<LeafFailure> for DialError {
+    fn from(failure: LeafFailure) -> Self {
+        let stage = match failure.fault {
+            LeafFault::NotFound => Stage::Resolve,
+            LeafFault::NoSession | LeafFault::Unanswered | LeafFault::Unheard => Stage::Dial,
+            _ => Stage::Bootstrap,
+        };
+        Self::new(stage, DialFailure::Leaf(failure))
+    }
 }
 
 impl fmt::Display for LeafFailure {
@@ -92,6 +129,9 @@ impl fmt::Display for LeafFailure {
             LeafFault::Unanswered => {
                 write!(f, "{overlay}: the machine is reachable, but does not answer on that port")
             }
+            LeafFault::Unheard => {
+                write!(f, "{overlay}: a way to the machine is announced, but nothing comes back")
+            }
             LeafFault::Ended => write!(f, "{overlay}: our client has ended"),
         }
     }
@@ -119,6 +159,7 @@ impl LeafFailure {
             LeafFault::NotFound,
             LeafFault::NoSession,
             LeafFault::Unanswered,
+            LeafFault::Unheard,
             LeafFault::Ended,
         ];
         let bad = BadKey::examples().map(LeafFault::BadKey);

@@ -6,15 +6,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::banner;
 use super::{BANNER_HEAD_START, Proof, Revealed, Rules};
 use crate::dial::{Dial, Phase, Stream, Target};
 use crate::error::BannerError;
 use crate::error::{Attempt, Cause};
+use crate::model::Technology;
 use crate::plan::Route;
 use crate::ssh::Greeting;
+
+/// No attempt takes longer, however much time its steps have of their own.
+const MOST: Duration = Duration::from_secs(180);
 
 /// A route whose peer answered with an SSH banner.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(super) struct RouteState {
     failed: AtomicBool,
     connected_at: OnceLock<Instant>,
     phase: Mutex<Phase>,
+    /// Wakes the attempt when its deadline may be another.
+    moved: Notify,
     /// What was said by the way, until somebody is told.
     remarks: Mutex<Vec<Phase>>,
 }
@@ -56,6 +62,7 @@ impl RouteState {
             failed: AtomicBool::new(false),
             connected_at: OnceLock::new(),
             phase: Mutex::default(),
+            moved: Notify::new(),
             remarks: Mutex::default(),
         }
     }
@@ -77,6 +84,9 @@ impl RouteState {
         let mut now = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *now != phase;
         *now = phase;
+        if changed {
+            self.moved.notify_one();
+        }
         changed
     }
 
@@ -99,10 +109,24 @@ impl RouteState {
 
     pub(super) fn connect(&self, now: Instant) {
         let _ = self.connected_at.set(now);
+        self.moved.notify_one();
     }
 
     pub(super) fn connected_at(&self) -> Option<Instant> {
         self.connected_at.get().copied()
+    }
+
+    /// Until when the attempt may go on that began to dial at this time.
+    fn deadline(&self, begun: Instant, rules: &Rules, technology: &Technology) -> Instant {
+        let limit = rules.deadline_of(technology);
+        let ordinary = begun + limit;
+        if rules.deadline.is_some() || !self.phase().keeps_time() {
+            return ordinary;
+        }
+        match self.connected_at() {
+            Some(at) => ordinary.max(at + limit),
+            None => ordinary.max(begun + MOST),
+        }
     }
 
     /// Until when a worse route with this head start leaves it the field.
@@ -151,7 +175,7 @@ where
             changed.notify_one();
         }
     };
-    let reached = tokio::time::timeout(rules.deadline_of(&route.technology), async {
+    let dialling = async {
         let mut begun = dialer.begin(&target, &enter).await?;
         // A loser is closed without a word; only the best route left speaks before it
         // is chosen.
@@ -178,14 +202,15 @@ where
             }
             Proof::Connection => (stream, Greeting::default(), String::new()),
         })
-    })
-    .await;
+    };
+    let (begun, technology) = (Instant::now(), &route.technology);
+    let reached = in_time(&state, || state.deadline(begun, rules, technology), dialling).await;
     let outcome = match reached {
-        Ok(Ok((stream, said, banner))) => {
+        Some(Ok((stream, said, banner))) => {
             Ok(Box::new(Reachable { rank: state.rank, route, target, stream, said, banner }))
         }
-        Ok(Err(cause)) => Err(failed(label, port, cause)),
-        Err(_) => {
+        Some(Err(cause)) => Err(failed(label, port, cause)),
+        None => {
             let cause = match state.connected_at() {
                 Some(_) => BannerError::TimedOut.into(),
                 None => state.phase().timed_out().into(),
@@ -194,4 +219,26 @@ where
         }
     };
     (state, outcome)
+}
+
+/// What it leads to, unless that takes longer than until the deadline, which another phase
+/// moves.
+async fn in_time<T>(
+    state: &RouteState,
+    deadline: impl Fn() -> Instant,
+    dialling: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(dialling);
+    loop {
+        tokio::select! {
+            biased;
+            reached = &mut dialling => return Some(reached),
+            () = state.moved.notified() => {}
+            () = sleep_until(deadline()) => {
+                if deadline() <= Instant::now() {
+                    return None;
+                }
+            }
+        }
+    }
 }

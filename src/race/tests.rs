@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::dial::{self, DialError, DialFailure, Dialer, Dialling, Stream};
-use crate::error::{Cause, Stage};
+use crate::error::{Cause, LeafFailure, LeafFault, Stage};
 use crate::model::Host;
 use crate::ssh::Loss;
 
@@ -43,6 +43,8 @@ enum Dialled {
     Connects(Duration),
     Fails(Duration),
     Never,
+    /// It has deadlines of its own, and connects then.
+    InItsTime(Duration),
 }
 
 impl Script {
@@ -85,6 +87,11 @@ struct Cast {
     log: Arc<Mutex<Vec<(usize, Duration, Seen)>>>,
 }
 
+/// What it is when what has its own time takes too long.
+fn unknown() -> LeafFailure {
+    LeafFailure { overlay: "Yggdrasil", fault: LeafFault::NotFound }
+}
+
 /// Notes the end of a dial.
 struct Ending<'a>(&'a Cast, usize);
 
@@ -101,7 +108,7 @@ impl Cast {
 }
 
 impl Dial for Cast {
-    fn dial<'a>(&'a self, target: &'a Target, _enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
+    fn dial<'a>(&'a self, target: &'a Target, enter: &'a (dyn Fn(Phase) + Sync)) -> Dialling<'a> {
         let rank: usize = target.host.expose().parse().unwrap();
         Box::pin(async move {
             self.note(rank, Seen::Dialled);
@@ -113,7 +120,10 @@ impl Dial for Cast {
                     sleep(after).await;
                     Err(DialError { stage: Stage::Dial, failure: DialFailure::Refused })
                 }
-                Dialled::Connects(after) => {
+                Dialled::Connects(after) | Dialled::InItsTime(after) => {
+                    if let Dialled::InItsTime(_) = script.dialled {
+                        enter(Phase::Seeking(unknown()));
+                    }
                     sleep(after).await;
                     let (ours, theirs) = duplex(4096);
                     let (log, begin) = (self.log.clone(), self.begin);
@@ -264,6 +274,46 @@ async fn a_silent_peer_is_out_after_the_deadline_and_says_so() {
     assert_eq!(attempt.cause.stage(), Stage::Banner);
     assert!(matches!(attempt.cause, Cause::Banner(BannerError::TimedOut)), "{attempt}");
     assert!(attempt.cause.hint().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_with_deadlines_of_its_own_may_take_them_and_no_longer() {
+    let slow = || Script { dialled: Dialled::InItsTime(ms(25_000)), ..Script::answering(ms(10)) };
+    let mut alone = watched(vec![slow()]);
+    alone.race.rules.deadline = None;
+    let (winner, elapsed) = alone.winner().await;
+    assert_eq!(winner.as_deref(), Some("0"));
+    assert_about(elapsed, ms(25_010));
+    // The next network does not wait for that.
+    let mut of_two = watched(vec![slow(), Script::answering(ms(10))]);
+    of_two.race.rules.deadline = None;
+    let (winner, elapsed) = of_two.winner().await;
+    assert_eq!(winner.as_deref(), Some("1"));
+    assert!(elapsed < ms(500), "{elapsed:?}");
+    // There is an end to it, and what the user says counts; each says how far it came.
+    for (said, expected) in [(None, ms(180_000)), (Some(ms(3000)), ms(3000))] {
+        let mut endless = slow();
+        endless.dialled = Dialled::InItsTime(ms(3_600_000));
+        let mut watched = watched(vec![endless]);
+        watched.race.rules.deadline = said;
+        let (winner, elapsed) = watched.winner().await;
+        assert_eq!(winner, None);
+        assert_about(elapsed, expected);
+        let attempts = watched.race.into_attempts();
+        assert_eq!(attempts[0].cause.to_string(), unknown().to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_way_a_silent_server_has_the_ordinary_time() {
+    let long = Script { dialled: Dialled::InItsTime(ms(25_000)), ..Script::black_hole() };
+    let mut watched = watched(vec![long]);
+    watched.race.rules.deadline = None;
+    let (winner, elapsed) = watched.winner().await;
+    assert_eq!(winner, None);
+    assert_about(elapsed, ms(35_000));
+    let attempts = watched.race.into_attempts();
+    assert!(matches!(attempts[0].cause, Cause::Banner(BannerError::TimedOut)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
@@ -17,6 +18,12 @@ use crate::dial::packet::{Shape, Stack};
 use crate::dial::{DialError, DialFailure, Phase, Stream};
 use crate::error::{LeafFailure, LeafFault, Stage};
 
+/// How long a way may be looked for, with all peers.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where one is an onion service, for which Tor may have to start.
+const ONION_PATIENCE: Duration = Duration::from_secs(150);
+/// How long a machine may take to accept a connection.
+const ENTER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a machine is still sent to after its stream has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long what the stack has said last may take to the peer's socket.
@@ -30,6 +37,10 @@ pub(in crate::dial) struct Client {
     runtime: OwnRuntime,
     stack: Stack,
     commands: mpsc::UnboundedSender<Command>,
+    /// How long a way may be looked for.
+    patience: Duration,
+    /// What it is when a machine does not accept a connection.
+    silence: LeafFault,
     /// Whether a public node leads on.
     is_public: Arc<AtomicBool>,
     driver: Option<JoinHandle<()>>,
@@ -39,10 +50,10 @@ pub(in crate::dial) struct Client {
 
 impl Client {
     /// Starts its threads; peers are looked for with the first dial.
-    pub(in crate::dial) fn start(
+    pub(in crate::dial) fn start<P: Protocol>(
         overlay: &'static str,
         (address, mtu): (Ipv6Addr, usize),
-        protocol: impl Protocol,
+        protocol: P,
         peers: Vec<PeerAddress>,
         underlay: impl Underlay,
     ) -> Result<Self, LeafFault> {
@@ -52,10 +63,24 @@ impl Client {
         let addresses = vec![(IpAddr::V6(address), 128)];
         let (stack, link) = Stack::start(Shape { addresses, mtu });
         let (commands, orders) = mpsc::unbounded_channel();
+        let patience = patience(&peers);
+        let silence = if P::IS_MET { LeafFault::Unanswered } else { LeafFault::Unheard };
         let driver = Driver::new(protocol, peers, underlay, orders, link);
         let is_public = driver.is_public();
         let driver = Some(handle.spawn(driver.run()));
-        Ok(Self { overlay, address, runtime, stack, commands, is_public, driver, alone: None })
+        let alone = None;
+        Ok(Self {
+            overlay,
+            address,
+            runtime,
+            stack,
+            commands,
+            patience,
+            silence,
+            is_public,
+            driver,
+            alone,
+        })
     }
 
     /// The same, and a lock is held until it has ended.
@@ -81,30 +106,49 @@ impl Client {
         if target == self.address {
             return Err(failed(overlay, LeafFault::KeyElsewhere));
         }
-        let (watcher, mut progress) = watch::channel(Progress::At(Step::Peering));
+        let (watcher, progress) = watch::channel(Progress::At(Step::Peering, LeafFault::NoPeers));
         let sought = Sought { client: self.clone(), target };
         let _ = self.commands.send(Command::Seek(target, watcher));
-        loop {
-            let now = progress.borrow_and_update().clone();
-            match now {
-                Progress::At(Step::Peering) => enter(Phase::Peering(overlay)),
-                Progress::At(Step::Lookup) => enter(Phase::Seeking(overlay)),
-                Progress::At(Step::Session) => enter(Phase::Session(overlay)),
-                Progress::At(Step::Ready) => break,
-                Progress::Failed(fault) => return Err(failed(overlay, fault)),
-            }
-            progress.changed().await.map_err(|_| failed(overlay, LeafFault::Ended))?;
-        }
+        self.until_ready(progress, enter).await?;
         if self.is_public.load(Ordering::Relaxed) {
             enter(Phase::Public(overlay));
         }
-        enter(Phase::Entering(overlay));
+        let silent = LeafFailure { overlay, fault: self.silence.clone() };
+        enter(Phase::Entering(silent.clone()));
         let address = SocketAddr::new(target.into(), port);
-        let opened = self.stack.connect(address).await.map_err(|failure| match failure {
-            DialFailure::TimedOut => failed(overlay, LeafFault::Unanswered),
+        let entering = tokio::time::timeout(ENTER_DEADLINE, self.stack.connect(address));
+        let entered = entering.await.unwrap_or(Err(DialFailure::TimedOut));
+        let opened = entered.map_err(|failure| match failure {
+            DialFailure::TimedOut => silent.into(),
             failure => DialError::new(Stage::Dial, failure),
         })?;
         Ok(Stream::new(opened, Some(target.into())).with_carrier(Arc::new(sought)))
+    }
+
+    /// Waits until there is a way, for as long as several peers may take.
+    async fn until_ready(
+        &self,
+        mut progress: watch::Receiver<Progress>,
+        enter: &(dyn Fn(Phase) + Sync),
+    ) -> Result<(), DialError> {
+        let overlay = self.overlay;
+        let until = Instant::now() + self.patience;
+        loop {
+            let now = progress.borrow_and_update().clone();
+            let (step, fault) = match now {
+                Progress::At(Step::Ready, _) => return Ok(()),
+                Progress::At(step, fault) => (step, fault),
+                Progress::Failed(fault) => return Err(failed(overlay, fault)),
+            };
+            let failure = LeafFailure { overlay, fault };
+            enter(match step {
+                Step::Peering => Phase::Peering(failure.clone()),
+                Step::Lookup => Phase::Seeking(failure.clone()),
+                Step::Session | Step::Ready => Phase::Session(failure.clone()),
+            });
+            let changed = timeout_at(until, progress.changed()).await.map_err(|_| failure)?;
+            changed.map_err(|_| failed(overlay, LeafFault::Ended))?;
+        }
     }
 }
 
@@ -141,12 +185,32 @@ impl Drop for Sought {
     }
 }
 
+/// How long a way by one of these may be looked for.
+fn patience(peers: &[PeerAddress]) -> Duration {
+    match peers.iter().any(PeerAddress::is_onion) {
+        true => ONION_PATIENCE,
+        false => PATIENCE,
+    }
+}
+
 /// The error that a fault is.
 pub(in crate::dial) fn failed(overlay: &'static str, fault: LeafFault) -> DialError {
-    let stage = match fault {
-        LeafFault::NotFound => Stage::Resolve,
-        LeafFault::NoSession | LeafFault::Unanswered => Stage::Dial,
-        _ => Stage::Bootstrap,
-    };
-    DialError::new(stage, DialFailure::Leaf(LeafFailure { overlay, fault }))
+    LeafFailure { overlay, fault }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Carriage, connect, driver};
+    use super::*;
+
+    #[test]
+    fn each_step_with_one_peer_may_take_its_time() {
+        for (host, connecting) in
+            [("peer.example", connect::DEADLINE), ("peer.onion", connect::ONION_DEADLINE)]
+        {
+            let peer = PeerAddress::new(host, 1, Carriage::Tcp);
+            let needed = connecting + driver::longest_turn();
+            assert!(patience(&[peer]) >= needed, "{host} needs {needed:?}");
+        }
+    }
 }

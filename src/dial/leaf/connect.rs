@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::PeerAddress;
 
 /// How long a peer may take to accept a connection.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// The same for an onion service, for which Tor may have to start.
-const ONION_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const ONION_DEADLINE: Duration = Duration::from_secs(120);
 /// How long the next one waits for it (RFC 8305, section 5).
 const DELAY: Duration = Duration::from_millis(250);
 /// More are not tried at once.

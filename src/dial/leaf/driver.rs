@@ -2,6 +2,7 @@
 //! sides of it, and when the next peer's turn comes.
 
 mod peer_stream;
+mod turns;
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -19,12 +20,9 @@ use super::{PeerAddress, Protocol, Step};
 use crate::dial::packet::NetworkEnd;
 use crate::error::LeafFault;
 use peer_stream::{MAX_OUT, MAX_PACKETS, PeerStream};
+use turns::{Turn, Turns};
 
-/// How long each step may take with one peer.
-const PEERING_DEADLINE: Duration = Duration::from_secs(8);
-/// The first of these, while others are left to be tried; Tor takes longer.
-const PEERING_PATIENCE: Duration = Duration::from_millis(2500);
-const LOOKUP_DEADLINE: Duration = Duration::from_secs(8);
+/// How long keys in common may take.
 const SESSION_DEADLINE: Duration = Duration::from_secs(6);
 /// How long nobody has to want anything before the link is closed.
 const LINGER: Duration = Duration::from_secs(10);
@@ -45,8 +43,8 @@ pub(in crate::dial) enum Command {
 /// How far a machine is from being reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dial) enum Progress {
-    /// This is waited for.
-    At(Step),
+    /// This is waited for; what it is when it takes too long.
+    At(Step, LeafFault),
     /// Every peer was tried.
     Failed(LeafFault),
 }
@@ -86,6 +84,8 @@ pub(in crate::dial) struct Driver<P, U> {
     worst: LeafFault,
     /// Since when nobody has wanted anything.
     idle_since: Option<Duration>,
+    /// The peer that fell silent last.
+    silent: Option<usize>,
     /// Whether the link now is, or was last, to a public node.
     is_public: Arc<AtomicBool>,
 }
@@ -103,10 +103,10 @@ impl Sought {
         self.watchers.retain(|watcher| watcher.send(progress.clone()).is_ok());
     }
 
-    fn deadline(&self, peering: Duration) -> Option<Duration> {
+    fn deadline(&self, turn: &Turn, is_useful: bool) -> Option<Duration> {
         Some(match self.step {
-            Step::Peering => self.since + peering,
-            Step::Lookup => self.since + LOOKUP_DEADLINE,
+            Step::Peering => self.since + turn.peering,
+            Step::Lookup => self.since + turn.lookup(is_useful),
             Step::Session => self.since + SESSION_DEADLINE,
             Step::Ready => return None,
         })
@@ -132,7 +132,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         packets: NetworkEnd,
     ) -> Self {
         let (clock, sought) = (Clock::new(), HashMap::new());
-        let (worst, idle_since) = (LeafFault::NoPeers, None);
+        let (worst, idle_since, silent) = (LeafFault::NoPeers, None, None);
         let is_public = Arc::default();
         Self {
             protocol,
@@ -144,6 +144,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
             sought,
             worst,
             idle_since,
+            silent,
             is_public,
         }
     }
@@ -181,23 +182,32 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
             let is_alone = self.peers.is_empty();
             self.worst = if is_alone { LeafFault::NoPeers } else { LeafFault::Unconnected };
             let mut has_worked = false;
-            let mut left: Vec<usize> = (0..self.peers.len()).collect();
-            while !left.is_empty() && !self.sought.is_empty() {
-                self.restart(Step::Peering);
-                let Some((peer, stream)) = self.connect(&left).await? else { break };
-                left.retain(|&other| other != peer);
-                match self.link(peer, stream, left.is_empty()).await {
+            let mut turns = Turns::new(&self.peers, self.silent.take());
+            while let Some(left) = turns.left()
+                && !self.sought.is_empty()
+            {
+                self.restart();
+                let Some((peer, stream)) = self.connect(&left).await? else {
+                    turns.skip();
+                    continue;
+                };
+                let turn = turns.take(peer, self.peers.get(peer));
+                match self.link(peer, stream, &turn).await {
                     Ended::Closed => return None,
                     Ended::Unused => return Some(()),
                     Ended::Fault(fault) => {
-                        self.worst = worse(&self.worst, fault);
-                        // It worked, and will again: from the first on.
+                        turns.note(&turn, &fault, &self.peers);
+                        // It worked, and will again.
                         if self.sought.values().any(|sought| sought.step == Step::Ready) {
+                            self.silent = (fault == LeafFault::SilentPeer).then_some(peer);
                             pause = FIRST_PAUSE;
                             has_worked = true;
-                            break;
                         }
+                        self.worst = self.worst.clone().or_worse(fault);
                     }
+                }
+                if has_worked {
+                    break;
                 }
                 if self.worst == LeafFault::KeyElsewhere {
                     break;
@@ -217,11 +227,12 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         Some(())
     }
 
-    fn restart(&mut self, step: Step) {
+    /// Everybody waits for a peer again.
+    fn restart(&mut self) {
         let now = self.clock.now();
         for sought in self.sought.values_mut() {
-            (sought.step, sought.since) = (step, now);
-            sought.tell(&Progress::At(step));
+            (sought.step, sought.since) = (Step::Peering, now);
+            sought.tell(&Progress::At(Step::Peering, self.worst.clone()));
         }
     }
 
@@ -259,24 +270,22 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// One link, from its beginning to its end.
-    async fn link(&mut self, peer: usize, stream: PeerConnection, is_last: bool) -> Ended {
+    async fn link(&mut self, peer: usize, stream: PeerConnection, turn: &Turn) -> Ended {
         let Some(address) = self.peers.get(peer) else { return Ended::Unused };
         let now = self.clock.now();
         self.is_public.store(address.is_public, Ordering::Relaxed);
         self.protocol.begin(address, now);
+        let progress = at(Step::Peering, &self.worst);
         for sought in self.sought.values_mut() {
             sought.since = now;
+            sought.tell(&progress);
         }
-        let peering = match is_last || address.is_onion() {
-            true => PEERING_DEADLINE,
-            false => PEERING_PATIENCE,
-        };
         let (reader, writer) = tokio::io::split(stream);
         let mut stream = PeerStream::new(reader, writer);
         let timer = sleep_until(self.clock.instant(now));
         tokio::pin!(timer);
         loop {
-            match self.turn(&mut stream, timer.as_mut(), is_last, peering).await {
+            match self.advance(&mut stream, timer.as_mut(), turn).await {
                 Ok(()) => {}
                 Err(ended) => {
                     // What was last said still goes out, such as the end of a connection.
@@ -290,16 +299,15 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// Does what can be done, and waits until there is more.
-    async fn turn(
+    async fn advance(
         &mut self,
         stream: &mut PeerStream,
         mut timer: Pin<&mut Sleep>,
-        is_last: bool,
-        peering: Duration,
+        turn: &Turn,
     ) -> Result<(), Ended> {
         let now = self.clock.now();
         stream.take_frames(&mut self.protocol, now).map_err(Ended::Fault)?;
-        let due = self.note_progress(now, is_last, peering)?.min(self.protocol.due());
+        let due = self.note_progress(now, turn)?.min(self.protocol.due());
         let due = self.clock.instant(due);
         if timer.deadline() != due {
             timer.as_mut().reset(due);
@@ -353,12 +361,7 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
     }
 
     /// Tells how far everything is, and until when it has to be further.
-    fn note_progress(
-        &mut self,
-        now: Duration,
-        is_last: bool,
-        peering: Duration,
-    ) -> Result<Duration, Ended> {
+    fn note_progress(&mut self, now: Duration, turn: &Turn) -> Result<Duration, Ended> {
         if self.sought.is_empty() {
             let since = *self.idle_since.get_or_insert(now);
             return if now >= since + LINGER { Err(Ended::Unused) } else { Ok(since + LINGER) };
@@ -366,35 +369,36 @@ impl<P: Protocol, U: Underlay> Driver<P, U> {
         self.idle_since = None;
         let mut due = Duration::MAX;
         let mut late = None;
-        let mut is_useful = false;
+        let is_useful = self.sought.keys().any(|&it| self.protocol.step(it) == Step::Ready);
         for (address, sought) in &mut self.sought {
             let step = self.protocol.step(*address);
             if step != sought.step {
                 (sought.step, sought.since) = (step, now);
-                sought.tell(&Progress::At(step));
+                sought.tell(&at(step, &self.worst));
             }
-            match sought.deadline(peering) {
+            match sought.deadline(turn, is_useful) {
                 Some(deadline) if deadline <= now => late = Some((*address, step)),
                 Some(deadline) => due = due.min(deadline),
-                None => is_useful = true,
+                None => {}
             }
         }
         let Some((address, step)) = late else { return Ok(due) };
-        let fault = match step {
-            Step::Peering => LeafFault::SilentPeer,
-            Step::Lookup => LeafFault::NotFound,
-            Step::Session | Step::Ready => LeafFault::NoSession,
-        };
+        let fault = step.late();
         // Another peer may know more, unless this one is of use to others.
-        if !is_useful && (!is_last || step == Step::Peering) {
+        if !is_useful && (!turn.is_last || step == Step::Peering) {
             return Err(Ended::Fault(fault));
         }
         if let Some(sought) = self.sought.get_mut(&address) {
             sought.since = now;
-            sought.tell(&Progress::Failed(worse(&self.worst, fault)));
+            sought.tell(&Progress::Failed(self.worst.clone().or_worse(fault)));
         }
         Ok(now)
     }
+}
+
+/// What is waited for, where this is the worst that has happened.
+fn at(step: Step, worst: &LeafFault) -> Progress {
+    Progress::At(step, step.late().or_worse(worst.clone()))
 }
 
 /// `most` is how far anything can be now.
@@ -413,7 +417,7 @@ fn obey<P: Protocol>(
             sought.users += 1;
             // A failure is known to those who asked before.
             sought.since = now;
-            let _ = watcher.send(Progress::At(sought.step));
+            let _ = watcher.send(Progress::At(sought.step, sought.step.late()));
             sought.watchers.push(watcher);
             protocol.seek(address, now);
         }
@@ -429,22 +433,10 @@ fn obey<P: Protocol>(
     }
 }
 
-/// Of two failures the one that tells more.
-fn worse(before: &LeafFault, now: LeafFault) -> LeafFault {
-    if rank(&now) > rank(before) { now } else { before.clone() }
-}
-
-/// How much a failure tells.
-fn rank(fault: &LeafFault) -> u8 {
-    match fault {
-        LeafFault::NoPeers | LeafFault::Unconnected => 0,
-        LeafFault::SilentPeer | LeafFault::Lost | LeafFault::Ourselves => 1,
-        LeafFault::Protocol(_) => 2,
-        LeafFault::Version { .. } | LeafFault::Password | LeafFault::OtherPeer => 3,
-        LeafFault::NotFound => 4,
-        LeafFault::NoSession => 5,
-        _ => 6,
-    }
+/// How long all steps with one peer may take.
+#[cfg(test)]
+pub(super) fn longest_turn() -> Duration {
+    turns::PEERING_DEADLINE + turns::LOOKUP_DEADLINE + SESSION_DEADLINE
 }
 
 #[cfg(test)]

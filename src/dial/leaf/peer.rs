@@ -54,6 +54,11 @@ impl PeerAddress {
         Technology::of_host(&self.host) == Technology::TOR
     }
 
+    /// Whether this is the node that the other is, by another of its ports.
+    pub(super) fn is_same_node(&self, other: &Self) -> bool {
+        self.host == other.host && self.carriage != other.carriage
+    }
+
     /// From what the overlays' own settings have, such as `tls://host:port?key=…`; where
     /// there is no port, it is this one.
     ///

@@ -335,6 +335,9 @@ impl Node {
 }
 
 impl Protocol for Node {
+    /// There are keys in common with it.
+    const IS_MET: bool = true;
+
     fn begin(&mut self, peer: &PeerAddress, now: Duration) {
         self.output = Output::default();
         self.link = Some(Link {

@@ -48,7 +48,7 @@ impl Course {
     fn of(script: &Script, started: Duration) -> Self {
         let end = started + DEADLINE;
         let (connects, refused) = match script.dialled {
-            Dialled::Connects(after) => (Some(started + after), None),
+            Dialled::Connects(after) | Dialled::InItsTime(after) => (Some(started + after), None),
             Dialled::Fails(after) => (None, Some(started + after)),
             Dialled::Never => (None, None),
         };

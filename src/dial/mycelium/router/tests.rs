@@ -65,6 +65,15 @@ fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
     frames
 }
 
+/// What is announced, with this number and this metric.
+fn own_update(seqno: u16, metric: u16) -> Vec<u8> {
+    let mut bytes = vectors::bytes("update_own_subnet");
+    // Behind the headers, the TLV's type and length, and what says how long things are.
+    bytes[16..18].copy_from_slice(&seqno.to_be_bytes());
+    bytes[18..20].copy_from_slice(&metric.to_be_bytes());
+    bytes
+}
+
 #[test]
 fn it_begins_with_its_subnet_a_hello_and_what_it_looks_for() {
     let mut router = router();
@@ -72,8 +81,8 @@ fn it_begins_with_its_subnet_a_hello_and_what_it_looks_for() {
     router.seek(second.address, START);
     router.begin(&PeerAddress::example(), START);
     let begun = sent(&mut router);
-    let expected = ["update_own_subnet", "hello", "route_request"].map(vectors::bytes).concat();
-    assert_eq!(begun, expected);
+    let rest = ["hello", "route_request"].map(vectors::bytes).concat();
+    assert_eq!(begun, [own_update(0, FIRST_METRIC), rest].concat());
     assert_eq!(router.step(second.address), Step::Peering);
 }
 
@@ -130,7 +139,7 @@ fn a_hello_is_answered_and_a_question_for_us_too() {
     let mut everything = Vec::new();
     Frame::RouteRequest(None).encode(&mut everything);
     give(&mut router, &everything, START);
-    assert_eq!(sent(&mut router), vectors::bytes("update_own_subnet"));
+    assert_eq!(sent(&mut router), own_update(0, FIRST_METRIC));
     // Somebody else's.
     give(&mut router, &vectors::bytes("route_request"), START);
     assert!(sent(&mut router).is_empty());
@@ -167,6 +176,42 @@ fn a_newer_number_is_made_for_who_needs_one_and_not_at_once_again() {
     }
     give(&mut router, &ask(2), START + SEQNO_EVERY);
     assert_eq!(seqnos(&sent(&mut router)), [2]);
+}
+
+#[test]
+fn a_new_link_is_announced_as_newer_and_cheaper_than_those_before() {
+    let mut router = router();
+    let begun = |router: &mut Router, now| {
+        router.begin(&PeerAddress::example(), now);
+        let update = own_update(0, 0).len();
+        sent(router)[..update].to_vec()
+    };
+    assert_eq!(begun(&mut router, START), own_update(0, FIRST_METRIC));
+    let mut now = START + Duration::from_secs(40);
+    assert_eq!(begun(&mut router, now), own_update(1, FIRST_METRIC - CHEAPER));
+    // It is asked for as well.
+    let mut everything = Vec::new();
+    Frame::RouteRequest(None).encode(&mut everything);
+    give(&mut router, &everything, now);
+    assert_eq!(sent(&mut router), own_update(1, FIRST_METRIC - CHEAPER));
+    // In the end it is free, and still newer.
+    for number in 2..20 {
+        now += Duration::from_secs(1);
+        let metric = FIRST_METRIC.saturating_sub(number * CHEAPER);
+        assert_eq!(begun(&mut router, now), own_update(number, metric));
+    }
+    // When nobody can have the links before it any more, there is room for others.
+    let alone = now + ALONE_AFTER;
+    let mut said = Vec::new();
+    while router.due() <= alone {
+        let due = router.due();
+        router.tick(due).unwrap();
+        said = sent(&mut router);
+        give(&mut router, &vectors::bytes("ihu"), due);
+    }
+    assert_eq!(said, own_update(20, FIRST_METRIC));
+    let later = alone + Duration::from_secs(1);
+    assert_eq!(begun(&mut router, later), own_update(21, FIRST_METRIC - CHEAPER));
 }
 
 #[test]
