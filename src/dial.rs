@@ -384,25 +384,25 @@ pub enum Phase {
     /// Somebody to peer with in this overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Peering(&'static str),
     /// Where the machine is in it.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Seeking(&'static str),
     /// Keys in common with the machine.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Session(&'static str),
     /// The machine, by way of that overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Entering(&'static str),
     /// The key for this network, which may be in a var or a pipe.
@@ -412,16 +412,19 @@ pub enum Phase {
     /// Another process of ours, which uses our key of this overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     InUse(&'static str),
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
     /// printable.
     Borrowing(String),
+    /// A remark: another user has the name by which processes of ours would know that one
+    /// of them uses the key for this network.
+    Contested(&'static str),
     /// A remark: a public node of this overlay leads on.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Public(&'static str),
     /// A WireGuard controller.
@@ -468,6 +471,11 @@ impl fmt::Display for Phase {
                 "the WireGuard key of {machine} is used here: while {machine} itself is up, its \
                  controllers send its packets to the one of the two that they heard last"
             ),
+            Self::Contested(network) => write!(
+                f,
+                "another user has taken the socket name that marks the {network} key as in use: \
+                 make sure that no other process uses the key"
+            ),
             Self::Public(overlay) => write!(
                 f,
                 "a public node of {overlay} carries the connection: it sees which addresses \
@@ -485,12 +493,15 @@ impl fmt::Display for Phase {
 impl Phase {
     /// Whether it is only said by the way, and something else is waited for.
     pub fn is_remark(&self) -> bool {
-        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_) | Self::Public(_))
+        matches!(
+            self,
+            Self::Distrusting { .. } | Self::Borrowing(_) | Self::Contested(_) | Self::Public(_)
+        )
     }
 
     /// Whether the user has to know of it.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Borrowing(_) | Self::Public(_))
+        matches!(self, Self::Borrowing(_) | Self::Contested(_) | Self::Public(_))
     }
 
     /// The error when it takes too long.
@@ -522,9 +533,11 @@ impl Phase {
             Self::Handshaking => wireguard(Stage::Bootstrap, WireGuardFailure::Silent),
             Self::Behind => wireguard(Stage::Dial, WireGuardFailure::NoAnswer),
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
-            Self::Connecting | Self::Through(_) | Self::Borrowing(_) | Self::Public(_) => {
-                DialError::new(Stage::Dial, DialFailure::TimedOut)
-            }
+            Self::Connecting
+            | Self::Through(_)
+            | Self::Borrowing(_)
+            | Self::Contested(_)
+            | Self::Public(_) => DialError::new(Stage::Dial, DialFailure::TimedOut),
         }
     }
 }

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::by_address::{Answering, ByAddress, Resolved};
+use super::key_lock::Hold;
 use super::own_runtime::OwnRuntime;
 use super::{Dial, DialError, DialFailure, Dialling, Phase, Target};
 use crate::env::Env;
@@ -129,7 +130,7 @@ struct Node {
     tunnel: Tunnel,
     runtime: OwnRuntime,
     /// Held as long as we are the member.
-    _alone: Option<std::fs::File>,
+    _alone: Hold,
 }
 
 impl Drop for Node {
@@ -263,6 +264,9 @@ impl WireGuard {
                 let device = Printable(&device).to_string();
                 return Err(member(MemberFailure::Runs { machine, address, device }));
             }
+        }
+        if alone.is_contested {
+            enter(Phase::Contested("WireGuard"));
         }
         if is_borrowed {
             enter(Phase::Borrowing(Printable(&machine).to_string()));

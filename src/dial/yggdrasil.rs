@@ -26,11 +26,10 @@ mod wire;
 mod vectors;
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 
 use super::by_address::ByAddress;
-use super::key_lock::KeyLocks;
+use super::key_lock::{Hold, KeyLocks};
 use super::leaf::{Client, Kind, Leaf, Sockets, peers, random};
 use super::onions::Onions;
 use crate::dial::leaf::{Carriage, PeerAddress};
@@ -51,7 +50,7 @@ const MTU: usize = 16_384;
 /// The ports that Clan's service has.
 const PORT: u16 = 6443;
 const TLS_PORT: u16 = 6446;
-/// Where locks of keys lie.
+/// What the locks are of, and where their files lie.
 const LOCKS: &str = "clan-connect/yggdrasil";
 
 /// What the user says of Yggdrasil.
@@ -134,7 +133,7 @@ impl Kind for Yggdrasil {
 impl Yggdrasil {
     /// A key, and that nobody else uses it here; one that lives as long as the process,
     /// where there is none.
-    fn identity(&self) -> Result<(Identity, Option<File>), LeafFault> {
+    fn identity(&self) -> Result<(Identity, Option<Hold>), LeafFault> {
         let found = self.keys.as_ref().map(Keys::find).transpose();
         let Some(identity) = found.map_err(LeafFault::BadKey)?.flatten() else {
             return Ok((node::fresh_identity(random).ok_or(LeafFault::NoRandom)?, None));
@@ -143,6 +142,6 @@ impl Yggdrasil {
             return Err(LeafFault::KeyElsewhere);
         }
         let alone = self.locks.take(&identity.public).map_err(|_| LeafFault::KeyInUse)?;
-        Ok((identity, alone))
+        Ok((identity, Some(alone)))
     }
 }

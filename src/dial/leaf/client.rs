@@ -1,7 +1,6 @@
 //! A leaf that runs: the protocol's driver, the TCP stack on top of it and their threads.
 //! Owns that it ends with its last use, and that the other side hears of it.
 
-use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
+use crate::dial::key_lock::Hold;
 use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::packet::{Shape, Stack};
 use crate::dial::{DialError, DialFailure, Phase, Stream};
@@ -34,7 +34,7 @@ pub(in crate::dial) struct Client {
     is_public: Arc<AtomicBool>,
     driver: Option<JoinHandle<()>>,
     /// What no other process can have as long as this one runs.
-    alone: Option<File>,
+    alone: Option<Hold>,
 }
 
 impl Client {
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// The same, and a lock is held until it has ended.
-    pub(in crate::dial) fn holding(self, alone: Option<File>) -> Self {
+    pub(in crate::dial) fn holding(self, alone: Option<Hold>) -> Self {
         let mut client = self;
         client.alone = alone;
         client
@@ -67,7 +67,7 @@ impl Client {
 
     /// Whether it has what no other process can have at the same time.
     pub(in crate::dial) fn is_alone(&self) -> bool {
-        self.alone.is_some()
+        self.alone.as_ref().is_some_and(Hold::is_held)
     }
 
     /// Opens a stream to a machine.
@@ -78,6 +78,9 @@ impl Client {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
         let overlay = self.overlay;
+        if self.alone.as_ref().is_some_and(|alone| alone.is_contested) {
+            enter(Phase::Contested(overlay));
+        }
         if target == self.address {
             return Err(failed(overlay, LeafFault::KeyElsewhere));
         }

@@ -2,14 +2,13 @@
 //! a key is used by one process at a time: to the controllers two would be one member that
 //! moves from place to place with each packet.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::key;
 use super::members::{Members, key_of};
 use super::membership::Membership;
-use crate::dial::key_lock::KeyLocks;
+use crate::dial::key_lock::{Hold, KeyLocks};
 use crate::dial::key_place::{Place, Reading};
 use crate::env::Env;
 use crate::error::{KeyFault, MemberFailure};
@@ -22,7 +21,7 @@ use crate::vars::Vars;
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Where a key lies that nobody has named, in the user's configuration.
 const DEFAULT: &str = "clan-connect/wireguard-key";
-/// Where locks lie, in the directory of what runs or of what is kept.
+/// What the locks are of, and where their files lie.
 const LOCKS: &str = "clan-connect/wireguard";
 
 /// A member that we may be.
@@ -30,8 +29,8 @@ pub(super) struct Identity {
     pub(super) membership: Membership,
     /// The member's name.
     pub(super) machine: String,
-    /// Held as long as we are it; none where there is no place for locks.
-    pub(super) alone: Option<File>,
+    /// Held as long as we are it.
+    pub(super) alone: Hold,
     /// Whether it is a machine that may run elsewhere at the same time.
     pub(super) is_borrowed: bool,
 }
@@ -167,7 +166,8 @@ mod tests {
             let home = self.0.path().to_str().unwrap();
             let env = Env::of([("HOME", home)]);
             let named: Vec<String> = named.iter().map(|it| (*it).to_owned()).collect();
-            Keys { host: host.map(str::to_owned), ..Keys::of(&named, &env) }
+            let locks = KeyLocks::apart(&env, self.0.path());
+            Keys { host: host.map(str::to_owned), locks, ..Keys::of(&named, &env) }
         }
 
         fn find(&self, keys: &Keys, host: &str) -> Result<Identity, MemberFailure> {
@@ -228,7 +228,7 @@ mod tests {
         let web = home.write("web", &text(4));
         let keys = home.keys(&[&admin], None);
         let first = home.find(&keys, "x").unwrap();
-        assert!(first.alone.is_some());
+        assert!(first.alone.is_held());
         let second = home.find(&keys, "x").map(|_| ()).unwrap_err();
         assert_eq!(second, MemberFailure::Busy { machine: "admin".to_owned() });
         // Another of the user's keys will do.
