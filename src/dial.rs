@@ -8,6 +8,7 @@ mod carrier;
 mod direct;
 #[cfg(all(any(test, fuzzing), any(feature = "mycelium", feature = "yggdrasil")))]
 pub(crate) mod fuzz;
+mod holder;
 mod host_daemon;
 pub mod iroh;
 mod key_lock;
@@ -201,6 +202,12 @@ pub fn wait_for_goodbyes(limit: std::time::Duration) {
     own_runtime::wait_for_all(limit);
 }
 
+/// Waits until no other process goes by a node of this one any more, and lets none from then
+/// on. For those that stay.
+pub async fn guests_are_gone() {
+    holder::guests_are_gone().await;
+}
+
 /// The ways of our own into networks that are known by their addresses. Starts and reads
 /// nothing.
 pub fn ways(settings: &Settings) -> Ways {
@@ -226,6 +233,9 @@ pub struct Settings {
     pub yggdrasil: yggdrasil::Settings,
     /// Whom nodes of other overlays may peer with.
     pub underlay: Underlay,
+    /// Whether this process waits for [`guests_are_gone`] in the end, so that others may go
+    /// by its nodes at any time.
+    pub stays: bool,
 }
 
 #[cfg(feature = "tor")]
@@ -421,6 +431,13 @@ pub enum Phase {
     /// A remark: another user has the name by which processes of ours would know that one
     /// of them uses the key for this network.
     Contested(&'static str),
+    /// A remark: the node of another process of ours leads on, which does not wait for us.
+    Lodging {
+        /// Its network.
+        network: &'static str,
+        /// The process.
+        pid: u32,
+    },
     /// A remark: a public node of this overlay leads on.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
@@ -476,6 +493,11 @@ impl fmt::Display for Phase {
                 "another user has taken the socket name that marks the {network} key as in use: \
                  make sure that no other process uses the key"
             ),
+            Self::Lodging { network, pid } => write!(
+                f,
+                "the connection goes by the {network} node of another clan-connect (process \
+                 {pid}), which has the key, and ends with it"
+            ),
             Self::Public(overlay) => write!(
                 f,
                 "a public node of {overlay} carries the connection: it sees which addresses \
@@ -495,13 +517,20 @@ impl Phase {
     pub fn is_remark(&self) -> bool {
         matches!(
             self,
-            Self::Distrusting { .. } | Self::Borrowing(_) | Self::Contested(_) | Self::Public(_)
+            Self::Distrusting { .. }
+                | Self::Borrowing(_)
+                | Self::Contested(_)
+                | Self::Lodging { .. }
+                | Self::Public(_)
         )
     }
 
     /// Whether the user has to know of it.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Borrowing(_) | Self::Contested(_) | Self::Public(_))
+        matches!(
+            self,
+            Self::Borrowing(_) | Self::Contested(_) | Self::Lodging { .. } | Self::Public(_)
+        )
     }
 
     /// The error when it takes too long.
@@ -537,6 +566,7 @@ impl Phase {
             | Self::Through(_)
             | Self::Borrowing(_)
             | Self::Contested(_)
+            | Self::Lodging { .. }
             | Self::Public(_) => DialError::new(Stage::Dial, DialFailure::TimedOut),
         }
     }

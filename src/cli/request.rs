@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::invocation::{Front, Invocation, Task};
+use super::role::Role;
 use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
 use crate::dial::{self, OfClan, Settings};
@@ -101,7 +102,8 @@ pub(super) fn technologies<'a>(
     vars: &Arc<Vars>,
 ) -> Result<Settings> {
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
-    let mut settings = Settings::default();
+    let stays = Role::of_this() == Some(Role::Master);
+    let mut settings = Settings { stays, ..Settings::default() };
     #[cfg(feature = "iroh")]
     if used.contains(&dial::IROH) {
         settings.iroh = super::iroh::settings(&global.iroh, options)?;

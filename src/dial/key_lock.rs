@@ -5,14 +5,17 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::task::AbortHandle;
 
 use crate::env::Env;
 use crate::parts::Parts;
@@ -41,6 +44,16 @@ pub(super) struct Hold {
     files: Vec<File>,
     /// Whether it is another user's.
     pub(super) is_contested: bool,
+    /// Serves who comes to the socket.
+    serving: OnceLock<AbortHandle>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.get() {
+            serving.abort();
+        }
+    }
 }
 
 impl Hold {
@@ -48,11 +61,42 @@ impl Hold {
     pub(super) fn is_held(&self) -> bool {
         self.socket.is_some() || !self.files.is_empty()
     }
+
+    /// Has a task serve who comes to the socket, for as long as the lock is held.
+    pub(super) fn serve_with(&self, serve: impl FnOnce(UnixListener) -> Option<AbortHandle>) {
+        let socket = self.socket.as_ref().and_then(|socket| socket.try_clone().ok());
+        let socket = socket.filter(|socket| socket.set_nonblocking(true).is_ok());
+        if let Some(task) = socket.and_then(serve) {
+            let _ = self.serving.set(task);
+        }
+    }
 }
 
-/// Another process has the lock.
+/// Another process has the lock, to which this leads if it can be spoken to.
 #[derive(Debug)]
-pub(super) struct InUse;
+pub(super) struct InUse(pub(super) Option<UnixStream>);
+
+/// Who is at the other end of a socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    /// The process; 0 where it is in a namespace of its own.
+    pub(super) pid: u32,
+    uid: rustix::process::Uid,
+}
+
+impl Peer {
+    /// Whether it is of this user.
+    pub(super) fn is_ours(&self) -> bool {
+        self.uid == rustix::process::geteuid()
+    }
+}
+
+/// Who is at the other end, as it was when they met.
+pub(super) fn peer(socket: impl AsFd) -> Option<Peer> {
+    let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or_default();
+    Some(Peer { pid, uid: peer.uid })
+}
 
 /// Whether a directory is this user's, and nobody else can put anything into it.
 fn is_ours(dir: &Path) -> bool {
@@ -79,14 +123,14 @@ impl KeyLocks {
     pub(super) fn take(&self, public: &[u8; 32]) -> Result<Hold, InUse> {
         let (socket, is_contested) = match Name::of(&self.kind, public).take() {
             Taken::Now(socket) => (Some(socket), false),
-            Taken::ByUs => return Err(InUse),
+            Taken::ByUs(stream) => return Err(InUse(Some(stream))),
             Taken::ByOthers => (None, true),
             Taken::Never => (None, false),
         };
         let name = data_encoding::HEXLOWER.encode(&digest(&[public]));
         let files = self.dirs.iter().filter_map(|dir| file(dir, &name).transpose());
         let files = files.collect::<Result<_, _>>()?;
-        Ok(Hold { socket, files, is_contested })
+        Ok(Hold { socket, files, is_contested, serving: OnceLock::new() })
     }
 }
 
@@ -110,7 +154,7 @@ fn file(dir: &Path, name: &str) -> Result<Option<File>, InUse> {
     let is_file = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
     let Some(file) = opened.ok().filter(is_file) else { return Ok(None) };
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(InUse),
+        Err(TryLockError::WouldBlock) => Err(InUse(None)),
         // Some network file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
     }
@@ -124,7 +168,7 @@ enum Taken {
     /// Ours, from now on.
     Now(UnixListener),
     /// Another process of this user's.
-    ByUs,
+    ByUs(UnixStream),
     /// Another user's, who may have taken it on purpose: it must not keep us from anything.
     ByOthers,
     /// Nobody's: there are no such names here.
@@ -147,8 +191,8 @@ impl Name {
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}
                 Err(_) => return Taken::Never,
             }
-            match self.owner() {
-                Some(owner) if owner == rustix::process::geteuid() => return Taken::ByUs,
+            match self.connect().map(|stream| (peer(&stream), stream)) {
+                Some((Some(peer), stream)) if peer.is_ours() => return Taken::ByUs(stream),
                 Some(_) => return Taken::ByOthers,
                 None => std::thread::sleep(PAUSE),
             }
@@ -157,14 +201,14 @@ impl Name {
         Taken::ByOthers
     }
 
-    /// Who listens, if anybody does. It does not wait for him.
-    fn owner(&self) -> Option<rustix::process::Uid> {
+    /// Connects to whoever listens, if anybody does, and does not wait for him.
+    fn connect(&self) -> Option<UnixStream> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
         let address = SocketAddrUnix::new_abstract_name(self.0.as_bytes()).ok()?;
         rustix::net::connect(&socket, &address).ok()?;
-        Some(rustix::net::sockopt::socket_peercred(&socket).ok()?.uid)
+        Some(socket.into())
     }
 }
 

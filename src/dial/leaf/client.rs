@@ -1,7 +1,7 @@
 //! A leaf that runs: the protocol's driver, the TCP stack on top of it and their threads.
 //! Owns that it ends with its last use, and that the other side hears of it.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +11,11 @@ use tokio::task::JoinHandle;
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
+use crate::dial::holder::{self, Offer, Terms};
 use crate::dial::key_lock::Hold;
 use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::packet::{Shape, Stack};
-use crate::dial::{DialError, DialFailure, Phase, Stream};
+use crate::dial::{DialError, DialFailure, Dialling, Phase, Stream};
 use crate::error::{LeafFailure, LeafFault, Stage};
 
 /// How long a machine is still sent to after its stream has ended.
@@ -34,7 +35,7 @@ pub(in crate::dial) struct Client {
     is_public: Arc<AtomicBool>,
     driver: Option<JoinHandle<()>>,
     /// What no other process can have as long as this one runs.
-    alone: Option<Hold>,
+    alone: Option<(Hold, Terms)>,
 }
 
 impl Client {
@@ -58,8 +59,8 @@ impl Client {
         Ok(Self { overlay, address, runtime, stack, commands, is_public, driver, alone: None })
     }
 
-    /// The same, and a lock is held until it has ended.
-    pub(in crate::dial) fn holding(self, alone: Option<Hold>) -> Self {
+    /// The same, and a lock is held until it has ended: others on these terms use it too.
+    pub(in crate::dial) fn holding(self, alone: Option<(Hold, Terms)>) -> Self {
         let mut client = self;
         client.alone = alone;
         client
@@ -67,7 +68,15 @@ impl Client {
 
     /// Whether it has what no other process can have at the same time.
     pub(in crate::dial) fn is_alone(&self) -> bool {
-        self.alone.as_ref().is_some_and(Hold::is_held)
+        self.alone.as_ref().is_some_and(|(hold, _)| hold.is_held())
+    }
+
+    /// Opens streams for other processes of ours, where they would need the same key.
+    pub(in crate::dial) fn serve(self: &Arc<Self>, stays: bool) {
+        if let Some((hold, terms)) = &self.alone {
+            let offer = Offer { network: self.overlay, terms: terms.clone(), stays };
+            holder::serve(hold, self, offer);
+        }
     }
 
     /// Opens a stream to a machine.
@@ -78,7 +87,7 @@ impl Client {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
         let overlay = self.overlay;
-        if self.alone.as_ref().is_some_and(|alone| alone.is_contested) {
+        if self.alone.as_ref().is_some_and(|(hold, _)| hold.is_contested) {
             enter(Phase::Contested(overlay));
         }
         if target == self.address {
@@ -108,6 +117,16 @@ impl Client {
             failure => DialError::new(Stage::Dial, failure),
         })?;
         Ok(Stream::new(opened, Some(target.into())).with_carrier(Arc::new(sought)))
+    }
+}
+
+impl holder::Node for Client {
+    fn open<'a>(
+        self: Arc<Self>,
+        to: SocketAddrV6,
+        enter: &'a (dyn Fn(Phase) + Sync),
+    ) -> Dialling<'a> {
+        Box::pin(self.dial(*to.ip(), to.port(), enter))
     }
 }
 
