@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Run, Terminal, signal, start, until, wait, wait_status};
+use crate::harness::{
+    Home, Run, Terminal, noise, returns, run, signal, start, until, wait, wait_status,
+};
 use crate::links::{Namespace, PORT};
 
 /// A computer that is in no network, and the machine `web` that our key leads to. It is
@@ -88,6 +90,15 @@ impl Case<'_> {
         table.contains("@clan-connect/")
     }
 
+    /// The process that has the key.
+    fn holder(&self) -> i32 {
+        let [program, enter] = self.us.enter();
+        let list = run(&program, &[&enter, "ss", "-Hxlp"], "iproute2");
+        let line = list.lines().find(|line| line.contains("@clan-connect/")).unwrap();
+        let pid = line.split("pid=").nth(1).unwrap();
+        pid[..pid.find(|char: char| !char.is_ascii_digit()).unwrap()].parse().unwrap()
+    }
+
     fn is_over(&self) {
         until("the end of every session", || (self.sessions)() == 0);
         until("the end of every node", || !self.is_held());
@@ -110,6 +121,9 @@ pub fn terminals_share_it(case: &Case<'_>) {
         assert_eq!(done.text(), "more\n");
         assert!(!done.stderr.contains("waiting"), "{}", done.stderr);
     }
+    // Every byte, there and back, by the other process.
+    let mut echo = case.command(&["ssh", "web", "-c", "cat"]);
+    returns(echo.stdin(Stdio::piped()), &noise(8 << 20));
     let mut kept = Terminal::of(case.command(&["ssh", "-A", "web", "-c", "echo", "again"]), 90, 30);
     kept.expect("again");
     assert_eq!(kept.exit_code(), Some(0));
@@ -128,6 +142,26 @@ pub fn terminals_share_it(case: &Case<'_>) {
     case.is_over();
 }
 
+/// A process in the background that is killed, and one that does nothing any more.
+pub fn what_becomes_of_the_one_that_has_it_is_told(case: &Case<'_>) {
+    let _web = case.shell("web");
+    let holder = case.holder();
+    let mut db = case.shell("db");
+    // Whoever comes while it is stopped waits for it, and no longer than for a network.
+    signal(holder, Signal::STOP);
+    let began = Instant::now();
+    let late = case.run(&["ssh", "db", "--timeout", "4", "-c", "true"]).exits(255);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(late.stderr.contains("another"), "{}", late.stderr);
+    signal(holder, Signal::CONT);
+    case.echo(&mut db, "went on");
+    signal(holder, Signal::KILL);
+    assert_eq!(db.exit_code(), Some(255));
+    until("the end of every node", || !case.is_held());
+    // The key is free at once.
+    assert_eq!(case.run(&["ssh", "db", "-c", "echo", "new"]).exits(0).text(), "new\n");
+}
+
 /// Scripts wait for each other, and go by each other where that takes too long.
 pub fn scripts_wait_and_then_share_it(case: &Case<'_>) {
     let first = case.script(&["ssh", "web"], 2);
@@ -135,6 +169,12 @@ pub fn scripts_wait_and_then_share_it(case: &Case<'_>) {
     assert_eq!(second.says(&[case.busy]).text(), "second\n");
     let mut first = first;
     assert!(wait_status(&mut first).success());
+    // One process that needs it twice waits for nobody.
+    let began = Instant::now();
+    let both = case.run(&["exec", "--machines", "web,db", "--", "echo", "both"]).exits(0);
+    assert_eq!(both.text().matches("both").count(), 2);
+    println!("two machines at once: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     // One that takes long.
     let mut first = case.script(&["ssh", "web"], 100);
     let began = Instant::now();

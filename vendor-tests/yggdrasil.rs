@@ -347,6 +347,11 @@ fn two_terminals_share_one_key() {
 }
 
 #[test]
+fn the_end_of_whoever_has_the_key_is_told() {
+    with_one_key(one_key::what_becomes_of_the_one_that_has_it_is_told);
+}
+
+#[test]
 fn scripts_wait_for_one_key_and_share_it() {
     with_one_key(one_key::scripts_wait_and_then_share_it);
 }

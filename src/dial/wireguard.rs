@@ -180,6 +180,9 @@ impl Dial for WireGuard {
             };
             let to = SocketAddrV6::new(six, target.port, 0, 0);
             let mut patience = Patience::default();
+            if self.node(members).is_none() {
+                enter(Phase::Key(NETWORK));
+            }
             loop {
                 match self.entry(members, to, enter).await? {
                     Entry::Node(node) => return holder::Node::open(node, to, enter).await,
@@ -278,11 +281,10 @@ impl WireGuard {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Entry, DialError> {
         let _starting = self.starting.lock().await;
-        if let Some(node) = self.nodes().get(&members.instance).and_then(Weak::upgrade) {
+        if let Some(node) = self.node(members) {
             return Ok(Entry::Node(node));
         }
-        let Identity { membership, machine, alone, is_borrowed } =
-            self.identity(members, enter).await?;
+        let Identity { membership, machine, alone, is_borrowed } = self.identity(members).await?;
         let (machine, terms) = (Printable(&machine).to_string(), membership.terms());
         let alone = match alone {
             Ok(alone) => alone,
@@ -300,17 +302,17 @@ impl WireGuard {
         Ok(Entry::Node(node))
     }
 
+    /// We in a network, if something of ours is in it.
+    fn node(&self, members: &Members) -> Option<Arc<Node>> {
+        self.nodes().get(&members.instance).and_then(Weak::upgrade)
+    }
+
     fn nodes(&self) -> MutexGuard<'_, HashMap<String, Weak<Node>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first key that is a member's, and better one that no other process uses.
-    async fn identity(
-        &self,
-        members: &Arc<Members>,
-        enter: &(dyn Fn(Phase) + Sync),
-    ) -> Result<Identity, DialError> {
-        enter(Phase::Key(NETWORK));
+    async fn identity(&self, members: &Arc<Members>) -> Result<Identity, DialError> {
         let (source, members) = (self.source.clone(), members.clone());
         let finding = move || source.keys.find(&members, &source.vars);
         let found = tokio::task::spawn_blocking(finding).await;

@@ -14,7 +14,9 @@ use crate::dial::{DialError, Phase, Stream};
 
 /// How often the lock is tried again where nobody says when it is free.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long an answer may take to begin: the other process may have been stopped.
+/// How long an answer may take to begin before something is said of it, and then before the
+/// lock is tried again: the other process may have been stopped.
+const SOON: Duration = Duration::from_millis(300);
 const ANSWER: Duration = Duration::from_secs(2);
 /// How long the end of a process is waited for, before a stream is opened that may end with
 /// it. A dial has ten seconds where nobody says otherwise.
@@ -92,8 +94,17 @@ impl Visit {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Option<Reply> {
         stream.write_all(&request.encode()).await.ok()?;
-        let first = timeout(ANSWER, Reply::receive(stream, self.network)).await.ok()?;
-        let mut reply = first.ok()?;
+        let mut reply = {
+            let receiving = Reply::receive(stream, self.network);
+            tokio::pin!(receiving);
+            match timeout(SOON, &mut receiving).await {
+                Ok(reply) => reply.ok()?,
+                Err(_) => {
+                    enter(self.busy.clone());
+                    timeout(ANSWER, receiving).await.ok()?.ok()?
+                }
+            }
+        };
         while let Reply::Phase(phase) = reply {
             enter(phase);
             reply = Reply::receive(stream, self.network).await.ok()?;

@@ -80,13 +80,10 @@ impl<K: Kind> Leaf<K> {
     }
 
     /// The leaf, which begins where there is none and this process may have one.
-    async fn entry(&self, enter: &(dyn Fn(Phase) + Sync)) -> Result<Entry, DialError> {
+    async fn entry(&self) -> Result<Entry, DialError> {
         let _starting = self.starting.lock().await;
         if let Some(client) = self.running_client() {
             return Ok(Entry::Here(client));
-        }
-        if self.kind.reads_key() {
-            enter(Phase::Key(K::TITLE));
         }
         let (kind, peers) = (self.kind.clone(), self.peers.clone());
         let starting = tokio::task::spawn_blocking(move || kind.start(peers));
@@ -113,8 +110,11 @@ impl<K: Kind> Dial for Leaf<K> {
             };
             let to = SocketAddrV6::new(address, target.port, 0, 0);
             let mut patience = Patience::default();
+            if self.kind.reads_key() && self.running_client().is_none() {
+                enter(Phase::Key(K::TITLE));
+            }
             loop {
-                match self.entry(enter).await? {
+                match self.entry().await? {
                     Entry::Here(client) => return client.dial(address, target.port, enter).await,
                     Entry::Elsewhere(holder, terms) => {
                         let busy = Phase::InUse(K::TITLE);
