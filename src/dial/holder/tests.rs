@@ -63,7 +63,8 @@ impl World {
         let hold = locks.take(&KEY).unwrap();
         let (sender, others) = mpsc::unbounded_channel();
         let node = Arc::new(Fake { others: sender, failure: Mutex::default() });
-        serve(&hold, &node, Offer { network: NETWORK, terms: terms("a"), stays: true });
+        // It does not stay, but its guests are in the same process.
+        serve(&hold, &node, Offer { network: NETWORK, terms: terms("a"), stays: false });
         Self { _dir: dir, locks, hold: Some(hold), node, others }
     }
 
