@@ -63,6 +63,7 @@ pub use begun::Begun;
 pub use by_address::Ways;
 use carrier::{Carrier, Setup};
 use direct::Direct;
+pub use holder::Lasting;
 pub use of_clan::OfClan;
 use onions::{Onions, Prepared};
 #[cfg(feature = "iroh")]
@@ -233,9 +234,8 @@ pub struct Settings {
     pub yggdrasil: yggdrasil::Settings,
     /// Whom nodes of other overlays may peer with.
     pub underlay: Underlay,
-    /// Whether this process waits for [`guests_are_gone`] in the end, so that others may go
-    /// by its nodes at any time.
-    pub stays: bool,
+    /// How long this process lasts, for others that go by its nodes, or by whose it goes.
+    pub lasting: Lasting,
 }
 
 #[cfg(feature = "tor")]

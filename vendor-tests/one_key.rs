@@ -160,6 +160,11 @@ pub fn what_becomes_of_the_one_that_has_it_is_told(case: &Case<'_>) {
     until("the end of every node", || !case.is_held());
     // The key is free at once.
     assert_eq!(case.run(&["ssh", "db", "-c", "echo", "new"]).exits(0).text(), "new\n");
+    // Who closes all leaves none.
+    let shells = [case.shell("web"), case.shell("db")];
+    case.run(&["close", "--all"]).exits(0);
+    case.is_over();
+    drop(shells);
 }
 
 /// Scripts wait for each other, and go by each other where that takes too long.
@@ -172,6 +177,10 @@ pub fn scripts_wait_and_then_share_it(case: &Case<'_>) {
     // One that takes long.
     let mut first = case.script(&["ssh", "web"], 100);
     let began = Instant::now();
+    // A ping does not mind that it may end.
+    let ping = case.run(&["network", "ping", "web", "--json"]).exits(0);
+    assert_eq!(ping.stderr, "");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     let second = case.run(&["ssh", "db", "-c", "echo", "second"]).exits(0);
     println!("beside a long script: {:?}", began.elapsed());
     assert_eq!(second.says(&["ends with it"]).text(), "second\n");

@@ -13,7 +13,7 @@ use super::invocation::{Front, Invocation, Task};
 use super::role::Role;
 use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
-use crate::dial::{self, OfClan, Settings};
+use crate::dial::{self, Lasting, OfClan, Settings};
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::openssh::{Forwards, Resolved};
@@ -102,8 +102,11 @@ pub(super) fn technologies<'a>(
     vars: &Arc<Vars>,
 ) -> Result<Settings> {
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
-    let stays = Role::of_this() == Some(Role::Master);
-    let mut settings = Settings { stays, ..Settings::default() };
+    let lasting = match Role::of_this() {
+        Some(Role::Master) => Lasting::Guests,
+        _ => Lasting::Work,
+    };
+    let mut settings = Settings { lasting, ..Settings::default() };
     #[cfg(feature = "iroh")]
     if used.contains(&dial::IROH) {
         settings.iroh = super::iroh::settings(&global.iroh, options)?;

@@ -43,6 +43,20 @@ static GUESTS: LazyLock<Guests> = LazyLock::new(Guests::new);
 /// How many guests have a stream; none once no more are taken.
 struct Guests(watch::Sender<Option<usize>>);
 
+/// How long a process lasts that needs a key or has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lasting {
+    /// As long as its own work.
+    #[default]
+    Work,
+    /// Until no other process goes by its nodes: it waits for
+    /// [`guests_are_gone`](super::guests_are_gone) in the end.
+    Guests,
+    /// As long as it takes to see whether somebody answers: a stream that may end at any time
+    /// will do.
+    Answer,
+}
+
 /// A node of a network of ours.
 pub(super) trait Node: Send + Sync + 'static {
     /// Opens a stream, which keeps the node.
@@ -60,8 +74,8 @@ pub(super) struct Offer {
     pub(super) network: &'static str,
     /// What a guest has to have in common with it.
     pub(super) terms: Terms,
-    /// Whether this process waits for its guests in the end.
-    pub(super) stays: bool,
+    /// How long this process is there.
+    pub(super) lasting: Lasting,
 }
 
 /// Waits until no guest has a stream in this process, and takes none from then on.
@@ -143,8 +157,8 @@ async fn attend_all<N: Node>(listener: UnixListener, node: Weak<N>, offer: Offer
 async fn attend<N: Node>(mut guest: UnixStream, node: Weak<N>, offer: Offer) -> Option<()> {
     let peer = key_lock::peer(&guest).filter(key_lock::Peer::is_ours)?;
     let request = timeout(REQUEST, Request::receive(&mut guest)).await.ok()?.ok()?;
-    let Offer { network, terms, stays } = offer;
-    let stays = stays || peer.pid == std::process::id();
+    let Offer { network, terms, lasting } = offer;
+    let stays = lasting == Lasting::Guests || peer.pid == std::process::id();
     let refusal = match () {
         () if !terms.agree(&request.terms) => Some(Reply::Differs),
         () if !stays && !request.is_urgent => Some(Reply::Wait),

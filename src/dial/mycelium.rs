@@ -89,7 +89,7 @@ pub(super) fn way(settings: &super::Settings, onions: &Onions) -> Option<Arc<dyn
         true => public_nodes(),
         false => Vec::new(),
     };
-    Leaf::way(Mycelium(onions.clone()), peers(named, of_clan, &ports, public), settings.stays)
+    Leaf::way(Mycelium(onions.clone()), peers(named, of_clan, &ports, public), settings.lasting)
 }
 
 /// The nodes that anybody may peer with.

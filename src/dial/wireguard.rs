@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::by_address::{Answering, ByAddress, Resolved};
-use super::holder::{self, Offer, Patience, Visit};
+use super::holder::{self, Lasting, Offer, Patience, Visit};
 use super::key_lock::{Hold, InUse};
 use super::own_runtime::OwnRuntime;
 use super::{Dial, DialError, DialFailure, Dialling, Phase, Target};
@@ -117,7 +117,7 @@ pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
         members: OnceCell::new(),
         nodes: Mutex::default(),
         starting: Default::default(),
-        stays: settings.stays,
+        lasting: settings.lasting,
         visits: Arc::default(),
     }))
 }
@@ -130,8 +130,7 @@ struct WireGuard {
     nodes: Mutex<HashMap<String, Weak<Node>>>,
     /// Held while one starts.
     starting: tokio::sync::Mutex<()>,
-    /// Whether this process waits for others that use a node of it.
-    stays: bool,
+    lasting: Lasting,
     /// Held by streams that go by another process.
     visits: Arc<()>,
 }
@@ -179,7 +178,7 @@ impl Dial for WireGuard {
                 return Err(failed(DialFailure::NoRoute));
             };
             let to = SocketAddrV6::new(six, target.port, 0, 0);
-            let mut patience = Patience::default();
+            let mut patience = Patience::of(self.lasting);
             if self.node(members).is_none() {
                 enter(Phase::Key(NETWORK));
             }
@@ -231,8 +230,8 @@ impl ByAddress for WireGuard {
     }
 
     fn is_alone(&self) -> bool {
-        self.nodes().values().any(|node| node.strong_count() > 0)
-            || Arc::strong_count(&self.visits) > 1
+        let nodes: Vec<_> = self.nodes().values().filter_map(Weak::upgrade).collect();
+        nodes.iter().any(|node| node.alone.is_held()) || Arc::strong_count(&self.visits) > 1
     }
 
     fn addresses<'a>(&'a self, name: &'a str) -> Answering<'a, Option<Resolved>> {
@@ -297,7 +296,7 @@ impl WireGuard {
             enter(Phase::Contested(NETWORK));
         }
         let node = Arc::new(start(membership, machine, alone, is_borrowed, enter).await?);
-        holder::serve(&node.alone, &node, Offer { network: NETWORK, terms, stays: self.stays });
+        holder::serve(&node.alone, &node, Offer { network: NETWORK, terms, lasting: self.lasting });
         self.nodes().insert(members.instance.clone(), Arc::downgrade(&node));
         Ok(Entry::Node(node))
     }

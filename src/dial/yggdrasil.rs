@@ -104,7 +104,7 @@ pub(super) fn way(settings: &super::Settings, onions: &Onions) -> Option<Arc<dyn
     let Settings { keys, peers: named, locks, memory } = settings.yggdrasil.clone();
     let peers = peers(&named, &settings.underlay.yggdrasil, &ports, Vec::new());
     let kind = Yggdrasil { keys, named, locks, onions: onions.clone(), memory };
-    Leaf::way(kind, peers, settings.stays)
+    Leaf::way(kind, peers, settings.lasting)
 }
 
 struct Yggdrasil {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::Lasting;
 use super::message::{Reply, Request, Terms};
 use crate::dial::key_lock::{self, InUse};
 use crate::dial::{DialError, Phase, Stream};
@@ -33,16 +34,28 @@ pub(in crate::dial) struct Visit {
 }
 
 /// Until when the end of another process is waited for.
-#[derive(Debug, Default)]
-pub(in crate::dial) struct Patience(Option<Instant>);
+#[derive(Debug)]
+pub(in crate::dial) struct Patience {
+    lasting: Lasting,
+    end: Option<Instant>,
+}
 
 impl Patience {
+    /// That of a process.
+    pub(in crate::dial) fn of(lasting: Lasting) -> Self {
+        Self { lasting, end: None }
+    }
+
     fn end(&mut self) -> Instant {
-        *self.0.get_or_insert_with(|| Instant::now() + PATIENCE)
+        *self.end.get_or_insert_with(|| Instant::now() + PATIENCE)
     }
 
     fn is_over(&self) -> bool {
-        self.0.is_some_and(|end| end <= Instant::now())
+        self.is_none() || self.end.is_some_and(|end| end <= Instant::now())
+    }
+
+    fn is_none(&self) -> bool {
+        self.lasting == Lasting::Answer
     }
 }
 
@@ -64,7 +77,10 @@ impl Visit {
         let request = Request { is_urgent, to: self.to, terms: self.terms.clone() };
         match self.answer(&mut stream, &request, enter).await {
             Some(Reply::Open) => {
-                if is_urgent && let Some(peer) = key_lock::peer(&stream) {
+                if is_urgent
+                    && !patience.is_none()
+                    && let Some(peer) = key_lock::peer(&stream)
+                {
                     enter(Phase::Lodging { network: self.network, pid: peer.pid });
                 }
                 return Some(Ok(Stream::new(stream, Some((*self.to.ip()).into()))));

@@ -64,7 +64,7 @@ impl World {
         let (sender, others) = mpsc::unbounded_channel();
         let node = Arc::new(Fake { others: sender, failure: Mutex::default() });
         // It does not stay, but its guests are in the same process.
-        serve(&hold, &node, Offer { network: NETWORK, terms: terms("a"), stays: false });
+        serve(&hold, &node, Offer { network: NETWORK, terms: terms("a"), lasting: Lasting::Work });
         Self { _dir: dir, locks, hold: Some(hold), node, others }
     }
 
@@ -82,7 +82,7 @@ impl World {
         let visit = Visit { network: NETWORK, to, terms: terms(name), busy };
         let phases: Mutex<Vec<Phase>> = Mutex::default();
         let enter = |phase| phases.lock().unwrap().push(phase);
-        let mut patience = Patience::default();
+        let mut patience = Patience::of(Lasting::Work);
         let opening = visit.open(self.in_use(), &mut patience, &enter);
         let opened = timeout(LONG, opening).await.unwrap();
         (opened, phases.into_inner().unwrap())

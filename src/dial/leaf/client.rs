@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
-use crate::dial::holder::{self, Offer, Terms};
+use crate::dial::holder::{self, Lasting, Offer, Terms};
 use crate::dial::key_lock::Hold;
 use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::packet::{Shape, Stack};
@@ -72,9 +72,9 @@ impl Client {
     }
 
     /// Opens streams for other processes of ours, where they would need the same key.
-    pub(in crate::dial) fn serve(self: &Arc<Self>, stays: bool) {
+    pub(in crate::dial) fn serve(self: &Arc<Self>, lasting: Lasting) {
         if let Some((hold, terms)) = &self.alone {
-            let offer = Offer { network: self.overlay, terms: terms.clone(), stays };
+            let offer = Offer { network: self.overlay, terms: terms.clone(), lasting };
             holder::serve(hold, self, offer);
         }
     }

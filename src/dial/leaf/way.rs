@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::client::{Client, failed};
 use super::{Carriage, PeerAddress};
 use crate::dial::by_address::{Answering, ByAddress};
-use crate::dial::holder::{Patience, Terms, Visit};
+use crate::dial::holder::{Lasting, Patience, Terms, Visit};
 use crate::dial::key_lock::InUse;
 use crate::dial::underlay::{Peers, Place};
 use crate::dial::{Dial, DialError, DialFailure, Dialling, Phase, Target};
@@ -55,8 +55,7 @@ pub(in crate::dial) struct Leaf<K> {
     client: Mutex<Weak<Client>>,
     /// Held while one starts.
     starting: tokio::sync::Mutex<()>,
-    /// Whether this process waits for others that use its leaf.
-    stays: bool,
+    lasting: Lasting,
     /// Held by streams that go by another process.
     visits: Arc<()>,
 }
@@ -66,12 +65,12 @@ impl<K: Kind> Leaf<K> {
     pub(in crate::dial) fn way(
         kind: K,
         peers: Vec<PeerAddress>,
-        stays: bool,
+        lasting: Lasting,
     ) -> Option<Arc<dyn ByAddress>> {
         let (client, starting, visits) = (Mutex::default(), Default::default(), Arc::default());
         let kind = Arc::new(kind);
         let is_any = !peers.is_empty();
-        let way = || Self { kind, peers, client, starting, stays, visits };
+        let way = || Self { kind, peers, client, starting, lasting, visits };
         is_any.then(|| Arc::new(way()) as Arc<dyn ByAddress>)
     }
 
@@ -91,7 +90,7 @@ impl<K: Kind> Leaf<K> {
         match started.map_err(|fault| failed(K::TITLE, fault))? {
             Started::Here(client) => {
                 let client = Arc::new(client);
-                client.serve(self.stays);
+                client.serve(self.lasting);
                 let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
                 *known = Arc::downgrade(&client);
                 Ok(Entry::Here(client))
@@ -109,7 +108,7 @@ impl<K: Kind> Dial for Leaf<K> {
                 return Err(DialError::new(Stage::Resolve, failure));
             };
             let to = SocketAddrV6::new(address, target.port, 0, 0);
-            let mut patience = Patience::default();
+            let mut patience = Patience::of(self.lasting);
             if self.kind.reads_key() && self.running_client().is_none() {
                 enter(Phase::Key(K::TITLE));
             }
