@@ -8,6 +8,7 @@ mod carrier;
 mod direct;
 #[cfg(all(any(test, fuzzing), any(feature = "mycelium", feature = "yggdrasil")))]
 pub(crate) mod fuzz;
+mod holder;
 mod host_daemon;
 pub mod iroh;
 mod key_lock;
@@ -60,6 +61,7 @@ pub(crate) use begun::Pending;
 pub use by_address::Ways;
 use carrier::{Carrier, Setup};
 use direct::Direct;
+pub use holder::Lasting;
 pub use of_clan::OfClan;
 use onions::{Onions, Prepared};
 pub use phase::Phase;
@@ -196,6 +198,12 @@ pub fn wait_for_goodbyes(limit: std::time::Duration) {
     own_runtime::wait_for_all(limit);
 }
 
+/// Waits until no other process goes by a node of this one any more, and lets none from then
+/// on. For those that stay.
+pub async fn guests_are_gone() {
+    holder::guests_are_gone().await;
+}
+
 /// The ways of our own into networks that are known by their addresses. Starts and reads
 /// nothing.
 pub fn ways(settings: &Settings) -> Ways {
@@ -231,6 +239,8 @@ pub struct Settings {
     pub yggdrasil: yggdrasil::Settings,
     /// Whom nodes of other overlays may peer with.
     pub underlay: Underlay,
+    /// How long this process lasts, for others that go by its nodes, or by whose it goes.
+    pub lasting: Lasting,
 }
 
 #[cfg(feature = "tor")]

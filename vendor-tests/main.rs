@@ -74,6 +74,7 @@ mod native_words;
 mod nix;
 mod nix_module;
 mod not_utf8;
+mod one_key;
 mod openssh;
 mod openssh_algorithms;
 mod openssh_awkward;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Home, Run, noise, run, running, sshd_config, start, until, wait};
 use crate::links::{Namespace, PORT};
+use crate::one_key::{self, Case, name_it_db};
 
 const DIRECT: &str = "clan_lib.network.direct";
 /// Who has no rights.
@@ -16,7 +17,7 @@ const NOBODY: &str = "65534";
 /// Where the controller is.
 pub const ENDPOINT: &str = "10.92.1.1";
 pub const PREFIX: &str = "fd11:2:3:400";
-const WEB: &str = "0:0:b:2";
+pub const WEB: &str = "0:0:b:2";
 pub const ADMIN: &str = "0:0:a:1";
 
 /// A pair of keys.
@@ -258,6 +259,49 @@ fn a_key_is_found_and_used_by_one_process_at_a_time() {
     let other = world.run(&["--wireguard-key", "web.key", "ssh", "gate", "-c", "true"]);
     let other = other.exits(255);
     assert!(!other.stderr.contains(world.web.private.trim()), "{}", other.stderr);
+}
+
+/// The case of one key in several processes.
+fn with_one_key(check: impl FnOnce(&Case<'_>)) {
+    let world = World::new();
+    let home = &world.home;
+    home.secret("home/.config/clan-connect/wireguard-key", &world.admin.private);
+    name_it_db(home, "clan/clan-connect.json", &format!("{PREFIX}:{WEB}"));
+    check(&Case {
+        home,
+        us: &world.us,
+        command: &|args| world.command(args),
+        sessions: &|| world.sessions(),
+        busy: "waiting for another clan-connect that uses the key of admin",
+    });
+}
+
+#[test]
+fn two_terminals_share_one_key() {
+    with_one_key(one_key::terminals_share_it);
+}
+
+#[test]
+fn the_end_of_whoever_has_the_key_is_told() {
+    with_one_key(one_key::what_becomes_of_the_one_that_has_it_is_told);
+}
+
+#[test]
+fn scripts_wait_for_one_key_and_share_it() {
+    with_one_key(one_key::scripts_wait_and_then_share_it);
+}
+
+#[test]
+fn one_key_is_one_whatever_the_variables_are() {
+    with_one_key(|case| {
+        let key = case.home.path("admin.key").display().to_string();
+        one_key::the_environment_changes_nothing(case, &["--wireguard-key", &key]);
+    });
+}
+
+#[test]
+fn nobody_keeps_a_key_from_us_by_its_name() {
+    with_one_key(one_key::a_stranger_with_its_name_is_no_obstacle);
 }
 
 #[test]

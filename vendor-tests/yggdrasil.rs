@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Home, PROGRAMS, Run, noise, run, sshd_config, start, until, wait};
 use crate::links::{Namespace, PORT};
+use crate::one_key::{self, Case, name_it_db};
 
 const DIRECT: &str = "clan_lib.network.direct";
 /// Who has no rights.
@@ -324,6 +325,40 @@ fn a_key_that_is_kept_is_let_in_by_its_address_and_used_by_one_at_a_time() {
     assert!(first.wait().unwrap().success());
     let body = pem.lines().nth(1).unwrap();
     assert!(!done.stderr.contains(body), "{}", done.stderr);
+}
+
+/// The case of one key in several processes: a kept key that is let in.
+fn with_one_key(check: impl FnOnce(&Case<'_>)) {
+    let world = World::new();
+    world.let_in_members_only();
+    name_it_db(&world.home, "clan/exports.json", &world.web);
+    check(&Case {
+        home: &world.home,
+        us: &world.us,
+        command: &|args| world.command(&[&["--yggdrasil-key", "member.key"], args].concat()),
+        sessions: &|| world.sessions(),
+        busy: "waiting for another clan-connect that uses the key of Yggdrasil",
+    });
+}
+
+#[test]
+fn two_terminals_share_one_key() {
+    with_one_key(one_key::terminals_share_it);
+}
+
+#[test]
+fn the_end_of_whoever_has_the_key_is_told() {
+    with_one_key(one_key::what_becomes_of_the_one_that_has_it_is_told);
+}
+
+#[test]
+fn scripts_wait_for_one_key_and_share_it() {
+    with_one_key(one_key::scripts_wait_and_then_share_it);
+}
+
+#[test]
+fn one_key_is_one_whatever_the_variables_are() {
+    with_one_key(|case| one_key::the_environment_changes_nothing(case, &[]));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::task::drive;
 use super::{Global, Ui, complete, events, print_json, print_text};
 use crate::advice::{self, Caller};
 use crate::connect::{KeyState, Probed, Request, Trust, probe};
-use crate::dial::{Dialer, Phase};
+use crate::dial::{Dialer, Lasting, Phase, Settings};
 use crate::error::{Error, Result};
 use crate::plan::Route;
 use crate::printable::Printable;
@@ -126,10 +126,8 @@ async fn ping_all(
     let routes = std::mem::take(&mut request.routes);
     let last_resort = request.last_resort.take();
     let trust = Arc::new(Trust::load(&request).await?);
-    let dialer = Arc::new(Dialer::new(
-        std::mem::take(&mut request.settings),
-        request.socket_options.clone(),
-    ));
+    let settings = Settings { lasting: Lasting::Answer, ..std::mem::take(&mut request.settings) };
+    let dialer = Arc::new(Dialer::new(settings, request.socket_options.clone()));
     let turns = Turns::new();
     let said = deadline(invocation);
     let one = async |_, route: Route| {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::invocation::{Front, Invocation, Task};
+use super::role::Role;
 use super::{Global, Ui};
 use crate::connect::{HostKeySettings, Request};
-use crate::dial::{OfClan, Settings};
+use crate::dial::{Lasting, OfClan, Settings};
 use crate::error::{Error, Result};
 use crate::model::Technology;
 use crate::openssh::{Forwards, Resolved};
@@ -101,7 +102,11 @@ pub(super) fn technologies<'a>(
     vars: &Arc<Vars>,
 ) -> Result<Settings> {
     let used: HashSet<&Technology> = routes.map(|route| &route.technology).collect();
-    let mut settings = Settings::default();
+    let lasting = match Role::of_this() {
+        Some(Role::Master) => Lasting::Guests,
+        _ => Lasting::Work,
+    };
+    let mut settings = Settings { lasting, ..Settings::default() };
     #[cfg(feature = "iroh")]
     if used.contains(&Technology::IROH) {
         settings.iroh = super::iroh::settings(&global.iroh, options)?;

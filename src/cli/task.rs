@@ -245,6 +245,10 @@ async fn over(
     drop(shared);
     drop(open);
     session.disconnect().await;
+    if Role::of_this() == Some(Role::Master) {
+        // Sessions to other machines may go by a network of ours in this process.
+        dial::guests_are_gone().await;
+    }
     ended
 }
 

@@ -27,7 +27,7 @@ use connect::Underlay;
 pub(super) use driver::{Command, Driver, Progress};
 pub use peer::{Carriage, PeerAddress};
 pub(super) use sockets::Sockets;
-pub(super) use way::{Leaf, OverlayKind, peers};
+pub(super) use way::{Leaf, OverlayKind, Started, peers};
 
 /// An overlay's protocol, on one link to a peer at a time. `now` is always the time since
 /// the Unix epoch, on a clock that never goes back.

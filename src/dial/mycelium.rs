@@ -20,7 +20,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::by_address::ByAddress;
-use super::leaf::{Client, Leaf, OverlayKind, Sockets, peers, random};
+use super::leaf::{Client, Leaf, OverlayKind, Sockets, Started, peers, random};
 use super::onions::Onions;
 use crate::dial::leaf::{Carriage, PeerAddress};
 use crate::error::LeafFault;
@@ -89,7 +89,7 @@ pub(super) fn way(settings: &super::Settings, onions: &Onions) -> Option<Arc<dyn
         true => public_nodes(),
         false => Vec::new(),
     };
-    Leaf::way(Mycelium(onions.clone()), peers(named, of_clan, &ports, public))
+    Leaf::way(Mycelium(onions.clone()), peers(named, of_clan, &ports, public), settings.lasting)
 }
 
 /// The nodes that anybody may peer with.
@@ -112,13 +112,13 @@ impl OverlayKind for Mycelium {
         false
     }
 
-    fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
+    fn start(&self, peers: Vec<PeerAddress>) -> Result<Started, LeafFault> {
         let mut secret = Zeroizing::new([0; 32]);
         if !random(secret.as_mut_slice()) {
             return Err(LeafFault::NoRandom);
         }
         let router = Router::new(Identity::new(secret), random);
         let (us, sockets) = ((router.address(), MTU), Sockets::new(self.0.clone()));
-        Client::start(Self::TITLE, us, router, peers, sockets)
+        Client::start(Self::TITLE, us, router, peers, sockets).map(Started::Here)
     }
 }

@@ -39,25 +39,25 @@ pub enum Phase {
     /// that it is when it takes too long.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Peering(LeafFailure),
     /// Where the machine is in the overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Seeking(LeafFailure),
     /// Keys in common with the machine.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Session(LeafFailure),
     /// The machine, by way of the overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Entering(LeafFailure),
     /// The key for this network, which may be in a var or a pipe.
@@ -67,16 +67,26 @@ pub enum Phase {
     /// Another process of ours, which uses our key of this overlay.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     InUse(&'static str),
     /// A remark: the key of a machine is used that runs elsewhere, too; its name,
     /// printable.
     Borrowing(String),
+    /// A remark: another user has the name by which processes of ours would know that one
+    /// of them uses the key for this network.
+    Contested(&'static str),
+    /// A remark: the node of another process of ours leads on, which does not wait for us.
+    Lodging {
+        /// Its network.
+        network: &'static str,
+        /// The process.
+        pid: u32,
+    },
     /// A remark: a public node of this overlay leads on.
     #[cfg_attr(
         not(any(feature = "mycelium", feature = "yggdrasil")),
-        expect(dead_code, reason = "nobody is a leaf")
+        allow(dead_code, reason = "nobody is a leaf")
     )]
     Public(&'static str),
     /// A WireGuard controller.
@@ -125,6 +135,16 @@ impl fmt::Display for Phase {
                 "the WireGuard key of {machine} is used here: while {machine} itself is up, its \
                  controllers send its packets to the one of the two that they heard last"
             ),
+            Self::Contested(network) => write!(
+                f,
+                "another user has taken the socket name that marks the {network} key as in use: \
+                 make sure that no other process uses the key"
+            ),
+            Self::Lodging { network, pid } => write!(
+                f,
+                "the connection goes by the {network} node of another clan-connect (process \
+                 {pid}), which has the key, and ends with it"
+            ),
             Self::Public(overlay) => write!(
                 f,
                 "a public node of {overlay} carries the connection: it sees which addresses \
@@ -142,12 +162,15 @@ impl fmt::Display for Phase {
 impl Phase {
     /// Whether it is only said by the way, and something else is waited for.
     pub fn is_remark(&self) -> bool {
-        matches!(self, Self::Distrusting { .. } | Self::Borrowing(_) | Self::Public(_))
+        matches!(self, Self::Distrusting { .. }) || self.is_warning()
     }
 
     /// Whether the user has to know of it.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Borrowing(_) | Self::Public(_))
+        matches!(
+            self,
+            Self::Borrowing(_) | Self::Contested(_) | Self::Lodging { .. } | Self::Public(_)
+        )
     }
 
     /// Whether it ends by itself in time, and may take longer than other networks do: each
@@ -183,9 +206,12 @@ impl Phase {
             Self::Handshaking => wireguard(Stage::Bootstrap, WireGuardFailure::Silent),
             Self::Behind => wireguard(Stage::Dial, WireGuardFailure::NoAnswer),
             Self::Resolving => DialError::new(Stage::Resolve, DialFailure::ResolverTimeout),
-            Self::Connecting | Self::Through(_) | Self::Borrowing(_) | Self::Public(_) => {
-                DialError::new(Stage::Dial, DialFailure::TimedOut)
-            }
+            Self::Connecting
+            | Self::Through(_)
+            | Self::Borrowing(_)
+            | Self::Contested(_)
+            | Self::Lodging { .. }
+            | Self::Public(_) => DialError::new(Stage::Dial, DialFailure::TimedOut),
         }
     }
 }

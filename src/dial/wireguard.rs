@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::by_address::{Answering, ByAddress, Resolved};
+use super::holder::{self, Lasting, Offer, Patience, Visit};
+use super::key_lock::{Hold, InUse};
 use super::own_runtime::OwnRuntime;
 use super::{Dial, DialError, DialFailure, Dialling, Phase, Target};
 use crate::env::Env;
@@ -34,7 +36,11 @@ pub(crate) use identity::default_key;
 use identity::{Identity, Keys};
 pub(crate) use members::public_vars;
 use members::{Members, Outline};
+use membership::Membership;
 use tunnel::Tunnel;
+
+/// What such a network is called where something is said of it.
+const NETWORK: &str = "WireGuard";
 
 /// What a clan says of its WireGuard networks, before any var is read.
 #[derive(Clone, Default)]
@@ -111,6 +117,8 @@ pub(super) fn way(settings: &super::Settings) -> Option<Arc<dyn ByAddress>> {
         members: OnceCell::new(),
         nodes: Mutex::default(),
         starting: Default::default(),
+        lasting: settings.lasting,
+        visits: Arc::default(),
     }))
 }
 
@@ -122,6 +130,16 @@ struct WireGuard {
     nodes: Mutex<HashMap<String, Weak<Node>>>,
     /// Held while one starts.
     starting: tokio::sync::Mutex<()>,
+    lasting: Lasting,
+    /// Held by streams that go by another process.
+    visits: Arc<()>,
+}
+
+/// What leads into a network.
+enum Entry {
+    Node(Arc<Node>),
+    /// The process that is the member.
+    Elsewhere(Visit, InUse),
 }
 
 /// We in a network.
@@ -129,12 +147,22 @@ struct Node {
     tunnel: Tunnel,
     runtime: OwnRuntime,
     /// Held as long as we are the member.
-    _alone: Option<std::fs::File>,
+    alone: Hold,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         self.runtime.end_after(self.tunnel.close());
+    }
+}
+
+impl holder::Node for Node {
+    fn open<'a>(
+        self: Arc<Self>,
+        to: SocketAddrV6,
+        enter: &'a (dyn Fn(Phase) + Sync),
+    ) -> Dialling<'a> {
+        Box::pin(async move { Ok(self.tunnel.connect(to, enter).await?.with_carrier(self)) })
     }
 }
 
@@ -149,9 +177,21 @@ impl Dial for WireGuard {
             let Some(members) = all.iter().find(|members| members.claims(address)) else {
                 return Err(failed(DialFailure::NoRoute));
             };
-            let node = self.node(members, enter).await?;
-            let address = SocketAddrV6::new(six, target.port, 0, 0);
-            Ok(node.tunnel.connect(address, enter).await?.with_carrier(node))
+            let to = SocketAddrV6::new(six, target.port, 0, 0);
+            let mut patience = Patience::of(self.lasting);
+            if self.node(members).is_none() {
+                enter(Phase::Key(NETWORK));
+            }
+            loop {
+                match self.entry(members, to, enter).await? {
+                    Entry::Node(node) => return holder::Node::open(node, to, enter).await,
+                    Entry::Elsewhere(visit, holder) => {
+                        if let Some(opened) = visit.open(holder, &mut patience, enter).await {
+                            return Ok(opened?.with_carrier(self.visits.clone()));
+                        }
+                    }
+                }
+            }
         })
     }
 }
@@ -190,7 +230,8 @@ impl ByAddress for WireGuard {
     }
 
     fn is_alone(&self) -> bool {
-        self.nodes().values().any(|node| node.strong_count() > 0)
+        let nodes: Vec<_> = self.nodes().values().filter_map(Weak::upgrade).collect();
+        nodes.iter().any(|node| node.alone.is_held()) || Arc::strong_count(&self.visits) > 1
     }
 
     fn addresses<'a>(&'a self, name: &'a str) -> Answering<'a, Option<Resolved>> {
@@ -230,67 +271,76 @@ impl WireGuard {
         self.members.get_or_init(read).await
     }
 
-    /// We in a network, which begins where nothing of ours is in it yet.
-    async fn node(
+    /// We in a network, which begins where nothing of ours is in it yet, and this process
+    /// may be the one.
+    async fn entry(
         &self,
         members: &Arc<Members>,
+        to: SocketAddrV6,
         enter: &(dyn Fn(Phase) + Sync),
-    ) -> Result<Arc<Node>, DialError> {
+    ) -> Result<Entry, DialError> {
         let _starting = self.starting.lock().await;
-        if let Some(node) = self.nodes().get(&members.instance).and_then(Weak::upgrade) {
-            return Ok(node);
+        if let Some(node) = self.node(members) {
+            return Ok(Entry::Node(node));
         }
-        let node = Arc::new(self.start(members, enter).await?);
+        let Identity { membership, machine, alone, is_borrowed } = self.identity(members).await?;
+        let (machine, terms) = (Printable(&machine).to_string(), membership.terms());
+        let alone = match alone {
+            Ok(alone) => alone,
+            Err(holder) => {
+                let visit = Visit { network: NETWORK, to, terms, busy: Phase::Busy(machine) };
+                return Ok(Entry::Elsewhere(visit, holder));
+            }
+        };
+        if alone.is_contested {
+            enter(Phase::Contested(NETWORK));
+        }
+        let node = Arc::new(start(membership, machine, alone, is_borrowed, enter).await?);
+        holder::serve(&node.alone, &node, Offer { network: NETWORK, terms, lasting: self.lasting });
         self.nodes().insert(members.instance.clone(), Arc::downgrade(&node));
-        Ok(node)
+        Ok(Entry::Node(node))
+    }
+
+    /// We in a network, if something of ours is in it.
+    fn node(&self, members: &Members) -> Option<Arc<Node>> {
+        self.nodes().get(&members.instance).and_then(Weak::upgrade)
     }
 
     fn nodes(&self) -> MutexGuard<'_, HashMap<String, Weak<Node>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Becomes a member.
-    async fn start(
-        &self,
-        members: &Arc<Members>,
-        enter: &(dyn Fn(Phase) + Sync),
-    ) -> Result<Node, DialError> {
-        let Identity { membership, alone, machine, is_borrowed } =
-            self.identity(members, enter).await?;
-        for address in &membership.addresses {
-            if let Some(device) = overlay::device_with(*address) {
-                let (machine, address) = (Printable(&machine).to_string(), *address);
-                let device = Printable(&device).to_string();
-                return Err(member(MemberFailure::Runs { machine, address, device }));
-            }
-        }
-        if is_borrowed {
-            enter(Phase::Borrowing(Printable(&machine).to_string()));
-        }
-        let runtime =
-            OwnRuntime::new("wireguard").map_err(|error| failed(DialFailure::from(&error)))?;
-        let tunnel = Tunnel::start(&membership, &runtime, enter).await?;
-        Ok(Node { tunnel, runtime, _alone: alone })
+    /// The first key that is a member's, and better one that no other process uses.
+    async fn identity(&self, members: &Arc<Members>) -> Result<Identity, DialError> {
+        let (source, members) = (self.source.clone(), members.clone());
+        let finding = move || source.keys.find(&members, &source.vars);
+        let found = tokio::task::spawn_blocking(finding).await;
+        let none = || Err(MemberFailure::NoKey { instance: String::new() });
+        found.unwrap_or_else(|_| none()).map_err(member)
     }
+}
 
-    /// The first key that is a member's and that no other process uses.
-    async fn identity(
-        &self,
-        members: &Arc<Members>,
-        enter: &(dyn Fn(Phase) + Sync),
-    ) -> Result<Identity, DialError> {
-        enter(Phase::Key("WireGuard"));
-        loop {
-            let (source, members) = (self.source.clone(), members.clone());
-            let finding = move || source.keys.find(&members, &source.vars);
-            let found = tokio::task::spawn_blocking(finding).await;
-            match found.unwrap_or(Err(MemberFailure::NoKey { instance: String::new() })) {
-                Err(MemberFailure::Busy { machine }) => enter(Phase::Busy(machine)),
-                found => return found.map_err(member),
-            }
-            tokio::time::sleep(identity::RETRY).await;
+/// Becomes a member.
+async fn start(
+    membership: Membership,
+    machine: String,
+    alone: Hold,
+    is_borrowed: bool,
+    enter: &(dyn Fn(Phase) + Sync),
+) -> Result<Node, DialError> {
+    for address in &membership.addresses {
+        if let Some(device) = overlay::device_with(*address) {
+            let (address, device) = (*address, Printable(&device).to_string());
+            return Err(member(MemberFailure::Runs { machine, address, device }));
         }
     }
+    if is_borrowed {
+        enter(Phase::Borrowing(machine));
+    }
+    let runtime =
+        OwnRuntime::new("wireguard").map_err(|error| failed(DialFailure::from(&error)))?;
+    let tunnel = Tunnel::start(&membership, &runtime, enter).await?;
+    Ok(Node { tunnel, runtime, alone })
 }
 
 fn failed(failure: DialFailure) -> DialError {

@@ -26,19 +26,19 @@ mod wire;
 mod vectors;
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 
 use super::by_address::ByAddress;
+use super::holder::Terms;
 use super::key_lock::KeyLocks;
-use super::leaf::{Client, Leaf, OverlayKind, Sockets, peers, random};
+use super::leaf::{Client, Leaf, OverlayKind, Sockets, Started, peers, random};
 use super::onions::Onions;
 use crate::dial::leaf::{Carriage, PeerAddress};
 use crate::env::Env;
 use crate::error::LeafFault;
 use crate::overlay::{self, Overlay};
+use crate::parts::Parts;
 use crate::vars::Vars;
-use identity::Identity;
 pub(crate) use kept::place as kept_key;
 pub use kept::{Kept, kept};
 use key::Keys;
@@ -51,7 +51,7 @@ const MTU: usize = 16_384;
 /// The ports that Clan's service has.
 const PORT: u16 = 6443;
 const TLS_PORT: u16 = 6446;
-/// Where locks of keys lie.
+/// What the locks are of, and where their files lie.
 const LOCKS: &str = "clan-connect/yggdrasil";
 
 /// What the user says of Yggdrasil.
@@ -103,11 +103,14 @@ pub(super) fn way(settings: &super::Settings, onions: &Onions) -> Option<Arc<dyn
     let ports = [(PORT, Carriage::Tcp), (TLS_PORT, Carriage::Tls)];
     let Settings { keys, peers: named, locks, memory } = settings.yggdrasil.clone();
     let peers = peers(&named, &settings.underlay.yggdrasil, &ports, Vec::new());
-    Leaf::way(Yggdrasil { keys, locks, onions: onions.clone(), memory }, peers)
+    let kind = Yggdrasil { keys, named, locks, onions: onions.clone(), memory };
+    Leaf::way(kind, peers, settings.lasting)
 }
 
 struct Yggdrasil {
     keys: Option<Keys>,
+    /// Peers that the user has named.
+    named: Vec<PeerAddress>,
     locks: KeyLocks,
     onions: Onions,
     memory: Option<Arc<dyn Memory>>,
@@ -122,27 +125,43 @@ impl OverlayKind for Yggdrasil {
         self.keys.is_some()
     }
 
-    fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault> {
-        let (identity, alone) = self.identity()?;
+    fn start(&self, peers: Vec<PeerAddress>) -> Result<Started, LeafFault> {
+        let found = self.keys.as_ref().map(Keys::find).transpose();
+        let (identity, alone) = match found.map_err(LeafFault::BadKey)?.flatten() {
+            Some(identity) => {
+                if overlay::device_with(identity.address).is_some() {
+                    return Err(LeafFault::KeyElsewhere);
+                }
+                let terms = self.terms(&peers);
+                match self.locks.take(&identity.public) {
+                    Ok(hold) => (identity, Some((hold, terms))),
+                    Err(holder) => return Ok(Started::Elsewhere(holder, terms)),
+                }
+            }
+            // One that lives as long as the process.
+            None => (node::fresh_identity(random).ok_or(LeafFault::NoRandom)?, None),
+        };
         let node = Node::new(identity, random).remembering(self.memory.clone());
         let (us, sockets) = ((node.address(), MTU), Sockets::new(self.onions.clone()));
         let client = Client::start(Self::TITLE, us, node, peers, sockets)?;
-        Ok(client.holding(alone))
+        Ok(Started::Here(client.holding(alone)))
     }
 }
 
 impl Yggdrasil {
-    /// A key, and that nobody else uses it here; one that lives as long as the process,
-    /// where there is none.
-    fn identity(&self) -> Result<(Identity, Option<File>), LeafFault> {
-        let found = self.keys.as_ref().map(Keys::find).transpose();
-        let Some(identity) = found.map_err(LeafFault::BadKey)?.flatten() else {
-            return Ok((node::fresh_identity(random).ok_or(LeafFault::NoRandom)?, None));
+    /// Whoever has a peer in common is in the same overlay, and likes it as much if the user
+    /// has named the same.
+    fn terms(&self, peers: &[PeerAddress]) -> Terms {
+        let put = |parts: &mut Parts, peer: &PeerAddress| {
+            parts.put(format!("{} {} {:?}", peer.host, peer.port, peer.carriage).as_bytes());
+            peer.keys.iter().for_each(|key| parts.put(key));
         };
-        if overlay::device_with(identity.address).is_some() {
-            return Err(LeafFault::KeyElsewhere);
-        }
-        let alone = self.locks.take(&identity.public).map_err(|_| LeafFault::KeyInUse)?;
-        Ok((identity, alone))
+        Terms::of(peers.iter().map(|peer| {
+            let mut parts = Parts::default();
+            put(&mut parts, peer);
+            parts.put(b"named");
+            self.named.iter().for_each(|named| put(&mut parts, named));
+            parts
+        }))
     }
 }

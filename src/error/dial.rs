@@ -75,6 +75,8 @@ pub enum DialFailure {
     Proxy(ProxyFailure),
     /// The user relies on this library, which cannot lead us; its file, printable.
     Preload(String),
+    /// Another process of ours has tried; what it says, printable.
+    Told(String),
     /// This technology is not built in; its name, printable.
     Unsupported(String),
 }
@@ -114,6 +116,7 @@ impl fmt::Display for DialFailure {
                 "not connected directly: LD_PRELOAD names {name}, which has no effect on a static \
                  program"
             ),
+            Self::Told(text) => f.write_str(text),
             Self::Unsupported(technology) => write!(f, "{technology} is not supported"),
         }
     }

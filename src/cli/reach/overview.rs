@@ -21,7 +21,7 @@ use crate::cli::task::runtime;
 use crate::cli::ways::network_options;
 use crate::cli::{Global, Ui, events, print_json, print_text, warm};
 use crate::connect::{Probed, Request, probe};
-use crate::dial::{self, Dialer, OfClan, SocketOptions, Ways};
+use crate::dial::{self, Dialer, Lasting, OfClan, Settings, SocketOptions, Ways};
 use crate::error::{Attempt, Cause, Error, ProxyFailure, Result};
 use crate::model::{Clan, Running};
 use crate::plan::{Route, plans};
@@ -76,6 +76,7 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     let options = network_options(&clan, &arguments.how.options, global)?;
     let settings = technologies(used, &of_clan, global, &options, "", &vars)?;
     let ways = dial::ways(&settings);
+    let settings = Settings { lasting: Lasting::Answer, ..settings };
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };
     let (how, jumps) = (&arguments.how, Jumps::silent());

@@ -1,8 +1,7 @@
 //! A leaf that runs: the protocol's driver, the TCP stack on top of it and their threads.
 //! Owns that it ends with its last use, and that the other side hears of it.
 
-use std::fs::File;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,9 +12,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::driver::{Command, Driver, Progress};
 use super::{PeerAddress, Protocol, Step, Underlay};
+use crate::dial::holder::{self, Lasting, Offer, Terms};
+use crate::dial::key_lock::Hold;
 use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::packet::{Shape, Stack};
-use crate::dial::{DialError, DialFailure, Phase, Stream};
+use crate::dial::{DialError, DialFailure, Dialling, Phase, Stream};
 use crate::error::{LeafFailure, LeafFault, Stage};
 
 /// How long a way may be looked for, with all peers.
@@ -45,7 +46,7 @@ pub(in crate::dial) struct Client {
     is_public: Arc<AtomicBool>,
     driver: Option<JoinHandle<()>>,
     /// What no other process can have as long as this one runs.
-    alone: Option<File>,
+    alone: Option<(Hold, Terms)>,
 }
 
 impl Client {
@@ -83,8 +84,8 @@ impl Client {
         })
     }
 
-    /// The same, and a lock is held until it has ended.
-    pub(in crate::dial) fn holding(self, alone: Option<File>) -> Self {
+    /// The same, and a lock is held until it has ended: others on these terms use it too.
+    pub(in crate::dial) fn holding(self, alone: Option<(Hold, Terms)>) -> Self {
         let mut client = self;
         client.alone = alone;
         client
@@ -92,7 +93,15 @@ impl Client {
 
     /// Whether it has what no other process can have at the same time.
     pub(in crate::dial) fn is_alone(&self) -> bool {
-        self.alone.is_some()
+        self.alone.as_ref().is_some_and(|(hold, _)| hold.is_held())
+    }
+
+    /// Opens streams for other processes of ours, where they would need the same key.
+    pub(in crate::dial) fn serve(self: &Arc<Self>, lasting: Lasting) {
+        if let Some((hold, terms)) = &self.alone {
+            let offer = Offer { network: self.overlay, terms: terms.clone(), lasting };
+            holder::serve(hold, self, offer);
+        }
     }
 
     /// Opens a stream to a machine.
@@ -103,6 +112,9 @@ impl Client {
         enter: &(dyn Fn(Phase) + Sync),
     ) -> Result<Stream, DialError> {
         let overlay = self.overlay;
+        if self.alone.as_ref().is_some_and(|(hold, _)| hold.is_contested) {
+            enter(Phase::Contested(overlay));
+        }
         if target == self.address {
             return Err(failed(overlay, LeafFault::KeyElsewhere));
         }
@@ -149,6 +161,16 @@ impl Client {
             let changed = timeout_at(until, progress.changed()).await.map_err(|_| failure)?;
             changed.map_err(|_| failed(overlay, LeafFault::Ended))?;
         }
+    }
+}
+
+impl holder::Node for Client {
+    fn open<'a>(
+        self: Arc<Self>,
+        to: SocketAddrV6,
+        enter: &'a (dyn Fn(Phase) + Sync),
+    ) -> Dialling<'a> {
+        Box::pin(self.dial(*to.ip(), to.port(), enter))
     }
 }
 

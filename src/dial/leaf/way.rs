@@ -1,20 +1,19 @@
 //! The way into an overlay by a leaf. Owns that there is one leaf at a time in this process,
 //! for as long as a stream needs it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::client::{Client, failed};
 use super::{Carriage, PeerAddress};
 use crate::dial::by_address::{Answering, ByAddress};
+use crate::dial::holder::{Lasting, Patience, Terms, Visit};
+use crate::dial::key_lock::InUse;
 use crate::dial::underlay::{Peers, Place};
 use crate::dial::{Dial, DialError, DialFailure, Dialling, Phase, Target};
 use crate::error::{LeafFault, Stage};
 use crate::model::{Host, Network, Running};
 use crate::overlay::{self, Overlay};
-
-/// How often a key that is in use is looked at again.
-const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// An overlay, and how a leaf of it is made.
 pub(in crate::dial) trait OverlayKind: Send + Sync + 'static {
@@ -31,8 +30,22 @@ pub(in crate::dial) trait OverlayKind: Send + Sync + 'static {
     /// A leaf with these peers. Blocks.
     ///
     /// # Errors
-    /// [`LeafFault::KeyInUse`] is worth another try.
-    fn start(&self, peers: Vec<PeerAddress>) -> Result<Client, LeafFault>;
+    /// What is wrong with the key, or here.
+    fn start(&self, peers: Vec<PeerAddress>) -> Result<Started, LeafFault>;
+}
+
+/// What a start comes to.
+pub(in crate::dial) enum Started {
+    /// A leaf of ours.
+    Here(Client),
+    /// Another process has the key; it may be used on these terms.
+    Elsewhere(InUse, Terms),
+}
+
+/// What leads into the overlay.
+enum Entry {
+    Here(Arc<Client>),
+    Elsewhere(InUse, Terms),
 }
 
 /// The way.
@@ -42,44 +55,47 @@ pub(in crate::dial) struct Leaf<K> {
     client: Mutex<Weak<Client>>,
     /// Held while one starts.
     starting: tokio::sync::Mutex<()>,
+    lasting: Lasting,
+    /// Held by streams that go by another process.
+    visits: Arc<()>,
 }
 
 impl<K: OverlayKind> Leaf<K> {
     /// None where nobody is known to peer with.
-    pub(in crate::dial) fn way(kind: K, peers: Vec<PeerAddress>) -> Option<Arc<dyn ByAddress>> {
-        let (client, starting) = (Mutex::default(), Default::default());
+    pub(in crate::dial) fn way(
+        kind: K,
+        peers: Vec<PeerAddress>,
+        lasting: Lasting,
+    ) -> Option<Arc<dyn ByAddress>> {
+        let (client, starting, visits) = (Mutex::default(), Default::default(), Arc::default());
         let kind = Arc::new(kind);
         let is_any = !peers.is_empty();
-        is_any.then(|| Arc::new(Self { kind, peers, client, starting }) as Arc<dyn ByAddress>)
+        let way = || Self { kind, peers, client, starting, lasting, visits };
+        is_any.then(|| Arc::new(way()) as Arc<dyn ByAddress>)
     }
 
     fn running_client(&self) -> Option<Arc<Client>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
-    /// The leaf, which begins where there is none.
-    async fn client(&self, enter: &(dyn Fn(Phase) + Sync)) -> Result<Arc<Client>, DialError> {
+    /// The leaf, which begins where there is none and this process may have one.
+    async fn entry(&self) -> Result<Entry, DialError> {
         let _starting = self.starting.lock().await;
-        if self.kind.reads_key() && self.running_client().is_none() {
-            enter(Phase::Key(K::TITLE));
+        if let Some(client) = self.running_client() {
+            return Ok(Entry::Here(client));
         }
-        loop {
-            if let Some(client) = self.running_client() {
-                return Ok(client);
+        let (kind, peers) = (self.kind.clone(), self.peers.clone());
+        let starting = tokio::task::spawn_blocking(move || kind.start(peers));
+        let started = starting.await.unwrap_or(Err(LeafFault::Ended));
+        match started.map_err(|fault| failed(K::TITLE, fault))? {
+            Started::Here(client) => {
+                let client = Arc::new(client);
+                client.serve(self.lasting);
+                let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+                *known = Arc::downgrade(&client);
+                Ok(Entry::Here(client))
             }
-            let (kind, peers) = (self.kind.clone(), self.peers.clone());
-            let starting = tokio::task::spawn_blocking(move || kind.start(peers));
-            match starting.await.unwrap_or(Err(LeafFault::Ended)) {
-                Ok(client) => {
-                    let client = Arc::new(client);
-                    let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-                    *known = Arc::downgrade(&client);
-                    return Ok(client);
-                }
-                Err(LeafFault::KeyInUse) => enter(Phase::InUse(K::TITLE)),
-                Err(fault) => return Err(failed(K::TITLE, fault)),
-            }
-            tokio::time::sleep(RETRY).await;
+            Started::Elsewhere(holder, terms) => Ok(Entry::Elsewhere(holder, terms)),
         }
     }
 }
@@ -91,7 +107,23 @@ impl<K: OverlayKind> Dial for Leaf<K> {
                 let failure = DialFailure::BadAddress("it is no address of the network");
                 return Err(DialError::new(Stage::Resolve, failure));
             };
-            self.client(enter).await?.dial(address, target.port, enter).await
+            let to = SocketAddrV6::new(address, target.port, 0, 0);
+            let mut patience = Patience::of(self.lasting);
+            if self.kind.reads_key() && self.running_client().is_none() {
+                enter(Phase::Key(K::TITLE));
+            }
+            loop {
+                match self.entry().await? {
+                    Entry::Here(client) => return client.dial(address, target.port, enter).await,
+                    Entry::Elsewhere(holder, terms) => {
+                        let busy = Phase::InUse(K::TITLE);
+                        let visit = Visit { network: K::TITLE, to, terms, busy };
+                        if let Some(opened) = visit.open(holder, &mut patience, enter).await {
+                            return Ok(opened?.with_carrier(self.visits.clone()));
+                        }
+                    }
+                }
+            }
         })
     }
 }
@@ -120,7 +152,8 @@ impl<K: OverlayKind> ByAddress for Leaf<K> {
     }
 
     fn is_alone(&self) -> bool {
-        self.running_client().is_some_and(|client| client.is_alone())
+        Arc::strong_count(&self.visits) > 1
+            || self.running_client().is_some_and(|client| client.is_alone())
     }
 }
 

@@ -2,14 +2,12 @@
 //! a key is used by one process at a time: to the controllers two would be one member that
 //! moves from place to place with each packet.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::key;
 use super::members::{Members, key_of};
 use super::membership::Membership;
-use crate::dial::key_lock::KeyLocks;
+use crate::dial::key_lock::{Hold, InUse, KeyLocks};
 use crate::dial::key_place::{Place, Reading};
 use crate::env::Env;
 use crate::error::{KeyFault, MemberFailure};
@@ -18,11 +16,9 @@ use crate::printable::Printable;
 use crate::secret::Secret;
 use crate::vars::Vars;
 
-/// How long until a key that is in use is looked at again.
-pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Where a key lies that nobody has named, in the user's configuration.
 const DEFAULT: &str = "clan-connect/wireguard-key";
-/// Where locks lie, in the directory of what runs or of what is kept.
+/// What the locks are of, and where their files lie.
 const LOCKS: &str = "clan-connect/wireguard";
 
 /// A member that we may be.
@@ -30,8 +26,8 @@ pub(super) struct Identity {
     pub(super) membership: Membership,
     /// The member's name.
     pub(super) machine: String,
-    /// Held as long as we are it; none where there is no place for locks.
-    pub(super) alone: Option<File>,
+    /// Held as long as we are it, unless another process is.
+    pub(super) alone: Result<Hold, InUse>,
     /// Whether it is a machine that may run elsewhere at the same time.
     pub(super) is_borrowed: bool,
 }
@@ -68,24 +64,26 @@ impl Keys {
         }
     }
 
-    /// The first that is a member's and in nobody else's use. Blocks: a var may take a
-    /// passphrase.
+    /// The first that is a member's and in nobody else's use, or else the first that is a
+    /// member's. Blocks: a var may take a passphrase.
     pub(super) fn find(&self, members: &Members, vars: &Vars) -> Result<Identity, MemberFailure> {
         let instance = || Printable(&members.instance).to_string();
-        let mut failure = None;
+        let (mut busy, mut failure) = (None, None);
         for place in self.places() {
             let identity = self.at(&place, members, vars);
             match identity {
-                Ok(Some(identity)) => return Ok(identity),
+                Ok(Some(identity)) if identity.alone.is_ok() => return Ok(identity),
+                Ok(Some(identity)) => {
+                    busy.get_or_insert(identity);
+                }
                 Ok(None) => {}
-                // What is in use would do, and is worth waiting for.
-                Err(busy @ MemberFailure::Busy { .. }) => failure = Some(busy),
                 Err(why) => {
                     failure.get_or_insert(why);
                 }
             }
         }
-        Err(failure.unwrap_or_else(|| MemberFailure::NoKey { instance: instance() }))
+        // What is in use would do.
+        busy.ok_or_else(|| failure.unwrap_or_else(|| MemberFailure::NoKey { instance: instance() }))
     }
 
     /// Whether there is one to try, as far as that can be told without opening any.
@@ -112,10 +110,7 @@ impl Keys {
             return Ok(None);
         };
         let (machine, membership) = Membership::of(members, private, &place.to_string())?;
-        let alone = self
-            .locks
-            .take(&public)
-            .map_err(|_| MemberFailure::Busy { machine: Printable(&machine).to_string() })?;
+        let alone = self.locks.take(&public);
         let is_borrowed = members.is_deployed(&machine) && self.host.as_ref() != Some(&machine);
         Ok(Some(Identity { membership, machine, alone, is_borrowed }))
     }
@@ -167,7 +162,8 @@ mod tests {
             let home = self.0.path().to_str().unwrap();
             let env = Env::of([("HOME", home)]);
             let named: Vec<String> = named.iter().map(|it| (*it).to_owned()).collect();
-            Keys { host: host.map(str::to_owned), ..Keys::of(&named, &env) }
+            let locks = KeyLocks::apart(&env, self.0.path());
+            Keys { host: host.map(str::to_owned), locks, ..Keys::of(&named, &env) }
         }
 
         fn find(&self, keys: &Keys, host: &str) -> Result<Identity, MemberFailure> {
@@ -228,13 +224,15 @@ mod tests {
         let web = home.write("web", &text(4));
         let keys = home.keys(&[&admin], None);
         let first = home.find(&keys, "x").unwrap();
-        assert!(first.alone.is_some());
-        let second = home.find(&keys, "x").map(|_| ()).unwrap_err();
-        assert_eq!(second, MemberFailure::Busy { machine: "admin".to_owned() });
+        assert!(first.alone.as_ref().unwrap().is_held());
+        let second = home.find(&keys, "x").unwrap();
+        assert_eq!(second.machine, "admin");
+        // There is somebody to ask.
+        assert!(second.alone.unwrap_err().0.is_some());
         // Another of the user's keys will do.
         let other = home.find(&home.keys(&[&admin, &web], None), "x").unwrap();
         assert_eq!(other.machine, "web");
         drop(first);
-        assert_eq!(home.find(&keys, "x").unwrap().machine, "admin");
+        assert!(home.find(&keys, "x").unwrap().alone.is_ok());
     }
 }

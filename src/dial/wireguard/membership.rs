@@ -7,7 +7,9 @@ use std::net::Ipv6Addr;
 use super::addresses::{PREFIX, peer_address};
 use super::key;
 use super::members::{Member, Members, Role};
+use crate::dial::holder::Terms;
 use crate::error::MemberFailure;
+use crate::parts::Parts;
 use crate::printable::Printable;
 use crate::secret::Secret;
 
@@ -80,6 +82,19 @@ impl Membership {
         }
         let mtu = own.mtu.unwrap_or(DEFAULT_MTU).clamp(DEFAULT_MTU, MAX_MTU);
         Ok((own.machine.clone(), Self { key, addresses, controllers, mtu }))
+    }
+
+    /// All of it but the key: another process that is the same member has the same.
+    pub(super) fn terms(&self) -> Terms {
+        let mut parts = Parts::default();
+        parts.put(&self.mtu.to_be_bytes());
+        self.addresses.iter().for_each(|address| parts.put(&address.octets()));
+        for Controller { name, key, network, endpoint } in &self.controllers {
+            parts.put(name.as_bytes());
+            parts.put(key);
+            parts.put(format!("{network:?} {endpoint:?}").as_bytes());
+        }
+        Terms::of(std::iter::once(parts))
     }
 }
 
