@@ -188,6 +188,8 @@ async fn opened<N: Node>(
     let enter = move |phase| {
         let _ = phases.try_send(phase);
     };
+    // At once: the node may have to wait for somebody else before it has more to say.
+    guest.write_all(&Reply::Phase(Phase::Connecting).encode(network)).await.ok()?;
     let opening = node.open(to, &enter);
     tokio::pin!(opening);
     let opened = loop {
