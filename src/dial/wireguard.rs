@@ -45,6 +45,11 @@ impl Networks {
     pub fn of(clan: &Clan) -> Self {
         Self(Outline::all(clan))
     }
+
+    /// Whether only one of them resolves a name.
+    pub fn resolve(&self, name: &str) -> bool {
+        self.0.iter().any(|outline| outline.machine_of(name).is_some())
+    }
 }
 
 /// The networks of a clan, and what may make us a member.
