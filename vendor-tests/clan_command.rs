@@ -240,6 +240,12 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     clan(&home, &path, &["network"], &[]).exits(1).says(&listed);
     let help = clan(&home, &path, &["--help"], &[]).exits(0).text();
     assert!(listed.iter().all(|line| help.contains(line)), "{help}");
+    // One that is there and lacks what it is written for is not missing itself.
+    home.script("bare/clan", "#!/nonexistent/python3\n");
+    let bare = format!("{path}:{}", home.path("bare").display());
+    let done = clan(&home, &bare, &["machines", "update"], &[]).exits(1);
+    let done = done.says(&["bare/clan: its interpreter /nonexistent/python3 is missing"]);
+    assert!(!done.stderr.contains("install Clan's own"), "{}", done.stderr);
     // Another name and another copy of ours are no other clan.
     fs::create_dir(home.path("linked")).unwrap();
     symlink(home.path("ours/clan"), home.path("linked/clan")).unwrap();
@@ -428,7 +434,7 @@ fn an_address_that_clan_hands_to_our_ssh_means_the_machine_that_is_there() {
     let exit = ["root@127.0.0.2", "-p", "1", "-o", &control, "-O", "exit"];
     update(&exit).exits(0);
     // Who logs in is said by the command line.
-    to(&["nobody@127.0.0.2", "-p", "1"]).exits(255).says(&["nobody@web: Permission denied"]);
+    to(&["nobody@127.0.0.2", "-p", "1"]).says(&["over network near as nobody@"]);
     // A var that everybody may read is an address as well.
     to(&["root@127.0.0.6", "-p", "7"]).exits(255).says(&["port 7 is the machine db of the clan"]);
     // What may be two machines, is at another port, or is led to by a proxy, is but a host.

@@ -238,6 +238,12 @@ fn a_member_without_rights_reaches_a_machine_behind_the_controller() {
     let ping = world.run(&with(&["network", "ping", "web", "--json"])).exits(0).text();
     let ping: Value = serde_json::from_str(&ping).unwrap();
     assert_eq!(ping["routes"][0]["ok"], true, "{ping}");
+    let list = world.run(&with(&["network", "list"])).exits(0).text();
+    assert!(list.contains("in-process (wireguard)"), "{list}");
+    let ping = world.run(&with(&["network", "ping", "web"])).exits(0).text();
+    assert!(ping.starts_with("vpn via web.lab (on demand: wireguard): "), "{ping}");
+    let overview = world.run(&with(&["network", "overview"])).exits(0).text();
+    assert!(overview.contains("vpn (on demand: wireguard)"), "{overview}");
     // As `ssh`, by an address or a name of the network, which is no machine's name.
     let port = PORT.to_string();
     let accept = ["openssh", "-v", "-oBatchMode=yes", "-oStrictHostKeyChecking=accept-new"];
