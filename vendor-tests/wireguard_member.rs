@@ -255,6 +255,12 @@ fn a_member_without_rights_reaches_a_machine_behind_the_controller() {
         assert_eq!(done.text(), "in\n");
         assert!(!done.stderr.contains("is the machine"), "{}", done.stderr);
     }
+    // It is the machine to a command that wants one.
+    let done = world.run(&with(&["-v", "ssh", "web.lab", "-c", "echo", "in"])).exits(0);
+    assert_eq!(done.text(), "in\n");
+    let proxy = world.run(&with(&["proxy", "web.lab"])).text();
+    assert!(proxy.starts_with("SSH-2.0-"), "{proxy:?}");
+    world.run(&with(&["proxy", "other.lab"])).says(&["unknown machine"]);
     // A clan that nobody has named leads nowhere.
     let target = format!("root@{of_web}");
     let args = [&key[..], &accept, &["-p", &port, &target, "true"]].concat();

@@ -46,9 +46,9 @@ impl Networks {
         Self(Outline::all(clan))
     }
 
-    /// Whether only one of them resolves a name.
-    pub fn resolve(&self, name: &str) -> bool {
-        self.0.iter().any(|outline| outline.machine_of(name).is_some())
+    /// The machine of a name that only one of them resolves.
+    pub fn machine_of(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|outline| outline.machine_of(name))
     }
 }
 

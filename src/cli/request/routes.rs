@@ -11,7 +11,7 @@ use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Invocation};
 use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
-use crate::dial::OfClan;
+use crate::dial::{OfClan, wireguard};
 use crate::error::{Error, Result};
 use crate::flake::{self, Step, nix, snapshot};
 use crate::installer::Installer;
@@ -77,7 +77,11 @@ pub(in crate::cli) fn find(
                 _ => global.clan(ui)?,
             };
             ui.problems(&clan);
-            let mut found = of_machine(&clan, invocation.name(), invocation, global, ui)?;
+            let networks = wireguard::Networks::of(&clan);
+            let name = invocation.name();
+            let by_name = networks.machine_of(name).filter(|_| !clan.knows(name));
+            let machine = by_name.unwrap_or(name);
+            let mut found = of_machine(&clan, machine, invocation, global, ui)?;
             if let (Some(target), None) = (&invocation.overrides.target_host, &global.exports)
                 && needs_way(&target.host)
             {
@@ -127,7 +131,7 @@ fn ways_to_host(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Option<Of
     // Nobody waits for nix because of a name that is most likely some other host's.
     let clan = global.last_known().filter(|_| !is_address)?;
     let ways = OfClan::of(&clan, None);
-    ways.wireguard.resolve(host).then_some(ways)
+    ways.wireguard.machine_of(host).is_some().then_some(ways)
 }
 
 /// A host as ssh(1) has it, which may be a machine of a clan that the user has named.
