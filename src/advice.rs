@@ -90,6 +90,8 @@ pub(crate) fn of(error: &Error, caller: Caller) -> Vec<String> {
                 ),
             ]
         }
+        // What is wrong with the one that is there is said already.
+        Error::NextClan { is_found: true, .. } => Vec::new(),
         Error::NextClan { .. } => vec![
             "install Clan's own clan, in a directory of $PATH; ours has ssh, select, network \
              list, ping and overview, vars get and list, and machines list"

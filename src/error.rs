@@ -124,6 +124,8 @@ pub enum Error {
         command: String,
         /// Why no other program does it, printable.
         reason: String,
+        /// Whether there is one, which cannot be started.
+        is_found: bool,
     },
 
     /// There is a snapshot of a clan, or its exports, that was named and must not be used.

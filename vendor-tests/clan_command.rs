@@ -139,6 +139,11 @@ far           10        tor         No        No peers
     clan(&["ssh"]).exits(1).says(&["no MACHINE, --json or --png data provided"]);
     of(&["ssh", "wep"]).exits(1).says(&["did you mean \"web\""]);
     of(&["ssh", "db"]).exits(1);
+    // argparse takes what is behind `--` for the machine; a letter there is none of its.
+    clan(&["ssh", "--flake", "clan", "--", "web"]).exits(0);
+    clan(&["ssh", "--flake", "clan", "--", "-t"]).exits(1).says(&["-t is no name of a machine"]);
+    let unknown = of(&["ssh", "web", "-t"]).exits(2).says(&["unexpected argument '-t'"]);
+    assert!(!unknown.stderr.contains("-- -t"), "{}", unknown.stderr);
     of(&["ssh", "web", "--json", "{}"]).exits(2);
     of(&["network", "list", "--json"]).exits(2);
     of(&["vars", "get", "web"]).exits(2);
@@ -235,6 +240,12 @@ fn nobody_calls_itself_for_ever_and_a_missing_clan_is_said() {
     clan(&home, &path, &["network"], &[]).exits(1).says(&listed);
     let help = clan(&home, &path, &["--help"], &[]).exits(0).text();
     assert!(listed.iter().all(|line| help.contains(line)), "{help}");
+    // One that is there and lacks what it is written for is not missing itself.
+    home.script("bare/clan", "#!/nonexistent/python3\n");
+    let bare = format!("{path}:{}", home.path("bare").display());
+    let done = clan(&home, &bare, &["machines", "update"], &[]).exits(1);
+    let done = done.says(&["bare/clan: its interpreter /nonexistent/python3 is missing"]);
+    assert!(!done.stderr.contains("install Clan's own"), "{}", done.stderr);
     // Another name and another copy of ours are no other clan.
     fs::create_dir(home.path("linked")).unwrap();
     symlink(home.path("ours/clan"), home.path("linked/clan")).unwrap();
@@ -344,6 +355,109 @@ fn a_clan_that_one_merely_stands_in_is_not_named_to_our_ssh() {
     assert!(done.text().contains("agent /"), "{done:?}");
     let _ = agent.kill();
     let _ = agent.wait();
+}
+
+/// Machines at public addresses, of which two share one.
+fn at_addresses(home: &Home, port: &str) {
+    let peer =
+        |host: &str, port: &str| format!(r#"{{"peer": {{"hosts": [{host}], "port": {port}}}}}"#);
+    let plain = |host: &str, port: &str| peer(&format!(r#"{{"plain": "{host}"}}"#), port);
+    let var = r#"{"var": {"machine": "db", "generator": "net", "file": "ip"}}"#;
+    let snapshot = format!(
+        r#"{{"clan_connect_snapshot": 1,
+            "machines": {{"web": {{"target_host": "root@127.0.0.5:9"}}, "db": {{}}, "b": {{}}}},
+            "exports": {{
+              "x/near:near::": {{"networking": {{"priority": 20, "module": "clan_lib.network.direct"}}}},
+              "x/shut:shut::": {{"networking": {{"priority": 30, "module": "clan_lib.network.direct"}}}},
+              "x/near:near:d:web": {},
+              "x/shut:shut:d:web": {},
+              "x/near:near:d:db": {},
+              "x/shut:shut:d:db": {},
+              "x/near:near:d:b": {},
+              "x/shut:shut:d:b": {}}}}}"#,
+        plain(IP, port),
+        plain("127.0.0.2", "1"),
+        plain("127.0.0.4", "9"),
+        peer(var, "7"),
+        plain("127.0.0.4", "9"),
+        plain("LocalHost", port),
+    );
+    home.write("clan/clan-connect.json", snapshot);
+    home.write("clan/vars/per-machine/db/net/ip/value", "127.0.0.6\n");
+}
+
+#[test]
+fn an_address_that_clan_hands_to_our_ssh_means_the_machine_that_is_there() {
+    let home = home();
+    let key = home.default_key();
+    let server = sshd(&home, IP, &key, "");
+    let port = server.port();
+    at_addresses(&home, &port);
+    let public = home.read(&format!("sshd-{port}/host_key.pub"));
+    let keys = "clan/vars/per-machine/web/openssh/ssh.id_ed25519.pub/value";
+    home.write(keys, &public);
+    // clan_lib/ssh/remote.py, `ssh_cmd`: the address, its port, and how keys are checked.
+    home.script("theirs/clan", "#!/bin/sh\nshift 2\nexec ssh -oBatchMode=yes \"$@\"\n");
+    let (ours, theirs) = (home.path("ours"), home.path("theirs"));
+    let path = format!("{}:{}:/usr/bin:/bin", ours.display(), theirs.display());
+    let flake = home.path("clan").display().to_string();
+    let update = |words: &[&str]| {
+        let checks = ["-o", "StrictHostKeyChecking=accept-new"];
+        let all = [&["machines", "update"], &checks[..], words].concat();
+        clan(&home, &path, &all, &[("CLAN_DIR", &flake)])
+    };
+    let echo = ["--", "bash", "-c", "'exec \"$@\"'", "--", "echo", "in"];
+    let to = |words: &[&str]| update(&[&["-v"], words, &echo].concat());
+    // Of all networks the best that answers, by whichever address it is called.
+    let own = ["-p", &port];
+    for (place, target) in [
+        (&["-p", "1"][..], "root@127.0.0.2"),
+        (&["-p", "9"], "root@127.0.0.5"),
+        (&own, "root@127.0.0.1"),
+    ] {
+        let done = to(&[&[target], place].concat()).exits(0);
+        assert_eq!(done.text(), "in\n");
+        let done = done.says(&["is the machine web of the clan", "over network near as root@"]);
+        assert!(!done.stderr.contains("Permanently added"), "{}", done.stderr);
+    }
+    assert!(!home.path("home/.ssh/known_hosts").exists());
+    // Commands that share a login still do.
+    let control = format!("ControlPath={}", home.path("socket").display());
+    let shared = ["-o", "ControlMaster=auto", "-o", "ControlPersist=5", "-o", &control];
+    let before = server.log().matches("Accepted publickey").count();
+    for _ in 0..2 {
+        let words = [&["root@127.0.0.2", "-p", "1"], &shared[..]].concat();
+        assert_eq!(update(&[&words[..], &echo].concat()).exits(0).text(), "in\n");
+    }
+    let logins = server.log().matches("Accepted publickey").count();
+    assert_eq!(logins, before + 1, "{}", server.log());
+    let exit = ["root@127.0.0.2", "-p", "1", "-o", &control, "-O", "exit"];
+    update(&exit).exits(0);
+    // Who logs in is said by the command line.
+    to(&["nobody@127.0.0.2", "-p", "1"]).says(&["over network near as nobody@"]);
+    // A var that everybody may read is an address as well.
+    to(&["root@127.0.0.6", "-p", "7"]).exits(255).says(&["port 7 is the machine db of the clan"]);
+    // What may be two machines, is at another port, or is led to by a proxy, is but a host.
+    for words in [
+        &["root@127.0.0.4", "-p", "9"][..],
+        &["root@127.0.0.2", "-p", "2"],
+        &["root@127.0.0.2"],
+        &["root@127.0.0.2", "-p", "1", "-o", "ProxyCommand=exec false"],
+        &["root@127.0.0.2", "-p", "1", "-J", "root@127.0.0.2:1"],
+        &["root@127.0.0.2", "-p", "1", "-o", "HostName=127.0.0.3"],
+    ] {
+        let done = to(words).exits(255);
+        assert!(!done.stderr.contains("is the machine"), "{words:?}: {}", done.stderr);
+        assert!(!done.stderr.contains("over network"), "{words:?}: {}", done.stderr);
+    }
+    // So it is where no `clan` of ours has started it.
+    let alone = ["openssh", "-v", "-oBatchMode=yes", "-p", "1", "root@127.0.0.2", "true"];
+    let done = home.run_with_env(&alone, &[("CLAN_DIR", &flake)]).exits(255);
+    done.says(&["connect to host 127.0.0.2 port 1: Connection refused"]);
+    // The clan has the word on the key.
+    home.keygen("other", "ed25519", "");
+    home.write(keys, home.read("other.pub"));
+    to(&[&["root@127.0.0.1"], &own[..]].concat()).exits(255).says(&["HAS CHANGED"]);
 }
 
 #[test]

@@ -100,6 +100,14 @@ impl Peer {
         EndpointTicket::new(EndpointAddr::from_parts(id, relays.chain(here))).to_string()
     }
 
+    /// With its addresses, and a relay that nobody has.
+    pub fn ticket_with_relay(&self, relay: &str) -> String {
+        let here = self.endpoint.bound_sockets().into_iter().map(iroh::TransportAddr::Ip);
+        let relay = iroh::TransportAddr::Relay(relay.parse().unwrap());
+        let all = here.chain([relay]);
+        EndpointTicket::new(EndpointAddr::from_parts(self.endpoint.id(), all)).to_string()
+    }
+
     /// As Clan makes them.
     pub fn bare_ticket(&self) -> String {
         EndpointTicket::new(self.endpoint.id().into()).to_string()
@@ -129,6 +137,11 @@ impl Peer {
             format!("{:?}", id.as_bytes()),
             id.fmt_short().to_string(),
         ]
+    }
+
+    /// Its address and port, which a ticket has.
+    pub fn address(&self) -> SocketAddr {
+        self.endpoint.bound_sockets()[0]
     }
 
     pub fn ends(&self) -> Vec<(ConnectionError, Instant)> {

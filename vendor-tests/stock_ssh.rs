@@ -69,6 +69,14 @@ fn openssh_reaches_a_machine_over_the_clans_networks_and_knows_its_key() {
     let printed = place.ours(CLAN, &[]).exits(0).says(&["left out: m*; no network"]);
     assert!(printed.text().contains("\nHost m\n") && !printed.text().contains("touch"));
     place.home.write("home/.ssh/config", printed.text());
+    // A version that does not know an option passes over it, for all hosts.
+    let unknown = printed.text().replace("KnownHostsCommand", "UnknownHostsCommand");
+    place.home.write("home/.ssh/config", &unknown);
+    for host in ["m", "other"] {
+        let known = place.theirs(&["-G", host]).exits(0).text();
+        assert!(known.contains("ignoreunknown UnknownHostsCommand\n"), "{known}");
+    }
+    place.home.write("home/.ssh/config", printed.text());
     let version = place.theirs(&["-V"]);
     println!("{}", version.stderr);
     assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
@@ -202,6 +210,56 @@ fn it_is_installed_behind_what_the_user_says_and_taken_away_again() {
     place.ours(CLAN, &["--install"]).exits(2).says(&["is a link", "include in that file"]);
     assert_eq!(place.home.read("managed"), own);
     assert_eq!(fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_was_installed_is_known_again_however_the_configuration_has_changed() {
+    let place = Place::new();
+    let config = || place.home.read("home/.ssh/config");
+    let files = || fs::read_dir(place.home.path("home/.ssh/config.d")).unwrap().count();
+    let own = "Host other\r\n  Port 7\r\n";
+    let mark = "# Machines of clans, by clan-connect ssh-config --install.";
+    for (block, after) in [
+        // By an editor of another system; without the comment; with another name of the file.
+        (format!("{mark}\r\nMatch all\r\nInclude config.d/clan-connect-*.conf\r\n"), ""),
+        ("Match all\n  include \"~/.ssh/config.d/clan-connect-*.conf\"\n".to_owned(), ""),
+        ("match ALL\nInclude=config.d/clan-connect-*.conf".to_owned(), ""),
+        // What somebody has written below stays what it was.
+        (
+            "Match all\nInclude config.d/clan-connect-*.conf\n  Compression yes\n".to_owned(),
+            "Match all\n  Compression yes\n",
+        ),
+    ] {
+        place.home.write("home/.ssh/config", format!("{own}{block}"));
+        place.ours(CLAN, &["--install"]).exits(0);
+        assert_eq!(config(), format!("{own}{block}"));
+        assert_eq!(place.theirs(&["m", "echo", "in"]).exits(0).text(), "in\n");
+        place.ours(CLAN, &["--remove"]).exits(0);
+        assert_eq!(config(), format!("{own}{after}"));
+    }
+    // Other files may be included by the same line, which is theirs as well.
+    let both = "Include config.d/clan-connect-*.conf config.d/other\n";
+    place.home.write("home/.ssh/config", both);
+    place.ours(CLAN, &["--install"]).exits(0);
+    let done = place.ours(CLAN, &["--remove"]).exits(0);
+    assert!(done.text().contains(both), "{}", done.text());
+    assert_eq!((config().as_str(), files()), (both, 0));
+    // A configuration that has become a link is not changed, and our own file goes.
+    place.home.write("home/.ssh/config", "");
+    place.ours(CLAN, &["--install"]).exits(0);
+    let path = place.home.path("home/.ssh/config");
+    fs::rename(&path, place.home.path("managed")).unwrap();
+    symlink(place.home.path("managed"), &path).unwrap();
+    let done = place.ours(CLAN, &["--remove"]).exits(0);
+    let left = "which is not changed: Include config.d/clan-connect-*.conf\n";
+    assert!(done.text().contains("removed ") && done.text().contains(left), "{}", done.text());
+    assert!(path.is_symlink() && files() == 0);
+    // A file where the directory should be is named.
+    fs::remove_file(&path).unwrap();
+    fs::remove_dir(place.home.path("home/.ssh/config.d")).unwrap();
+    place.home.write("home/.ssh/config.d", "Host other\n");
+    place.ours(CLAN, &["--install"]).exits(2).says(&["config.d is not a directory"]);
+    assert!(!path.exists());
 }
 
 #[test]

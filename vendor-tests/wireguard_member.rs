@@ -160,13 +160,18 @@ impl World {
 
     /// The same with something before it.
     pub fn command_through(&self, before: &[&str], args: &[&str]) -> Command {
+        let clan = ["--flake", "clan", "--exports", "clan/clan-connect.json"];
+        self.command_of(&clan, before, args)
+    }
+
+    /// The same for this clan, or none.
+    fn command_of(&self, clan: &[&str], before: &[&str], args: &[&str]) -> Command {
         let dir = self.home.dir.path().display().to_string();
         run("chown", &["-R", &format!("{NOBODY}:{NOBODY}"), &dir], "coreutils");
         let [program, enter] = self.us.enter();
         let nobody = ["/usr/bin/setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
         let through = [&[&*program, &*enter], before, &nobody[..], &["/usr/bin/setsid"]].concat();
-        let clan = ["--flake", "clan", "--exports", "clan/clan-connect.json"];
-        self.home.command_with(&through, &[&clan, args].concat())
+        self.home.command_with(&through, &[clan, args].concat())
     }
 
     pub fn run(&self, args: &[&str]) -> Run {
@@ -234,6 +239,35 @@ fn a_member_without_rights_reaches_a_machine_behind_the_controller() {
     let ping = world.run(&with(&["network", "ping", "web", "--json"])).exits(0).text();
     let ping: Value = serde_json::from_str(&ping).unwrap();
     assert_eq!(ping["routes"][0]["ok"], true, "{ping}");
+    let list = world.run(&with(&["network", "list"])).exits(0).text();
+    assert!(list.contains("in-process (wireguard)"), "{list}");
+    let ping = world.run(&with(&["network", "ping", "web"])).exits(0).text();
+    assert!(ping.starts_with("vpn via web.lab (on demand: wireguard): "), "{ping}");
+    let overview = world.run(&with(&["network", "overview"])).exits(0).text();
+    assert!(overview.contains("vpn (on demand: wireguard)"), "{overview}");
+    // As `ssh`, by an address or a name of the network, which is no machine's name.
+    let port = PORT.to_string();
+    let accept = ["openssh", "-v", "-oBatchMode=yes", "-oStrictHostKeyChecking=accept-new"];
+    let of_web = format!("{PREFIX}:{WEB}");
+    for host in [&of_web, "web.lab"] {
+        let target = format!("root@{host}");
+        let args = [&key[..], &accept, &["-p", &port, &target, "echo", "in"]].concat();
+        let done = world.run(&args).exits(0);
+        assert_eq!(done.text(), "in\n");
+        assert!(!done.stderr.contains("is the machine"), "{}", done.stderr);
+    }
+    // It is the machine to a command that wants one.
+    let done = world.run(&with(&["-v", "ssh", "web.lab", "-c", "echo", "in"])).exits(0);
+    assert_eq!(done.text(), "in\n");
+    let proxy = world.run(&with(&["proxy", "web.lab"])).text();
+    assert!(proxy.starts_with("SSH-2.0-"), "{proxy:?}");
+    world.run(&with(&["proxy", "other.lab"])).says(&["unknown machine"]);
+    // A clan that nobody has named leads nowhere.
+    let target = format!("root@{of_web}");
+    let args = [&key[..], &accept, &["-p", &port, &target, "true"]].concat();
+    let mut alone = world.command_of(&[], &[], &args);
+    let alone = Run::of(wait(start(&mut alone, "util-linux"))).exits(255);
+    alone.says(&["Network is unreachable"]);
     // The controller itself is a member, too, and has no sshd.
     world.run(&with(&["ssh", "gate", "-c", "true"])).exits(255).says(&["connection refused"]);
     assert!(running(&["wireguard-key"]).is_empty());

@@ -373,6 +373,11 @@ fn an_address_that_is_named_is_reached_by_the_clans_machines() {
     std::fs::remove_file(world.home.path("clan/exports.json")).unwrap();
     let args = ["ssh", "web", "--target-host", &target, "-c", "echo", "hi"];
     assert_eq!(world.run(&args).exits(0).text(), "hi\n");
+    // As `ssh` it is but a host, to which the clan leads all the same.
+    let (port, target) = (PORT.to_string(), format!("root@{}", address.as_str().unwrap()));
+    let options = ["openssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=accept-new"];
+    let args = [&options[..], &["-p", &port, &target, "echo", "hi"]].concat();
+    assert_eq!(world.run(&args).exits(0).text(), "hi\n");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use clap::error::ContextKind;
 use clap::{Command, CommandFactory, Parser};
 
 use super::network::{list_text_of_clan, sorted};
@@ -61,7 +62,9 @@ pub(super) fn main(args: &[OsString], env: Env) -> u8 {
     let clan = match Clan::try_parse_from(args) {
         Ok(clan) => clan,
         Err(error) => {
-            let (error, _) = refusal::shown::<Clan>(error, args);
+            let (mut error, _) = refusal::shown::<Clan>(error, args);
+            // It would become a part of the command.
+            error.remove(ContextKind::Suggested);
             let _ = error.print();
             return if error.use_stderr() {
                 Error::Usage(String::new()).exit_code(false)
@@ -103,7 +106,11 @@ pub(super) fn main(args: &[OsString], env: Env) -> u8 {
         if is_told && !signals::has_come() {
             ui.error(&error);
         }
-        error.exit_code(false)
+        match error {
+            // Clan's own program has 2 for what its grammar refuses, and for nothing else.
+            Error::Usage(_) => FAILED,
+            error => error.exit_code(false),
+        }
     })
 }
 
@@ -181,8 +188,24 @@ fn is_ours(args: &[OsString]) -> bool {
 /// `clan ssh`, in the words of ours, which has all of them.
 fn session(arguments: SshArguments, global: &Global) -> Result<u8> {
     let SshArguments {
-        machine, json, png, host_key_check, ssh_option, remote_command, rest, ..
+        mut machine,
+        json,
+        png,
+        host_key_check,
+        ssh_option,
+        remote_command,
+        mut rest,
+        ..
     } = arguments;
+    // Behind `--` there are but positions to argparse, of which the machine is the first.
+    let names_none = machine.is_none() && json.is_none() && png.is_none();
+    if names_none && remote_command.is_none() && !rest.is_empty() {
+        let name = rest.remove(0).to_string_lossy().into_owned();
+        if name.starts_with('-') {
+            return Err(Error::Usage(format!("{} is no name of a machine", Printable(&name))));
+        }
+        machine = Some(name);
+    }
     let mut words: Vec<OsString> = vec!["clan".into(), "ssh".into()];
     match (machine, json, png) {
         (Some(machine), _, _) => words.push(machine.into()),

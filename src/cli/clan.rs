@@ -44,7 +44,12 @@ impl Global {
         self.env.path(STOOD_IN).filter(|_| is_asked)
     }
 
-    /// The same, if it is a reference that only nix can find.
+    /// Whether this is an `ssh` that another `clan` has started, below ours.
+    pub(super) fn is_below_clan(&self) -> bool {
+        self.named_by_clan().is_some() || self.stood_in().is_some()
+    }
+
+    /// What was named, if it is a reference that only nix can find.
     pub(super) fn remote(&self) -> Option<String> {
         let named = self.named().filter(|named| flake::is_remote(named))?;
         Some(named.to_string_lossy().into_owned())
@@ -379,16 +384,26 @@ impl Global {
             return Ok(connect::identity(clan, machine, &self.vars(ui)?));
         }
         // With an address on the command line the clan was not asked.
-        let last_known = || {
-            let dir = self.flake().ok()?;
-            flake::last_known(&dir, &self.env)?.clan(&dir.display().to_string()).ok()
-        };
-        match last_known().filter(|clan| clan.knows(machine)) {
+        match self.kept().filter(|clan| clan.knows(machine)) {
             Some(clan) => Ok(connect::identity(&clan, machine, &self.vars(ui)?)),
             // Its name is known all the same.
             None if self.flake().is_ok() => Ok(vec![(machine.to_owned(), DEFAULT_PORT)]),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// What is known of the clan without asking nix, however old it is.
+    pub(super) fn last_known(&self) -> Option<Clan> {
+        match self.document() {
+            Some(document) => document.ok()?.clan().ok(),
+            None => self.kept(),
+        }
+    }
+
+    /// What was kept of the clan in the directory.
+    fn kept(&self) -> Option<Clan> {
+        let dir = self.flake().ok()?;
+        flake::last_known(&dir, &self.env)?.clan(&dir.display().to_string()).ok()
     }
 
     /// The vars of the clan, if there is one, and of this machine, with the

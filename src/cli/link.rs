@@ -195,8 +195,11 @@ pub(super) async fn prepare(
     let global = beside.as_ref().unwrap_or(global);
     let mut found = routes::find(invocation, global, ui)?;
     let ways = std::mem::take(&mut found.ways);
+    // Of a host's own nothing of the clan is read; of the way to it all that leads there.
+    let of_way = found.is_in_clans_network.then(|| global.vars(ui)).transpose()?.map(Arc::new);
     let prepared = prepare_found(invocation, found, is_way, jumps, global, ui).await?;
     let Request { routes, machine, vars, .. } = &prepared.request;
+    let vars = of_way.as_ref().unwrap_or(vars);
     let options = &invocation.resolved.options;
     let settings = request::technologies(routes.iter(), &ways, global, options, machine, vars)?;
     Ok(Prepared { request: Request { settings, ..prepared.request }, ..prepared })

@@ -23,7 +23,25 @@ const SHOWN_PEERS: usize = 3;
 /// escaped.
 pub fn list_text(clan: &Clan, ways: &Ways, all: bool) -> String {
     let networks = sorted(clan).into_iter();
-    table(networks.map(|network| row(network, ways.running(network).0.word(), all)).collect())
+    table(networks.map(|network| row(network, &running(network, ways), all)).collect())
+}
+
+/// The word for what runs, and the node of our own that it would be where the network's
+/// module does not tell.
+fn running(network: &Network, ways: &Ways) -> String {
+    let (running, way) = ways.running(network);
+    let way = way.map(|way| format!(" ({way})")).unwrap_or_default();
+    format!("{}{way}", running.word())
+}
+
+/// A network's name, and that we would be a node of it for as long as it is asked.
+pub fn label_on_demand(network: &Network, ways: &Ways) -> String {
+    let label = Printable(&network.label);
+    match ways.running(network) {
+        (Running::InProcess, Some(way)) => format!("{label} (on demand: {way})"),
+        (Running::InProcess, None) => format!("{label} (on demand)"),
+        _ => label.to_string(),
+    }
 }
 
 /// The same with Clan's own words for what is running: `Yes` where this computer is in the

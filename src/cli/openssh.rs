@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use super::invocation::Invocation;
+use super::request::by_place;
 use super::request::routes::clan_left_aside;
 use super::task::{self, mux};
 use super::{Global, Ui, events, print};
@@ -77,12 +78,12 @@ fn answer(kind: &str) -> Result<u8> {
 
 /// What is asked of a host, with all that applies to it.
 async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
-    let invocation = Invocation::as_ssh(arguments, &said.env).await?;
-    let resolved = &invocation.resolved;
+    let mut invocation = Invocation::as_ssh(arguments, &said.env).await?;
     if arguments.dump {
-        print(&encoding::bytes(&dump(resolved)?))?;
+        print(&encoding::bytes(&dump(&invocation.resolved)?))?;
         return Ok(0);
     }
+    let resolved = &invocation.resolved;
     log::start(resolved.verbosity());
     let mut global = Global {
         verbose: resolved.verbosity(),
@@ -91,6 +92,8 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         ..said
     };
     global.settle();
+    by_place::mean_machine(&mut invocation, &global);
+    let resolved = &invocation.resolved;
     if let Some(command) = &arguments.control {
         let done = mux::command(command, &invocation, &global).await;
         return match done {

@@ -218,8 +218,9 @@ fn as_line(probed: &Probed) -> String {
             let key = answer.key.map(|key| format!(", host key {}", key.name()));
             let hint = hint_of_key(answer.key).map(|hint| format!("\n  hint: {hint}"));
             format!(
-                "{network} via {}: {:.1} ms{}, {}{}\n",
+                "{network} via {}{}: {:.1} ms{}, {}{}\n",
                 Printable(&answer.host),
+                answer.way.map(|way| format!(" (on demand: {way})")).unwrap_or_default(),
                 answer.elapsed.as_secs_f64() * 1000.0,
                 key.unwrap_or_default(),
                 answer.banner,

@@ -27,6 +27,8 @@ const MAX_CONFIG: u64 = 4 << 20;
 const MARK: &str = "# Machines of clans, by clan-connect ssh-config --install.";
 /// So that it holds for all hosts, whatever block stands before it.
 const ALL: &str = "Match all";
+/// OpenSSH before 8.5 knows no KnownHostsCommand, and would read no file that has one.
+const OLDER: &str = "Match all\n  IgnoreUnknown KnownHostsCommand\n";
 
 #[derive(Debug, Args)]
 pub(super) struct StockSsh {
@@ -93,6 +95,9 @@ fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &U
         let words: Vec<String> = words.collect();
         format!("{} {command}", words.join(" "))
     };
+    if !by_user.is_empty() {
+        text.push_str(OLDER);
+    }
     for (user, machines) in by_user {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -237,10 +242,17 @@ impl Place {
     fn install(&self, text: &str) -> Result<()> {
         // What cannot be changed is said before anything is.
         let config = self.read()?;
+        let dir = self.own.parent().unwrap_or(&self.own);
+        if dir.symlink_metadata().is_ok() && !dir.is_dir() {
+            let dir = printable::line(&dir.to_string_lossy());
+            return Err(Error::Usage(format!(
+                "{dir} is not a directory, so that nothing can be kept in it: move it away"
+            )));
+        }
         let include = include();
         let is_new = self.own.symlink_metadata().is_err();
         write(&self.own, text)?;
-        if !config.contains(&include) {
+        if !config.lines().any(includes) {
             let gap = if config.is_empty() || config.ends_with('\n') { "" } else { "\n" };
             let included = write(&self.config, &format!("{config}{gap}{include}"));
             if included.is_err() && is_new {
@@ -253,7 +265,9 @@ impl Place {
     }
 
     fn remove(&self, global: &Global) -> Result<()> {
-        let config = self.read()?;
+        if let Some(why) = &self.objection {
+            return Err(Error::Usage(why.clone()));
+        }
         let files = places(global).into_iter().map(|place| self.own.with_file_name(named(&place)));
         let Some(own) = files.into_iter().find(|file| file.symlink_metadata().is_ok()) else {
             return Err(Error::Usage(self.nothing()));
@@ -261,11 +275,36 @@ impl Place {
         let failed = |source| Error::File { action: "remove", path: own.clone(), source };
         std::fs::remove_file(&own).map_err(failed)?;
         print_text(&format!("removed {}\n", printable::line(&own.to_string_lossy())))?;
-        let is_last = !self.has_others();
-        if is_last && config.contains(&include()) {
-            write(&self.config, &config.replacen(&include(), "", 1))?;
+        match self.has_others() {
+            true => Ok(()),
+            false => self.exclude(),
         }
-        Ok(())
+    }
+
+    /// Takes out of the user's configuration what includes files of ours, or says what is left
+    /// there.
+    fn exclude(&self) -> Result<()> {
+        let left = |line: &str| {
+            let name = printable::line(&self.config.to_string_lossy());
+            print_text(&format!(
+                "left in {name}, which is not changed: {}\n",
+                printable::line(line.trim())
+            ))
+        };
+        let config = match self.read() {
+            Ok(config) => config,
+            // What is made by something else is his to change there.
+            Err(error) => {
+                let bytes = file::read(&self.config, MAX_CONFIG).map_err(|_| error)?;
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                return text.lines().find(|line| includes(line)).map_or(Ok(()), left);
+            }
+        };
+        let changed = without_include(&config);
+        if changed != config {
+            write(&self.config, &changed)?;
+        }
+        changed.lines().find(|line| includes(line)).map_or(Ok(()), left)
     }
 
     /// The user's configuration, which is changed only where it is his own file: what a
@@ -377,6 +416,49 @@ fn another_users(dirs: &[&Path]) -> Option<String> {
 /// What includes all files of ours.
 fn include() -> String {
     format!("{MARK}\n{ALL}\nInclude config.d/{FRONT}*.conf\n")
+}
+
+/// The words of a line of ssh_config(5).
+fn words(line: &str) -> Vec<&str> {
+    let is_gap = |c: char| c.is_whitespace() || c == '=' || c == '"';
+    line.split(is_gap).filter(|word| !word.is_empty()).collect()
+}
+
+/// Whether a line includes all files of ours, and be there others as well.
+fn includes(line: &str) -> bool {
+    let words = words(line);
+    let is_keyword = words.first().is_some_and(|word| word.eq_ignore_ascii_case("include"));
+    is_keyword && words.iter().skip(1).any(|word| is_include(word))
+}
+
+fn is_include(word: &str) -> bool {
+    word.trim_start_matches("~/.ssh/") == format!("config.d/{FRONT}*.conf")
+}
+
+/// A configuration without the lines of [`include`], as they are or as an editor has changed
+/// them; a line that includes other files, too, stays.
+fn without_include(config: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut rest = config.split_inclusive('\n').peekable();
+    while let Some(line) = rest.next() {
+        if !includes(line) || words(line).len() > 2 {
+            kept.push(line);
+            continue;
+        }
+        // What somebody has added below is in that block.
+        let next = rest.peek().and_then(|line| words(line).first().copied());
+        let ends = |word: &str| ["host", "match"].iter().any(|it| word.eq_ignore_ascii_case(it));
+        let is_whole = next.is_none_or(ends);
+        let is_all = |line: &&str| {
+            matches!(words(line).as_slice(), [first, second]
+                if first.eq_ignore_ascii_case("match") && second.eq_ignore_ascii_case("all"))
+        };
+        let all = kept.pop_if(|line| is_all(line) && is_whole);
+        if all.is_some() || is_whole {
+            let _ = kept.pop_if(|line| line.trim() == MARK);
+        }
+    }
+    kept.concat()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -51,6 +51,11 @@ impl Networks {
     pub fn of(clan: &Clan) -> Self {
         Self(Outline::all(clan))
     }
+
+    /// The machine of a name that only one of them resolves.
+    pub fn machine_of(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|outline| outline.machine_of(name))
+    }
 }
 
 /// The networks of a clan, and what may make us a member.

@@ -4,10 +4,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::callers::{self, MAX_CALLS};
@@ -26,6 +27,8 @@ const CALLS: &str = "CLAN_CONNECT_CALLS";
 const OURSELVES: &str = "/proc/self/exe";
 /// The directory with our `ssh`.
 const DIR: &str = "clan-connect-path";
+/// So much of a script has the name of its interpreter (`BINPRM_BUF_SIZE` of Linux).
+const MAX_FIRST_LINE: u64 = 256;
 /// What a shell looks through where nothing is said.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -38,7 +41,7 @@ pub(super) fn is_there(env: &Env) -> bool {
 pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     let env = &global.env;
     let calls = calls(env);
-    let failed = |reason: String| Error::NextClan { command: shown(args), reason };
+    let failed = |reason: String| Error::NextClan { command: shown(args), reason, is_found: false };
     // The environment may have been cleared on the way.
     let marks = callers::marks();
     if calls.len().max(marks.unwrap_or_default()) >= MAX_CALLS {
@@ -77,7 +80,26 @@ pub(super) fn run(args: &[OsString], global: &Global) -> Error {
     }
     callers::mark();
     let error = command.exec();
-    failed(format!("{}: {}", printable::line(&program.to_string_lossy()), strerror(&error)))
+    let reason = match error.kind() {
+        ErrorKind::NotFound => missing_interpreter(&program),
+        _ => None,
+    };
+    let reason = reason.unwrap_or_else(|| strerror(&error));
+    let reason = format!("{}: {reason}", printable::line(&program.to_string_lossy()));
+    Error::NextClan { command: shown(args), reason, is_found: true }
+}
+
+/// That the interpreter of a script is missing: the system says of the script itself that it
+/// is not there (execve(2)).
+fn missing_interpreter(program: &Path) -> Option<String> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(program).ok()?;
+    file.take(MAX_FIRST_LINE).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let interpreter = Path::new(OsStr::from_bytes(words.next()?));
+    let name = printable::line(&interpreter.to_string_lossy());
+    (!interpreter.exists()).then(|| format!("its interpreter {name} is missing"))
 }
 
 /// The first that is another program than we, and than those of us that were before.
@@ -228,6 +250,23 @@ mod tests {
         assert_eq!(find(&Env::of([("PATH", path), (CALLS, one.into())])), Some(at("two")));
         assert_eq!(find(&Env::of([("PATH", dir.path().join("ours"))])), None);
         assert_eq!(find(&Env::default()), None);
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("clan");
+        for (text, missing) in [
+            ("#!/nonexistent/python3 -I\nimport clan\n", Some("/nonexistent/python3")),
+            ("#! /nonexistent/python3", Some("/nonexistent/python3")),
+            ("#!/bin/sh\n", None),
+            ("#!\n", None),
+            ("\x7fELF", None),
+        ] {
+            std::fs::write(&script, text).unwrap();
+            let expected = missing.map(|name| format!("its interpreter {name} is missing"));
+            assert_eq!(missing_interpreter(&script), expected, "{text:?}");
+        }
     }
 
     #[test]

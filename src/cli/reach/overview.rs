@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{How, Turns, allowed, as_json, fan_out};
 use crate::cli::link::{self, Jumps, Prepared};
 use crate::cli::live_table::{LiveTable, Row};
-use crate::cli::network::{is_up, sorted};
+use crate::cli::network::{is_up, label_on_demand, sorted};
 use crate::cli::request::deadline;
 use crate::cli::request::routes::Found;
 use crate::cli::request::technologies;
@@ -53,11 +53,23 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
     ui.problems(&clan);
     ui.lack_of_exports(&clan);
     let routes = all_routes(&clan);
+    let vars = Arc::new(global.vars(ui)?);
+    let used = routes.iter().map(|(_, route)| route);
+    let of_clan = OfClan::of(&clan, None);
+    let options = network_options(&clan, &arguments.how.options, global)?;
+    let settings = technologies(used, &of_clan, global, &options, "", &vars)?;
+    let ways = dial::ways(&settings);
+    let networks = sorted(&clan).into_iter();
+    let names: HashMap<&str, String> =
+        networks.map(|network| (network.label.as_str(), label_on_demand(network, &ways))).collect();
+    // Some routes are in no network, such as those to a `targetHost`.
+    let name =
+        |label: &str| names.get(label).cloned().unwrap_or_else(|| Printable(label).to_string());
     let rows = routes
         .iter()
         .map(|(machine, route)| Row {
             machine: Printable(machine).to_string(),
-            network: Printable(&route.network).to_string(),
+            network: name(&route.network),
             state: String::new(),
         })
         .collect();
@@ -70,12 +82,6 @@ pub(in crate::cli) fn overview(arguments: &Overview, global: &Global, ui: &Arc<U
             ui.progress.doing(format!("asked {done} of {total}"));
         }
     };
-    let vars = Arc::new(global.vars(ui)?);
-    let used = routes.iter().map(|(_, route)| route);
-    let of_clan = OfClan::of(&clan, None);
-    let options = network_options(&clan, &arguments.how.options, global)?;
-    let settings = technologies(used, &of_clan, global, &options, "", &vars)?;
-    let ways = dial::ways(&settings);
     let settings = Settings { lasting: Lasting::Answer, ..settings };
     let base = Dialer::new(settings, SocketOptions::of(&global.env));
     let dialers = Dialers { base, shared: Mutex::default() };

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use crate::address;
 use crate::cli::clan::short_hash;
 use crate::cli::invocation::{Destination, Invocation};
 use crate::cli::{Global, Ui};
 use crate::connect::LastResort;
-use crate::dial::OfClan;
+use crate::dial::{OfClan, wireguard};
 use crate::error::{Error, NoRoute, Result};
 use crate::flake::{self, Step, nix, snapshot};
 use crate::installer::Installer;
@@ -49,6 +50,9 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) password: Option<Secret<String>>,
     /// What the clan says that ways into its networks need.
     pub(in crate::cli) ways: OfClan,
+    /// Whether a host that is no machine's name is in a network of the clan, into which the
+    /// clan's vars may lead.
+    pub(in crate::cli) is_in_clans_network: bool,
     /// What a snapshot itself has of the hosts.
     pub(in crate::cli) known: KeptHosts,
 }
@@ -73,7 +77,11 @@ pub(in crate::cli) fn find(
                 _ => global.clan(ui)?,
             };
             ui.problems(&clan);
-            let mut found = of_machine(&clan, invocation.name(), invocation, global, ui)?;
+            let networks = wireguard::Networks::of(&clan);
+            let name = invocation.name();
+            let by_name = networks.machine_of(name).filter(|_| !clan.knows(name));
+            let machine = by_name.unwrap_or(name);
+            let mut found = of_machine(&clan, machine, invocation, global, ui)?;
             if let (Some(target), None) = (&invocation.overrides.target_host, &global.exports)
                 && needs_way(&target.host)
             {
@@ -104,11 +112,36 @@ fn ways_of_clan(machine: &str, global: &Global, ui: &Arc<Ui>) -> OfClan {
     }
 }
 
+/// What the clan says that leads to a host which is no machine's name: an address of an
+/// overlay that this computer is not in, or a name that only the clan's network resolves. The
+/// clan is one that may be used for its machines as well.
+fn ways_to_host(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Option<OfClan> {
+    let host = resolved.host_name.as_str();
+    let is_led = resolved.proxy_command().is_some() || !resolved.jumps().is_empty();
+    // A reference would be fetched for each connection, and standard input is the session's.
+    let is_dear =
+        global.exports.as_ref().map_or(global.remote().is_some(), |it| it.as_os_str() == "-");
+    if is_led || is_dear || (global.exports.is_none() && global.site().is_err()) {
+        return None;
+    }
+    if needs_way(host) {
+        return Some(ways_of_clan(host, global, ui));
+    }
+    let is_address = address::parse(host.trim_matches(['[', ']'])).is_some();
+    // Nobody waits for nix because of a name that is most likely some other host's.
+    let clan = global.last_known().filter(|_| !is_address)?;
+    let ways = OfClan::of(&clan, None);
+    ways.wireguard.machine_of(host).is_some().then_some(ways)
+}
+
 /// A host as ssh(1) has it, which may be a machine of a clan that the user has named.
 fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Found> {
     let routes = direct(&invocation.resolved, None);
     let Some(clan) = clan_of(&invocation.resolved, global, ui)? else {
-        return Ok(Found { routes, ..Found::default() });
+        let ways = ways_to_host(&invocation.resolved, global, ui);
+        let is_in_clans_network = ways.is_some();
+        let ways = ways.unwrap_or_default();
+        return Ok(Found { routes, ways, is_in_clans_network, ..Found::default() });
     };
     let name = invocation.name();
     if let Ok(clan) = &clan
@@ -142,7 +175,7 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
 }
 
 /// The machine that a host is. Names of hosts have no case, but those of machines do.
-fn spelled(machines: &[&str], name: &str) -> Result<Option<String>> {
+pub(super) fn spelled(machines: &[&str], name: &str) -> Result<Option<String>> {
     if machines.contains(&name) {
         return Ok(Some(name.to_owned()));
     }
@@ -198,6 +231,7 @@ fn of_machine(
         password: None,
         ways: OfClan::of(clan, Some(machine)),
         known,
+        is_in_clans_network: false,
     })
 }
 

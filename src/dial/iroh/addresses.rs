@@ -2,12 +2,13 @@
 //! are that the user names. Owns which of that is dialled: tickets and the answers of name
 //! servers are foreign text.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use iroh::{EndpointAddr, RelayUrl, TransportAddr};
+use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
 use iroh_tickets::endpoint::EndpointTicket;
 
 use crate::address;
+use crate::secret::{self, Secret};
 
 /// More addresses than any machine has, and few enough to knock at all of them.
 pub(super) const MOST: usize = 64;
@@ -18,6 +19,7 @@ pub(super) fn of_ticket(ticket: &str, own: &[RelayUrl]) -> Result<EndpointAddr, 
         return Err("a ticket begins with \"endpoint\" and has only letters and digits");
     };
     let EndpointAddr { id, addrs } = EndpointAddr::from(ticket);
+    conceal(id, addrs.iter(), own);
     // One of the few with which everybody can sign.
     if id.as_verifying_key().is_weak() {
         return Err("its public key is of small order, so it proves nothing about who answers");
@@ -66,6 +68,53 @@ fn is_a_hosts(address: &SocketAddr) -> bool {
     address.port() != 0 && address::is_a_hosts(address.ip())
 }
 
+/// Keeps what a ticket says, or what its key has led to, out of what libraries log.
+pub(super) fn conceal<'a>(
+    id: EndpointId,
+    addresses: impl Iterator<Item = &'a TransportAddr>,
+    own: &[RelayUrl],
+) {
+    let forms = addresses.take(MOST).flat_map(|address| match address {
+        TransportAddr::Ip(address) => forms_of_ip(*address),
+        // The user has said where his own relays are.
+        TransportAddr::Relay(url) if !own.contains(url) => forms_of_relay(url),
+        _ => Vec::new(),
+    });
+    for form in forms_of_key(id).into_iter().chain(forms) {
+        secret::conceal(&Secret::new(form));
+    }
+}
+
+/// A key as text, as a name of the DNS, as the name of a TLS server, as numbers, and as its
+/// beginning.
+fn forms_of_key(id: EndpointId) -> Vec<String> {
+    let name = data_encoding::BASE32_DNSSEC.encode(id.as_bytes());
+    let debug = format!("{:?}", id.as_bytes());
+    vec![id.to_string(), id.to_z32(), name, debug, id.fmt_short().to_string()]
+}
+
+/// An address with its port: without it, it may be that of another network, which is shown.
+fn forms_of_ip(address: SocketAddr) -> Vec<String> {
+    let (ip, port) = (address.ip().to_canonical(), address.port());
+    let mapped = match ip {
+        IpAddr::V4(ip) => Some(SocketAddr::new(ip.to_ipv6_mapped().into(), port)),
+        IpAddr::V6(_) => None,
+    };
+    let all = [Some(SocketAddr::new(ip, port)), mapped, Some(address)];
+    all.into_iter().flatten().map(|form| form.to_string()).collect()
+}
+
+/// A relay as it is written, and its host, which name servers are asked for.
+fn forms_of_relay(url: &RelayUrl) -> Vec<String> {
+    let host = url.host_str().unwrap_or_default();
+    let at = url.port().map(|port| format!("{host}:{port}"));
+    // A name may be written with the dot of the root, and is then looked up without.
+    let name = url.domain().map(|name| name.trim_end_matches('.').to_owned());
+    let text = url.as_str();
+    let bare = text.trim_end_matches('/').to_owned();
+    [Some(text.to_owned()), Some(bare), at, name].into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use iroh::SecretKey;
@@ -111,6 +160,40 @@ mod tests {
         let full = [relay("https://relay.example/"), ip("192.168.1.2:4"), ip("[2001:db8::1]:4")];
         let read = of_ticket(&format!("{}\n", ticket(full.clone())), &[]).unwrap();
         assert_eq!(read.addrs, full.into_iter().collect());
+    }
+
+    #[test]
+    fn nothing_that_a_ticket_says_is_in_a_line_of_the_log() {
+        let id = SecretKey::from_bytes(&[9; 32]).public();
+        let own = "https://own.concealed.example:3/".parse().unwrap();
+        let of_ticket = [
+            ip("10.231.7.2:4711"),
+            ip("[2001:db8:77::1]:4712"),
+            relay("https://relay.concealed.example./path"),
+            relay("https://10.231.7.3:4713"),
+            relay("https://own.concealed.example:3/"),
+        ];
+        conceal(id, of_ticket.iter(), &[own]);
+        for text in [
+            "ip_addresses=[10.231.7.2:4711, [2001:db8:77::1]:4712]",
+            "remote=[::ffff:10.231.7.2]:4711",
+            "relay_url=https://relay.concealed.example./path",
+            "query: relay.concealed.example A",
+            "RelayUrl(\"https://10.231.7.3:4713/\")",
+            "connecting to https://10.231.7.3:4713",
+            "dial 10.231.7.3:4713",
+            &format!("node={id}"),
+        ] {
+            let shown = secret::redacted(text);
+            assert!(shown.contains("<secret>"), "{shown}");
+            for part in ["4711", "4712", "4713", "concealed", "2001"] {
+                assert!(!shown.contains(part), "{shown}");
+            }
+        }
+        // What the user has said himself, and other ports of the host, are no secrets.
+        for text in ["https://own.concealed.example:3/", "10.231.7.2:22", "10.231.7.2"] {
+            assert_eq!(secret::redacted(text), text);
+        }
     }
 
     #[test]

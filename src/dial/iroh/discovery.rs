@@ -13,7 +13,7 @@ use iroh::dns::{DnsResolver, NameserverConfig};
 use iroh::endpoint::Builder;
 use iroh::{Endpoint, EndpointId, RelayUrl};
 
-use super::addresses::{url, usable};
+use super::addresses::{conceal, url, usable};
 use super::pkarr::{Answers, Pkarr};
 
 /// A place where endpoints are looked for.
@@ -126,6 +126,8 @@ impl<L: AddressLookup> AddressLookup for Checked<L> {
 
 fn checked(item: &Item, own: &[RelayUrl]) -> Item {
     let info = item.endpoint_info();
+    // Only who has the ticket finds them.
+    conceal(item.endpoint_id(), info.addrs(), own);
     let data = EndpointData::from_iter(usable(info.addrs().cloned(), own));
     let info = EndpointInfo::from_parts(item.endpoint_id(), data);
     Item::new(info, item.provenance(), item.last_updated())

@@ -9,7 +9,7 @@ use iroh::endpoint::{
     ConnectWithOptsError, Connecting, ConnectingError, Connection, ConnectionError,
     QuicTransportConfig, TransportErrorCode, VarInt,
 };
-use iroh::{Endpoint, EndpointAddr, EndpointId, NetReportConfig};
+use iroh::{Endpoint, EndpointAddr, NetReportConfig};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -19,7 +19,7 @@ use super::settings::Settings;
 use crate::dial::own_runtime::OwnRuntime;
 use crate::dial::{Dial, DialError, DialFailure, Dialling, Phase, SocketOptions, Stream, Target};
 use crate::error::{IrohFailure, Stage};
-use crate::secret::{Secret, conceal};
+use crate::secret::Secret;
 
 /// The protocol of dumbpipe.
 const ALPN: &[u8] = b"DUMBPIPEV0";
@@ -59,26 +59,15 @@ impl Iroh {
     ) -> Result<Stream, DialError> {
         self.socket_options.unless(|_| true)?;
         // Before anything is started or asked.
-        let address = addresses::of_ticket(ticket.expose(), self.settings.own_relays())
+        let own = self.settings.own_relays();
+        let address = addresses::of_ticket(ticket.expose(), own)
             .map_err(|why| error(Stage::Resolve, IrohFailure::NoTicket(why)))?;
-        conceal_key(address.id);
         enter(Phase::Discovering);
         let node = self.node.get_or_try_init(|| Node::start(&self.settings)).await?;
         let connecting = node.find(address).await?;
         enter(Phase::Meeting);
         let pipe = node.meet(connecting).await?;
         Ok(Stream::new(pipe, None))
-    }
-}
-
-/// The forms in which libraries may log the key of a ticket: as text, as a name of the
-/// DNS, as the name of a TLS server, as numbers, and as its beginning.
-fn conceal_key(id: EndpointId) {
-    let name = data_encoding::BASE32_DNSSEC.encode(id.as_bytes());
-    let debug = format!("{:?}", id.as_bytes());
-    let short = id.fmt_short().to_string();
-    for form in [id.to_string(), id.to_z32(), name, debug, short] {
-        conceal(&Secret::new(form));
     }
 }
 

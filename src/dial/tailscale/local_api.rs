@@ -27,9 +27,21 @@ const STATE_DEADLINE: Duration = Duration::from_secs(2);
 /// Longest name of a host, in bytes.
 const MAX_HOST: usize = 253;
 
-/// Whether there is a socket.
+/// Whether somebody listens there: the socket of a tailscaled that was killed stays.
 pub(super) fn is_there(sockets: &[PathBuf]) -> bool {
-    sockets.iter().any(|socket| socket.exists())
+    sockets.iter().any(|socket| listens(socket))
+}
+
+fn listens(socket: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let Ok(address) = SocketAddrUnix::new(socket) else { return false };
+    let unix = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    // Whoever has no room for one more, or does not let us in, is there as well.
+    unix.and_then(|unix| rustix::net::connect(&unix, &address)).map_or_else(
+        |error| matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS),
+        |()| true,
+    )
 }
 
 /// A stream to a host of the tailnet.
@@ -256,6 +268,20 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_listens_at_any_more_is_no_tailscaled() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("tailscaled.sock");
+        assert!(!is_there(std::slice::from_ref(&socket)));
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert!(is_there(std::slice::from_ref(&socket)));
+        drop(listener);
+        assert!(socket.exists() && !is_there(std::slice::from_ref(&socket)));
+        std::fs::remove_file(&socket).unwrap();
+        std::fs::write(&socket, "").unwrap();
+        assert!(!is_there(&[socket]));
+    }
 
     /// A tailscaled that gives `answers` in turn, each to one connection that it has read a
     /// request of, and echoes on those that it has upgraded.
