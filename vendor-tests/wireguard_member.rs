@@ -51,8 +51,10 @@ pub fn device(place: &Namespace, name: &str, address: &str, settings: &[&str]) -
     let mut command = Command::new(&program);
     command.args([&enter, "wireguard-go", "-f", name]).env("WG_PROCESS_FOREGROUND", "1");
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let device = Device(start(&mut command, "wireguard-go"));
     let socket = format!("/var/run/wireguard/{name}.sock");
+    // One of this name may have been killed: names are numbers of processes.
+    let _ = std::fs::remove_file(&socket);
+    let device = Device(start(&mut command, "wireguard-go"));
     until("a WireGuard device", || std::path::Path::new(&socket).exists());
     run(&program, &[&[&*enter, "wg", "set", name], settings].concat(), "wireguard-tools");
     place.ip(&format!("addr add {address}/56 dev {name}"));
