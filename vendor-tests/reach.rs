@@ -165,7 +165,7 @@ fn an_overview_of_a_thousand_peers_waits_for_the_black_holes_once() {
     let elapsed = started.elapsed();
     let kib: u64 = String::from_utf8_lossy(&done.stderr).trim().parse().unwrap();
     println!("1,000 peers, 300 black holes: {elapsed:?}, {kib} KiB");
-    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     assert!(kib < 100 << 10, "{kib} KiB");
     let value: Value = serde_json::from_slice(&done.stdout).unwrap();
     let rows = value["networks"][0]["peers"].as_array().unwrap();
