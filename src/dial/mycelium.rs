@@ -119,6 +119,7 @@ impl OverlayKind for Mycelium {
         }
         let router = Router::new(Identity::new(secret), random);
         let (us, sockets) = ((router.address(), MTU), Sockets::new(self.0.clone()));
-        Client::start(Self::TITLE, us, router, peers, sockets).map(Started::Here)
+        let client = Client::start(Self::TITLE, us, router, peers, sockets)?;
+        Ok(Started::Here(Arc::new(client)))
     }
 }

@@ -144,7 +144,7 @@ impl OverlayKind for Yggdrasil {
         let node = Node::new(identity, random).remembering(self.memory.clone());
         let (us, sockets) = ((node.address(), MTU), Sockets::new(self.onions.clone()));
         let client = Client::start(Self::TITLE, us, node, peers, sockets)?;
-        Ok(Started::Here(client.holding(alone)))
+        Ok(Started::Here(Arc::new(client.holding(alone))))
     }
 }
 

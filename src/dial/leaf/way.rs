@@ -37,7 +37,7 @@ pub(in crate::dial) trait OverlayKind: Send + Sync + 'static {
 /// What a start comes to.
 pub(in crate::dial) enum Started {
     /// A leaf of ours.
-    Here(Client),
+    Here(Arc<Client>),
     /// Another process has the key; it may be used on these terms.
     Elsewhere(InUse, Terms),
 }
@@ -89,7 +89,6 @@ impl<K: OverlayKind> Leaf<K> {
         let started = starting.await.unwrap_or(Err(LeafFault::Ended));
         match started.map_err(|fault| failed(K::TITLE, fault))? {
             Started::Here(client) => {
-                let client = Arc::new(client);
                 client.serve(self.lasting);
                 let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
                 *known = Arc::downgrade(&client);
