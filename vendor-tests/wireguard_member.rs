@@ -37,12 +37,17 @@ impl Key {
 }
 
 /// A WireGuard device in a namespace.
-pub struct Device(Child);
+pub struct Device {
+    program: Child,
+    socket: String,
+}
 
 impl Drop for Device {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+        // A program that is killed leaves it behind.
+        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
@@ -52,10 +57,10 @@ pub fn device(place: &Namespace, name: &str, address: &str, settings: &[&str]) -
     command.args([&enter, "wireguard-go", "-f", name]).env("WG_PROCESS_FOREGROUND", "1");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let socket = format!("/var/run/wireguard/{name}.sock");
-    // One of this name may have been killed: names are numbers of processes.
+    // A test that was killed may have left one of this name: names are numbers of processes.
     let _ = std::fs::remove_file(&socket);
-    let device = Device(start(&mut command, "wireguard-go"));
-    until("a WireGuard device", || std::path::Path::new(&socket).exists());
+    let device = Device { program: start(&mut command, "wireguard-go"), socket };
+    until("a WireGuard device", || std::path::Path::new(&device.socket).exists());
     run(&program, &[&[&*enter, "wg", "set", name], settings].concat(), "wireguard-tools");
     place.ip(&format!("addr add {address}/56 dev {name}"));
     place.ip(&format!("link set {name} mtu 1420 up"));
