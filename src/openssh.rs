@@ -180,13 +180,6 @@ impl Resolved {
         self.port = port;
     }
 
-    /// Means another host from here on, at whatever port that has.
-    pub fn rename(&mut self, host: &str) {
-        host.clone_into(&mut self.original_host);
-        self.host_name = in_one_spelling(host);
-        self.options.port = None;
-    }
-
     /// Whether HostName says another name than was asked for.
     pub fn has_other_name(&self) -> bool {
         self.host_name != in_one_spelling(&self.original_host)

@@ -44,11 +44,6 @@ impl Global {
         self.env.path(STOOD_IN).filter(|_| is_asked)
     }
 
-    /// Whether this is an `ssh` that another `clan` has started, below ours.
-    pub(super) fn is_below_clan(&self) -> bool {
-        self.named_by_clan().is_some() || self.stood_in().is_some()
-    }
-
     /// What was named, if it is a reference that only nix can find.
     pub(super) fn remote(&self) -> Option<String> {
         let named = self.named().filter(|named| flake::is_remote(named))?;

@@ -7,7 +7,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use super::invocation::Invocation;
-use super::request::by_place;
 use super::request::routes::clan_left_aside;
 use super::task::{self, mux};
 use super::{Global, Ui, events, print};
@@ -78,12 +77,12 @@ fn answer(kind: &str) -> Result<u8> {
 
 /// What is asked of a host, with all that applies to it.
 async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
-    let mut invocation = Invocation::as_ssh(arguments, &said.env).await?;
+    let invocation = Invocation::as_ssh(arguments, &said.env).await?;
+    let resolved = &invocation.resolved;
     if arguments.dump {
-        print(&encoding::bytes(&dump(&invocation.resolved)?))?;
+        print(&encoding::bytes(&dump(resolved)?))?;
         return Ok(0);
     }
-    let resolved = &invocation.resolved;
     log::start(resolved.verbosity());
     let mut global = Global {
         verbose: resolved.verbosity(),
@@ -92,8 +91,6 @@ async fn resolved(arguments: &Arguments, said: Global) -> Result<u8> {
         ..said
     };
     global.settle();
-    by_place::mean_machine(&mut invocation, &global);
-    let resolved = &invocation.resolved;
     if let Some(command) = &arguments.control {
         let done = mux::command(command, &invocation, &global).await;
         return match done {

@@ -1,7 +1,6 @@
 //! All that connecting takes, as an invocation says it. Owns what holds where it
 //! says nothing; connects to nobody.
 
-pub(super) mod by_place;
 mod login;
 pub(super) mod routes;
 mod settings;

@@ -175,7 +175,7 @@ fn of_host(invocation: &Invocation, global: &Global, ui: &Arc<Ui>) -> Result<Fou
 }
 
 /// The machine that a host is. Names of hosts have no case, but those of machines do.
-pub(super) fn spelled(machines: &[&str], name: &str) -> Result<Option<String>> {
+fn spelled(machines: &[&str], name: &str) -> Result<Option<String>> {
     if machines.contains(&name) {
         return Ok(Some(name.to_owned()));
     }
