@@ -27,8 +27,6 @@ const MAX_CONFIG: u64 = 4 << 20;
 const MARK: &str = "# Machines of clans, by clan-connect ssh-config --install.";
 /// So that it holds for all hosts, whatever block stands before it.
 const ALL: &str = "Match all";
-/// OpenSSH before 8.5 knows no KnownHostsCommand, and would read no file that has one.
-const OLDER: &str = "Match all\n  IgnoreUnknown KnownHostsCommand\n";
 
 #[derive(Debug, Args)]
 pub(super) struct StockSsh {
@@ -95,9 +93,6 @@ fn lines(clan: &Clan, calls: &[String], networks: &[String], place: &str, ui: &U
         let words: Vec<String> = words.collect();
         format!("{} {command}", words.join(" "))
     };
-    if !by_user.is_empty() {
-        text.push_str(OLDER);
-    }
     for (user, machines) in by_user {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -439,14 +434,14 @@ fn is_include(word: &str) -> bool {
 /// them; a line that includes other files, too, stays.
 fn without_include(config: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
-    let mut rest = config.split_inclusive('\n').peekable();
+    let mut rest = config.split_inclusive('\n');
     while let Some(line) = rest.next() {
         if !includes(line) || words(line).len() > 2 {
             kept.push(line);
             continue;
         }
         // What somebody has added below is in that block.
-        let next = rest.peek().and_then(|line| words(line).first().copied());
+        let next = rest.clone().find_map(|line| words(line).first().copied());
         let ends = |word: &str| ["host", "match"].iter().any(|it| word.eq_ignore_ascii_case(it));
         let is_whole = next.is_none_or(ends);
         let is_all = |line: &&str| {
