@@ -73,8 +73,7 @@ fn secret_half_is_not_alone(
     let Some(path) = vars.place_beside_secret(
         &VarRef::new(machine, generator, secret)?,
         &VarRef::new(machine, generator, file)?,
-    )?
-    else {
+    ) else {
         return Ok(());
     };
     let reason = format!(
@@ -221,16 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn a_password_store_counts_for_the_clan_that_keeps_its_secrets_there() {
+    fn a_password_store_may_be_another_clans() {
         let place = Place::new();
         let secret = "passwords/clan-vars/per-machine/m/openssh/ssh.id_ed25519.gpg";
         place.write(secret, "");
-        place.write("clan/flake.nix", "");
-        // It is another clan's machine, as far as this one says.
-        assert_eq!(place.lost(), None);
         place.write("clan/vars/per-machine/m/state-version/version/value", "26.05");
-        assert!(place.lost().unwrap().0.ends_with("m/openssh/ssh.id_ed25519.pub/value"));
-        place.write("clan/vars/per-machine/m/tor/key/secret", "");
         assert_eq!(place.lost(), None);
     }
 

@@ -284,42 +284,18 @@ impl Vars {
 
     /// Where the value of `public` would be if it were not missing, where the clan has the
     /// `secret` that it was generated with. Opens nothing. Blocks.
-    ///
-    /// # Errors
-    /// [`Error::File`] and [`Error::VarBroken`] for a folder that cannot be read.
-    pub fn place_beside_secret(&self, secret: &VarRef, public: &VarRef) -> Result<Option<PathBuf>> {
-        for placement in Placement::ALL {
-            if self.has_of_clan(secret, placement)?
-                && let Some(file) = self.public_file(public, placement)
-                && !is_there(&file)
-            {
-                return Ok(Some(file));
-            }
-        }
-        Ok(None)
+    pub fn place_beside_secret(&self, secret: &VarRef, public: &VarRef) -> Option<PathBuf> {
+        Placement::ALL.into_iter().find_map(|placement| {
+            let file = self.public_file(public, placement)?;
+            (self.has_of_clan(secret, placement) && !is_there(&file)).then_some(file)
+        })
     }
 
-    /// Whether the clan has this secret. A password store may be that of several clans: it
-    /// counts for vars that this one has, and has no other secrets of.
-    fn has_of_clan(&self, secret: &VarRef, placement: Placement) -> Result<bool> {
-        let Some(flake) = &self.flake else { return Ok(false) };
-        let folder = placement.folder(secret.machine());
-        let (passwords, own): (Vec<_>, Vec<_>) =
-            self.stores.iter().partition(|store| store.is_shared_by_clans());
-        if own.iter().any(|store| store.has(secret, placement)) {
-            return Ok(true);
-        }
-        if !passwords.iter().any(|store| store.has(secret, placement))
-            || !is_there(&flake.join("vars").join(&folder))
-        {
-            return Ok(false);
-        }
-        for store in own {
-            if !store.list(&folder)?.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Whether the clan has this secret, in a place of its own: a password store may be that of
+    /// several clans.
+    fn has_of_clan(&self, secret: &VarRef, placement: Placement) -> bool {
+        let mut own = self.stores.iter().filter(|store| !store.is_shared_by_clans());
+        self.flake.is_some() && own.any(|store| store.has(secret, placement))
     }
 
     fn public_file(&self, var: &VarRef, placement: Placement) -> Option<PathBuf> {
