@@ -114,6 +114,30 @@ fn of_this_process(number: RawFd) -> std::io::Result<OwnedFd> {
     Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
 }
 
+/// Who is at the other end of a Unix socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SocketPeer {
+    /// The process; 0 where it is in a namespace that this one does not see, which rustix
+    /// cannot say.
+    pub(crate) pid: u32,
+    /// The user.
+    pub(crate) uid: u32,
+}
+
+impl SocketPeer {
+    /// Whether it is of this user.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+/// Who is at the other end, as it was when they met.
+pub(crate) fn peer(socket: &impl AsFd) -> Option<SocketPeer> {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    let peer = getsockopt(socket, PeerCredentials).ok()?;
+    Some(SocketPeer { pid: peer.pid().cast_unsigned(), uid: peer.uid() })
+}
+
 fn close(descriptors: &[RawFd]) {
     for fd in descriptors {
         // Closing one that is closed already, such as that of the list, does no harm.

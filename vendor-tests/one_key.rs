@@ -60,6 +60,18 @@ impl Case<'_> {
         Run::of(wait(start(&mut self.command(args), "util-linux")))
     }
 
+    /// One that sees no process outside, and has no number there.
+    fn run_apart(&self, args: &[&str]) -> Run {
+        let here = self.command(args);
+        let mut words = here.get_args();
+        let mut command = Command::new(here.get_program());
+        command.args(words.next()).args(["/usr/bin/unshare", "--pid", "--fork", "--mount-proc"]);
+        command.args(words).current_dir(here.get_current_dir().unwrap());
+        command.env_clear().envs(here.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of(wait(start(&mut command, "util-linux")))
+    }
+
     /// A shell on a terminal, which has answered.
     fn shell(&self, machine: &str) -> Terminal {
         let mut terminal = Terminal::of(self.command(&["ssh", machine]), 90, 30);
@@ -130,6 +142,9 @@ pub fn terminals_share_it(case: &Case<'_>) {
     let ping = case.run(&["network", "ping", "web", "--json"]).exits(0).text();
     let ping: Value = serde_json::from_str(&ping).unwrap();
     assert_eq!(ping["routes"][0]["ok"], true, "{ping}");
+    let apart = case.run_apart(&["ssh", "db", "-c", "echo", "apart"]).exits(0);
+    assert_eq!(apart.text(), "apart\n");
+    assert!(!apart.stderr.contains("another"), "{}", apart.stderr);
     // The end of the first is not the second's, though the first has the key.
     web.send("exit\r");
     assert_eq!(web.exit_code(), Some(0));

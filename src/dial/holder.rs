@@ -17,15 +17,16 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
-use super::key_lock::{self, Hold};
+use super::key_lock::Hold;
 use super::{Dialling, Phase, Stream};
+use crate::descriptors::{self, SocketPeer};
 use crate::output::unread;
 pub(super) use guest::{Patience, Visit};
 pub(super) use message::Terms;
 use message::{Reply, Request};
 
-/// Guests at a time, those that wait among them.
-const MAX_GUESTS: usize = 64;
+/// Guests at a time, those that wait among them: fewer than a node has connections.
+const MAX_GUESTS: usize = 48;
 /// How long one may take to say what it wants.
 const REQUEST: Duration = Duration::from_secs(2);
 /// How long what a guest has said last may take, once it is gone.
@@ -155,7 +156,7 @@ async fn attend_all<N: Node>(listener: UnixListener, node: Weak<N>, offer: Offer
 
 /// Does what a guest asks for; none where there is nothing to be done.
 async fn attend<N: Node>(mut guest: UnixStream, node: Weak<N>, offer: Offer) -> Option<()> {
-    let peer = key_lock::peer(&guest).filter(key_lock::Peer::is_ours)?;
+    let peer = descriptors::peer(&guest).filter(SocketPeer::is_ours)?;
     let request = timeout(REQUEST, Request::receive(&mut guest)).await.ok()?.ok()?;
     let Offer { network, terms, lasting } = offer;
     let stays = lasting == Lasting::Guests || peer.pid == std::process::id();

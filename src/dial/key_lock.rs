@@ -5,7 +5,6 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -17,6 +16,7 @@ use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::task::AbortHandle;
 
+use crate::descriptors::peer;
 use crate::env::Env;
 use crate::file;
 use crate::parts::Parts;
@@ -76,28 +76,6 @@ impl Hold {
 /// Another process has the lock, to which this leads if it can be spoken to.
 #[derive(Debug)]
 pub(super) struct InUse(pub(super) Option<UnixStream>);
-
-/// Who is at the other end of a socket.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    /// The process; 0 where it is in a namespace of its own.
-    pub(super) pid: u32,
-    uid: rustix::process::Uid,
-}
-
-impl Peer {
-    /// Whether it is of this user.
-    pub(super) fn is_ours(&self) -> bool {
-        self.uid == rustix::process::geteuid()
-    }
-}
-
-/// Who is at the other end, as it was when they met.
-pub(super) fn peer(socket: impl AsFd) -> Option<Peer> {
-    let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
-    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or_default();
-    Some(Peer { pid, uid: peer.uid })
-}
 
 /// Whether a directory is this user's, and nobody else can put anything into it.
 fn is_ours(dir: &Path) -> bool {

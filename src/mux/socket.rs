@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::descriptors;
 use crate::file;
 
 /// A socket that clients connect to.
@@ -91,9 +92,7 @@ pub(super) async fn connect(path: &Path) -> Result<UnixStream> {
 }
 
 fn is_own(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid();
-    rustix::net::sockopt::socket_peercred(stream)
-        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == own)
+    descriptors::peer(stream).is_some_and(|peer| peer.uid == 0 || peer.is_ours())
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Lasting;
 use super::message::{Reply, Request, Terms};
-use crate::dial::key_lock::{self, InUse};
+use crate::descriptors;
+use crate::dial::key_lock::InUse;
 use crate::dial::{DialError, Phase, Stream};
 
 /// How often the lock is tried again where nobody says when it is free.
@@ -79,7 +80,7 @@ impl Visit {
             Some(Reply::Open) => {
                 if is_urgent
                     && !patience.is_none()
-                    && let Some(peer) = key_lock::peer(&stream)
+                    && let Some(peer) = descriptors::peer(&stream)
                 {
                     enter(Phase::Lodging { network: self.network, pid: peer.pid });
                 }

@@ -14,6 +14,9 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::getppid;
+
+use crate::descriptors;
 
 /// This program's file.
 const PROGRAM: &str = "/proc/self/exe";
@@ -62,8 +65,9 @@ fn is_program(file: &OwnedFd) -> bool {
 
 /// Whether the other end of a socket was made by the process that started us.
 pub(super) fn is_parent(socket: impl AsFd) -> bool {
-    let peer = rustix::net::sockopt::socket_peercred(socket).ok();
-    peer.zip(rustix::process::getppid()).is_some_and(|(peer, parent)| peer.pid == parent)
+    let peer = descriptors::peer(&socket);
+    peer.zip(getppid())
+        .is_some_and(|(peer, parent)| peer.pid.cast_signed() == parent.as_raw_nonzero().get())
 }
 
 #[cfg(test)]
