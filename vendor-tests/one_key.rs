@@ -175,10 +175,10 @@ pub fn what_becomes_of_the_one_that_has_it_is_told(case: &Case<'_>) {
     until("the end of every node", || !case.is_held());
     // The key is free at once.
     assert_eq!(case.run(&["ssh", "db", "-c", "echo", "new"]).exits(0).text(), "new\n");
-    // Who closes all leaves none. Those of who was killed have not heard of it.
+    // Who closes all leaves none. Those of who was killed hear of it at some time.
     let deserted = (case.sessions)();
     let shells = [case.shell("web"), case.shell("db")];
-    assert_eq!((case.sessions)(), deserted + 2);
+    assert!((case.sessions)() >= shells.len());
     case.run(&["close", "--all"]).exits(0);
     until("the end of both", || (case.sessions)() <= deserted);
     until("the end of every node", || !case.is_held());
