@@ -1,6 +1,7 @@
 //! The descriptors that a caller leaves open for us: a lock, the pipe of a shell.
 //! Owns closing them, as ssh(1) does with closefrom(3): who waits for their end
-//! would wait for us, and for what we leave in the background.
+//! would wait for us, and for what we leave in the background. Says as well who is at the
+//! other end of a socket.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
