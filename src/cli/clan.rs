@@ -39,7 +39,7 @@ impl Global {
 
     /// The clan that the caller of the `clan` stands in that an `ssh` is below: the host is
     /// looked for in it as by our own commands.
-    fn stood_in(&self) -> Option<&Path> {
+    pub(super) fn stood_in(&self) -> Option<&Path> {
         let is_asked = self.asker == Asker::Ssh && self.named().is_none();
         self.env.path(STOOD_IN).filter(|_| is_asked)
     }

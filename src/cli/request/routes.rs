@@ -121,7 +121,10 @@ fn ways_to_host(resolved: &Resolved, global: &Global, ui: &Arc<Ui>) -> Option<Of
     // A reference would be fetched for each connection, and standard input is the session's.
     let is_dear =
         global.exports.as_ref().map_or(global.remote().is_some(), |it| it.as_os_str() == "-");
-    if is_led || is_dear || (global.exports.is_none() && global.site().is_err()) {
+    // A clan that the user only stands in has no say about other hosts.
+    let is_unnamed =
+        global.exports.is_none() && (global.stood_in().is_some() || global.site().is_err());
+    if is_led || is_dear || is_unnamed {
         return None;
     }
     if needs_way(host) {
